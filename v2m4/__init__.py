@@ -1,0 +1,1 @@
+"""The ground floor: meshes, cameras, rendering, files and workspaces. It holds no stage."""

@@ -1,0 +1,167 @@
+"""Meshes: one mesh, one mesh with its camera hint, one topology that moves through time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from v2m4.camera import Orbit
+from v2m4.geometry import vertex_normals
+
+
+def _check(name: str, value: Tensor | None, shape: tuple[int | None, ...], integer: bool = False) -> None:
+    """Raise ValueError when ``value`` has not the shape or the kind of dtype asked for (None matches any length)."""
+    if value is None:
+        return
+    fits = len(shape) == value.ndim and all(
+        want is None or want == got for want, got in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+    if integer == value.dtype.is_floating_point:
+        raise ValueError(f"{name}: expected {'an integer' if integer else 'a float'} dtype, got {value.dtype}")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh; texture seams live in ``uv_faces``, so the topology stays welded.
+
+    Attributes:
+        vertices: (V, 3) float32.
+        faces: (F, 3) int64 indices into ``vertices``, counter-clockwise seen from outside.
+        uvs: (U, 2) float32, row 0 of the texture at v = 0; indexed by ``uv_faces``, or per vertex (U = V) without it.
+        uv_faces: (F, 3) int64 indices into ``uvs``.
+        texture: (H, W, 3) float32 sRGB in [0, 1].
+        colors: (V, 3) float32 sRGB in [0, 1].
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    uvs: Tensor | None = None
+    uv_faces: Tensor | None = None
+    texture: Tensor | None = None
+    colors: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check("vertices", self.vertices, (None, 3))
+        _check("faces", self.faces, (None, 3), integer=True)
+        _check("uvs", self.uvs, (None, 2))
+        _check("uv_faces", self.uv_faces, (len(self.faces), 3), integer=True)
+        _check("texture", self.texture, (None, None, 3))
+        _check("colors", self.colors, (len(self.vertices), 3))
+        if self.uvs is not None and self.uv_faces is None and len(self.uvs) != len(self.vertices):
+            raise ValueError(f"uvs: {len(self.uvs)} for {len(self.vertices)} vertices need uv_faces")
+
+    def to(self, device: torch.device | str) -> Mesh:
+        """The same mesh with every tensor on ``device``."""
+        return _map_tensors(self, lambda tensor: tensor.to(device))
+
+    def with_vertices(self, vertices: Tensor) -> Mesh:
+        """The same mesh at other vertex positions (V, 3)."""
+        return replace(self, vertices=vertices)
+
+    def transformed(self, matrix: Tensor) -> Mesh:
+        """Vertices under a 4x4 affine map; faces are turned round where the map is a reflection.
+
+        Args:
+            matrix: (4, 4).
+        """
+        matrix = matrix.to(self.vertices)
+        vertices = self.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        if torch.linalg.det(matrix[:3, :3]) > 0:
+            return replace(self, vertices=vertices)
+        uv_faces = None if self.uv_faces is None else self.uv_faces.flip(1)
+        return replace(self, vertices=vertices, faces=self.faces.flip(1), uv_faces=uv_faces)
+
+    def normals(self) -> Tensor:
+        """Unit vertex normals (V, 3), weighted by area."""
+        return vertex_normals(self.vertices, self.faces)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lower and upper corner, (3,) each.
+
+        Raises:
+            ValueError: the mesh has no vertices.
+        """
+        if len(self.vertices) == 0:
+            raise ValueError("bounds: the mesh has no vertices")
+        return self.vertices.amin(0), self.vertices.amax(0)
+
+    def normalizing(self, side: float = 1.0) -> Tensor:
+        """The (4, 4) similarity that brings the mesh into the cube of that side about the origin."""
+        lower, upper = self.bounds()
+        scale = side / (upper - lower).max().clamp_min(1e-12)
+        matrix = torch.eye(4, dtype=self.vertices.dtype, device=self.vertices.device)
+        matrix[:3, :3] *= scale
+        matrix[:3, 3] = -scale * (lower + upper) / 2
+        return matrix
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors that are there, by field name; ``Mesh.from_arrays`` reads them back exactly."""
+        return {name: value.detach().cpu().numpy() for name, value in self.__dict__.items() if value is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Mesh:
+        """The inverse of ``arrays``; names that are no field of a mesh are passed over."""
+        names = [name for name in cls.__dataclass_fields__ if name in arrays]
+        return cls(**{name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names})
+
+
+@dataclass(frozen=True)
+class Asset:
+    """What a generator makes of one frame: a mesh in canonical pose (DESIGN section 2) and, if known, its camera.
+
+    Attributes:
+        mesh: closed, textured, with vertex colours, in the cube [-0.5, 0.5]^3 facing +z.
+        hint: the camera that the generator thinks the frame was taken with (batch of 1), or None.
+    """
+
+    mesh: Mesh
+    hint: Orbit | None = None
+
+
+@dataclass(frozen=True)
+class MeshSequence:
+    """One topology through time.
+
+    Attributes:
+        vertices: (T, V, 3) float32.
+        mesh: topology, UVs and texture; its vertices are the rest pose.
+        times: (T,) float64, seconds or frame numbers, ascending.
+    """
+
+    vertices: Tensor
+    mesh: Mesh
+    times: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        _check("vertices", self.vertices, (None, len(self.mesh.vertices), 3))
+        if len(self.times) != len(self.vertices):
+            raise ValueError(f"times: {len(self.times)} for {len(self.vertices)} poses")
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+    def __getitem__(self, index: int) -> Mesh:
+        return self.mesh.with_vertices(self.vertices[index])
+
+    def sampled(self, times: Sequence[float] | np.ndarray) -> MeshSequence:
+        """The sequence at other times, linear between the given ones and constant outside."""
+        asked = np.asarray(times, dtype=np.float64)
+        position = np.interp(asked, self.times, np.arange(len(self.times)))
+        lower = np.clip(np.floor(position).astype(np.int64), 0, max(len(self) - 2, 0))
+        upper = np.minimum(lower + 1, len(self) - 1)
+        weight = torch.from_numpy(position - lower).to(self.vertices)[:, None, None]
+        low, high = torch.from_numpy(lower), torch.from_numpy(upper)
+        return replace(self, vertices=torch.lerp(self.vertices[low], self.vertices[high], weight), times=asked)
+
+
+def _map_tensors(value: Any, function: Any) -> Any:
+    """A dataclass of tensors with ``function`` applied to each."""
+    changed = {name: function(item) for name, item in value.__dict__.items() if isinstance(item, Tensor)}
+    return replace(value, **changed)
