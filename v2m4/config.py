@@ -1,0 +1,177 @@
+"""Every option of the program, once. The comments are the command's help; the presets are values, not code paths."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """How frames become pictures with a transparent background."""
+
+    # How the object is told from the background: auto takes a given alpha channel, else a black or white
+    # background, else GrabCut; rembg is a network and must be asked for.
+    foreground: Literal["auto", "alpha", "key", "grabcut", "rembg"] = "auto"
+    # Frames per second of a folder of pictures; a video file knows its own.
+    fps: float = 30.0
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """Stage 1: a mesh for every key frame."""
+
+    # Longer side of the grid that the silhouette is inflated on (Inflate).
+    grid: int = 160
+    # Texture size of the generated meshes, pixels.
+    texture_size: int = 512
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Stage 2: the camera of every key frame."""
+
+    # Cameras drawn at first.
+    samples: int = 512
+    # Of these, how many go on to the particle swarm.
+    particles: int = 48
+    # Rounds of the particle swarm.
+    swarm_steps: int = 12
+    # Adam steps on the silhouette at the end.
+    refine_steps: int = 80
+    # Pixels (side) of the pictures compared while searching; the refinement doubles it.
+    size: int = 96
+    # Faces of the reduced mesh that is searched with.
+    proxy_faces: int = 2000
+
+
+@dataclass(frozen=True)
+class RegistrationConfig:
+    """Stage 3: one topology for all key frames."""
+
+    # Adam steps of the coarse fit (rotation, translation, anisotropic scale).
+    coarse_steps: int = 60
+    # Adam steps of the fine fit (vertices).
+    fine_steps: int = 120
+    # Views of the whole sphere that a step compares normals in.
+    views: int = 3
+    # Pixels (side) of those views.
+    size: int = 128
+    # Pixels (side) of the video's own view.
+    video_size: int = 256
+
+
+@dataclass(frozen=True)
+class TextureConfig:
+    """Stage 4: one texture for the whole animation."""
+
+    # Texture size, pixels (side).
+    size: int = 1024
+    # least_squares solves for the texels; adam is the paper's way (Adam + total variation).
+    solver: Literal["least_squares", "adam"] = "least_squares"
+    # Views of the first frame's mesh, beside the aligned view of every frame.
+    views: int = 16
+    # Pixels (side) of the views.
+    view_size: int = 512
+    # Adam steps (solver adam).
+    steps: int = 400
+
+
+@dataclass(frozen=True)
+class Config:
+    """One moving object in a video becomes one animated, textured mesh.
+
+    Every animation of --root (a folder of frames, or a video file) goes through four stages and ends as
+    <output>/<animation>/output_animation.glb.
+    """
+
+    # Folder of frame folders and video files (.mp4 .avi .mov).
+    root: Path = Path("examples")
+    # Folder for the results, one sub-folder per animation.
+    output: Path = Path("results")
+    # The image-to-3D generator. Inflate needs no weights and no GPU.
+    model: ModelName = "Inflate"
+    # Number of parallel processes that share the animations of --root.
+    N: int = 1
+    # Index of this process, from 0 to N - 1.
+    n: int = 0
+    # Every skip-th frame is a key frame; the frames between are interpolated.
+    skip: int = 5
+    # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
+    seed: int = 42
+    # Only generate a mesh per frame, without stages 2 to 4.
+    baseline: bool = False
+    # Use VGGT point maps in the camera search.
+    use_vggt: bool = False
+    # Use point tracks (CoTracker3) in the registration.
+    use_tracking: bool = False
+    # Distance of the cameras that points are tracked from (with --use_tracking).
+    tracking_camera_radius: float = 8.0
+    # Folder of a Blender installation; the animation is then written as .fbx, .usd and .abc too.
+    blender_path: Path | None = None
+    # Faces of the meshes, at most.
+    max_faces: int = 10000
+    # Where the work is done.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    # fast is for a CPU, paper has the published values; auto is paper on CUDA and fast on a CPU.
+    preset: Literal["auto", "fast", "paper"] = "auto"
+    # Redo everything, also what an earlier run has finished.
+    overwrite: bool = False
+    # Show the trace of an error and debugging messages.
+    verbose: bool = False
+
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    registration: RegistrationConfig = field(default_factory=RegistrationConfig)
+    texture: TextureConfig = field(default_factory=TextureConfig)
+
+    def describe(self) -> dict[str, Any]:
+        """All options as plain values, for manifests and hashes."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: plain(item) for name, item in value.items()}
+            return str(value) if isinstance(value, Path) else value
+
+        return plain(asdict(self))
+
+
+FAST = Config(preset="fast")
+PAPER = replace(
+    FAST,
+    preset="paper",
+    generation=GenerationConfig(grid=384, texture_size=1024),
+    search=SearchConfig(samples=2000, particles=200, swarm_steps=25, refine_steps=300, size=518, proxy_faces=10000),
+    registration=RegistrationConfig(coarse_steps=500, fine_steps=1000, views=50, size=512, video_size=512),
+    texture=TextureConfig(solver="adam", views=100, view_size=1024, steps=2500),
+)
+PRESETS = {"fast": FAST, "paper": PAPER}
+
+
+def resolve_preset(preset: str, device: str) -> str:
+    """The preset that ``auto`` stands for on this device: paper on CUDA, fast on a CPU."""
+    if preset != "auto":
+        return preset
+    return "paper" if device == "cuda" else "fast"
+
+
+def parse(arguments: Sequence[str], cuda_available: bool) -> Config:
+    """Read the command line: first the preset and the device, then every option over the preset's values.
+
+    Exits with code 2 and one line on bad usage.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default="auto")
+    first.add_argument("--device", default="auto")
+    chosen, _ = first.parse_known_args(list(arguments))
+    device = "cuda" if chosen.device == "auto" and cuda_available else chosen.device
+    default = PRESETS.get(resolve_preset(chosen.preset, device), FAST)
+    return tyro.cli(Config, args=list(arguments), default=default)

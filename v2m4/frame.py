@@ -1,0 +1,91 @@
+"""Frames and clips: pictures with a foreground mask and a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of the video, background removed.
+
+    Attributes:
+        name: file name without suffix, unique in its clip; the names of the files on disk begin with it.
+        index: position in the video, from 0.
+        rgba: (H, W, 4) uint8 sRGB, straight (not premultiplied) alpha.
+    """
+
+    name: str
+    index: int
+    rgba: np.ndarray
+
+    @property
+    def aspect(self) -> float:
+        """Width / height."""
+        return self.rgba.shape[1] / self.rgba.shape[0]
+
+    def tensors(
+        self, size: int, window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0), background: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Colour on a plain background and mask, area-averaged to ``size`` rows of a window of the picture.
+
+        Args:
+            size: rows of the result; columns follow from the window's shape (a square window gives a square).
+            window: (x0, y0, x1, y1) in fractions of width and height, as in ``Camera.window``; may reach outside.
+            background: grey value behind the object.
+
+        Returns:
+            colour (h, w, 3) and mask (h, w, 1), float32 in [0, 1].
+        """
+        height, width = self.rgba.shape[:2]
+        x0, y0, x1, y1 = window
+        columns = max(1, round(size * (x1 - x0) * width / ((y1 - y0) * height)))
+        picture = self.rgba.astype(np.float32) / 255.0
+        picture[..., :3] *= picture[..., 3:]
+        # Each output pixel averages the input pixels that it covers: blur to the output's scale, then sample.
+        scale_x, scale_y = (x1 - x0) * width / columns, (y1 - y0) * height / size
+        if window == (0.0, 0.0, 1.0, 1.0) and scale_x >= 1 and scale_y >= 1:
+            picture = cv2.resize(picture, (columns, size), interpolation=cv2.INTER_AREA)
+        else:
+            kernel = (max(1, round(scale_x)), max(1, round(scale_y)))
+            if kernel != (1, 1):
+                picture = cv2.GaussianBlur(
+                    picture, (0, 0), sigmaX=max(0.35 * scale_x, 0.1), sigmaY=max(0.35 * scale_y, 0.1)
+                )
+            matrix = np.array(
+                [[scale_x, 0, x0 * width + 0.5 * scale_x - 0.5], [0, scale_y, y0 * height + 0.5 * scale_y - 0.5]]
+            )
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            picture = cv2.warpAffine(picture, matrix, (columns, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        mask = torch.from_numpy(np.ascontiguousarray(picture[..., 3:]))
+        colour = torch.from_numpy(np.ascontiguousarray(picture[..., :3]))
+        return colour + background * (1 - mask), mask
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames of one animation.
+
+    Attributes:
+        name: the animation's name, also its folder in the output.
+        frames: in order of time.
+        fps: frames per second.
+        source: hash of the input, for staleness.
+    """
+
+    name: str
+    frames: list[Frame]
+    fps: float
+    source: str
+
+    def key_indices(self, skip: int) -> list[int]:
+        """Every ``skip``-th frame from the first, and the last, so that nothing is extrapolated."""
+        if skip < 1:
+            raise ValueError(f"skip: must be at least 1, got {skip}")
+        last = len(self.frames) - 1
+        return sorted({*range(0, last + 1, skip), last})

@@ -1,0 +1,179 @@
+"""One animation's output folder: names, atomic writes, what is done, what is stale.
+
+An artefact is a file whose contents follow from a key: a hash of what it was made from (inputs, options, code). The
+manifest remembers the key of every artefact; when the key that is asked for differs, the artefact is stale and is made
+again. What is returned is always what lies on disk, so a run that was killed goes on as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+STAGE_FOLDERS = {
+    "generation": "1_generation",
+    "camera_search": "2_camera_search",
+    "registration": "3_registration",
+    "texture": "4_texture",
+}
+MANIFEST = "manifest.json"
+
+
+def digest(*parts: Any) -> str:
+    """A hash of plain values, arrays and other digests; equal content gives equal digests on every machine."""
+    state = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            state.update(f"{part.dtype}{part.shape}".encode())
+            state.update(np.ascontiguousarray(part).data)
+        elif isinstance(part, bytes):
+            state.update(part)
+        else:
+            state.update(json.dumps(part, sort_keys=True, default=str).encode())
+        state.update(b"\0")
+    return state.hexdigest()[:32]
+
+
+def code_version(*packages: str) -> str:
+    """A hash of the source of top-level packages, so that results of older code are stale.
+
+    Args:
+        packages: folder names beside ``v2m4``; ``v2m4`` itself is always counted.
+    """
+    root = Path(__file__).resolve().parent.parent
+    state = hashlib.sha256()
+    for package in sorted({"v2m4", *packages}):
+        for file in sorted((root / package).rglob("*.py")):
+            state.update(file.relative_to(root).as_posix().encode())
+            state.update(file.read_bytes())
+    return state.hexdigest()[:16]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path with the same suffix, renamed to ``path`` when the block ends well, removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Workspace:
+    """The folder ``<output>/<animation>`` and its manifest."""
+
+    def __init__(self, root: Path, overwrite: bool = False) -> None:
+        """Open or make the folder.
+
+        Args:
+            root: the animation's own folder.
+            overwrite: forget what an earlier run has finished.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
+        self.root = Path(root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.manifest: dict[str, Any] = {"artefacts": {}, "stages": {}}
+        for leftover in self.root.rglob(".*.part*"):
+            leftover.unlink(missing_ok=True)
+        file = self.root / MANIFEST
+        if file.exists() and not overwrite:
+            try:
+                self.manifest |= json.loads(file.read_text("utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise ValueError(f"{file}: not readable as JSON ({error}); delete it or use --overwrite") from error
+
+    def path(self, name: str) -> Path:
+        """Where a file of this animation lies."""
+        return self.root / name
+
+    def stage_path(self, stage: str, name: str) -> Path:
+        """Where a stage's own intermediate lies, e.g. ``1_generation/0.npz``."""
+        return self.root / STAGE_FOLDERS[stage] / name
+
+    def fresh(self, name: str, key: str) -> bool:
+        """Whether the artefact lies on disk, whole, made from what ``key`` stands for."""
+        entry = self.manifest["artefacts"].get(name)
+        file = self.root / name
+        return (
+            entry is not None and entry["key"] == key and file.is_file() and file.stat().st_size == entry.get("bytes")
+        )
+
+    def record(self, name: str, key: str) -> None:
+        """Note in the manifest that the artefact has been written for ``key``."""
+        self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}
+        self.save_manifest()
+
+    def make_file(self, name: str, key: str, write: Callable[[Path], None]) -> Path:
+        """The file ``name``; written atomically by ``write(temporary path)`` where it is missing or stale."""
+        file = self.root / name
+        if not self.fresh(name, key):
+            with atomic(file) as temporary:
+                write(temporary)
+            self.record(name, key)
+        return file
+
+    def make_arrays(self, name: str, key: str, make: Callable[[], Arrays]) -> Arrays:
+        """Named arrays kept as ``.npz``: ``make()`` where missing or stale; always read back from the disk.
+
+        Args:
+            name: relative to the animation's folder, ends in ``.npz``.
+            key: digest of everything that the arrays follow from.
+            make: computes them.
+        """
+
+        def write(path: Path) -> None:
+            arrays = make()
+            with path.open("wb") as stream:
+                np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+        with np.load(self.make_file(name, key, write), allow_pickle=False) as stored:
+            return {field: stored[field] for field in stored.files}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and keep its state in the manifest: running, done, or failed with the reason."""
+        start = time.perf_counter()
+        entry = self.manifest["stages"][name] = {"state": "running"}
+        self.save_manifest()
+        try:
+            yield
+            entry["state"] = "done"
+        except BaseException as error:
+            entry["state"] = "failed"
+            entry["reason"] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            entry["seconds"] = round(time.perf_counter() - start, 3)
+            entry["peak_memory_mib"] = round(peak_memory_mib(), 1)
+            self.save_manifest()
+
+    def save_manifest(self) -> None:
+        """Write ``manifest.json`` atomically."""
+        with atomic(self.root / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(self.manifest, indent=1, ensure_ascii=False, default=str), "utf-8")
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far, MiB (0 where the system does not tell)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
