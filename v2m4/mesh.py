@@ -126,6 +126,34 @@ class Asset:
 
 
 @dataclass(frozen=True)
+class PosedAsset:
+    """An asset in the video camera's space (stage 2): rendered with the identity camera it overlays its frame.
+
+    ``mesh.vertices = scale * (extrinsics applied to the canonical vertices)``. A scaling about the camera's centre
+    leaves the picture unchanged; stage 2 uses it to bring the objects of all frames to one depth.
+
+    Attributes:
+        mesh: in camera space (OpenCV axes: x right, y down, z forward).
+        extrinsics: (4, 4) rigid, canonical pose to the camera that was found.
+        scale: the scaling about the camera's centre that followed.
+        score: how well the render agrees with the frame, 1 is perfect.
+    """
+
+    mesh: Mesh
+    extrinsics: Tensor
+    scale: float = 1.0
+    score: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("extrinsics", self.extrinsics, (4, 4))
+
+    def matrix(self) -> Tensor:
+        """The (4, 4) similarity from the canonical pose to the video camera's space."""
+        scaling = torch.diag(self.extrinsics.new_tensor([self.scale, self.scale, self.scale, 1.0]))
+        return scaling @ self.extrinsics
+
+
+@dataclass(frozen=True)
 class MeshSequence:
     """One topology through time.
 
