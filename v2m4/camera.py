@@ -1,7 +1,8 @@
 """Cameras: the one place that knows the conventions (DESIGN section 2).
 
 World: right-handed, y up, objects face +z. Camera: OpenCV axes (x right, y down, z forward). Image: row 0 is the top.
-Clip space has y = -1 at row 0, so that a rasteriser that fills rows from y = -1 upwards gives a picture the right way up.
+Clip space has y = -1 at row 0, so that a rasteriser that fills rows from y = -1 on
+gives a picture the right way up.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Camera:
         return -(rotation.transpose(1, 2) @ translation[..., None])[..., 0]
 
     def intrinsics(self, size: tuple[int, int]) -> Tensor:
-        """The (3, 3) pixel matrix of the window rendered at ``size`` (height, width); pixel (0, 0) is centred at (0.5, 0.5)."""
+        """The (3, 3) pixel matrix of the window at ``size`` (height, width); the first pixel is centred at (0.5, 0.5)."""
         height, width = size
         x0, y0, x1, y1 = self.window
         focal_y = 0.5 / math.tan(self.fov / 2)

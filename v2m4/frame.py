@@ -76,12 +76,14 @@ class Clip:
         frames: in order of time.
         fps: frames per second.
         source: hash of the input, for staleness.
+        foreground: how the object was told from the background.
     """
 
     name: str
     frames: list[Frame]
     fps: float
     source: str
+    foreground: str = "alpha"
 
     def key_indices(self, skip: int) -> list[int]:
         """Every ``skip``-th frame from the first, and the last, so that nothing is extrapolated."""

@@ -138,7 +138,7 @@ class Workspace:
         def write(path: Path) -> None:
             arrays = make()
             with path.open("wb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **arrays)
+                np.savez_compressed(stream, **arrays)
 
         with np.load(self.make_file(name, key, write), allow_pickle=False) as stored:
             return {field: stored[field] for field in stored.files}

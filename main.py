@@ -1,0 +1,205 @@
+"""A video of one moving object becomes one animated, textured mesh: the command, four stages in order."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from v2m4.export import export_animation
+from v2m4.io.video import Source, find_animations, read_clip
+from v2m4.report import table
+from v2m4.sharding import shard
+
+import camera_search
+import generators
+import registration
+import texture
+from v2m4.camera import Camera
+from v2m4.config import Config, parse, resolve_preset
+from v2m4.contact_sheet import draw_contact_sheet
+from v2m4.frame import Clip
+from v2m4.workspace import Workspace, peak_memory_mib
+
+log = logging.getLogger("v2m4")
+
+STAGES = ("frames", "generation", "camera_search", "registration", "texture", "export")
+
+
+class UsageError(Exception):
+    """The command asks for something that cannot be done here; exit code 2, before any work."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one animation ended; ``error`` is None when it ended well."""
+
+    name: str
+    frames: int
+    seconds: float
+    result: Path | None = None
+    error: str | None = None
+
+
+def check(config: Config) -> Config:
+    """Resolve ``auto`` values and refuse what cannot be had here.
+
+    Raises:
+        UsageError: with one line that says what to do.
+    """
+    if config.skip < 1:
+        raise UsageError(f"--skip {config.skip}: must be at least 1")
+    if config.max_faces < 200:
+        raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
+    if not 0 <= config.n < config.N:
+        raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
+    if config.use_vggt:
+        raise UsageError("--use_vggt: VGGT is not part of this version yet; leave the option out (matches + PnP serve)")
+    if config.use_tracking:
+        raise UsageError(
+            "--use_tracking: CoTracker3 is not part of this version yet; leave the option out (dense flow serves)"
+        )
+    if config.frames.foreground == "rembg" and not generators.installed("rembg"):
+        raise UsageError('--frames.foreground rembg: rembg is not installed; pip install "rembg[cpu]"')
+    if config.blender_path is not None and not config.blender_path.exists():
+        raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
+    try:
+        generators.require(config.model)
+    except generators.GeneratorUnavailable as error:
+        raise UsageError(f"--model {config.model}: {error}") from error
+    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device.replace("auto", "cpu")
+    return replace(config, device=device, preset=resolve_preset(config.preset, device))
+
+
+def describe_run(clip: Clip, config: Config) -> dict[str, object]:
+    """What the manifest tells of the program, the machine, the options and the input."""
+    packages = ("torch", "numpy", "numba", "scipy", "opencv-python-headless", "xatlas", "trimesh")
+    return {
+        "config": config.describe(),
+        "seed": config.seed,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
+        "fps": clip.fps,
+        "learned_parts": {
+            "generator": config.model,
+            "similarity": "mask + colour + edges (no weights)",
+            "point_map": "feature matches + PnP (no weights)",
+            "tracking": "dense optical flow (no weights)",
+        },
+    }
+
+
+def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
+    """One animation from pictures to ``output_animation.glb``."""
+    start = time.perf_counter()
+    progress.set_description(f"{source.name}: frames")
+    clip = read_clip(source, config.frames)
+    workspace = Workspace(config.output / source.name, config.overwrite)
+    workspace.manifest |= describe_run(clip, config)
+    keys = clip.key_indices(1 if config.baseline else config.skip)
+    key_frames = [clip.frames[index] for index in keys]
+    progress.update()
+
+    def stage(name: str):
+        progress.set_description(f"{source.name}: {name.replace('_', ' ')}")
+        return workspace.stage(name)
+
+    with stage("generation"):
+        assets = generators.run(key_frames, workspace, config)
+        progress.update()
+    if config.baseline:
+        progress.update(len(STAGES) - 2)
+        return Outcome(source.name, len(clip.frames), time.perf_counter() - start, workspace.root)
+    with stage("camera_search"):
+        posed = camera_search.run(key_frames, assets, workspace, config)
+        progress.update()
+    with stage("registration"):
+        sequence = registration.run(clip.frames, keys, posed, workspace, config)
+        progress.update()
+    with stage("texture"):
+        whole = sequence.sampled(range(len(clip.frames)))
+        mesh = texture.run(clip.frames, whole, posed[0].mesh, workspace, config)
+        progress.update()
+    with stage("export"):
+        sequence, whole = replace(sequence, mesh=mesh), replace(whole, mesh=mesh)
+        camera = Camera.identity(aspect=clip.frames[0].aspect)
+        extrinsics = posed[0].extrinsics
+        result = export_animation(workspace, sequence, clip, camera, extrinsics)
+        draw_contact_sheet(workspace, whole, extrinsics)
+        if config.blender_path is not None:
+            from v2m4.io.blender import export_with_blender
+
+            export_with_blender(result, config.blender_path, clip.fps)
+        progress.update()
+    return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
+
+
+def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
+    """``reconstruct``, with a failure told in one line so that the other animations go on."""
+    start, at = time.perf_counter(), progress.n
+    try:
+        return reconstruct(source, config, progress)
+    except Exception as error:  # one broken video never stops the others
+        log.error("%s: %s: %s", source.name, type(error).__name__, error, exc_info=config.verbose)
+        progress.update(at + len(STAGES) - progress.n)
+        return Outcome(source.name, source.count, time.perf_counter() - start, error=f"{type(error).__name__}: {error}")
+
+
+class _TqdmHandler(logging.Handler):
+    """Log lines that do not break the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def run(config: Config) -> int:
+    """All animations of this process's share; returns the exit code."""
+    sources = find_animations(config.root)
+    mine = shard(sources, config.N, config.n)
+    if not mine:
+        log.warning("%s: nothing for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources))
+        return 0
+    with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
+        outcomes = [attempt(source, config, progress) for source in mine]
+        progress.set_description("done")
+    rows = [
+        [outcome.name, outcome.frames, f"{outcome.seconds:.1f}", outcome.error or str(outcome.result)]
+        for outcome in outcomes
+    ]
+    print(table(rows, ["animation", "frames", "seconds", "result"]))
+    print(f"peak memory {peak_memory_mib() / 1024:.2f} GiB, {config.device}, preset {config.preset}")
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
+    config = parse(sys.argv[1:] if arguments is None else arguments, torch.cuda.is_available())
+    logging.basicConfig(
+        level=logging.DEBUG if config.verbose else logging.INFO,
+        format="%(levelname).1s %(message)s",
+        handlers=[_TqdmHandler()],
+        force=True,
+    )
+    for noisy in ("numba", "PIL", "matplotlib", "trimesh"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return run(check(config))
+    except (UsageError, FileNotFoundError, NotADirectoryError) as error:
+        log.error("%s", error, exc_info=config.verbose)
+        return 2
+    except KeyboardInterrupt:
+        log.error("stopped; start the same command again to go on")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Frames: windows of pictures agree with cameras' windows."""
+
+import numpy as np
+import pytest
+import torch
+
+from v2m4.frame import Clip, Frame
+
+
+def frame(height: int = 64, width: int = 96) -> Frame:
+    rgba = np.zeros((height, width, 4), np.uint8)
+    rgba[10:40, 20:60] = (200, 100, 50, 255)
+    return Frame("a", 0, rgba)
+
+
+def test_mask_area_and_centre_survive_resampling() -> None:
+    _, mask = frame().tensors(32)
+    assert mask.shape == (32, 48, 1)
+    assert mask.mean() == pytest.approx(30 * 40 / (64 * 96), abs=1e-3)
+    rows = torch.arange(32) + 0.5
+    assert (mask[..., 0].sum(1) * rows).sum() / mask.sum() == pytest.approx(12.5, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [16, 64, 128])
+def test_a_window_shows_its_part_where_the_camera_says(size: int) -> None:
+    window = (10 / 96, 5 / 64, 70 / 96, 65 / 64)  # reaches below the picture
+    colour, mask = frame().tensors(size, window)
+    assert mask.shape == (size, size, 1)
+    grid = (torch.arange(size) + 0.5) / size
+    x = (mask[..., 0].sum(0) * grid).sum() / mask.sum() * 60 + 10
+    y = (mask[..., 0].sum(1) * grid).sum() / mask.sum() * 60 + 5
+    assert x == pytest.approx(40.0, abs=0.35)
+    assert y == pytest.approx(25.0, abs=0.35)
+    inside = colour[mask[..., 0] > 0.999]
+    assert torch.allclose(inside, torch.tensor([200.0, 100.0, 50.0]) / 255, atol=2e-3)
+    assert torch.allclose(colour[mask[..., 0] == 0], torch.ones(3))
+
+
+def test_key_frames_take_every_nth_and_the_last() -> None:
+    def clip(count: int) -> Clip:
+        return Clip("c", [frame()] * count, 30.0, "")
+
+    assert clip(12).key_indices(5) == [0, 5, 10, 11]
+    assert clip(11).key_indices(5) == [0, 5, 10]
+    assert clip(1).key_indices(5) == [0]
+    with pytest.raises(ValueError, match="skip"):
+        clip(3).key_indices(0)
