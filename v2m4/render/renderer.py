@@ -1,0 +1,160 @@
+"""Pictures of meshes: colour, mask, normals, depth and positions, batched over cameras and differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from v2m4 import render as ops
+from v2m4.camera import Camera
+from v2m4.geometry import vertex_normals
+from v2m4.mesh import Mesh
+
+CHANNELS = ("color", "mask", "normal", "depth", "position")
+_SIZES = {"color": 3, "normal": 3, "depth": 1, "position": 3}
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What B cameras see; a channel that was not asked for is None.
+
+    Attributes:
+        mask: coverage in [0, 1], (B, H, W, 1); always there.
+        triangle: the triangle seen at each pixel's centre, -1 where none, (B, H, W) int32; always there.
+        color: (B, H, W, 3), over the background; without one, zero outside and weighted by the mask at the outline.
+        normal: camera-space unit normals (x right, y down, z forward), zero outside, (B, H, W, 3).
+        depth: camera z, zero outside, never antialiased, (B, H, W, 1).
+        position: world-space positions, zero outside, never antialiased, (B, H, W, 3).
+    """
+
+    mask: Tensor
+    triangle: Tensor
+    color: Tensor | None = None
+    normal: Tensor | None = None
+    depth: Tensor | None = None
+    position: Tensor | None = None
+
+
+def render(
+    vertices: Tensor,  # (V, 3) or (B, V, 3)
+    faces: Tensor,  # (F, 3)
+    camera: Camera,
+    size: int | tuple[int, int],
+    *,
+    colors: Tensor | None = None,  # (V, 3) or (B, V, 3)
+    uvs: Tensor | None = None,  # (U, 2)
+    uv_faces: Tensor | None = None,  # (F, 3)
+    texture: Tensor | None = None,  # (Ht, Wt, 3)
+    channels: Sequence[str] = CHANNELS,
+    background: float | Sequence[float] | Tensor | None = None,
+    antialias: bool = True,
+) -> Rendering:
+    """Render a mesh, or one mesh per camera.
+
+    Colour, mask and normals are antialiased together. Channels that are not asked for cost nothing.
+
+    Args:
+        vertices: World space; a batch goes with a batch of as many cameras, or with one camera.
+        faces: Counter-clockwise seen from outside.
+        camera: One camera or B.
+        size: Pixels of a square picture, or (height, width).
+        colors: Vertex colours; white where neither these nor a texture are given.
+        uvs: Texture coordinates, indexed by `uv_faces`, or per vertex without it.
+        uv_faces: Triangles of `uvs`.
+        texture: Row 0 at v = 0; goes before `colors`.
+        channels: Any of "color", "mask", "normal", "depth", "position".
+        background: A gray value, an RGB colour or a picture (H, W, 3) or (B, H, W, 3) to lay the colour over.
+        antialias: Smooth outlines and let gradients move them.
+
+    Raises:
+        ValueError: For unknown channels, or shapes that do not fit.
+    """
+    unknown = sorted(set(channels) - set(CHANNELS))
+    if unknown:
+        raise ValueError(f"channels: {', '.join(unknown)} unknown; choose from {', '.join(CHANNELS)}")
+    if texture is not None and uvs is None:
+        raise ValueError("texture needs uvs")
+    resolution = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    clip = camera.clip(vertices)
+    tri = faces.to(torch.int32)
+    wanted = [name for name in ("color", "normal", "depth", "position") if name in channels]
+    textured = texture is not None and "color" in wanted
+
+    attributes = []
+    for name in wanted:
+        if name == "color" and not textured:
+            attributes.append(torch.ones_like(vertices) if colors is None else colors)
+        elif name == "normal":
+            rotation = camera.extrinsics[:, :3, :3]
+            attributes.append(vertex_normals(vertices, faces) @ rotation.transpose(1, 2))
+        elif name == "depth":
+            attributes.append(camera.to_camera_space(vertices)[..., 2:])
+        elif name == "position":
+            attributes.append(vertices)
+    attr = _joined(attributes, len(clip))
+    smooth = [name for name in wanted if name in ("color", "normal")]
+    names = [name for name in wanted if not (name == "color" and textured)]
+    unit = None if "normal" not in names else 3 * names.index("normal")
+
+    if textured:
+        uv_tri = tri if uv_faces is None else uv_faces.to(torch.int32)
+        rast = ops.rasterize(clip, tri, resolution)
+        picture = _textured(clip, tri, rast, attr, unit, uvs, uv_tri, texture, 1 + 3 * len(smooth) if antialias else 0)
+        names = ["color", *names]
+    else:
+        leading = sum(_SIZES[name] for name in smooth)
+        picture, rast = ops.render_attributes(
+            clip, tri, attr, resolution, antialias=leading if antialias else False, unit=unit
+        )
+    parts = dict(zip(["mask", *names], picture.split([1, *(_SIZES[name] for name in names)], -1), strict=True))
+    if "color" in parts and background is not None:
+        parts["color"] = parts["color"] + (1 - parts["mask"]) * torch.as_tensor(background).to(parts["color"])
+    return Rendering(triangle=rast[..., 3].detach().to(torch.int32) - 1, **parts)
+
+
+def render_mesh(mesh: Mesh, camera: Camera, size: int | tuple[int, int], **options) -> Rendering:
+    """Render a mesh with its texture, else with its vertex colours; options as in `render`."""
+    look = {"texture": mesh.texture, "uvs": mesh.uvs, "uv_faces": mesh.uv_faces, "colors": mesh.colors}
+    if mesh.uvs is None:
+        look.pop("texture")
+    return render(mesh.vertices, mesh.faces, camera, size, **{**look, **options})
+
+
+def _joined(attributes: list[Tensor], batch: int) -> Tensor | None:
+    """Attributes (V, C) or (B, V, C) side by side: (1 or B, V, C)."""
+    if not attributes:
+        return None
+    batched = [value if value.ndim == 3 else value[None] for value in attributes]
+    if any(len(value) > 1 for value in batched):
+        batched = [value.expand(batch, -1, -1) for value in batched]
+    return torch.cat(batched, -1) if len(batched) > 1 else batched[0]
+
+
+def _textured(
+    clip: Tensor,  # (B, V, 4)
+    tri: Tensor,  # (F, 3)
+    rast: Tensor,  # (B, H, W, 4)
+    attr: Tensor | None,  # (1 or B, V, C)
+    unit: int | None,
+    uvs: Tensor,  # (U, 2)
+    uv_tri: Tensor,  # (F, 3)
+    image: Tensor,  # (Ht, Wt, 3)
+    smooth: int,
+) -> Tensor:
+    """Mask, texture colour and attributes (B, H, W, 4 + C), the first `smooth` channels antialiased."""
+    mask = (rast[..., 3:] > 0).to(rast.dtype)
+    color = ops.texture(image[None], ops.interpolate(uvs[None], rast, uv_tri)) * mask
+    parts = [mask, color]
+    if attr is not None:
+        values = ops.interpolate(attr, rast, tri)
+        if unit is not None:
+            normal = torch.nn.functional.normalize(values[..., unit : unit + 3], dim=-1, eps=1e-12)
+            values = torch.cat([values[..., :unit], normal, values[..., unit + 3 :]], -1)
+        parts.append(values)
+    picture = torch.cat(parts, -1)
+    if not smooth:
+        return picture
+    return torch.cat([ops.antialias(picture[..., :smooth], rast, clip, tri), picture[..., smooth:]], -1)
