@@ -1,0 +1,104 @@
+"""Cameras in the numbers that a search wants: where the camera stands, and where in the picture the object's centre lies.
+
+The paper's six numbers move the object all over the picture when the camera turns, and one of them (``look_at`` along
+the optical axis) changes nothing. Here a view is (yaw, pitch, a, b, log depth): direction of the camera, tangents of the
+object's centre (0 is the optical axis, a to the right, b downwards), and the logarithm of the centre's depth. Turning
+leaves the object in its place, and each number changes the picture in its own way. It is the five degrees of freedom of
+an upright camera; ``ViewSpace`` converts both ways.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from v2m4.camera import DEFAULT_FOV, Camera, Orbit, orbit_from_extrinsics
+from v2m4.mesh import Mesh
+
+DIMENSIONS = 5
+NEAREST = 0.05  # an object's centre is never nearer to the camera than this
+
+
+@dataclass(frozen=True)
+class ViewSpace:
+    """The views of one object in one picture.
+
+    Attributes:
+        center: (3,) the object's centre in its canonical pose.
+        aspect: width / height of the whole picture.
+        fov: vertical field of view of the whole picture, radians.
+    """
+
+    center: Tensor
+    aspect: float = 1.0
+    fov: float = DEFAULT_FOV
+
+    @classmethod
+    def of_mesh(cls, mesh: Mesh, aspect: float) -> ViewSpace:
+        """Views about the middle of the mesh's box."""
+        lower, upper = mesh.bounds()
+        return cls((lower + upper) / 2, aspect)
+
+    @property
+    def half_width(self) -> float:
+        """Tangent at the picture's right edge."""
+        return math.tan(self.fov / 2) * self.aspect
+
+    @property
+    def half_height(self) -> float:
+        """Tangent at the picture's lower edge."""
+        return math.tan(self.fov / 2)
+
+    def orbit(self, views: Tensor) -> Orbit:
+        """The six numbers of views (B, 5), differentiable; ``look_at`` is put on the optical axis at the centre's depth."""
+        yaw, pitch, across, downwards, log_depth = views.unbind(1)
+        rotation = rotations(yaw, pitch)
+        depth = log_depth.exp()
+        aside = across[:, None] * rotation[:, 0] + downwards[:, None] * rotation[:, 1]
+        return Orbit(yaw, pitch, depth, self.center.to(views) - depth[:, None] * aside)
+
+    def camera(self, views: Tensor) -> Camera:
+        """The pinhole cameras of views (B, 5) for the whole picture, differentiable."""
+        return self.orbit(views).camera(self.fov, self.aspect)
+
+    def views(self, orbit: Orbit) -> Tensor:
+        """Views (B, 5) of cameras given as the six numbers.
+
+        Raises:
+            ValueError: the object's centre lies behind a camera.
+        """
+        return self.views_of(orbit.camera(self.fov, self.aspect).extrinsics)
+
+    def views_of(self, extrinsics: Tensor) -> Tensor:
+        """Views (B, 5) of extrinsics (B, 4, 4); the centre stays where it is in the picture, roll is dropped.
+
+        Raises:
+            ValueError: the object's centre lies behind a camera.
+        """
+        seen = extrinsics[:, :3, :3] @ self.center.to(extrinsics) + extrinsics[:, :3, 3]
+        if bool((seen[:, 2] < NEAREST).any()):
+            raise ValueError(f"views: the object's centre is {float(seen[:, 2].min()):.3g} in front of the camera")
+        orbit = orbit_from_extrinsics(extrinsics, seen[:, 2])
+        tangents = seen[:, :2] / seen[:, 2:]
+        return torch.cat([orbit.yaw[:, None], orbit.pitch[:, None], tangents, seen[:, 2:].log()], 1)
+
+
+def rotations(yaw: Tensor, pitch: Tensor) -> Tensor:
+    """World to camera rotations (B, 3, 3) of upright cameras; yaw, pitch: (B,) radians."""
+    zeros = torch.zeros_like(yaw)
+    return Orbit(yaw, pitch, zeros + 1, torch.stack([zeros] * 3, 1)).camera().extrinsics[:, :3, :3]
+
+
+def angles_between(first: Tensor, second: Tensor) -> Tensor:
+    """Geodesic angles in radians between rotations (..., 3, 3), broadcast."""
+    # The chord keeps its precision at small angles, where the trace's arc cosine has none.
+    chord = (first - second).flatten(-2).norm(dim=-1)
+    return 2 * torch.asin((chord / (2 * math.sqrt(2))).clamp(max=1.0))
+
+
+def view_angles(first: Tensor, second: Tensor) -> Tensor:
+    """Geodesic angles in radians between views (B, 5) and (C, 5), (B, C)."""
+    return angles_between(rotations(first[:, 0], first[:, 1])[:, None], rotations(second[:, 0], second[:, 1])[None])

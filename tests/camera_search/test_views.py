@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+from camera_search.views import ViewSpace, angles_between, rotations, view_angles
+from v2m4.camera import Orbit
+
+
+@pytest.fixture
+def space():
+    return ViewSpace(torch.tensor([0.05, -0.1, 0.02]), aspect=1.5)
+
+
+def _views(count, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    scale = torch.tensor([2.5, 1.2, 0.3, 0.3, 0.4])
+    return (2 * torch.rand(count, 5, generator=draw) - 1) * scale + torch.tensor([0, 0, 0, 0, 0.9])
+
+
+def test_views_and_orbits_are_inverse(space):
+    views = _views(50)
+    torch.testing.assert_close(space.views(space.orbit(views)), views, atol=2e-5, rtol=0)
+
+
+def test_orbits_keep_their_extrinsics_through_views(space):
+    orbit = Orbit.of(1.0, -0.4, 2.5, (0.2, -0.3, 0.1))
+    again = space.orbit(space.views(orbit))
+    torch.testing.assert_close(again.camera().extrinsics, orbit.camera().extrinsics, atol=1e-5, rtol=0)
+
+
+def test_the_centre_projects_where_the_view_says(space):
+    views = _views(20)
+    pixels, depth = space.camera(views).project(space.center[None].expand(20, 1, 3), (100, 150))
+    tangents = (pixels[:, 0] / torch.tensor([150.0, 100.0]) * 2 - 1) * torch.tensor([space.half_width, space.half_height])
+    torch.testing.assert_close(tangents, views[:, 2:4], atol=1e-5, rtol=0)
+    torch.testing.assert_close(depth[:, 0], views[:, 4].exp(), atol=1e-5, rtol=1e-5)
+
+
+def test_turning_leaves_the_object_in_its_place(space):
+    views = _views(2)
+    views[1, 2:] = views[0, 2:]
+    pixels, _ = space.camera(views).project(space.center[None].expand(2, 1, 3), (64, 64))
+    torch.testing.assert_close(pixels[0], pixels[1], atol=1e-3, rtol=0)
+
+
+def test_angles():
+    yaw = torch.tensor([0.0, 0.3, math.pi])
+    turned = rotations(yaw, torch.zeros(3))
+    torch.testing.assert_close(angles_between(turned[0], turned), torch.tensor([0.0, 0.3, math.pi]), atol=1e-3, rtol=0)
+    views = torch.zeros(2, 5)
+    views[1, 1] = 0.02
+    assert float(view_angles(views, views)[0, 1]) == pytest.approx(0.02, abs=1e-5)
+
+
+def test_a_camera_that_looks_away_is_an_error(space):
+    with pytest.raises(ValueError, match="in front of the camera"):
+        space.views(Orbit.of(0.0, 0.0, 0.5, (0.0, 0.0, -3.0)))
