@@ -1,0 +1,23 @@
+"""Stage 1: generators that make a textured mesh of one frame."""
+
+from generators.base import (
+    GenerationError,
+    Generator,
+    GeneratorUnavailable,
+    create,
+    installed,
+    register,
+    require,
+    run,
+)
+
+__all__ = [
+    "GenerationError",
+    "Generator",
+    "GeneratorUnavailable",
+    "create",
+    "installed",
+    "register",
+    "require",
+    "run",
+]

@@ -1,0 +1,188 @@
+"""Stage 1: what a generator is, how one is found by name, and how it is run over the key frames."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar, get_args
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+
+from v2m4.camera import DEFAULT_FOV, Orbit
+from v2m4.config import Config, ModelName
+from v2m4.frame import Frame
+from v2m4.mesh import Asset, Mesh
+from v2m4.render import render_mesh
+from v2m4.workspace import Workspace, code_version, digest
+
+log = logging.getLogger(__name__)
+
+HINT = "hint"  # the six numbers of Asset.hint among a mesh's arrays
+
+
+class GeneratorUnavailable(Exception):
+    """A generator that exists by name cannot run here; the message says what is missing and what to do."""
+
+
+class GenerationError(ValueError):
+    """A generator can make nothing of a frame; the message names the frame and says why."""
+
+
+class Generator(Protocol):
+    """Makes one textured mesh of one frame.
+
+    Attributes:
+        name: as in ``--model``.
+    """
+
+    name: str
+
+    def generate(self, frame: Frame) -> Asset:
+        """A closed, textured mesh in canonical pose, and the camera if the generator knows it.
+
+        The result follows from the frame and the config alone, never from what was generated before.
+
+        Raises:
+            GenerationError: nothing can be made of this frame.
+        """
+        ...
+
+
+Factory = Callable[[Config], Generator]
+_Class = TypeVar("_Class", bound=Factory)
+_FACTORIES: dict[str, Factory] = {}
+
+
+def register(name: str) -> Callable[[_Class], _Class]:
+    """Class decorator: make a generator known as ``name``; its file is ``generators/<name in lower case>.py``."""
+
+    def decorate(factory: _Class) -> _Class:
+        _FACTORIES[name] = factory
+        return factory
+
+    return decorate
+
+
+def installed(package: str) -> bool:
+    """Whether a top-level package can be imported here, without importing it."""
+    return importlib.util.find_spec(package) is not None
+
+
+def require(name: str) -> Factory:
+    """The generator's class; its file is imported now, and only its.
+
+    Raises:
+        GeneratorUnavailable: there is no such generator, or it is not part of this version.
+    """
+    module = f"{__package__}.{name.lower()}"
+    if name not in _FACTORIES:
+        if name not in get_args(ModelName):
+            raise GeneratorUnavailable(f"no such generator; known are {', '.join(get_args(ModelName))}")
+        if importlib.util.find_spec(module) is None:
+            raise GeneratorUnavailable(
+                "this learned generator is not part of this version yet; use --model Inflate, which needs no weights"
+            )
+        importlib.import_module(module)
+    return _FACTORIES[name]
+
+
+def create(name: str, config: Config) -> Generator:
+    """A generator by name.
+
+    Raises:
+        GeneratorUnavailable: see ``require``.
+    """
+    return require(name)(config)
+
+
+def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset]:
+    """Stage 1: an asset for every key frame, each kept in the workspace.
+
+    Args:
+        frames: key frames with the background removed.
+        workspace: the animation's folder.
+        config: all options; ``model``, ``max_faces``, ``seed``, ``baseline`` and ``generation`` count here.
+
+    Returns:
+        one asset for each frame, as read back from the disk.
+
+    Raises:
+        GenerationError: nothing can be made of a frame.
+        GeneratorUnavailable: see ``require``.
+    """
+    generator = create(config.model, config)
+    options = (config.model, config.max_faces, config.seed, config.generation.__dict__, code_version("generators"))
+    assets = []
+    for frame in frames:
+        key = digest(frame.rgba, frame.name, frame.index, options)
+        workspace.make_file(f"{frame.name}_rmbg.png", digest(frame.rgba), partial(_write_picture, picture=frame.rgba))
+
+        def make(frame: Frame = frame) -> dict[str, np.ndarray]:
+            return to_arrays(generator.generate(frame))
+
+        asset = from_arrays(workspace.make_arrays(f"1_generation/{frame.name}.npz", key, make))
+        draw_preview = partial(write_preview, asset=asset, aspect=frame.aspect)
+        workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
+        if config.baseline:
+            workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(_write_glb, mesh=asset.mesh))
+        log.info("%s: %d vertices, %d faces", frame.name, len(asset.mesh.vertices), len(asset.mesh.faces))
+        assets.append(asset)
+    return assets
+
+
+def to_arrays(asset: Asset) -> dict[str, np.ndarray]:
+    """An asset as named arrays, for ``.npz`` files."""
+    arrays = asset.mesh.arrays()
+    if asset.hint is not None:
+        arrays[HINT] = asset.hint.parameters().numpy()
+    return arrays
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> Asset:
+    """The inverse of ``to_arrays``, exactly."""
+    hint = Orbit.from_parameters(torch.from_numpy(arrays[HINT])) if HINT in arrays else None
+    return Asset(Mesh.from_arrays(arrays), hint)
+
+
+def write_preview(path: Path, asset: Asset, aspect: float = 1.0, size: int = 256) -> None:
+    """A PNG of the asset from its hint and from the front, both sides, the back and above: colour over normals.
+
+    Args:
+        path: where to.
+        asset: in canonical pose.
+        aspect: width / height of the frame that the hint belongs to.
+        size: pixels of one view.
+    """
+    angles = torch.tensor([[0.0, 0.0], [90.0, 0.0], [180.0, 0.0], [-90.0, 0.0], [0.0, 89.0]]).deg2rad()
+    radius = 0.9 / math.tan(DEFAULT_FOV / 2)  # the cube's diagonal just fits
+    ring = Orbit(angles[:, 0], angles[:, 1], torch.full((len(angles),), radius), torch.zeros(len(angles), 3)).camera()
+    cameras = [ring[index] for index in range(len(ring))]
+    if asset.hint is not None:
+        cameras.insert(0, asset.hint.camera(aspect=aspect))
+    columns = []
+    for camera in cameras:
+        view = (size, max(1, round(size * camera.aspect)))
+        seen = render_mesh(asset.mesh, camera, view, channels=("color", "normal"), background=1.0)
+        facing = seen.normal * seen.normal.new_tensor([0.5, -0.5, -0.5]) + 0.5
+        columns.append(torch.cat([seen.color[0], (facing * seen.mask + 1 - seen.mask)[0]]))
+    sheet = torch.cat(columns, 1).clamp(0, 1)
+    iio.imwrite(path, (sheet * 255).round().to(torch.uint8).cpu().numpy())
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    """An (H, W, C) uint8 picture as a PNG."""
+    iio.imwrite(path, picture)
+
+
+def _write_glb(path: Path, mesh: Mesh) -> None:
+    """A mesh as a GLB file."""
+    from v2m4.io.gltf import write_glb
+
+    write_glb(path, mesh)

@@ -1,0 +1,142 @@
+"""Inflate: the silhouette of one frame lifted to a closed, round, two-sided, textured mesh. Needs no weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import cv2
+import fast_simplification
+import numpy as np
+import torch
+
+from generators._height import squared_height
+from generators._silhouette import Silhouette, bleed, distance_inside, read_silhouette, triangulate
+from generators.base import GenerationError, register
+from v2m4.bake import sample_texture
+from v2m4.camera import DEFAULT_FOV, Orbit
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Asset, Mesh
+
+
+@register("Inflate")
+class Inflate:
+    """The weight-free generator."""
+
+    name = "Inflate"
+
+    def __init__(self, config: Config) -> None:
+        self.max_faces = config.max_faces
+        self.grid = config.generation.grid
+        self.texture_size = config.generation.texture_size
+
+    def generate(self, frame: Frame) -> Asset:
+        """See ``Generator``.
+
+        Raises:
+            GenerationError: the frame has next to no foreground.
+        """
+        try:
+            silhouette = read_silhouette(frame.rgba[..., 3], self.grid)
+        except ValueError as error:
+            raise GenerationError(f"frame {frame.name}: {error}") from error
+        vertices, faces = inflate(silhouette, self.max_faces)
+        pixels = silhouette.origin + silhouette.cell * vertices[:, :2]
+        points = place(pixels, silhouette.cell * vertices[:, 2], frame.rgba.shape[:2])
+        mesh, hint = canonical(points, faces)
+        return Asset(paint(mesh, frame.rgba, pixels, self.texture_size), hint)
+
+
+def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
+    """A closed mesh over the silhouette.
+
+    Args:
+        silhouette: in cells.
+        max_faces: at most this many faces.
+
+    Returns:
+        vertices (V, 3) as (x, y, height towards the camera), in cells, y down; faces (F, 3), anti-clockwise seen
+        from outside.
+    """
+    points, faces, border = triangulate(silhouette.values)
+    square = squared_height(distance_inside(silhouette, points, faces))
+    columns, rows = np.rint(points).astype(np.int64).T
+    height = np.where(border, 0.0, np.sqrt(square[rows, columns]).clip(0.05))
+    front = np.concatenate([points, height[:, None]], 1)
+    vertices, faces = sew(front, faces, border)
+    if len(faces) > max_faces:
+        vertices, faces = fast_simplification.simplify(
+            np.ascontiguousarray(vertices, np.float64), faces, target_count=max_faces
+        )
+    return vertices, faces
+
+
+def sew(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The front sheet and its mirror image behind it, one mesh along the border.
+
+    Args:
+        front: (V, 3), height 0 on the border.
+        faces: (F, 3).
+        border: (V,) bool.
+
+    Returns:
+        vertices (2 V - borders, 3), faces (2 F, 3).
+    """
+    back = np.arange(len(front))
+    back[~border] = len(front) + np.arange(int((~border).sum()))
+    vertices = np.concatenate([front, front[~border] * [1, 1, -1]])
+    return vertices, np.concatenate([faces, back[faces][:, ::-1]])
+
+
+def place(pixels: np.ndarray, height: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Points along the rays of their pixels, in camera space turned y up and towards the viewer.
+
+    Args:
+        pixels: (V, 2) in the picture, (x, y).
+        height: (V,) towards the camera, in pixels at the object's distance.
+        size: (H, W) of the picture.
+
+    Returns:
+        (V, 3), a pixel at the object's distance being the unit; the camera is at the origin and looks along -z.
+    """
+    focal = 0.5 * size[0] / math.tan(DEFAULT_FOV / 2)
+    depth = focal - height
+    ray = (pixels - [size[1] / 2, size[0] / 2]) / focal
+    return np.stack([ray[:, 0] * depth, -ray[:, 1] * depth, -depth], 1)
+
+
+def canonical(points: np.ndarray, faces: np.ndarray) -> tuple[Mesh, Orbit]:
+    """Centre and scale to the cube [-0.5, 0.5]^3, and the camera that sees the points where they were.
+
+    Args:
+        points: (V, 3), camera at the origin, looking along -z.
+        faces: (F, 3).
+    """
+    lower, upper = points.min(0), points.max(0)
+    scale, centre = 1 / (upper - lower).max(), (lower + upper) / 2
+    camera = -scale * centre  # where the camera comes to stand
+    vertices = torch.from_numpy((scale * (points - centre)).astype(np.float32))
+    hint = Orbit.of(radius=float(camera[2]), look_at=(float(camera[0]), float(camera[1]), 0.0))
+    return Mesh(vertices, torch.from_numpy(faces.astype(np.int64))), hint
+
+
+def paint(mesh: Mesh, rgba: np.ndarray, pixels: np.ndarray, size: int) -> Mesh:
+    """Project the frame onto front and back.
+
+    Args:
+        mesh: any.
+        rgba: (H, W, 4) uint8.
+        pixels: (V, 2), where each vertex is seen.
+        size: longer side of the texture at most.
+    """
+    low, high = np.floor(pixels.min(0)).astype(int) - 4, np.ceil(pixels.max(0)).astype(int) + 4
+    wide = np.pad(rgba, ((8, 8), (8, 8), (0, 0)))
+    texture = bleed(np.ascontiguousarray(wide[low[1] + 8 : high[1] + 8, low[0] + 8 : high[0] + 8]))
+    shrink = size / max(texture.shape[:2])
+    if shrink < 1:
+        shape = (max(1, round(texture.shape[1] * shrink)), max(1, round(texture.shape[0] * shrink)))
+        texture = cv2.resize(texture, shape, interpolation=cv2.INTER_AREA)
+    uvs = torch.from_numpy(((pixels - low) / (high - low)).astype(np.float32))
+    image = torch.from_numpy(np.ascontiguousarray(texture)).clamp(0, 1)
+    return replace(mesh, uvs=uvs, texture=image, colors=sample_texture(image, uvs))
