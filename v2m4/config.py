@@ -22,6 +22,8 @@ class FramesConfig:
     foreground: Literal["auto", "alpha", "key", "grabcut", "rembg"] = "auto"
     # Frames per second of a folder of pictures; a video file knows its own.
     fps: float = 30.0
+    # Larger pictures are reduced to this longer side, so that memory stays small; 0 keeps them as they are.
+    max_side: int = 1080
 
 
 @dataclass(frozen=True)
