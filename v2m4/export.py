@@ -1,0 +1,219 @@
+"""What an animation leaves in its folder: turned upright, with the camera, as DESIGN section 3 names the files.
+
+The stages work in the video camera's space (OpenCV axes). The exported world is that space under the inverse of the
+first key frame's extrinsics: y is up, the object stands near the origin and faces +z, and the video's camera stands
+where those extrinsics put it, so that the mesh overlays the video when seen through it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from v2m4.camera import Camera
+from v2m4.io.gltf import EncodedImage, encode_texture, split_at_seams, write_animation_glb, write_glb
+from v2m4.mesh import Mesh, MeshSequence
+from v2m4.workspace import Workspace, code_version, digest
+
+ANIMATION, REST_MESH = "output_animation.glb", "output_mesh.glb"
+OFFSETS, TEXTURE = "output_vertex_offsets.npy", "output_texture.png"
+CAMERAS, EXTRINSICS = "cameras.json", "extrinsics_list.pkl"
+FRAME_MESH = "{}_texture_consistency_sample.glb"
+
+
+@dataclass(frozen=True)
+class VideoCameras:
+    """The camera of every frame of the video, in the exported world.
+
+    Attributes:
+        names: of the frames.
+        cameras: (T,) whole-picture cameras.
+        fps: frames per second.
+    """
+
+    names: list[str]
+    cameras: Camera
+    fps: float
+
+
+def camera_to_world(extrinsics: Tensor) -> Tensor:
+    """The inverse of rigid extrinsics (4, 4), float64.
+
+    Raises:
+        ValueError: the matrix is no rigid motion.
+    """
+    rotation, translation = extrinsics[:3, :3].double().cpu(), extrinsics[:3, 3].double().cpu()
+    identity = torch.eye(3, dtype=torch.float64)
+    if (rotation @ rotation.T - identity).abs().max() > 1e-4 or torch.linalg.det(rotation) < 0:
+        raise ValueError(f"extrinsics: expected a rotation and a translation, got {extrinsics.tolist()}")
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3, :3] = rotation.T
+    matrix[:3, 3] = -rotation.T @ translation
+    return matrix
+
+
+def in_world(sequence: MeshSequence, extrinsics: Tensor) -> MeshSequence:
+    """A sequence in camera space, rest pose included, brought to the exported world."""
+    matrix = camera_to_world(extrinsics)
+    rotation, translation = matrix[:3, :3], matrix[:3, 3]
+
+    def moved(points: Tensor) -> Tensor:
+        return (points.detach().cpu().double() @ rotation.T + translation).float()
+
+    mesh = sequence.mesh.to("cpu")
+    return replace(sequence, vertices=moved(sequence.vertices), mesh=mesh.with_vertices(moved(mesh.vertices)))
+
+
+def write_mesh_glb_in_world(workspace: Workspace, name: str, mesh: Mesh, extrinsics: Tensor) -> Path:
+    """Write one mesh of a stage, given in camera space, as an upright GLB in the animation's folder.
+
+    Args:
+        workspace: the animation's folder.
+        name: of the file, e.g. ``0_consistency_sample.glb``.
+        mesh: in camera space.
+        extrinsics: (4, 4) of the first key frame.
+    """
+    arrays = mesh.arrays()
+    key = digest(
+        "mesh", sorted(arrays), *(arrays[field] for field in sorted(arrays)), _plain(extrinsics), code_version()
+    )
+    upright = mesh.to("cpu").transformed(camera_to_world(extrinsics))
+    return workspace.make_file(name, key, lambda path: write_glb(path, upright))
+
+
+def export_animation(
+    workspace: Workspace,
+    sequence: MeshSequence,
+    names: Sequence[str],
+    times: Sequence[float] | np.ndarray,
+    extrinsics: Tensor,
+    *,
+    fov: float,
+    aspect: float,
+    fps: float,
+    key_names: Sequence[str] | None = None,
+) -> Path:
+    """Write every result of an animation: the animated mesh, one mesh per frame, the rest pose, offsets and cameras.
+
+    Files that are there and were made from the same content are left as they are.
+
+    Args:
+        workspace: the animation's folder.
+        sequence: the key frames in camera space, ``times`` in frame numbers; ``sequence.mesh`` is the rest pose.
+        names: of all T frames.
+        times: (T,) frame numbers of all frames, 0 for the first; frames between key frames are interpolated linearly.
+        extrinsics: (4, 4) of the first key frame.
+        fov: vertical field of view of the video's camera, radians.
+        aspect: width / height of the video.
+        fps: frames per second.
+        key_names: names of the morph targets (default: the name of the frame at the key frame's time, else the time).
+
+    Returns:
+        The path of ``output_animation.glb``.
+
+    Raises:
+        ValueError: names and times differ in number, or the extrinsics are not rigid.
+    """
+    times = np.asarray(times, dtype=np.float64)
+    if len(names) != len(times) or len(names) == 0:
+        raise ValueError(f"export_animation: {len(names)} names for {len(times)} times")
+    mesh = sequence.mesh.arrays()
+    content = digest(
+        sorted(mesh),
+        *(mesh[field] for field in sorted(mesh)),
+        sequence.vertices.detach().cpu().numpy(),
+        np.asarray(sequence.times, dtype=np.float64),
+        list(names),
+        times,
+        _plain(extrinsics),
+        [fov, aspect, fps],
+        list(key_names) if key_names is not None else None,
+        code_version(),
+    )
+    world = in_world(sequence, extrinsics)
+    camera = Camera(extrinsics.detach().cpu().float()[None], fov, aspect)
+    frames = world.sampled(times)
+
+    shared: EncodedImage | None = None
+    compact: EncodedImage | None = None
+    if world.mesh.texture is not None:
+        png = encode_texture(world.mesh.texture)
+        workspace.make_file(TEXTURE, content, lambda path: _write_bytes(path, png.data))
+        # One copy per frame: a JPEG of quality 95 is a third of the PNG, 46 dB from it, unless the texture is flat.
+        shared, compact = png, min(png, encode_texture(world.mesh.texture, "jpeg"), key=lambda image: len(image.data))
+    workspace.make_file(REST_MESH, content, lambda path: write_glb(path, world.mesh, camera=camera, texture=shared))
+    workspace.make_file(OFFSETS, content, lambda path: _write_offsets(path, frames))
+    for index, name in enumerate(names):
+        mesh_at = frames[index]
+        workspace.make_file(
+            FRAME_MESH.format(name), content, lambda path, mesh=mesh_at: write_glb(path, mesh, texture=compact)
+        )
+    _write_cameras(workspace, content, names, camera, fps)
+    if key_names is None:
+        named = dict(zip(times.tolist(), names, strict=True))
+        key_names = [named.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()]
+    seconds = replace(world, times=np.asarray(sequence.times, dtype=np.float64) / fps)
+    return workspace.make_file(
+        ANIMATION,
+        content,
+        lambda path: write_animation_glb(path, seconds, camera, target_names=key_names, texture=shared),
+    )
+
+
+def read_cameras(path: Path) -> VideoCameras:
+    """Read ``cameras.json``.
+
+    Raises:
+        ValueError: the file is not what ``export_animation`` writes.
+        OSError: the file cannot be read.
+    """
+    try:
+        stored = json.loads(Path(path).read_text("utf-8"))
+        names = [frame["name"] for frame in stored["frames"]]
+        extrinsics = torch.tensor([frame["extrinsics"] for frame in stored["frames"]], dtype=torch.float32)
+        return VideoCameras(names, Camera(extrinsics, stored["fov"], stored["aspect"]), stored["fps"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
+
+
+def _write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float) -> None:
+    """The camera of every frame as JSON, and the same matrices as a pickle for people's own scripts."""
+    matrix = camera.extrinsics[0].numpy()
+    stored = {
+        "convention": "OpenCV axes (x right, y down, z forward); extrinsics map the world (y up) to the camera",
+        "fov": float(camera.fov),
+        "aspect": float(camera.aspect),
+        "fps": float(fps),
+        "frames": [{"name": name, "extrinsics": matrix.tolist()} for name in names],
+    }
+    text = json.dumps(stored, indent=1, ensure_ascii=False)
+    workspace.make_file(CAMERAS, key, lambda path: _write_bytes(path, text.encode("utf-8")))
+    data = pickle.dumps([matrix.copy() for _ in names], protocol=4)
+    workspace.make_file(EXTRINSICS, key, lambda path: _write_bytes(path, data))
+
+
+def _write_offsets(path: Path, frames: MeshSequence) -> None:
+    """Offsets (T, S, 3) of all frames from the rest pose, a row for each vertex of ``output_mesh.glb``, in its order.
+
+    The first V of the S rows are the welded vertices; those repeated at texture seams follow.
+    """
+    offsets = (frames.vertices - frames.mesh.vertices).numpy()[:, split_at_seams(frames.mesh).source]
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(offsets, dtype=np.float32), allow_pickle=False)
+    _write_bytes(path, buffer.getvalue())
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _plain(extrinsics: Tensor) -> list[list[float]]:
+    return extrinsics.detach().cpu().tolist()

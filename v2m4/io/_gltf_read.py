@@ -1,0 +1,319 @@
+"""Static meshes read from glTF: all primitives of the scene merged into one mesh."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from v2m4.io._gltf_container import COMPRESSIONS, Document, load_document
+from v2m4.io._gltf_images import decode_image, pack_atlas
+from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
+from v2m4.mesh import Mesh
+
+logger = logging.getLogger(__name__)
+
+TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN = 4, 5, 6
+CLAMP_TO_EDGE, MIRRORED_REPEAT = 33071, 33648
+MOST_REPEATS = 16  # of a tiled texture, along each axis
+
+
+@dataclass(frozen=True)
+class Part:
+    """One primitive in world space.
+
+    Attributes:
+        vertices: (V, 3) float32.
+        faces: (F, 3) int64.
+        colors: (V, 3) linear, COLOR_0 times the base colour factor; None where neither is given.
+        uvs: (V, 2) float32 in the picture's own units, with the texture transform applied; None without a texture.
+        picture: (texture index, factor, wrap modes), which names the picture; None without a texture.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray | None
+    uvs: np.ndarray | None = None
+    picture: tuple[int, tuple[float, ...], tuple[int, int]] | None = None
+
+
+def read_glb(path: Path, weld: bool = False) -> Mesh:
+    """Read the default scene of a .glb or .gltf file as one mesh.
+
+    Several textures become one atlas; without any, base colours and vertex colours become vertex colours. Transparency,
+    skins, morph targets and animations are left out: the mesh is as it was modelled.
+
+    Args:
+        path: the file.
+        weld: join the vertices that were split for texture coordinates and normals (same place, same colour);
+            ``uv_faces`` keeps the seams.
+
+    Raises:
+        ValueError: the file is broken, has no triangles, or uses what we do not read (Draco, meshopt, KTX2 textures).
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    document = load_document(path)
+    try:
+        parts = [part for node, matrix in scene_nodes(document) for part in _node_parts(document, node, matrix)]
+        mesh = _merged(document, parts)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: broken glTF ({type(error).__name__}: {error})") from error
+    return welded(mesh) if weld else mesh
+
+
+def scene_nodes(document: Document) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Every node of the default scene with its (4, 4) float64 matrix to the world.
+
+    Raises:
+        ValueError: a node is its own ancestor or has two parents.
+    """
+    nodes = document.items("nodes")
+    scenes = document.items("scenes")
+    if scenes:
+        roots = scenes[document.json.get("scene", 0)].get("nodes", [])
+    else:
+        children = {child for node in nodes for child in node.get("children", [])}
+        roots = [index for index in range(len(nodes)) if index not in children]
+    seen: set[int] = set()
+    pending = [(index, np.eye(4)) for index in reversed(roots)]
+    while pending:
+        index, parent = pending.pop()
+        if index in seen:
+            raise ValueError(f"{document.path}: node {index} is reached twice; the nodes are no tree")
+        seen.add(index)
+        node = nodes[index]
+        matrix = parent @ local_matrix(node)
+        yield node, matrix
+        pending += [(child, matrix) for child in reversed(node.get("children", []))]
+
+
+def local_matrix(node: dict[str, Any]) -> np.ndarray:
+    """A node's (4, 4) float64 matrix to its parent, from ``matrix`` or translation, rotation and scale."""
+    if "matrix" in node:
+        return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
+    matrix = np.eye(4)
+    x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    matrix[:3, :3] = rotation * np.array(node.get("scale", (1.0, 1.0, 1.0)))
+    matrix[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
+    return matrix
+
+
+def _node_parts(document: Document, node: dict[str, Any], matrix: np.ndarray) -> Iterator[Part]:
+    if "mesh" not in node:
+        return
+    mesh = document.items("meshes")[node["mesh"]]
+    for primitive in mesh["primitives"]:
+        compressed = COMPRESSIONS.keys() & primitive.get("extensions", {}).keys()
+        if compressed and "bufferView" not in document.items("accessors")[primitive["attributes"]["POSITION"]]:
+            name = COMPRESSIONS[min(compressed)]
+            raise ValueError(f"{document.path}: uses {name} compression; export it uncompressed")
+        if primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
+            logger.info("%s: passed over points or lines in mesh %r", document.path, mesh.get("name", node["mesh"]))
+            continue
+        yield _part(document, primitive, matrix)
+
+
+def _part(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> Part:
+    attributes = primitive["attributes"]
+    local = document.accessor(attributes["POSITION"]).astype(np.float64)
+    vertices = (local @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
+    if "indices" in primitive:
+        indices = document.accessor(primitive["indices"])[:, 0].astype(np.int64)
+    else:
+        indices = np.arange(len(vertices))
+    if len(indices) and not 0 <= indices.max() < len(vertices):
+        raise ValueError(f"{document.path}: index {indices.max()} of {len(vertices)} vertices")
+    faces = _triangles(indices, primitive.get("mode", TRIANGLES))
+    if np.linalg.det(matrix[:3, :3]) < 0:  # a mirrored node shows its faces the other way round
+        faces = faces[:, ::-1].copy()
+    index = primitive.get("material")
+    material = {} if index is None else document.items("materials")[index]
+    base = material.get("pbrMetallicRoughness", {})
+    factor = tuple(float(value) for value in base.get("baseColorFactor", (1.0, 1.0, 1.0, 1.0))[:3])
+    colors = None
+    if "COLOR_0" in attributes or factor != (1.0, 1.0, 1.0):
+        colors = np.ones((len(vertices), 3), np.float32) * np.float32(factor)
+    if "COLOR_0" in attributes:
+        colors = colors * document.accessor(attributes["COLOR_0"])[:, :3].astype(np.float32)
+    part = Part(vertices, faces, colors)
+    reference = base.get("baseColorTexture")
+    if reference is None:
+        return part
+    transform = reference.get("extensions", {}).get("KHR_texture_transform", {})
+    channel = transform.get("texCoord", reference.get("texCoord", 0))
+    if f"TEXCOORD_{channel}" not in attributes:
+        return part
+    uvs = _transformed_uvs(document.accessor(attributes[f"TEXCOORD_{channel}"]).astype(np.float32), transform)
+    texture = document.items("textures")[reference["index"]]
+    sampler = document.items("samplers")[texture["sampler"]] if "sampler" in texture else {}
+    wrap = (sampler.get("wrapS", 10497), sampler.get("wrapT", 10497))
+    return replace(part, uvs=uvs, picture=(reference["index"], factor, wrap))
+
+
+def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
+    """Faces (F, 3) of a list of triangles, a strip or a fan."""
+    if mode == TRIANGLES:
+        return indices[: len(indices) // 3 * 3].reshape(-1, 3)
+    count = max(len(indices) - 2, 0)
+    if mode == TRIANGLE_FAN:
+        return np.stack([indices[1 : count + 1], indices[2 : count + 2], np.repeat(indices[:1], count)], 1)
+    faces = np.stack([indices[:count], indices[1 : count + 1], indices[2 : count + 2]], 1)
+    faces[1::2] = faces[1::2][:, [0, 2, 1]]  # every second triangle of a strip turns the other way
+    return faces
+
+
+def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
+    """Texture coordinates under KHR_texture_transform: scale, then rotation, then offset."""
+    angle = transform.get("rotation", 0.0)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    scaled = uvs * np.float32(transform.get("scale", (1.0, 1.0)))
+    turned = scaled @ np.array([[cosine, sine], [-sine, cosine]], dtype=np.float32).T
+    return turned + np.float32(transform.get("offset", (0.0, 0.0)))
+
+
+def _merged(document: Document, parts: list[Part]) -> Mesh:
+    """One mesh of all parts, textured when any of them is."""
+    if not any(len(part.faces) for part in parts):
+        raise ValueError(f"{document.path}: no triangles in the scene")
+    starts = np.cumsum([0] + [len(part.vertices) for part in parts])
+    vertices = torch.from_numpy(np.concatenate([part.vertices for part in parts]))
+    faces = torch.from_numpy(
+        np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
+    )
+    if any(part.picture is not None for part in parts):
+        return _textured(document, parts, Mesh(vertices, faces))
+    if all(part.colors is None for part in parts):
+        return Mesh(vertices, faces)
+    white = [np.ones_like(part.vertices) if part.colors is None else part.colors for part in parts]
+    return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(white))))
+
+
+def _textured(document: Document, parts: list[Part], mesh: Mesh) -> Mesh:
+    """The mesh with one texture: the only picture as it is, or an atlas of all of them and of the plain colours."""
+    pictures: dict[Any, np.ndarray] = {}
+    corner_uvs: list[np.ndarray] = []
+    keys: list[Any] = []
+    for part in parts:
+        if part.picture is None or part.uvs is None:
+            color = np.ones(3) if part.colors is None else part.colors.mean(0)
+            key: Any = tuple(np.round(linear_to_srgb(color) * 255))
+            pictures[key] = np.broadcast_to(np.float32(key) / 255, (4, 4, 3))
+            corner_uvs.append(np.full((len(part.faces), 3, 2), 0.5, np.float32))
+        else:
+            if part.colors is not None and bool(np.ptp(part.colors, axis=0).max() > 0):
+                logger.warning("%s: vertex colours under a texture are left out", document.path)
+            uvs, repeats, mirrored = _inside(part.uvs[part.faces], part.picture[2])
+            index, factor, _ = part.picture
+            key = (index, factor, repeats, mirrored)
+            if key not in pictures:
+                pictures[key] = _picture(document, index, factor, repeats, mirrored)
+            corner_uvs.append(uvs)
+        keys.append(key)
+    if len(pictures) == 1:
+        texture = next(iter(pictures.values()))
+    else:
+        try:
+            texture, maps = pack_atlas(list(pictures.values()))
+        except ValueError as error:
+            raise ValueError(f"{document.path}: {error}") from error
+        places = dict(zip(pictures, maps, strict=True))
+        corner_uvs = [uvs * places[key][2:] + places[key][:2] for uvs, key in zip(corner_uvs, keys, strict=True)]
+    corners = np.concatenate(corner_uvs).astype(np.float32)
+    shared, uv_faces = _per_vertex(corners, mesh.faces.numpy(), len(mesh.vertices))
+    return replace(
+        mesh,
+        uvs=torch.from_numpy(shared),
+        uv_faces=None if uv_faces is None else torch.from_numpy(uv_faces),
+        texture=torch.from_numpy(np.ascontiguousarray(texture)),
+    )
+
+
+def _per_vertex(corners: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Texture coordinates of the corners (F, 3, 2) as one per vertex where faces agree, else indexed on their own."""
+    uvs = np.zeros((count, 2), np.float32)
+    uvs[faces.reshape(-1)] = corners.reshape(-1, 2)
+    if np.array_equal(uvs[faces], corners):
+        return uvs, None
+    bits, index = np.unique(np.ascontiguousarray(corners.reshape(-1, 2)).view(np.int64)[:, 0], return_inverse=True)
+    return bits.view(np.float32).reshape(-1, 2), index.reshape(-1, 3)
+
+
+def _inside(corners: np.ndarray, wrap: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int], tuple[bool, bool]]:
+    """Texture coordinates brought into the picture, which is repeated where a face spans more than one tile.
+
+    Args:
+        corners: (F, 3, 2).
+        wrap: glTF's modes for u and v.
+
+    Returns:
+        corners (F, 3, 2) in [0, 1] of the repeated picture, repeats along u and v, and whether each is mirrored.
+    """
+    corners = corners.copy()
+    repeats, mirrored = [1, 1], [False, False]
+    for axis, mode in enumerate(wrap):
+        values = corners[..., axis]
+        if values.size == 0 or (values.min() >= -1e-3 and values.max() <= 1 + 1e-3):
+            continue
+        if mode == CLAMP_TO_EDGE:
+            corners[..., axis] = np.clip(values, 0, 1)
+            continue
+        period = 2 if mode == MIRRORED_REPEAT else 1
+        mirrored[axis] = mode == MIRRORED_REPEAT
+        values = values - period * np.floor(values.min(1, keepdims=True) / period + 1e-4)
+        tiles = max(period, int(np.ceil(values.max() - 1e-3)))
+        repeats[axis] = min(tiles + tiles % period, MOST_REPEATS)
+        corners[..., axis] = np.clip(values / repeats[axis], 0, 1)
+    return corners, (repeats[0], repeats[1]), (mirrored[0], mirrored[1])
+
+
+def _picture(
+    document: Document, index: int, factor: tuple[float, ...], repeats: tuple[int, int], mirrored: tuple[bool, bool]
+) -> np.ndarray:
+    """The picture of a texture, multiplied by a linear factor and repeated, (H, W, 3) sRGB."""
+    texture = document.items("textures")[index]
+    source = texture.get("extensions", {}).get("EXT_texture_webp", {}).get("source", texture.get("source"))
+    if source is None:
+        raise ValueError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
+    picture = decode_image(document.image_bytes(source), f"{document.path}: image {source}")
+    if factor != (1.0, 1.0, 1.0):
+        picture = linear_to_srgb(srgb_to_linear(picture) * np.float32(factor))
+    for axis, count, flip in ((1, repeats[0], mirrored[0]), (0, repeats[1], mirrored[1])):
+        tiles = [np.flip(picture, axis) if flip and tile % 2 else picture for tile in range(count)]
+        picture = np.concatenate(tiles, axis)
+    return picture
+
+
+def welded(mesh: Mesh) -> Mesh:
+    """Join vertices at the same place (and of the same colour); texture seams move into ``uv_faces``."""
+    vertices = mesh.vertices.numpy() + np.float32(0)  # -0 becomes 0
+    keys = vertices if mesh.colors is None else np.concatenate([vertices, mesh.colors.numpy()], 1)
+    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # keep the order of the first appearance
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    kept = torch.from_numpy(first[order])
+    faces = torch.from_numpy(place[index.reshape(-1)])[mesh.faces]
+    uv_faces = mesh.uv_faces
+    if mesh.uvs is not None and uv_faces is None:
+        uv_faces = mesh.faces
+    return Mesh(
+        mesh.vertices[kept],
+        faces,
+        mesh.uvs,
+        uv_faces,
+        mesh.texture,
+        None if mesh.colors is None else mesh.colors[kept],
+    )

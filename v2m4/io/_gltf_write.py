@@ -1,0 +1,345 @@
+"""Meshes and mesh animations written as GLB.
+
+The surface keeps its welded topology in memory and is split along texture seams here, at the border. The material is
+plain metallic-roughness (metallic 0, roughness 1), not KHR_materials_unlit, although the texture holds the video's
+shading: Blender turns unlit into an emission shader, which its FBX and USD exporters write without the texture, and
+game engines give unlit surfaces neither shadows nor light. ``unlit=True`` is there for viewers that should show the
+texture and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from v2m4.camera import FAR, NEAR, OPENCV_TO_OPENGL, Camera
+from v2m4.geometry import vertex_normals
+from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder
+from v2m4.io._gltf_images import EncodedImage, encode_texture
+from v2m4.io.srgb import srgb_to_linear
+from v2m4.mesh import Mesh, MeshSequence
+
+LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
+SHORT_MAX = 32767
+# Integer types for normal deltas, smallest first, with the shortest sum "rest normal + delta" whose direction they
+# still hold to about a degree.
+NORMAL_DELTA_TYPES = ((np.int8, 0.5), (np.int16, 0.02))
+
+
+@dataclass(frozen=True)
+class SplitMesh:
+    """A mesh as files store it: one texture coordinate per vertex.
+
+    Attributes:
+        source: (S,) int64, the welded vertex that each row repeats; the first V rows are the welded vertices in order.
+        faces: (F, 3) int64 indices into the S rows.
+        uvs: (S, 2) float32, or None.
+    """
+
+    source: np.ndarray
+    faces: np.ndarray
+    uvs: np.ndarray | None
+
+
+def split_at_seams(mesh: Mesh) -> SplitMesh:
+    """Repeat the vertices that have more than one texture coordinate."""
+    faces = mesh.faces.cpu().numpy().astype(np.int64)
+    count = len(mesh.vertices)
+    identity = np.arange(count)
+    if mesh.uvs is None:
+        return SplitMesh(identity, faces, None)
+    uvs = np.ascontiguousarray(mesh.uvs.detach().cpu().numpy(), dtype=np.float32)
+    if mesh.uv_faces is None:
+        return SplitMesh(identity, faces, uvs)
+    bits, same = np.unique(uvs.view(np.int64)[:, 0], return_inverse=True)
+    uvs = bits.view(np.float32).reshape(-1, 2)
+    pairs = faces.ravel() * len(uvs) + same.reshape(-1)[mesh.uv_faces.cpu().numpy().ravel()]
+    corners, which = np.unique(pairs, return_inverse=True)
+    vertex = corners // len(uvs)
+    repeated = np.zeros(len(corners), dtype=bool)
+    repeated[1:] = vertex[1:] == vertex[:-1]
+    rows = np.where(repeated, count - 1 + np.cumsum(repeated), vertex)
+    source = np.concatenate([identity, vertex[repeated]])
+    split_uvs = np.zeros((len(source), 2), np.float32)
+    split_uvs[rows] = uvs[corners % len(uvs)]
+    return SplitMesh(source, rows[which.reshape(-1)].reshape(-1, 3), split_uvs)
+
+
+def write_glb(
+    path: Path,
+    mesh: Mesh,
+    *,
+    camera: Camera | None = None,
+    texture: EncodedImage | None = None,
+    quantize: bool = False,
+    unlit: bool = False,
+    double_sided: bool = True,
+    name: str = "mesh",
+) -> None:
+    """Write one mesh, textured or with vertex colours (a texture goes before colours).
+
+    Args:
+        path: the .glb file.
+        mesh: in world space, y up; sRGB colours are written as glTF's linear ones.
+        camera: one whole-picture camera, written as a node.
+        texture: the mesh's texture encoded before, for many files that share it; else it is encoded as PNG.
+        quantize: 16-bit positions and 8-bit normals (KHR_mesh_quantization): half the size, but not every program
+            reads it.
+        unlit: show the texture alone, without light (KHR_materials_unlit).
+        double_sided: show faces from behind too; a reconstructed surface may have holes.
+        name: of the mesh and its node.
+
+    Raises:
+        ValueError: the mesh has no faces, or the camera is cropped.
+        OSError: the file cannot be written.
+    """
+    builder = Builder()
+    split = split_at_seams(mesh)
+    vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
+    rest = _Rest(builder, mesh, split, Lattice.around(vertices[None], vertices) if quantize else None, vertices)
+    primitive = rest.primitive(texture, unlit, double_sided)
+    index = builder.add("meshes", {"name": name, "primitives": [primitive]})
+    _finish(builder, [rest.node(index, name)], camera)
+    path.write_bytes(builder.tobytes())
+
+
+def write_animation_glb(
+    path: Path,
+    sequence: MeshSequence,
+    camera: Camera | None = None,
+    *,
+    target_names: Sequence[str] | None = None,
+    texture: EncodedImage | None = None,
+    quantize: bool = True,
+    unlit: bool = False,
+    double_sided: bool = True,
+    name: str = "animation",
+) -> None:
+    """Write a moving mesh: one morph target per pose, relative to the rest pose, at most two of them active at a time.
+
+    Between two poses' times a viewer interpolates the weights linearly, and with them the vertices.
+
+    Args:
+        path: the .glb file.
+        sequence: poses at ``times`` in seconds (ascending); ``sequence.mesh`` is the rest pose.
+        camera: one whole-picture camera in the same world, written as a node.
+        target_names: of the poses (default "0", "1", ...).
+        texture: the mesh's texture encoded before; else it is encoded as PNG.
+        quantize: 16-bit positions (error below 1e-4 of the size) and 8- or 16-bit normals (KHR_mesh_quantization).
+        unlit: show the texture alone, without light (KHR_materials_unlit).
+        double_sided: show faces from behind too; a reconstructed surface may have holes.
+        name: of the mesh, its node and the animation.
+
+    Raises:
+        ValueError: the sequence is empty or its times do not ascend, the mesh has no faces, or the camera is cropped.
+        OSError: the file cannot be written.
+    """
+    count = len(sequence)
+    times = np.asarray(sequence.times, dtype=np.float32)
+    if count == 0 or bool((np.diff(times) <= 0).any()) or float(times[0]) < 0:
+        raise ValueError(f"{path.name}: {count} poses whose times must ascend from 0 or later, got {times.tolist()}")
+    names = [str(index) for index in range(count)] if target_names is None else list(target_names)
+    if len(names) != count:
+        raise ValueError(f"{path.name}: {len(names)} target names for {count} poses")
+    builder = Builder()
+    mesh = sequence.mesh
+    split = split_at_seams(mesh)
+    poses = sequence.vertices.detach().cpu().numpy().astype(np.float32)
+    vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
+    rest = _Rest(builder, mesh, split, Lattice.around(poses, vertices) if quantize else None, vertices)
+    primitive = rest.primitive(texture, unlit, double_sided)
+    primitive["targets"] = [rest.target(pose) for pose in poses]
+    first = [1.0] + [0.0] * (count - 1)
+    index = builder.add(
+        "meshes", {"name": name, "primitives": [primitive], "weights": first, "extras": {"targetNames": names}}
+    )
+    node = rest.node(index, name)
+    _finish(builder, [node], camera)
+    sampler = {
+        "input": builder.accessor(times, bounds=True),
+        "interpolation": "LINEAR",
+        "output": builder.accessor(np.eye(count, dtype=np.float32).reshape(-1)),
+    }
+    channel = {"sampler": 0, "target": {"node": node, "path": "weights"}}
+    builder.add("animations", {"name": name, "samplers": [sampler], "channels": [channel]})
+    path.write_bytes(builder.tobytes())
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Where 16-bit positions lie: value = centre + size * stored / 32767.
+
+    Attributes:
+        centre: (3,) float64.
+        size: half of the range, the same along each axis, so that normals need no correction.
+    """
+
+    centre: np.ndarray
+    size: float
+
+    @classmethod
+    def around(cls, poses: np.ndarray, rest: np.ndarray) -> Lattice:
+        """The finest lattice that holds the rest pose (V, 3) and each pose's (T, V, 3) offset from it."""
+        if len(rest) == 0:
+            raise ValueError("the mesh has no vertices")
+        centre = (rest.min(0).astype(np.float64) + rest.max(0)) / 2
+        # Two steps to spare, so that rounding never passes the last stored value.
+        reach = max(float(np.abs(rest - centre).max()), *(float(np.abs(pose - rest).max()) for pose in poses))
+        return cls(centre, max(reach, 1e-12) * (1 + 2 / SHORT_MAX))
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Numbers in [-size, size] as int16."""
+        return np.round(values / self.size * SHORT_MAX).astype(np.int16)
+
+    def value(self, stored: np.ndarray) -> np.ndarray:
+        """The inverse of ``stored``, float64."""
+        return stored.astype(np.float64) * (self.size / SHORT_MAX)
+
+
+class _Rest:
+    """The rest pose in the file, and what other poses are measured against: the values as stored, rounding included."""
+
+    def __init__(
+        self, builder: Builder, mesh: Mesh, split: SplitMesh, lattice: Lattice | None, vertices: np.ndarray
+    ) -> None:
+        if len(mesh.faces) == 0:
+            raise ValueError("the mesh has no faces")
+        self._builder, self._mesh, self._split, self._lattice = builder, mesh, split, lattice
+        self._faces = mesh.faces.cpu()
+        normals = _unit_normals(vertices, self._faces)
+        self._attributes: dict[str, int] = {}
+        if lattice is None:
+            self._positions, self._normals = vertices.astype(np.float64), normals
+            self._attributes["POSITION"] = self._attribute(vertices, bounds=True)
+            self._attributes["NORMAL"] = self._attribute(normals)
+        else:
+            builder.use_extension("KHR_mesh_quantization", required=True)
+            stored = lattice.stored(vertices - lattice.centre)
+            stored_normals = np.round(normals * 127).astype(np.int8)
+            self._positions = lattice.value(stored) + lattice.centre
+            self._normals = stored_normals.astype(np.float32) / 127
+            self._attributes["POSITION"] = self._attribute(stored, bounds=True)
+            self._attributes["NORMAL"] = self._attribute(stored_normals)
+
+    def _attribute(self, values: np.ndarray, bounds: bool = False) -> int:
+        """A per-vertex accessor: (V, C) values repeated at the seams; integers are normalised."""
+        rows = values[self._split.source]
+        return self._builder.accessor(rows, ARRAY_BUFFER, bounds, normalized=rows.dtype.kind == "i")
+
+    def primitive(self, texture: EncodedImage | None, unlit: bool, double_sided: bool) -> dict[str, Any]:
+        """Indices, attributes and material."""
+        builder, mesh, split = self._builder, self._mesh, self._split
+        attributes = dict(self._attributes)
+        material: dict[str, Any] = {
+            "name": "material",
+            "doubleSided": double_sided,
+            "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
+        }
+        if split.uvs is not None and (texture is not None or mesh.texture is not None):
+            if texture is None:
+                texture = encode_texture(mesh.texture)
+            attributes["TEXCOORD_0"] = builder.accessor(split.uvs, ARRAY_BUFFER)
+            image = builder.add(
+                "images", {"name": "texture", "bufferView": builder.view(texture.data), "mimeType": texture.mime}
+            )
+            sampler = {"magFilter": LINEAR_FILTER, "minFilter": LINEAR_MIPMAP_LINEAR}
+            sampler |= {"wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}
+            index = builder.add("textures", {"sampler": builder.add("samplers", sampler), "source": image})
+            material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": index}
+        elif mesh.colors is not None:
+            linear = srgb_to_linear(mesh.colors.detach().cpu().numpy())
+            attributes["COLOR_0"] = self._attribute(linear)
+        if unlit:
+            builder.use_extension("KHR_materials_unlit", required=False)
+            material["extensions"] = {"KHR_materials_unlit": {}}
+        # The largest index of a type means "restart" to some graphics interfaces, so it is not used.
+        kind = np.uint16 if len(split.source) < 65536 else np.uint32
+        indices = builder.accessor(split.faces.reshape(-1).astype(kind), ELEMENT_ARRAY_BUFFER)
+        return {"attributes": attributes, "indices": indices, "material": builder.add("materials", material)}
+
+    def target(self, pose: np.ndarray) -> dict[str, int]:
+        """A morph target: the pose's (V, 3) positions and normals, less those stored for the rest pose."""
+        offsets = pose - self._positions
+        normals = _unit_normals(pose, self._faces)
+        if self._lattice is None:
+            deltas = normals - self._normals
+            return {"POSITION": self._attribute(offsets.astype(np.float32), True), "NORMAL": self._attribute(deltas)}
+        position = self._attribute(self._lattice.stored(offsets), bounds=True)
+        return {"POSITION": position, "NORMAL": self._attribute(_normal_deltas(self._normals, normals))}
+
+    def node(self, mesh: int, name: str) -> int:
+        """The node that shows the mesh; it undoes the quantisation."""
+        node: dict[str, Any] = {"name": name, "mesh": mesh}
+        if self._lattice is not None:
+            node |= {"translation": self._lattice.centre.tolist(), "scale": [self._lattice.size] * 3}
+        return self._builder.add("nodes", node)
+
+
+def _unit_normals(vertices: np.ndarray, faces: torch.Tensor) -> np.ndarray:
+    """Vertex normals (V, 3); vertices without any get +z, since a file may not hold normals of length 0."""
+    normals = vertex_normals(torch.from_numpy(vertices), faces).numpy()
+    flat = np.linalg.norm(normals, axis=1) < 0.5
+    return np.where(flat[:, None], np.float32([0, 0, 1]), normals)
+
+
+def _normal_deltas(rest: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Normal deltas in the smallest type that holds them.
+
+    Stored integers reach only from -1 to 1, but a normal that turns by more than a right angle can change by 2. Only
+    the direction of the sum counts, so a normal is shortened until its delta fits.
+
+    Args:
+        rest: (V, 3) as stored.
+        normals: (V, 3) unit.
+    """
+    room = 1 + np.where(normals < 0, -rest, rest)
+    length = np.minimum((room / np.maximum(np.abs(normals), 1e-12)).min(1), 1.0)
+    for kind, shortest in NORMAL_DELTA_TYPES:
+        if length.min() >= shortest:
+            largest = np.iinfo(kind).max
+            deltas = np.clip(length[:, None] * normals - rest, -1, 1)
+            return np.round(deltas * largest).astype(kind)
+    return normals - rest
+
+
+def _finish(builder: Builder, nodes: list[int], camera: Camera | None) -> None:
+    """Add the camera's node and the scene."""
+    if camera is not None:
+        nodes.append(_camera_node(builder, camera))
+    builder.add("scenes", {"nodes": nodes})
+    builder.json["scene"] = 0
+
+
+def _camera_node(builder: Builder, camera: Camera) -> int:
+    """A node that sees what ``camera`` sees: glTF cameras look along -z with y up."""
+    if len(camera) != 1 or camera.window != (0.0, 0.0, 1.0, 1.0):
+        raise ValueError(f"camera: expected one camera of the whole picture, got {len(camera)} at {camera.window}")
+    perspective = {"aspectRatio": float(camera.aspect), "yfov": float(camera.fov), "znear": NEAR, "zfar": FAR}
+    index = builder.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective})
+    pose = np.linalg.inv(camera.extrinsics[0].detach().cpu().numpy().astype(np.float64)) @ OPENCV_TO_OPENGL.numpy()
+    node = {"name": "camera", "camera": index, "translation": pose[:3, 3].tolist()}
+    return builder.add("nodes", node | {"rotation": quaternion(pose[:3, :3]).tolist()})
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """The unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3), or of the rotation nearest to it.
+
+    Source: Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix": the eigenvector of the
+    largest eigenvalue.
+    """
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
+    symmetric = np.array(
+        [
+            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
+            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
+            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ]
+    )
+    vector = np.linalg.eigh(symmetric)[1][:, -1]
+    return vector if vector[3] >= 0 else -vector
