@@ -1,0 +1,399 @@
+"""The object told from its background: a given alpha, a plain background keyed out, GrabCut, or rembg on request.
+
+Every way ends in the same picture: RGBA with straight alpha, specks removed, and the object's colours carried on a little
+way under the transparent pixels, so that neither bilinear sampling nor a filter picks up the old background.
+
+Rules that decide what is kept:
+
+- Regions of the background's colour that the object surrounds are parts of the object (dark boots, white eyes), unless
+  they are as flat as the background outside, as large as a real gap and sharply bounded: then one sees through there.
+- Parts apart from the largest one are kept when they have at least ``SPECK`` of its area; smaller ones are specks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["auto", "alpha", "key", "grabcut", "rembg"]
+
+SPECK = 0.005  # of the largest part's area
+GAP = 2e-4  # of the object's area: smaller enclosed regions are never gaps to see through
+RINGING = 0.12  # of an edge's height: what compression leaves on the background beside it
+BLEED = 1 / 100  # of the picture's longer side: how far colours are carried outwards
+PLAIN_TOLERANCE = 20  # how far (largest channel, of 255) a border pixel may be from a plain background
+PLAIN_SHARE = 0.6  # of the border's pixels; the object may cover the rest
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one clip's background is removed; decided once, so that frames do not flicker between ways.
+
+    Attributes:
+        kind: the way.
+        background: (key) the background's colour, sRGB 0-255.
+        threshold: (key) largest distance from that colour, in the channel that differs most, that counts as background.
+    """
+
+    kind: Literal["alpha", "key", "grabcut", "rembg"]
+    background: tuple[int, int, int] = BLACK
+    threshold: int = 8
+
+    def __str__(self) -> str:
+        if self.kind != "key":
+            return self.kind
+        return "key #{:02x}{:02x}{:02x}, threshold {}".format(*self.background, self.threshold)
+
+
+def choose_method(samples: Sequence[np.ndarray], mode: Mode = "auto") -> Method:
+    """Decide how the background of a clip is removed.
+
+    Args:
+        samples: some of its frames, (H, W, 3 or 4) uint8.
+        mode: what the user asks for; ``auto`` takes a given alpha, else a plain background, else GrabCut.
+
+    Raises:
+        ValueError: no samples, ``alpha`` asked for but not there, or ``key`` asked for but the border is not plain.
+        ImportError: ``rembg`` asked for but not installed.
+    """
+    if not samples:
+        raise ValueError("foreground: no pictures to decide from")
+    if mode == "rembg":
+        _rembg_session()
+        return Method("rembg")
+    if mode == "grabcut":
+        return Method("grabcut")
+    if mode in ("auto", "alpha") and all(has_alpha(sample) for sample in samples):
+        return Method("alpha")
+    if mode == "alpha":
+        raise ValueError("foreground alpha: the pictures have no transparent background; use auto, key or grabcut")
+    background = _plain_background(samples)
+    if background is not None:
+        return Method("key", *background)
+    if mode == "key":
+        raise ValueError("foreground key: the pictures' borders have no plain colour; use auto or grabcut")
+    return Method("grabcut")
+
+
+def has_alpha(picture: np.ndarray) -> bool:
+    """Whether the picture's alpha tells an object from a background: both opaque and transparent pixels are there."""
+    if picture.shape[2] < 4:
+        return False
+    alpha = picture[..., 3]
+    return bool((alpha < 64).mean() > 1e-3 and (alpha > 192).any())
+
+
+def remove_background(
+    picture: np.ndarray, method: Method | Mode = "auto", previous: np.ndarray | None = None
+) -> np.ndarray:
+    """The picture with its background transparent.
+
+    Args:
+        picture: (H, W, 3 or 4) uint8 sRGB, straight alpha.
+        method: the clip's way; a mode is decided from this picture alone.
+        previous: (H, W, 4) result of the frame before, which helps GrabCut.
+
+    Returns:
+        (H, W, 4) uint8 sRGB, straight alpha. All of it may be transparent where no object is found.
+    """
+    if isinstance(method, str):
+        method = choose_method([picture], method)
+    rgb = np.ascontiguousarray(picture[..., :3])
+    if method.kind == "alpha":
+        alpha, colour = picture[..., 3] if picture.shape[2] == 4 else np.full(rgb.shape[:2], 255, np.uint8), rgb
+    elif method.kind == "key":
+        alpha, colour = _key(rgb, method)
+    elif method.kind == "grabcut":
+        alpha, colour = _grabcut(rgb, None if previous is None else previous[..., 3])
+    else:
+        alpha, colour = _rembg(rgb), rgb
+    alpha = _without_specks(alpha)
+    return np.dstack([_bled(colour, alpha), alpha])
+
+
+def _border(picture: np.ndarray) -> np.ndarray:
+    """The outermost pixels, (N, 3)."""
+    rgb = picture[..., :3]
+    return np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
+
+
+def _plain_background(samples: Sequence[np.ndarray]) -> tuple[tuple[int, int, int], int] | None:
+    """The colour and the threshold of a background that is plain in every sample, or None."""
+    borders = [_border(sample).astype(np.int16) for sample in samples]
+    colour = np.median(np.concatenate(borders), axis=0)
+    for ideal in (BLACK, WHITE):
+        if np.abs(colour - ideal).max() <= 2:
+            colour = np.array(ideal)
+    colour = np.round(colour).astype(np.int16)
+    noise = 0.0
+    for border in borders:
+        distance = np.abs(border - colour).max(1)
+        near = distance[distance <= PLAIN_TOLERANCE]
+        if len(near) < PLAIN_SHARE * len(border):
+            return None
+        noise = max(noise, float(np.percentile(near, 95)))
+    # 6 of 255 is what JPEG and H.264 leave on a black or white that was plain.
+    threshold = int(np.clip(round(1.5 * noise) + 6, 6, 32))
+    red, green, blue = (int(value) for value in colour)
+    return (red, green, blue), threshold
+
+
+def _distance(rgb: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+    """How far each pixel is from the background, in the channel that differs most, (H, W) uint8."""
+    if background == BLACK:
+        return rgb.max(2)
+    return cv2.absdiff(rgb, np.full_like(rgb, background)).max(2)
+
+
+def _key(rgb: np.ndarray, method: Method) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha (H, W) and straight colour (H, W, 3), uint8, of an object on a plain background."""
+    distance = _distance(rgb, method.background)
+    inside = _solid(distance, method.threshold)
+    return matte(rgb, inside, np.array(method.background, np.float32), method.threshold)
+
+
+def _solid(distance: np.ndarray, threshold: int) -> np.ndarray:
+    """The object (H, W) bool: everything that the background, flooding in from the border, does not reach."""
+    # Compression rings beside an edge as loudly as the edge is high: near the object the threshold rises with it.
+    reach = 2 * round(max(distance.shape) / 128) + 1
+    loudest = cv2.dilate(distance, cv2.getStructuringElement(cv2.MORPH_RECT, (reach, reach)))
+    different = distance > np.maximum(threshold, RINGING * loudest)
+    # A dark part on black is a lace of pixels above and below the threshold: close it, but only over pixels that are not
+    # the bare background, so that gaps between fingers stay open.
+    radius = max(1, round(max(distance.shape) / 300))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    closed = cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+    different |= closed & (distance > max(1, threshold // 4))
+    flooded = np.zeros((distance.shape[0] + 2, distance.shape[1] + 2), np.uint8)
+    flooded[1:-1, 1:-1] = different
+    cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
+    inside = flooded[1:-1, 1:-1] != 2
+    enclosed = inside & ~different
+    if enclosed.any():
+        inside &= ~_gaps(distance, enclosed, inside, threshold)
+    return inside
+
+
+def _gaps(distance: np.ndarray, enclosed: np.ndarray, inside: np.ndarray, threshold: int) -> np.ndarray:
+    """Of the enclosed regions of the background's colour, those that one sees through (H, W) bool.
+
+    A gap is bare background: flat away from its rim (where compression rings), not tiny, and its rim is a step. A dark
+    fold or a highlight fades into the object instead.
+    """
+    outside = distance[~inside]
+    bare = float(np.percentile(outside[:: max(1, outside.size // 20000)], 90)) if outside.size else 0.0
+    bare = 1 + max(bare, threshold // 3)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
+    least = max(12.0, GAP * float(np.count_nonzero(inside)))
+    gaps = np.zeros_like(enclosed)
+    for label in range(1, count):
+        x, y, width, height, area = stats[label]
+        if area < least:
+            continue
+        margin = 4
+        window = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
+        region = (labels[window] == label).astype(np.uint8)
+        depth = cv2.distanceTransform(np.pad(region, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        core = depth >= min(3.0, 0.7 * float(depth.max()))
+        rim = (cv2.dilate(region, np.ones((2 * margin - 1,) * 2, np.uint8)) > 0) & (region == 0)
+        values = distance[window]
+        flat = float((values[core] <= bare).mean()) > 0.8
+        if flat and float(np.median(values[rim])) > 4 * threshold:
+            gaps[window] |= region > 0
+    return gaps
+
+
+def matte(
+    rgb: np.ndarray, inside: np.ndarray, background: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Soft edges: alpha and straight colour from I = a c + (1 - a) b in a band of a few pixels within a binary mask.
+
+    The object's colour c of a pixel in the band is that of the nearest pixel that is surely the object; a is where I lies
+    between b and c. Where c is too like b to tell, the mask's own edge stands.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        inside: (H, W) bool, the object with its soft edge.
+        background: (3,) or (H, W, 3) float32, 0-255.
+        threshold: distance from the background that cannot be told from noise, of 255.
+
+    Returns:
+        alpha (H, W) and colour (H, W, 3), uint8.
+    """
+    alpha, colour = inside.astype(np.uint8) * 255, rgb.copy()
+    if not inside.any():
+        return alpha, colour
+    ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    window = np.s_[max(0, ys[0] - 1) : ys[-1] + 2, max(0, xs[0] - 1) : xs[-1] + 2]
+    image, mask = rgb[window], inside[window]
+    behind = np.broadcast_to(background, rgb.shape)[window]
+    band = 3.0 if max(rgb.shape) > 640 else 2.0
+    # The picture's own border is no edge of the object.
+    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1, mode="edge"), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    ridge = (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8))) & mask
+    contrast_here = np.abs(image - behind).max(2)
+    sure = (depth > band) | (ridge & (contrast_here > 3 * threshold))
+    edge = mask & ~sure
+    if not sure.any() or not edge.any():
+        return alpha, colour
+    nearest = _nearest(sure)[edge]
+    own, back = image[edge].astype(np.float32), behind[edge].astype(np.float32)
+    inner = image.reshape(-1, 3)[nearest].astype(np.float32)
+    axis = inner - back
+    length = (axis * axis).sum(1)
+    soft = np.clip(((own - back) * axis).sum(1) / np.maximum(length, 1e-6), 0, 1)
+    # Depth counts too: two or three pixels from the edge a pixel cannot be nearly transparent.
+    soft = np.maximum(soft, np.clip((depth[edge] - 1.5) / band, 0, 1))
+    trust = np.clip((np.sqrt(length) - 2 * threshold) / (2 * threshold), 0, 1)
+    soft = 1 - trust * (1 - soft)
+    soft[soft < 0.04] = 0
+    straight = (own - (1 - soft[:, None]) * back) / np.maximum(soft[:, None], 0.04)
+    certain = np.clip((soft[:, None] - 0.1) / 0.3, 0, 1)  # thin coverage says little about colour
+    straight = certain * np.clip(straight, 0, 255) + (1 - certain) * inner
+    alpha[window][edge] = np.round(255 * soft)
+    colour[window][edge] = np.round(straight)
+    return alpha, colour
+
+
+def _nearest(known: np.ndarray) -> np.ndarray:
+    """For every pixel the flat index of the nearest known pixel, (H, W)."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    flat = np.flatnonzero(known)
+    where = np.zeros(labels.max() + 1, np.int64)
+    where[labels.reshape(-1)[flat]] = flat
+    return where[labels]
+
+
+def _without_specks(alpha: np.ndarray) -> np.ndarray:
+    """Alpha without parts that are far smaller than the largest one; a part's soft rim goes with it."""
+    visible = (alpha > 12).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(visible, connectivity=8)
+    if count <= 2:
+        return np.where(visible > 0, alpha, 0).astype(np.uint8)
+    area = stats[:, cv2.CC_STAT_AREA].copy()
+    area[0] = 0
+    kept = area >= max(4.0, SPECK * area.max())
+    return np.where(kept[labels], alpha, 0).astype(np.uint8)
+
+
+def _bled(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours carried from the object a little way under its transparent surroundings; black beyond."""
+    result = np.where(alpha[..., None] > 0, colour, 0).astype(np.uint8)
+    known = alpha > 127
+    if not known.any():
+        return result
+    reach = max(4, round(BLEED * max(alpha.shape)))
+    ys, xs = np.flatnonzero((alpha > 0).any(1)), np.flatnonzero((alpha > 0).any(0))
+    window = np.s_[max(0, ys[0] - reach) : ys[-1] + reach + 1, max(0, xs[0] - reach) : xs[-1] + reach + 1]
+    known, clear = known[window], alpha[window] == 0
+    distance = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3)
+    fill = clear & (distance <= reach)
+    view = result[window]
+    view[fill] = colour[window].reshape(-1, 3)[_nearest(known)[fill]]
+    return result
+
+
+def _grabcut(rgb: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha and straight colour by GrabCut (Rother et al. 2004) at a reduced size, edges then fitted to the picture.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        previous: (H, W) uint8 alpha of the frame before, or None.
+    """
+    height, width = rgb.shape[:2]
+    scale = min(1.0, 360 / max(height, width))
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    earlier = None if previous is None else cv2.resize(previous, size, interpolation=cv2.INTER_AREA) > 127
+    state = _first_guess(small, earlier)
+    if not np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).any():
+        return np.zeros((height, width), np.uint8), rgb
+    cv2.setRNGSeed(0)  # its k-means draws at random
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, state, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+    mask = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    mask = _without_specks(mask * 255) > 127
+    # What the object surrounds belongs to it.
+    flooded = np.pad(mask.astype(np.uint8), 1)
+    cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
+    mask = (flooded[1:-1, 1:-1] != 2).astype(np.float32)
+    guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    soft = _guided_filter(guide, cv2.resize(mask, (width, height)), round(2 / scale) + 1, 1e-3)
+    alpha = np.round(255 * np.clip((soft - 0.2) / 0.6, 0, 1)).astype(np.uint8)
+    known_behind = alpha < 8
+    if not known_behind.any():
+        return alpha, rgb
+    behind = rgb.reshape(-1, 3)[_nearest(known_behind)].astype(np.float32)
+    opacity = np.maximum(alpha[..., None], 1).astype(np.float32) / 255
+    straight = np.clip((rgb - (1 - opacity) * behind) / opacity, 0, 255)
+    return alpha, np.where(alpha[..., None] > 64, np.round(straight), rgb).astype(np.uint8)
+
+
+def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
+    """GrabCut's start (h, w) uint8: what looks unlike the border is probably the object."""
+    height, width = small.shape[:2]
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+    ring = np.ones((height, width), bool)
+    margin = max(1, round(0.02 * max(height, width)))
+    ring[margin:-margin, margin:-margin] = False
+    cv2.setRNGSeed(0)
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    clusters = min(5, int(ring.sum()))
+    _, _, centres = cv2.kmeans(lab[ring], clusters, None, criteria, 2, cv2.KMEANS_PP_CENTERS)
+    unlike = np.min([np.linalg.norm(lab - centre, axis=2) for centre in centres], axis=0)
+    typical = float(np.percentile(unlike[ring], 90))
+    likely = unlike > max(2 * typical, 12.0)
+    state = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    if earlier is not None and earlier.any():
+        reach = np.ones((2 * max(2, margin * 2) + 1,) * 2, np.uint8)
+        near = cv2.dilate(earlier.astype(np.uint8), reach) > 0
+        core = cv2.erode(earlier.astype(np.uint8), reach) > 0
+        state[core] = cv2.GC_PR_FGD
+        state[~near] = cv2.GC_BGD
+    state[ring & ~likely] = cv2.GC_BGD
+    return state
+
+
+def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
+    """Values smoothed but for the edges of the guide (He et al. 2010); all (H, W) float32."""
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return cv2.blur(image, (2 * radius + 1,) * 2)
+
+    mean_guide, mean_values = mean(guide), mean(values)
+    slope = (mean(guide * values) - mean_guide * mean_values) / (mean(guide * guide) - mean_guide**2 + epsilon)
+    return mean(slope) * guide + mean(mean_values - slope * mean_guide)
+
+
+@lru_cache(maxsize=1)
+def _rembg_session() -> object:
+    """rembg's session, made once a process (its first import compiles for about a minute).
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        from rembg import new_session
+    except ImportError as error:
+        raise ImportError('foreground rembg: rembg is not installed; pip install "rembg[cpu]"') from error
+    return new_session()
+
+
+def _rembg(rgb: np.ndarray) -> np.ndarray:
+    """Alpha (H, W) uint8 from rembg's network."""
+    session = _rembg_session()
+    from rembg import remove
+
+    return np.asarray(remove(rgb, session=session, only_mask=True))

@@ -1,0 +1,340 @@
+"""Animations on disk: folders of pictures and video files, in natural order, read into clips; clips written as video."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+from av.error import FFmpegError
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from v2m4.config import FramesConfig
+from v2m4.frame import Clip, Frame
+from v2m4.io.foreground import Method, choose_method, remove_background
+from v2m4.workspace import atomic
+
+log = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov"})
+THREADS = 2
+SAMPLES = 5  # frames that the way of removing the background is decided from
+LEAST_OBJECT = 1e-4  # of the picture's area; less is no foreground
+WINDOWS_NAMES = frozenset(
+    {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One animation on disk.
+
+    Attributes:
+        name: safe as a folder name, unique among the animations of one root.
+        path: the folder of pictures, or the video file.
+        kind: which of the two.
+        count: number of pictures (for a video file, as its header tells; 0 where it cannot be read).
+    """
+
+    name: str
+    path: Path
+    kind: Literal["folder", "video"]
+    count: int
+
+
+def natural_key(name: str) -> tuple:
+    """Sorts names as a person would: numbers anywhere by value, letters whatever their case; ties by the plain name."""
+    text = unicodedata.normalize("NFC", name)
+    parts = re.split(r"(\d+)", text.casefold())
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part), text
+
+
+def safe_name(name: str) -> str:
+    """The name as a file name that every system takes: reserved characters and leading or trailing dots replaced."""
+    text = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name)).strip(" ")
+    text = re.sub(r"^\.+|[. ]+$", "_", text) or "_"
+    return f"{text}_" if text.split(".")[0].casefold() in WINDOWS_NAMES else text
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder in natural order; hidden files and files of other kinds are passed over."""
+    return sorted(
+        (file for file in folder.iterdir() if _visible(file) and _is_picture(file)),
+        key=lambda file: natural_key(file.name),
+    )
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith((".", "__MACOSX"))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def find_animations(root: Path) -> list[Source]:
+    """The animations of a folder, in natural order.
+
+    Args:
+        root: a folder of frame folders and video files, as V2M4 has it. A folder of pictures, or one video file, counts
+            as one animation.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no animation in it.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: no such folder; give --root a folder of frame folders or video files")
+    if root.is_file():
+        if not _is_video(root):
+            raise FileNotFoundError(f"{root}: not a video file ({_listed(VIDEO_SUFFIXES)}); give a folder or a video")
+        return [_video_source(root, safe_name(root.stem))]
+    entries = sorted((path for path in root.iterdir() if _visible(path)), key=lambda path: natural_key(path.name))
+    folders, videos = [path for path in entries if path.is_dir()], [path for path in entries if _is_video(path)]
+    pictures = list_pictures(root)
+    if pictures and not videos and not any(list_pictures(folder) for folder in folders):
+        return [Source(safe_name(root.resolve().name), root, "folder", len(pictures))]
+    if pictures:
+        log.warning("%s: %d pictures beside the animations are passed over", root, len(pictures))
+    if not folders and not videos:
+        raise FileNotFoundError(
+            f"{root}: no animation in it; put each animation there as a folder of pictures"
+            f" ({_listed(PICTURE_SUFFIXES)}) or as a video file ({_listed(VIDEO_SUFFIXES)})"
+        )
+    sources: dict[str, Source] = {}
+    for path in [*folders, *videos]:
+        name = safe_name(path.stem if path in videos else path.name)
+        if name.casefold() in sources:
+            name = safe_name(path.name.replace(".", "_"))
+        if name.casefold() in sources:
+            raise FileNotFoundError(f"{path}: another animation is called {name!r} too; rename one of them")
+        if path in videos:
+            sources[name.casefold()] = _video_source(path, name)
+        else:
+            sources[name.casefold()] = Source(name, path, "folder", len(list_pictures(path)))
+    return sorted(sources.values(), key=lambda source: natural_key(source.name))
+
+
+def _listed(suffixes: Iterable[str]) -> str:
+    return " ".join(sorted(suffixes))
+
+
+def _video_source(path: Path, name: str) -> Source:
+    try:
+        count = int(iio.improps(path, plugin="pyav").shape[0])
+    except (OSError, FFmpegError, ValueError, IndexError):
+        count = 0  # reading it will say what is wrong
+    return Source(name, path, "video", count)
+
+
+def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
+    """A picture of any kind as (H, W, 3 or 4) uint8 sRGB with straight alpha, turned as its EXIF says.
+
+    Args:
+        file: named in errors, and read where ``data`` is not given.
+        data: the file's contents.
+
+    Raises:
+        ValueError: it cannot be read as a picture.
+    """
+    try:
+        with Image.open(io.BytesIO(file.read_bytes() if data is None else data)) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode.startswith("I;16") or picture.mode == "I":
+                return np.repeat(_to_uint8(np.asarray(picture))[..., None], 3, axis=2)
+            transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+            if picture.mode == "La":
+                picture = picture.convert("LA")
+            return np.array(picture.convert("RGBA" if transparent else "RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file}: cannot be read as a picture ({error}); replace or remove it") from error
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    """16-bit grey as 8-bit, rounded."""
+    return ((np.clip(values.astype(np.int64), 0, 65535) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def read_clip(source: Source, config: FramesConfig) -> Clip:
+    """Read an animation and remove its background.
+
+    Args:
+        source: from ``find_animations``.
+        config: how.
+
+    Raises:
+        ValueError: nothing in it, a broken file, frames of different size or with one name, a frame without object.
+        ImportError: rembg asked for but not installed.
+    """
+    if source.kind == "folder":
+        names, pictures, digest = _read_folder(source.path, config.max_side)
+        fps = config.fps
+    else:
+        names, pictures, digest, fps = _read_video(source.path, config)
+    samples = sorted({round(index) for index in np.linspace(0, len(pictures) - 1, SAMPLES)})
+    try:
+        method = choose_method([pictures[index] for index in samples], config.foreground)
+    except ValueError as error:
+        raise ValueError(f"{source.path}: {error}") from error
+    log.info("%s: %d frames, foreground: %s", source.name, len(pictures), method)
+    _remove_backgrounds(pictures, method)
+    for name, picture in zip(names, pictures, strict=True):
+        if np.count_nonzero(picture[..., 3] > 127) < max(16, LEAST_OBJECT * picture.shape[0] * picture.shape[1]):
+            raise ValueError(
+                f"{source.path}: no object found in frame {name!r} (foreground: {method});"
+                " remove the frame or choose another --frames.foreground"
+            )
+    frames = [Frame(name, index, picture) for index, (name, picture) in enumerate(zip(names, pictures, strict=True))]
+    followed = hashlib.sha256(f"{digest} {config.foreground} {config.max_side}".encode()).hexdigest()
+    return Clip(source.name, frames, fps, followed, str(method))
+
+
+def _remove_backgrounds(pictures: list[np.ndarray], method: Method) -> None:
+    """Replace the pictures by their RGBA results, in place, so that memory holds each frame once."""
+    if method.kind == "grabcut":  # a frame starts from the one before
+        previous = None
+        for index, picture in enumerate(pictures):
+            previous = pictures[index] = remove_background(picture, method, previous)
+        return
+
+    def replace(index: int) -> None:
+        pictures[index] = remove_background(pictures[index], method)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(replace, range(len(pictures))))
+
+
+def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarray], str]:
+    """Names, pictures and a hash of names and contents."""
+    files = list_pictures(folder)
+    if not files:
+        raise ValueError(f"{folder}: no pictures in it ({_listed(PICTURE_SUFFIXES)}); add frames or remove the folder")
+    names = [safe_name(file.stem) for file in files]
+    seen: dict[str, Path] = {}
+    for name, file in zip(names, files, strict=True):
+        if name.casefold() in seen:
+            raise ValueError(
+                f"{file}: has the same name as {seen[name.casefold()].name} but for the suffix or reserved characters;"
+                " rename one of them"
+            )
+        seen[name.casefold()] = file
+
+    def read(file: Path) -> tuple[np.ndarray, tuple[int, ...], bytes]:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+        picture = read_picture(file, data)
+        state = hashlib.sha256(file.name.encode("utf-8", "surrogateescape") + b"\0" + data).digest()
+        return _reduced(picture, max_side), picture.shape[:2], state
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        results = list(pool.map(read, files))
+    _check_sizes(files, [size for _, size, _ in results])
+    return names, [picture for picture, _, _ in results], hashlib.sha256(b"".join(s for *_, s in results)).hexdigest()
+
+
+def _check_sizes(files: Sequence[Path], sizes: Sequence[tuple[int, ...]]) -> None:
+    for file, size in zip(files, sizes, strict=True):
+        if size != sizes[0]:
+            raise ValueError(
+                f"{file}: {size[1]} x {size[0]} pixels, but {files[0].name} has {sizes[0][1]} x {sizes[0][0]};"
+                " the frames of an animation must have one size"
+            )
+
+
+def _reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
+    """The picture with its longer side at most ``max_side`` (0: as it is), area-averaged with colours weighted by alpha."""
+    longer = max(picture.shape[:2])
+    if max_side <= 0 or longer <= max_side:
+        return picture
+    size = tuple(max(1, round(side * max_side / longer)) for side in picture.shape[1::-1])
+    if picture.shape[2] == 3:
+        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    weighted = picture.astype(np.float32)
+    weighted[..., :3] *= weighted[..., 3:] / 255
+    small = cv2.resize(weighted, size, interpolation=cv2.INTER_AREA)
+    small[..., :3] /= np.maximum(small[..., 3:], 1) / 255
+    return np.clip(np.round(small), 0, 255).astype(np.uint8)
+
+
+def _read_video(path: Path, config: FramesConfig) -> tuple[list[str], list[np.ndarray], str, float]:
+    """Names, pictures, a hash of the file, and its frames per second."""
+    pictures = []
+    try:
+        with path.open("rb") as stream:
+            digest = (
+                hashlib.file_digest(stream, "sha256").hexdigest()
+                if hasattr(hashlib, "file_digest")
+                else (hashlib.sha256(stream.read()).hexdigest())
+            )
+        turns = _quarter_turns(path)
+        with iio.imopen(path, "r", plugin="pyav") as video:
+            fps = float(video.metadata().get("fps") or 0.0)
+            for picture in video.iter(format="rgba"):
+                pictures.append(
+                    np.ascontiguousarray(np.rot90(_reduced(_opaque_as_rgb(picture), config.max_side), turns))
+                )
+    except (OSError, FFmpegError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: cannot be read as a video ({error}); convert it to H.264 or to frames") from error
+    if not pictures:
+        raise ValueError(f"{path}: no frames in it; convert it to H.264 or to frames")
+    if fps <= 0:
+        log.warning("%s: tells no frame rate; %g frames a second assumed (--frames.fps)", path, config.fps)
+        fps = config.fps
+    digits = len(str(len(pictures) - 1))
+    names = [f"{index:0{digits}d}" for index in range(len(pictures))]
+    return names, pictures, digest, fps
+
+
+def _opaque_as_rgb(picture: np.ndarray) -> np.ndarray:
+    return picture if picture[..., 3].min() < 255 else picture[..., :3]
+
+
+def _quarter_turns(path: Path) -> int:
+    """How often a decoded frame is to be turned by 90 degrees counter-clockwise (telephones note how they were held)."""
+    import av
+
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            return round(frame.rotation / 90) % 4
+    return 0
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write pictures as H.264 (yuv420p, .mp4), atomically; odd sizes gain a row or column, as the format asks for.
+
+    Args:
+        path: ends in .mp4.
+        frames: (H, W, 3) uint8 sRGB each, all of one size; taken one at a time.
+        fps: frames per second.
+
+    Raises:
+        ValueError: no frames, or frames of different size.
+    """
+    size: tuple[int, ...] | None = None
+    with atomic(Path(path)) as temporary, iio.imopen(temporary, "w", plugin="pyav") as video:
+        video.init_video_stream("libx264", fps=fps, pixel_format="yuv420p")
+        for frame in frames:
+            if size is not None and frame.shape != size:
+                raise ValueError(f"{path}: a frame of shape {frame.shape} after frames of shape {size}")
+            size = frame.shape
+            padding = [(0, size[0] % 2), (0, size[1] % 2), (0, 0)]
+            video.write_frame(np.ascontiguousarray(np.pad(frame, padding, mode="edge")))
+        if size is None:
+            raise ValueError(f"{path}: no frames to write as a video")

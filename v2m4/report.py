@@ -1,0 +1,50 @@
+"""Plain tables for the summaries that the commands close with."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def _width(text: str) -> int:
+    """Columns that the text takes in a terminal: wide East Asian characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int | float):
+        return True
+    try:
+        float(str(value).rstrip("%"))
+    except ValueError:
+        return str(value) in ("", "-")
+    return True
+
+
+def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
+    """Rows under headers with a rule between; a column of numbers is set to the right, other columns to the left.
+
+    Args:
+        rows: cells of any kind, written with ``str``; a line break becomes a space. Floats should come formatted.
+        headers: one per column.
+
+    Raises:
+        ValueError: a row has not as many cells as there are headers.
+    """
+    for row in rows:
+        if len(row) != len(headers):
+            raise ValueError(f"table: {len(headers)} headers but {len(row)} cells in {list(row)}")
+    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+    right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(headers))]
+    widths = [max(_width(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))]
+
+    def line(parts: Sequence[str]) -> str:
+        padded = []
+        for part, width, to_right in zip(parts, widths, right, strict=True):
+            space = " " * (width - _width(part))
+            padded.append(space + part if to_right else part + space)
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headers), "  ".join("-" * width for width in widths), *(line(row) for row in cells)])
