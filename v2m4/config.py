@@ -82,8 +82,14 @@ class TextureConfig:
     views: int = 16
     # Pixels (side) of the views.
     view_size: int = 512
+    # Weight of a view of the first frame's mesh, where a video frame's weight is 1.
+    asset_weight: float = 0.05
+    # Weight of differences between neighbouring texels, where a frame's best pixel has 1 (solver least_squares).
+    smoothness: float = 0.02
     # Adam steps (solver adam).
     steps: int = 400
+    # Weight of the total variation (solver adam).
+    total_variation: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ PAPER = replace(
     generation=GenerationConfig(grid=384, texture_size=1024),
     search=SearchConfig(samples=2000, particles=200, swarm_steps=25, refine_steps=300, size=518, proxy_faces=10000),
     registration=RegistrationConfig(coarse_steps=500, fine_steps=1000, views=50, size=512, video_size=512),
-    texture=TextureConfig(solver="adam", views=100, view_size=1024, steps=2500),
+    texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, steps=2500),
 )
 PRESETS = {"fast": FAST, "paper": PAPER}
 

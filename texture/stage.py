@@ -1,0 +1,150 @@
+"""The stage itself: charts, views, texels, and the pictures that show how well they fit."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from texture.inpaint import inpaint
+from texture.observe import View, observe_asset, observe_frames
+from texture.solve import Solution, adam, least_squares
+from texture.system import Seams
+from texture.texels import TexelMap, seam_lookups, texel_map
+from texture.unwrap import Atlas, unwrap
+from v2m4.camera import Camera
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Mesh, MeshSequence
+from v2m4.render import render_mesh
+from v2m4.workspace import STAGE_FOLDERS, Workspace, code_version, digest
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 4  # frames drawn beside their references
+SHOWN_SIZE = 360  # rows of each
+
+
+def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Workspace, config: Config) -> Mesh:
+    """One texture for all frames.
+
+    Args:
+        frames: every frame of the clip.
+        sequence: one topology in the pose of every frame, in the video camera's space.
+        first: the first frame's own textured asset, posed in the same space, of another topology.
+        workspace: the animation's folder.
+        config: all options; this stage reads ``texture``, ``seed`` and ``device``.
+
+    Returns:
+        The sequence's rest pose with texture coordinates and texture.
+
+    Raises:
+        ValueError: frames and poses do not go together, or no frame shows the mesh.
+    """
+    if len(frames) != len(sequence):
+        raise ValueError(f"texture: {len(frames)} frames, but {len(sequence)} poses")
+    options = config.texture
+    rest = sequence.mesh
+    faces = rest.faces.cpu().numpy()
+    folder = STAGE_FOLDERS["texture"]
+    code = code_version("texture")
+    key = digest(code, options.size, rest.vertices.cpu().numpy(), faces)
+
+    def make_atlas() -> dict[str, np.ndarray]:
+        atlas = unwrap(rest.vertices.cpu().numpy(), faces, options.size)
+        return {"uvs": atlas.uvs, "uv_faces": atlas.uv_faces}
+
+    atlas = Atlas(**workspace.make_arrays(f"{folder}/uvs.npz", key, make_atlas))
+    key = digest(
+        key, asdict(options), config.seed, sequence.vertices.cpu().numpy(), *_named(first), *map(_content, frames)
+    )
+    texels = texel_map(atlas, options.size)
+
+    def make_texture() -> dict[str, np.ndarray]:
+        seams = Seams(*seam_lookups(atlas, faces, options.size))
+        solution = _solve(observe(frames, sequence, first, atlas, config), texels, seams, config)
+        texture = inpaint(solution.texture, solution.seen, texels, faces, seams)
+        return {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
+
+    solved = workspace.make_arrays(f"{folder}/texture.npz", key, make_texture)
+    texture = torch.from_numpy(solved["texture"].astype(np.float32) / 255).to(rest.vertices.device)
+    mesh = replace(
+        rest,
+        uvs=torch.from_numpy(atlas.uvs).to(rest.vertices.device),
+        uv_faces=torch.from_numpy(atlas.uv_faces).to(rest.vertices.device),
+        texture=texture,
+    )
+    workspace.make_file(
+        f"{folder}/observed.png", key, lambda path: _write(path, draw_observed(solved["weight"], texels))
+    )
+    workspace.make_file(
+        f"{folder}/comparison.png",
+        key,
+        lambda path: _write(path, draw_comparison(frames, replace(sequence, mesh=mesh))),
+    )
+    return mesh
+
+
+def observe(
+    frames: list[Frame], sequence: MeshSequence, first: Mesh, atlas: Atlas, config: Config
+) -> list[View]:
+    """Every frame's aligned view, then the views round the first frame's asset."""
+    options = config.texture
+    views = observe_frames(frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
+    if options.views == 0:
+        return views
+    return views + observe_asset(
+        first, sequence[0], atlas, options.views, options.view_size, options.asset_weight
+    )
+
+
+def _solve(views: list[View], texels: TexelMap, seams: Seams, config: Config) -> Solution:
+    options = config.texture
+    if options.solver == "adam":
+        return adam(
+            views, texels, seams, options.steps, options.total_variation, config.seed, config.device.replace("auto", "cpu")
+        )
+    return least_squares(views, texels, seams, options.smoothness)
+
+
+def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:
+    """How well each texel was seen, (H, W, 3) uint8: dark to green by summed weight, red where not, black outside."""
+    strength = np.clip(np.log10(np.maximum(weight.astype(np.float32), 1e-3)) / 3 + 1, 0, 1)
+    picture = np.zeros((*weight.shape, 3), dtype=np.float32)
+    picture[..., 1] = 60 + 195 * strength
+    picture[weight <= 1e-3] = (200, 0, 0)
+    picture[~texels.valid] = 0
+    return picture.astype(np.uint8)
+
+
+def draw_comparison(frames: list[Frame], sequence: MeshSequence) -> np.ndarray:
+    """A few frames on white above the textured mesh in their poses, (H, W, 3) uint8."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).round().astype(int))
+    columns = []
+    for index in chosen:
+        frame = frames[index]
+        reference = frame.tensors(SHOWN_SIZE)[0]
+        camera = Camera.identity(aspect=frame.aspect, device=sequence.vertices.device)
+        size = (reference.shape[0], reference.shape[1])
+        shown = render_mesh(sequence[int(index)], camera, size, channels=("color",), background=1.0).color
+        assert shown is not None
+        columns.append(torch.cat([reference, shown[0].cpu()], 0))
+    return (torch.cat(columns, 1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), picture[..., ::-1]):
+        raise OSError(f"{path}: the picture could not be written")
+
+
+def _named(mesh: Mesh) -> list[np.ndarray | str]:
+    """The mesh's arrays with their names, for a digest."""
+    return [part for name, array in mesh.arrays().items() for part in (name, array)]
+
+
+def _content(frame: Frame) -> np.ndarray:
+    return frame.rgba

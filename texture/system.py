@@ -1,0 +1,273 @@
+"""The linear system for the texels: a nine-point stencil over the atlas, with rows that tie both sides of each seam.
+
+A bilinear lookup couples the four texels of a square, so the normal matrix of any number of lookups has at most nine
+entries a row, laid out as the grid is. It is kept as five planes (the centre and one of each pair of opposite
+neighbours) and never depends on how many pictures there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from texture.texels import Lookups
+
+CENTRE, EAST, SOUTH, SOUTH_EAST, SOUTH_WEST = range(5)
+PARTS = 2  # buffers that lookups are summed into; fixed, so that the sums do not depend on the number of threads
+CHUNKS = 64  # pieces of the sums in the iteration, for the same reason
+_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@dataclass(frozen=True)
+class Seams:
+    """Pairs of lookups that should read the same colour."""
+
+    one: Lookups
+    other: Lookups
+
+
+class System:
+    """The normal equations of weighted lookups, of smoothness inside the charts and of agreement along the seams.
+
+    Args:
+        chart: (H, W) int32, the chart of each texel, -1 outside.
+        seams: lookups on both sides of every seam.
+        smoothness: weight of the squared difference of two neighbouring texels of one chart.
+        coupling: weight of the squared difference of the two sides of a seam.
+    """
+
+    def __init__(self, chart: np.ndarray, seams: Seams, smoothness: float, coupling: float) -> None:
+        self.size = chart.shape[0]
+        self.seams, self.coupling = seams, np.float32(coupling)
+        self._margin = self.size + 1  # neighbours of the first and of the last texels fall into it; nothing weighs there
+        texels = self.size**2
+        self.planes = np.zeros((5, texels + 2 * self._margin), dtype=np.float32)
+        self.target = np.zeros((3, texels + 2 * self._margin), dtype=np.float32)
+        inside = chart >= 0
+        east = np.zeros_like(inside)
+        south = np.zeros_like(inside)
+        east[:, :-1] = inside[:, :-1] & (chart[:, :-1] == chart[:, 1:])
+        south[:-1] = inside[:-1] & (chart[:-1] == chart[1:])
+        links = east.astype(np.float32) + south
+        links[:, 1:] += east[:, :-1]
+        links[1:] += south[:-1]
+        self._smooth = {CENTRE: smoothness * links, EAST: -smoothness * east, SOUTH: -smoothness * south}
+        self._seam_diagonal = np.zeros(texels, dtype=np.float32)
+        for rows in (seams.one, seams.other):
+            _add_diagonal(rows.base, rows.right, rows.lower, self.size, self.coupling, self._seam_diagonal)
+        self._reset()
+
+    def _inner(self, planes: np.ndarray) -> np.ndarray:
+        return planes[..., self._margin : -self._margin]
+
+    def _reset(self) -> None:
+        self.planes[:] = 0
+        self.target[:] = 0
+        for name, values in self._smooth.items():
+            self._inner(self.planes)[name] = values.ravel()
+
+    def observe(self, rows: Lookups, colors: np.ndarray, weights: np.ndarray) -> None:
+        """Take these lookups as the data, in place of earlier ones.
+
+        Args:
+            rows: N lookups.
+            colors: (N, 3) float32, what each should read.
+            weights: (N,) float32, at least 0.
+        """
+        buffers = np.zeros((PARTS, self.size**2, 8), dtype=np.float32)
+        _accumulate(rows.base, rows.right, rows.lower, colors, weights, self.size, buffers)
+        self._reset()
+        _unpack(buffers, self._inner(self.planes), self._inner(self.target))
+
+    def pin(self, fixed: np.ndarray, texture: np.ndarray, weight: float) -> None:
+        """Take texels themselves as the data: those where ``fixed`` (H, W) should be as in ``texture`` (H, W, 3)."""
+        self._reset()
+        strength = np.where(fixed, np.float32(weight), np.float32(0)).ravel()
+        self._inner(self.planes)[CENTRE] += strength
+        self._inner(self.target)[:] = strength * texture.reshape(-1, 3).T
+
+    def apply(self, texture: np.ndarray) -> np.ndarray:
+        """The normal matrix times a texture (H, W, 3), of the same shape."""
+        result = np.empty_like(self.target)
+        self._apply(self._padded(texture), result)
+        return self._picture(result)
+
+    def solve(self, start: np.ndarray, iterations: int, tolerance: float = 1e-4) -> np.ndarray:
+        """Conjugate gradients with the diagonal as preconditioner.
+
+        Args:
+            start: (H, W, 3) to begin with; texels that nothing weighs stay as they are.
+            iterations: at most.
+            tolerance: of the preconditioned residual, relative to that of a black texture.
+
+        Returns:
+            (H, W, 3) float32.
+        """
+        diagonal = self.planes[CENTRE].copy()
+        self._inner(diagonal)[:] += self._seam_diagonal
+        inverse = np.where(diagonal > 0, 1 / np.maximum(diagonal, 1e-12), 0).astype(np.float32)
+        x = self._padded(start)
+        image = np.zeros_like(x)
+        self._apply(x, image)
+        residual = self.target - image
+        scale = float(np.vdot(self.target, self.target * inverse))
+        direction = residual * inverse
+        energy = float(np.vdot(residual, direction))
+        partial = np.zeros(CHUNKS)
+        for _ in range(iterations):
+            if energy <= tolerance**2 * scale or energy == 0.0:
+                break
+            self._apply(direction, image)
+            _dot(direction.reshape(-1), image.reshape(-1), partial)
+            step = energy / partial.sum()
+            _advance(x, residual, direction, image, inverse, np.float32(step), partial)
+            previous, energy = energy, float(partial.sum())
+            _turn(direction, residual, inverse, np.float32(energy / previous))
+        return self._picture(x)
+
+    def _padded(self, texture: np.ndarray) -> np.ndarray:
+        planes = np.zeros_like(self.target)
+        self._inner(planes)[:] = texture.reshape(-1, 3).T
+        return planes
+
+    def _picture(self, planes: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self._inner(planes).T).reshape(self.size, self.size, 3)
+
+    def _apply(self, x: np.ndarray, result: np.ndarray) -> None:
+        result[:] = 0
+        _stencil(self.planes, x, self.size, self._margin, result)
+        one, other = self.seams.one, self.seams.other
+        _tie(
+            one.base, one.right, one.lower, other.base, other.right, other.lower,
+            self.size, self._margin, self.coupling, x, result,
+        )  # fmt: skip
+
+
+@njit(**_OPTIONS)
+def _add_diagonal(base, right, lower, width, weight, diagonal):
+    for i in range(len(base)):
+        b, s, t = base[i], right[i], lower[i]
+        diagonal[b] += weight * ((1 - s) * (1 - t)) ** 2
+        diagonal[b + 1] += weight * (s * (1 - t)) ** 2
+        diagonal[b + width] += weight * ((1 - s) * t) ** 2
+        diagonal[b + width + 1] += weight * (s * t) ** 2
+
+
+@njit(parallel=True, **_OPTIONS)
+def _accumulate(base, right, lower, colors, weights, width, buffers):
+    """Sum normal equations: buffers (PARTS, H W, 8) hold centre, east, south, south-east, south-west, r, g, b."""
+    parts, count = buffers.shape[0], len(base)
+    for part in prange(parts):
+        out = buffers[part]
+        for i in range(part * count // parts, (part + 1) * count // parts):
+            w = weights[i]
+            if w <= 0.0:
+                continue
+            b, s, t = base[i], right[i], lower[i]
+            w00, w01, w10, w11 = (1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t
+            out[b, 0] += w * w00 * w00
+            out[b, 1] += w * w00 * w01
+            out[b, 2] += w * w00 * w10
+            out[b, 3] += w * w00 * w11
+            out[b + 1, 0] += w * w01 * w01
+            out[b + 1, 2] += w * w01 * w11
+            out[b + 1, 4] += w * w01 * w10
+            out[b + width, 0] += w * w10 * w10
+            out[b + width, 1] += w * w10 * w11
+            out[b + width + 1, 0] += w * w11 * w11
+            for c in range(3):
+                value = w * colors[i, c]
+                out[b, 5 + c] += w00 * value
+                out[b + 1, 5 + c] += w01 * value
+                out[b + width, 5 + c] += w10 * value
+                out[b + width + 1, 5 + c] += w11 * value
+
+
+@njit(parallel=True, **_OPTIONS)
+def _unpack(buffers, planes, target):
+    """Add the buffers up into the planes (5, H W), and write the target (3, H W)."""
+    for i in prange(buffers.shape[1]):
+        for k in range(8):
+            total = np.float32(0.0)
+            for part in range(buffers.shape[0]):
+                total += buffers[part, i, k]
+            if k < 5:
+                planes[k, i] += total
+            else:
+                target[k - 5, i] = total
+
+
+@njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
+def _stencil(planes, x, size, margin, result):
+    for task in prange(3 * size):
+        channel, first = task // size, margin + (task % size) * size
+        for i in range(first, first + size):
+            result[channel, i] = (
+                planes[0, i] * x[channel, i]
+                + planes[1, i] * x[channel, i + 1]
+                + planes[1, i - 1] * x[channel, i - 1]
+                + planes[2, i] * x[channel, i + size]
+                + planes[2, i - size] * x[channel, i - size]
+                + planes[3, i] * x[channel, i + size + 1]
+                + planes[3, i - size - 1] * x[channel, i - size - 1]
+                + planes[4, i] * x[channel, i + size - 1]
+                + planes[4, i - size + 1] * x[channel, i - size + 1]
+            )
+
+
+@njit(parallel=True, **_OPTIONS)
+def _tie(base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weight, x, result):
+    """Add the seams' part of the normal matrix times x."""
+    for c in prange(3):
+        for i in range(len(base_a)):
+            a, s, t = base_a[i] + margin, right_a[i], lower_a[i]
+            b, p, q = base_b[i] + margin, right_b[i], lower_b[i]
+            a00, a01, a10, a11 = (1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t
+            b00, b01, b10, b11 = (1 - p) * (1 - q), p * (1 - q), (1 - p) * q, p * q
+            one = a00 * x[c, a] + a01 * x[c, a + 1] + a10 * x[c, a + width] + a11 * x[c, a + width + 1]
+            other = b00 * x[c, b] + b01 * x[c, b + 1] + b10 * x[c, b + width] + b11 * x[c, b + width + 1]
+            gap = weight * (one - other)
+            result[c, a] += a00 * gap
+            result[c, a + 1] += a01 * gap
+            result[c, a + width] += a10 * gap
+            result[c, a + width + 1] += a11 * gap
+            result[c, b] -= b00 * gap
+            result[c, b + 1] -= b01 * gap
+            result[c, b + width] -= b10 * gap
+            result[c, b + width + 1] -= b11 * gap
+
+
+@njit(parallel=True, **_OPTIONS)
+def _dot(first, second, partial):
+    chunks, count = len(partial), len(first)
+    for chunk in prange(chunks):
+        total = 0.0
+        for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
+            total += first[i] * second[i]
+        partial[chunk] = total
+
+
+@njit(parallel=True, **_OPTIONS)
+def _advance(x, residual, direction, image, inverse, step, partial):
+    """Move along the direction; ``partial`` becomes the pieces of the new residual's preconditioned square."""
+    chunks, count = len(partial), x.shape[1]
+    for chunk in prange(chunks):
+        total = 0.0
+        for c in range(x.shape[0]):
+            for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
+                x[c, i] += step * direction[c, i]
+                value = residual[c, i] - step * image[c, i]
+                residual[c, i] = value
+                total += value * value * inverse[i]
+        partial[chunk] = total
+
+
+@njit(parallel=True, **_OPTIONS)
+def _turn(direction, residual, inverse, factor):
+    count = direction.shape[1]
+    for task in prange(3 * 16):
+        c, part = task // 16, task % 16
+        for i in range(part * count // 16, (part + 1) * count // 16):
+            direction[c, i] = residual[c, i] * inverse[i] + factor * direction[c, i]
