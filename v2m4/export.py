@@ -12,6 +12,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,10 +153,8 @@ def export_animation(
     workspace.make_file(REST_MESH, content, lambda path: write_glb(path, world.mesh, camera=camera, texture=shared))
     workspace.make_file(OFFSETS, content, lambda path: _write_offsets(path, frames))
     for index, name in enumerate(names):
-        mesh_at = frames[index]
-        workspace.make_file(
-            FRAME_MESH.format(name), content, lambda path, mesh=mesh_at: write_glb(path, mesh, texture=compact)
-        )
+        write = partial(write_glb, mesh=frames[index], texture=compact)
+        workspace.make_file(FRAME_MESH.format(name), content, write)
     _write_cameras(workspace, content, names, camera, fps)
     if key_names is None:
         named = dict(zip(times.tolist(), names, strict=True))

@@ -38,7 +38,7 @@ def encode_texture(texture: Tensor, kind: Literal["png", "jpeg"] = "png", qualit
     pixels = (texture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     if kind == "png":
         # On painted textures run lengths alone give the smallest file and the shortest time of zlib's strategies
-        # (chili.glb's at 1024^2: 1.08 MB in 46 ms; the default strategy 1.19 MB in 71 ms, at level 9 1.14 MB in 595 ms).
+        # (chili.glb's at 1024^2: 1.08 MB, 46 ms; the default strategy 1.19 MB, 71 ms, at level 9 1.14 MB, 595 ms).
         suffix = ".png"
         options = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     else:

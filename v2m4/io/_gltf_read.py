@@ -144,10 +144,10 @@ def _part(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> 
     base = material.get("pbrMetallicRoughness", {})
     factor = tuple(float(value) for value in base.get("baseColorFactor", (1.0, 1.0, 1.0, 1.0))[:3])
     colors = None
-    if "COLOR_0" in attributes or factor != (1.0, 1.0, 1.0):
-        colors = np.ones((len(vertices), 3), np.float32) * np.float32(factor)
     if "COLOR_0" in attributes:
-        colors = colors * document.accessor(attributes["COLOR_0"])[:, :3].astype(np.float32)
+        colors = document.accessor(attributes["COLOR_0"])[:, :3] * np.array(factor, np.float32)
+    elif factor != (1.0, 1.0, 1.0):
+        colors = np.full((len(vertices), 3), factor, np.float32)
     part = Part(vertices, faces, colors)
     reference = base.get("baseColorTexture")
     if reference is None:
@@ -179,9 +179,9 @@ def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
     """Texture coordinates under KHR_texture_transform: scale, then rotation, then offset."""
     angle = transform.get("rotation", 0.0)
     cosine, sine = np.cos(angle), np.sin(angle)
-    scaled = uvs * np.float32(transform.get("scale", (1.0, 1.0)))
+    scaled = uvs * np.array(transform.get("scale", (1.0, 1.0)), np.float32)
     turned = scaled @ np.array([[cosine, sine], [-sine, cosine]], dtype=np.float32).T
-    return turned + np.float32(transform.get("offset", (0.0, 0.0)))
+    return turned + np.array(transform.get("offset", (0.0, 0.0)), np.float32)
 
 
 def _merged(document: Document, parts: list[Part]) -> Mesh:
@@ -210,7 +210,7 @@ def _textured(document: Document, parts: list[Part], mesh: Mesh) -> Mesh:
         if part.picture is None or part.uvs is None:
             color = np.ones(3) if part.colors is None else part.colors.mean(0)
             key: Any = tuple(np.round(linear_to_srgb(color) * 255))
-            pictures[key] = np.broadcast_to(np.float32(key) / 255, (4, 4, 3))
+            pictures[key] = np.broadcast_to(np.array(key, np.float32) / 255, (4, 4, 3))
             corner_uvs.append(np.full((len(part.faces), 3, 2), 0.5, np.float32))
         else:
             if part.colors is not None and bool(np.ptp(part.colors, axis=0).max() > 0):
@@ -289,7 +289,7 @@ def _picture(
         raise ValueError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
     picture = decode_image(document.image_bytes(source), f"{document.path}: image {source}")
     if factor != (1.0, 1.0, 1.0):
-        picture = linear_to_srgb(srgb_to_linear(picture) * np.float32(factor))
+        picture = linear_to_srgb(srgb_to_linear(picture) * np.array(factor, np.float32))
     for axis, count, flip in ((1, repeats[0], mirrored[0]), (0, repeats[1], mirrored[1])):
         tiles = [np.flip(picture, axis) if flip and tile % 2 else picture for tile in range(count)]
         picture = np.concatenate(tiles, axis)

@@ -15,20 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from v2m4.camera import FAR, NEAR, OPENCV_TO_OPENGL, Camera
-from v2m4.geometry import vertex_normals
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder
 from v2m4.io._gltf_images import EncodedImage, encode_texture
+from v2m4.io._gltf_quantize import Lattice, normal_deltas, unit_normals
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
 
+BYTE_MAX = 127
 LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
-SHORT_MAX = 32767
-# Integer types for normal deltas, smallest first, with the shortest sum "rest normal + delta" whose direction they
-# still hold to about a degree.
-NORMAL_DELTA_TYPES = ((np.int8, 0.5), (np.int16, 0.02))
 
 
 @dataclass(frozen=True)
@@ -149,6 +145,8 @@ def write_animation_glb(
     builder = Builder()
     mesh = sequence.mesh
     split = split_at_seams(mesh)
+    if not bool(sequence.vertices.isfinite().all()):
+        raise ValueError(f"{path.name}: the poses have vertices that are no finite numbers")
     poses = sequence.vertices.detach().cpu().numpy().astype(np.float32)
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
     rest = _Rest(builder, mesh, split, Lattice.around(poses, vertices) if quantize else None, vertices)
@@ -170,37 +168,6 @@ def write_animation_glb(
     path.write_bytes(builder.tobytes())
 
 
-@dataclass(frozen=True)
-class Lattice:
-    """Where 16-bit positions lie: value = centre + size * stored / 32767.
-
-    Attributes:
-        centre: (3,) float64.
-        size: half of the range, the same along each axis, so that normals need no correction.
-    """
-
-    centre: np.ndarray
-    size: float
-
-    @classmethod
-    def around(cls, poses: np.ndarray, rest: np.ndarray) -> Lattice:
-        """The finest lattice that holds the rest pose (V, 3) and each pose's (T, V, 3) offset from it."""
-        if len(rest) == 0:
-            raise ValueError("the mesh has no vertices")
-        centre = (rest.min(0).astype(np.float64) + rest.max(0)) / 2
-        # Two steps to spare, so that rounding never passes the last stored value.
-        reach = max(float(np.abs(rest - centre).max()), *(float(np.abs(pose - rest).max()) for pose in poses))
-        return cls(centre, max(reach, 1e-12) * (1 + 2 / SHORT_MAX))
-
-    def stored(self, values: np.ndarray) -> np.ndarray:
-        """Numbers in [-size, size] as int16."""
-        return np.round(values / self.size * SHORT_MAX).astype(np.int16)
-
-    def value(self, stored: np.ndarray) -> np.ndarray:
-        """The inverse of ``stored``, float64."""
-        return stored.astype(np.float64) * (self.size / SHORT_MAX)
-
-
 class _Rest:
     """The rest pose in the file, and what other poses are measured against: the values as stored, rounding included."""
 
@@ -209,9 +176,11 @@ class _Rest:
     ) -> None:
         if len(mesh.faces) == 0:
             raise ValueError("the mesh has no faces")
+        if not np.isfinite(vertices).all():
+            raise ValueError("the mesh has vertices that are no finite numbers")
         self._builder, self._mesh, self._split, self._lattice = builder, mesh, split, lattice
         self._faces = mesh.faces.cpu()
-        normals = _unit_normals(vertices, self._faces)
+        normals = unit_normals(vertices, self._faces)
         self._attributes: dict[str, int] = {}
         if lattice is None:
             self._positions, self._normals = vertices.astype(np.float64), normals
@@ -220,9 +189,9 @@ class _Rest:
         else:
             builder.use_extension("KHR_mesh_quantization", required=True)
             stored = lattice.stored(vertices - lattice.centre)
-            stored_normals = np.round(normals * 127).astype(np.int8)
+            stored_normals = np.round(normals * BYTE_MAX).astype(np.int8)
             self._positions = lattice.value(stored) + lattice.centre
-            self._normals = stored_normals.astype(np.float32) / 127
+            self._normals = stored_normals.astype(np.float32) / BYTE_MAX
             self._attributes["POSITION"] = self._attribute(stored, bounds=True)
             self._attributes["NORMAL"] = self._attribute(stored_normals)
 
@@ -240,9 +209,9 @@ class _Rest:
             "doubleSided": double_sided,
             "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
         }
-        if split.uvs is not None and (texture is not None or mesh.texture is not None):
-            if texture is None:
-                texture = encode_texture(mesh.texture)
+        if texture is None and mesh.texture is not None:
+            texture = encode_texture(mesh.texture)
+        if texture is not None and split.uvs is not None:
             attributes["TEXCOORD_0"] = builder.accessor(split.uvs, ARRAY_BUFFER)
             image = builder.add(
                 "images", {"name": "texture", "bufferView": builder.view(texture.data), "mimeType": texture.mime}
@@ -265,12 +234,12 @@ class _Rest:
     def target(self, pose: np.ndarray) -> dict[str, int]:
         """A morph target: the pose's (V, 3) positions and normals, less those stored for the rest pose."""
         offsets = pose - self._positions
-        normals = _unit_normals(pose, self._faces)
+        normals = unit_normals(pose, self._faces)
         if self._lattice is None:
             deltas = normals - self._normals
             return {"POSITION": self._attribute(offsets.astype(np.float32), True), "NORMAL": self._attribute(deltas)}
         position = self._attribute(self._lattice.stored(offsets), bounds=True)
-        return {"POSITION": position, "NORMAL": self._attribute(_normal_deltas(self._normals, normals))}
+        return {"POSITION": position, "NORMAL": self._attribute(normal_deltas(self._normals, normals))}
 
     def node(self, mesh: int, name: str) -> int:
         """The node that shows the mesh; it undoes the quantisation."""
@@ -278,33 +247,6 @@ class _Rest:
         if self._lattice is not None:
             node |= {"translation": self._lattice.centre.tolist(), "scale": [self._lattice.size] * 3}
         return self._builder.add("nodes", node)
-
-
-def _unit_normals(vertices: np.ndarray, faces: torch.Tensor) -> np.ndarray:
-    """Vertex normals (V, 3); vertices without any get +z, since a file may not hold normals of length 0."""
-    normals = vertex_normals(torch.from_numpy(vertices), faces).numpy()
-    flat = np.linalg.norm(normals, axis=1) < 0.5
-    return np.where(flat[:, None], np.float32([0, 0, 1]), normals)
-
-
-def _normal_deltas(rest: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Normal deltas in the smallest type that holds them.
-
-    Stored integers reach only from -1 to 1, but a normal that turns by more than a right angle can change by 2. Only
-    the direction of the sum counts, so a normal is shortened until its delta fits.
-
-    Args:
-        rest: (V, 3) as stored.
-        normals: (V, 3) unit.
-    """
-    room = 1 + np.where(normals < 0, -rest, rest)
-    length = np.minimum((room / np.maximum(np.abs(normals), 1e-12)).min(1), 1.0)
-    for kind, shortest in NORMAL_DELTA_TYPES:
-        if length.min() >= shortest:
-            largest = np.iinfo(kind).max
-            deltas = np.clip(length[:, None] * normals - rest, -1, 1)
-            return np.round(deltas * largest).astype(kind)
-    return normals - rest
 
 
 def _finish(builder: Builder, nodes: list[int], camera: Camera | None) -> None:

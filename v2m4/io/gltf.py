@@ -7,6 +7,7 @@ PLY, STL and OFF too, through trimesh.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def _from_trimesh(loaded: trimesh.Trimesh, path: Path) -> Mesh:
         torch.from_numpy(np.array(loaded.vertices, dtype=np.float32)),
         torch.from_numpy(np.array(loaded.faces, dtype=np.int64)),
     )
-    visual = loaded.visual
+    visual: Any = loaded.visual
     uvs = getattr(visual, "uv", None)
     image = getattr(getattr(visual, "material", None), "image", None)
     if image is None:
