@@ -23,7 +23,7 @@ class Countable(Protocol):
 Item = TypeVar("Item", bound=Countable)
 
 
-def shard(sources: Sequence[Item], N: int, n: int) -> list[Item]:  # noqa: N803 (V2M4's names)
+def shard(sources: Sequence[Item], N: int, n: int) -> list[Item]:
     """The share of process ``n`` of ``N``: pictures are balanced over the processes (V2M4's way, by image count).
 
     Greedy: the animations go, the longest first, to the process that has the fewest pictures so far. Every process

@@ -1,7 +1,7 @@
 """The object told from its background: a given alpha, a plain background keyed out, GrabCut, or rembg on request.
 
-Every way ends in the same picture: RGBA with straight alpha, specks removed, and the object's colours carried on a little
-way under the transparent pixels, so that neither bilinear sampling nor a filter picks up the old background.
+Every way ends in the same picture: RGBA with straight alpha, specks removed, and the object's colours carried on a
+little way under the transparent pixels, so that neither bilinear sampling nor a filter picks up the old background.
 
 Rules that decide what is kept:
 
@@ -128,12 +128,12 @@ def _border(picture: np.ndarray) -> np.ndarray:
 
 def _plain_background(samples: Sequence[np.ndarray]) -> tuple[tuple[int, int, int], int] | None:
     """The colour and the threshold of a background that is plain in every sample, or None."""
-    borders = [_border(sample).astype(np.int16) for sample in samples]
+    borders = [_border(sample).astype(np.float64) for sample in samples]
     colour = np.median(np.concatenate(borders), axis=0)
     for ideal in (BLACK, WHITE):
         if np.abs(colour - ideal).max() <= 2:
             colour = np.array(ideal)
-    colour = np.round(colour).astype(np.int16)
+    colour = np.round(colour)
     noise = 0.0
     for border in borders:
         distance = np.abs(border - colour).max(1)
@@ -143,7 +143,7 @@ def _plain_background(samples: Sequence[np.ndarray]) -> tuple[tuple[int, int, in
         noise = max(noise, float(np.percentile(near, 95)))
     # 6 of 255 is what JPEG and H.264 leave on a black or white that was plain.
     threshold = int(np.clip(round(1.5 * noise) + 6, 6, 32))
-    red, green, blue = (int(value) for value in colour)
+    red, green, blue = (int(value) for value in colour.tolist())
     return (red, green, blue), threshold
 
 
@@ -167,8 +167,8 @@ def _solid(distance: np.ndarray, threshold: int) -> np.ndarray:
     reach = 2 * round(max(distance.shape) / 128) + 1
     loudest = cv2.dilate(distance, cv2.getStructuringElement(cv2.MORPH_RECT, (reach, reach)))
     different = distance > np.maximum(threshold, RINGING * loudest)
-    # A dark part on black is a lace of pixels above and below the threshold: close it, but only over pixels that are not
-    # the bare background, so that gaps between fingers stay open.
+    # A dark part on black is a lace of pixels above and below the threshold: close it, but only over pixels that are
+    # not the bare background, so that gaps between fingers stay open.
     radius = max(1, round(max(distance.shape) / 300))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     closed = cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
@@ -199,15 +199,15 @@ def _gaps(distance: np.ndarray, enclosed: np.ndarray, inside: np.ndarray, thresh
         x, y, width, height, area = stats[label]
         if area < least:
             continue
-        margin = 4
+        margin = 8
         window = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
         region = (labels[window] == label).astype(np.uint8)
         depth = cv2.distanceTransform(np.pad(region, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        core = depth >= min(3.0, 0.7 * float(depth.max()))
-        rim = (cv2.dilate(region, np.ones((2 * margin - 1,) * 2, np.uint8)) > 0) & (region == 0)
+        away = cv2.distanceTransform(1 - region, cv2.DIST_L2, 3)
         values = distance[window]
-        flat = float((values[core] <= bare).mean()) > 0.8
-        if flat and float(np.median(values[rim])) > 4 * threshold:
+        core = values[depth >= min(3.0, 0.7 * float(depth.max()))]
+        near, far = (float(np.median(values[(away > low) & (away <= low + 1)])) for low in (2, 6))
+        if (core <= bare).mean() > 0.8 and near > 3 * threshold and near > 0.6 * far:
             gaps[window] |= region > 0
     return gaps
 
@@ -217,8 +217,8 @@ def matte(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Soft edges: alpha and straight colour from I = a c + (1 - a) b in a band of a few pixels within a binary mask.
 
-    The object's colour c of a pixel in the band is that of the nearest pixel that is surely the object; a is where I lies
-    between b and c. Where c is too like b to tell, the mask's own edge stands.
+    The object's colour c of a pixel in the band is that of the nearest pixel that is surely the object; a is where I
+    lies between b and c. Where c is too like b to tell, the mask's own edge stands.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -236,7 +236,7 @@ def matte(
     window = np.s_[max(0, ys[0] - 1) : ys[-1] + 2, max(0, xs[0] - 1) : xs[-1] + 2]
     image, mask = rgb[window], inside[window]
     behind = np.broadcast_to(background, rgb.shape)[window]
-    band = 3.0 if max(rgb.shape) > 640 else 2.0
+    band = 4.0 if max(rgb.shape) > 640 else 3.0
     # The picture's own border is no edge of the object.
     depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1, mode="edge"), cv2.DIST_L2, 3)[1:-1, 1:-1]
     ridge = (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8))) & mask
@@ -251,8 +251,8 @@ def matte(
     axis = inner - back
     length = (axis * axis).sum(1)
     soft = np.clip(((own - back) * axis).sum(1) / np.maximum(length, 1e-6), 0, 1)
-    # Depth counts too: two or three pixels from the edge a pixel cannot be nearly transparent.
-    soft = np.maximum(soft, np.clip((depth[edge] - 1.5) / band, 0, 1))
+    # Depth counts too: three or four pixels from the edge a pixel cannot be nearly transparent.
+    soft = np.maximum(soft, np.clip((depth[edge] - 2) / band, 0, 1))
     trust = np.clip((np.sqrt(length) - 2 * threshold) / (2 * threshold), 0, 1)
     soft = 1 - trust * (1 - soft)
     soft[soft < 0.04] = 0
@@ -320,17 +320,15 @@ def _grabcut(rgb: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray, 
     if not np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).any():
         return np.zeros((height, width), np.uint8), rgb
     cv2.setRNGSeed(0)  # its k-means draws at random
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(small, state, None, *models, 5, cv2.GC_INIT_WITH_MASK)
-    mask = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    mask = _without_specks(mask * 255) > 127
+    cv2.grabCut(small, state, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
+    found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    opened = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
     # What the object surrounds belongs to it.
-    flooded = np.pad(mask.astype(np.uint8), 1)
+    flooded = np.pad(_without_specks(opened * 255) >> 7, 1)
     cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
-    mask = (flooded[1:-1, 1:-1] != 2).astype(np.float32)
-    guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    soft = _guided_filter(guide, cv2.resize(mask, (width, height)), round(2 / scale) + 1, 1e-3)
+    solid = (flooded[1:-1, 1:-1] != 2).astype(np.float32)
+    guide = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32) / 255
+    soft = _guided_filter(guide, np.asarray(cv2.resize(solid, (width, height))), round(2 / scale) + 1, 1e-3)
     alpha = np.round(255 * np.clip((soft - 0.2) / 0.6, 0, 1)).astype(np.uint8)
     known_behind = alpha < 8
     if not known_behind.any():
@@ -351,10 +349,13 @@ def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
     cv2.setRNGSeed(0)
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
     clusters = min(5, int(ring.sum()))
-    _, _, centres = cv2.kmeans(lab[ring], clusters, None, criteria, 2, cv2.KMEANS_PP_CENTERS)
+    _, _, centres = cv2.kmeans(lab[ring], clusters, np.zeros(0, np.int32), criteria, 2, cv2.KMEANS_PP_CENTERS)
     unlike = np.min([np.linalg.norm(lab - centre, axis=2) for centre in centres], axis=0)
     typical = float(np.percentile(unlike[ring], 90))
     likely = unlike > max(2 * typical, 12.0)
+    if not 0.03 < likely.mean() < 0.7:  # colour tells nothing: begin with the middle of the picture
+        likely = np.zeros((height, width), bool)
+        likely[height // 10 : height - height // 10, width // 8 : width - width // 8] = True
     state = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     if earlier is not None and earlier.any():
         reach = np.ones((2 * max(2, margin * 2) + 1,) * 2, np.uint8)
@@ -379,7 +380,7 @@ def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: 
 
 @lru_cache(maxsize=1)
 def _rembg_session() -> object:
-    """rembg's session, made once a process (its first import compiles for about a minute).
+    """The session of rembg, made once a process (its first import compiles for about a minute).
 
     Raises:
         ImportError: it is not installed.

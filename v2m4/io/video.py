@@ -1,4 +1,4 @@
-"""Animations on disk: folders of pictures and video files, in natural order, read into clips; clips written as video."""
+"""Animations on disk: folders of pictures and video files, found in natural order, read into clips; videos written."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def _check_sizes(files: Sequence[Path], sizes: Sequence[tuple[int, ...]]) -> Non
 
 
 def _reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
-    """The picture with its longer side at most ``max_side`` (0: as it is), area-averaged with colours weighted by alpha."""
+    """The picture, its longer side at most ``max_side`` (0: as it is), area-averaged with colours weighted by alpha."""
     longer = max(picture.shape[:2])
     if max_side <= 0 or longer <= max_side:
         return picture
@@ -268,7 +268,7 @@ def _reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
         return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     weighted = picture.astype(np.float32)
     weighted[..., :3] *= weighted[..., 3:] / 255
-    small = cv2.resize(weighted, size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(weighted, size, interpolation=cv2.INTER_AREA), np.float32)
     small[..., :3] /= np.maximum(small[..., 3:], 1) / 255
     return np.clip(np.round(small), 0, 255).astype(np.uint8)
 
@@ -307,7 +307,7 @@ def _opaque_as_rgb(picture: np.ndarray) -> np.ndarray:
 
 
 def _quarter_turns(path: Path) -> int:
-    """How often a decoded frame is to be turned by 90 degrees counter-clockwise (telephones note how they were held)."""
+    """Quarter turns counter-clockwise that set decoded frames upright (telephones note how they were held)."""
     import av
 
     with av.open(str(path)) as container:

@@ -1,0 +1,159 @@
+"""Foregrounds: known scenes are composited on backgrounds and must come back."""
+
+import cv2
+import numpy as np
+import pytest
+
+from v2m4.io.foreground import Method, choose_method, has_alpha, matte, remove_background
+
+
+def scene(size=160, supersample=8):
+    """A disc with a bar, area-sampled: straight colours (H, W, 3) float and true alpha (H, W) in [0, 1]."""
+    big = size * supersample
+    y, x = (np.mgrid[:big, :big] + 0.5) / big
+    shape = (np.hypot(x - 0.45, y - 0.5) < 0.25) | ((np.abs(y - 0.45) < 0.04) & (x > 0.5) & (x < 0.9))
+    alpha = shape.reshape(size, supersample, size, supersample).mean((1, 3))
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    colour = np.stack([200 - 60 * x, 90 + 80 * y, 140 + 0 * x], -1)
+    return colour, alpha
+
+
+def composite(colour, alpha, background):
+    return np.round(colour * alpha[..., None] + np.asarray(background) * (1 - alpha[..., None])).astype(np.uint8)
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255), (20, 180, 40)])
+def test_keying_recovers_soft_alpha_and_straight_colour(background):
+    colour, alpha = scene()
+    result = remove_background(composite(colour, alpha, background))
+    found = result[..., 3] / 255
+    assert np.abs(found - alpha).mean() < 2e-3
+    assert np.abs(found - alpha).max() < 0.25
+    edge = (alpha > 0.5) & (alpha < 0.95)
+    assert edge.sum() > 50
+    assert np.abs(result[edge][:, :3] - colour[edge]).mean() < 12  # of 255; the raw edge is off by far more
+    assert np.abs(composite(colour, alpha, background)[edge] - colour[edge]).mean() > 20
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255)])
+def test_keying_survives_jpeg(background):
+    colour, alpha = scene()
+    _, data = cv2.imencode(".jpg", composite(colour, alpha, background), [cv2.IMWRITE_JPEG_QUALITY, 75])
+    result = remove_background(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    assert iou(result[..., 3] > 127, alpha > 0.5) > 0.985
+    assert (result[..., 3][alpha == 0] > 127).sum() < 40  # of a 480 pixel outline
+
+
+@pytest.mark.parametrize(("background", "part"), [((0, 0, 0), 4), ((255, 255, 255), 251)])
+def test_dark_and_white_parts_inside_are_kept(background, part):
+    colour, alpha = scene()
+    picture = composite(colour, alpha, background)
+    picture[70:90, 60:80] = part
+    assert (remove_background(picture)[70:90, 60:80, 3] == 255).all()
+
+
+def test_a_gap_of_bare_background_is_seen_through_but_a_highlight_is_not():
+    colour, alpha = scene()
+    picture = composite(colour, alpha, (255, 255, 255))
+    with_gap = picture.copy()
+    with_gap[70:90, 60:80] = 255
+    assert (remove_background(with_gap)[74:86, 64:76, 3] == 0).all()
+    y, x = np.mgrid[:160, :160]
+    glow = np.clip(2.0 - np.hypot(x - 70, y - 80)[..., None] / 12, 0, 1)  # fades from pure white within 6..24 pixels
+    highlight = np.round(picture * (1 - glow) + 255 * glow).astype(np.uint8)
+    assert (highlight[76:84, 66:74] == 255).all()
+    assert (remove_background(highlight)[70:90, 60:80, 3] > 250).all()
+
+
+def test_specks_go_and_large_separate_parts_stay():
+    colour, alpha = scene()
+    picture = composite(colour, alpha, (0, 0, 0))
+    picture[10:13, 10:13] = 200  # 9 pixels beside ~5000
+    picture[130:150, 130:150] = 200
+    mask = remove_background(picture)[..., 3] > 0
+    assert not mask[5:20, 5:20].any()
+    assert mask[132:148, 132:148].all()
+
+
+def test_an_object_cut_by_the_border_keeps_a_hard_edge_there():
+    colour, alpha = scene()
+    result = remove_background(composite(colour, alpha, (0, 0, 0))[:, :60])
+    assert (result[70:90, -1, 3] == 255).all()
+
+
+def test_given_alpha_is_kept_exactly_and_colours_bleed():
+    colour, alpha = scene()
+    given = np.dstack([np.where(alpha[..., None] > 0, colour, 0), 255 * alpha]).round().astype(np.uint8)
+    assert choose_method([given]).kind == "alpha"
+    result = remove_background(given)
+    visible = given[..., 3] > 12
+    np.testing.assert_array_equal(result[visible], given[visible])
+    ring = (cv2.dilate(visible.astype(np.uint8), np.ones((3, 3))) > 0) & (alpha == 0)
+    assert (result[ring][:, :3].min(1) > 60).all()
+
+
+def test_an_opaque_alpha_says_nothing():
+    colour, alpha = scene()
+    opaque = np.dstack([composite(colour, alpha, (0, 0, 0)), np.full((160, 160), 255, np.uint8)])
+    assert not has_alpha(opaque)
+    assert choose_method([opaque]).kind == "key"
+    with pytest.raises(ValueError, match="no transparent background"):
+        choose_method([opaque], "alpha")
+
+
+def test_the_method_is_one_for_the_clip():
+    colour, alpha = scene()
+    plain, busy = (
+        composite(colour, alpha, (0, 0, 0)),
+        np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8),
+    )
+    assert choose_method([plain]) == Method("key", (0, 0, 0), 6)
+    assert choose_method([plain, busy]).kind == "grabcut"
+    assert str(choose_method([plain])) == "key #000000, threshold 6"
+    with pytest.raises(ValueError, match="no plain colour"):
+        choose_method([busy], "key")
+    with pytest.raises(ValueError, match="no pictures"):
+        choose_method([])
+
+
+def busy_background(size=160):
+    noise = np.random.default_rng(1).random((12, 12, 3)).astype(np.float32)
+    smooth = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.clip(60 * smooth + [20, 90, 60], 0, 255)
+
+
+def test_grabcut_finds_the_object_and_is_deterministic():
+    colour, alpha = scene()
+    picture = composite(colour, alpha, busy_background())
+    first = remove_background(picture, "grabcut")
+    assert iou(first[..., 3] > 127, alpha > 0.5) > 0.9
+    np.testing.assert_array_equal(first, remove_background(picture, "grabcut"))
+    again = remove_background(picture, Method("grabcut"), previous=first)
+    assert iou(again[..., 3] > 127, alpha > 0.5) > 0.9
+
+
+def test_nothing_there_is_all_transparent():
+    assert remove_background(np.zeros((40, 50, 3), np.uint8))[..., 3].max() == 0
+
+
+def test_matte_is_exact_where_colours_are_flat():
+    alpha = np.repeat((0.4 * (np.arange(64) - 20.0)).clip(0, 1)[None], 40, 0)  # 0.4, 0.8, 1
+    colour = np.broadcast_to([200.0, 60.0, 90.0], (40, 64, 3))
+    picture = composite(colour, alpha, (0, 0, 0))
+    found, straight = matte(picture, picture.max(2) > 6, np.zeros(3, np.float32), 6)
+    assert np.abs(found / 255 - alpha).max() < 0.01
+    assert np.abs(straight[alpha > 0.4] - colour[alpha > 0.4]).max() <= 3
+
+
+def test_rembg_is_asked_for_by_name():
+    try:
+        import rembg  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match=r'pip install "rembg\[cpu\]"'):
+            choose_method([np.zeros((4, 4, 3), np.uint8)], "rembg")
+    else:
+        pytest.skip("rembg is installed")
