@@ -176,7 +176,10 @@ def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
 
 
 def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
-    """Texture coordinates under KHR_texture_transform: scale, then rotation, then offset."""
+    """Texture coordinates under KHR_texture_transform: scale, then rotation, then offset.
+
+    A positive angle takes u towards -v, as readers agree; the extension's own sample code has it reversed.
+    """
     angle = transform.get("rotation", 0.0)
     cosine, sine = np.cos(angle), np.sin(angle)
     scaled = uvs * np.array(transform.get("scale", (1.0, 1.0)), np.float32)

@@ -77,7 +77,9 @@ def _from_trimesh(loaded: trimesh.Trimesh, path: Path) -> Mesh:
         flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
         texture = np.array(image.convert("RGB"), dtype=np.float32) / 255.0
         return Mesh(mesh.vertices, mesh.faces, torch.from_numpy(flipped), None, torch.from_numpy(texture))
-    if visual.defined:
-        colors = np.array(visual.to_color().vertex_colors[:, :3], dtype=np.float32) / 255.0
+    if visual.kind == "texture":
+        visual = visual.to_color()
+    if visual.kind is not None:
+        colors = np.array(visual.vertex_colors[:, :3], dtype=np.float32) / 255.0
         return Mesh(mesh.vertices, mesh.faces, colors=torch.from_numpy(colors))
     return mesh
