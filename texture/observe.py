@@ -22,7 +22,7 @@ from v2m4.render import render_mesh
 MARGIN = 0.02  # of the object's longer side, left free round it in a cropped view
 RIM = (1.0, 4.0)  # pixels from an edge at which trust begins, and at which it is full
 STEP = 3.0  # pixel footprints by which a neighbour must leave the tangent plane to count as an occlusion
-FACING_POWER = 2.0  # trust falls with this power of the cosine between normal and line of sight
+FACING_POWER = 1.5  # trust falls with this power of the cosine between normal and line of sight
 ASSET_GAP = 0.1  # of the object's size: where the first mesh and the sequence lie further apart they show other parts
 
 

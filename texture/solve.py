@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 4  # of reweighting
 KNEE = 0.04  # residual (RMS over RGB) up to which a pixel counts in full; beyond it counts as in an L1 norm
-ITERATIONS = 30  # of conjugate gradients in each round
+ITERATIONS = (6, 25)  # of conjugate gradients, in each round and in the last
 COUPLING = 1.0  # weight of a point on a seam, where a frame's best pixel has 1
 SEEN = 1e-3  # summed weight of the pixels that look a texel up from which it counts as seen
 ADAM_BETAS = (0.5, 0.9)
@@ -94,7 +94,7 @@ def least_squares(views: list[View], texels: TexelMap, seams: Seams, smoothness:
             reweighted = np.empty_like(weights)
             _reweight(rows.base, rows.right, rows.lower, colors, weights, texture, KNEE, reweighted)
         system.observe(rows, colors, reweighted)
-        texture = system.solve(texture, ITERATIONS)
+        texture = system.solve(texture, ITERATIONS[number == ROUNDS - 1])
     return Solution(np.clip(texture, 0.0, 1.0), start.weight)
 
 

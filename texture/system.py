@@ -201,20 +201,21 @@ def _unpack(buffers, planes, target):
 
 @njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
 def _stencil(planes, x, size, margin, result):
-    for task in prange(3 * size):
-        channel, first = task // size, margin + (task % size) * size
-        for i in range(first, first + size):
-            result[channel, i] = (
-                planes[0, i] * x[channel, i]
-                + planes[1, i] * x[channel, i + 1]
-                + planes[1, i - 1] * x[channel, i - 1]
-                + planes[2, i] * x[channel, i + size]
-                + planes[2, i - size] * x[channel, i - size]
-                + planes[3, i] * x[channel, i + size + 1]
-                + planes[3, i - size - 1] * x[channel, i - size - 1]
-                + planes[4, i] * x[channel, i + size - 1]
-                + planes[4, i - size + 1] * x[channel, i - size + 1]
-            )
+    for row in prange(size):
+        first = margin + row * size
+        for channel in range(3):
+            for i in range(first, first + size):
+                result[channel, i] = (
+                    planes[0, i] * x[channel, i]
+                    + planes[1, i] * x[channel, i + 1]
+                    + planes[1, i - 1] * x[channel, i - 1]
+                    + planes[2, i] * x[channel, i + size]
+                    + planes[2, i - size] * x[channel, i - size]
+                    + planes[3, i] * x[channel, i + size + 1]
+                    + planes[3, i - size - 1] * x[channel, i - size - 1]
+                    + planes[4, i] * x[channel, i + size - 1]
+                    + planes[4, i - size + 1] * x[channel, i - size + 1]
+                )
 
 
 @njit(parallel=True, **_OPTIONS)
