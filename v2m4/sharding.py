@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from v2m4.io.video import natural_key
+from v2m4.io.names import natural_key
 
 
 class Countable(Protocol):

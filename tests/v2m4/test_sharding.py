@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2m4.io.video import natural_key
+from v2m4.io.names import natural_key
 from v2m4.sharding import shard
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import imageio.v3 as iio
 import numpy as np
 from av.error import FFmpegError
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from v2m4.config import FramesConfig
 from v2m4.frame import Clip, Frame
 from v2m4.io.foreground import Method, choose_method, remove_background
+from v2m4.io.names import natural_key, safe_name
+from v2m4.io.picture import read_picture, reduced
 from v2m4.workspace import atomic
 
 log = logging.getLogger(__name__)
@@ -31,9 +28,6 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov"})
 THREADS = 2
 SAMPLES = 5  # frames that the way of removing the background is decided from
 LEAST_OBJECT = 1e-4  # of the picture's area; less is no foreground
-WINDOWS_NAMES = frozenset(
-    {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
-)
 
 
 @dataclass(frozen=True)
@@ -53,18 +47,21 @@ class Source:
     count: int
 
 
-def natural_key(name: str) -> tuple:
-    """Sorts names as a person would: numbers anywhere by value, letters whatever their case; ties by the plain name."""
-    text = unicodedata.normalize("NFC", name)
-    parts = re.split(r"(\d+)", text.casefold())
-    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part), text
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of an animation as they are on disk.
 
+    Attributes:
+        names: one per picture, unique, safe as the beginning of file names.
+        images: (H, W, 3 or 4) uint8 sRGB each, straight alpha, all of one height and width.
+        fps: frames per second.
+        digest: hash of what was read.
+    """
 
-def safe_name(name: str) -> str:
-    """The name as a file name that every system takes: reserved characters and leading or trailing dots replaced."""
-    text = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name)).strip(" ")
-    text = re.sub(r"^\.+|[. ]+$", "_", text) or "_"
-    return f"{text}_" if text.split(".")[0].casefold() in WINDOWS_NAMES else text
+    names: list[str]
+    images: list[np.ndarray]
+    fps: float
+    digest: str
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -77,6 +74,11 @@ def list_pictures(folder: Path) -> list[Path]:
 
 def _visible(path: Path) -> bool:
     return not path.name.startswith((".", "__MACOSX"))
+
+
+def _holds_other_things(folder: Path) -> bool:
+    """Whether the folder holds something, but no picture; an empty folder is an animation that lost its frames."""
+    return not list_pictures(folder) and any(_visible(path) for path in folder.iterdir())
 
 
 def _is_picture(path: Path) -> bool:
@@ -92,7 +94,7 @@ def find_animations(root: Path) -> list[Source]:
 
     Args:
         root: a folder of frame folders and video files, as V2M4 has it. A folder of pictures, or one video file, counts
-            as one animation.
+            as one animation. Folders that hold only other things are passed over.
 
     Raises:
         FileNotFoundError: there is no such folder, or no animation in it.
@@ -111,6 +113,9 @@ def find_animations(root: Path) -> list[Source]:
         return [Source(safe_name(root.resolve().name), root, "folder", len(pictures))]
     if pictures:
         log.warning("%s: %d pictures beside the animations are passed over", root, len(pictures))
+    for folder in [folder for folder in folders if _holds_other_things(folder)]:
+        log.info("%s: no pictures in it, passed over", folder)
+        folders.remove(folder)
     if not folders and not videos:
         raise FileNotFoundError(
             f"{root}: no animation in it; put each animation there as a folder of pictures"
@@ -142,81 +147,66 @@ def _video_source(path: Path, name: str) -> Source:
     return Source(name, path, "video", count)
 
 
-def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
-    """A picture of any kind as (H, W, 3 or 4) uint8 sRGB with straight alpha, turned as its EXIF says.
+def read_pictures(source: Source, config: FramesConfig) -> Pictures:
+    """Read an animation without touching its background.
 
     Args:
-        file: named in errors, and read where ``data`` is not given.
-        data: the file's contents.
+        source: from ``find_animations``.
+        config: frame rate of folders, and the size that larger pictures are reduced to.
 
     Raises:
-        ValueError: it cannot be read as a picture.
+        ValueError: nothing in it, a broken file, pictures of different size or with one name.
     """
-    try:
-        with Image.open(io.BytesIO(file.read_bytes() if data is None else data)) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I;16") or picture.mode == "I":
-                return np.repeat(_to_uint8(np.asarray(picture))[..., None], 3, axis=2)
-            transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
-            if picture.mode == "La":
-                picture = picture.convert("LA")
-            return np.array(picture.convert("RGBA" if transparent else "RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: cannot be read as a picture ({error}); replace or remove it") from error
-
-
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """16-bit grey as 8-bit, rounded."""
-    return ((np.clip(values.astype(np.int64), 0, 65535) * 255 + 32767) // 65535).astype(np.uint8)
+    if source.kind == "video":
+        return _read_video(source.path, config)
+    names, images, digest = _read_folder(source.path, config.max_side)
+    return Pictures(names, images, config.fps, digest)
 
 
 def read_clip(source: Source, config: FramesConfig) -> Clip:
-    """Read an animation and remove its background.
+    """Read an animation and remove its background, in one way for all its frames.
 
     Args:
         source: from ``find_animations``.
         config: how.
 
     Raises:
-        ValueError: nothing in it, a broken file, frames of different size or with one name, a frame without object.
+        ValueError: as ``read_pictures``; the background cannot be removed that way; a frame shows no object.
         ImportError: rembg asked for but not installed.
     """
-    if source.kind == "folder":
-        names, pictures, digest = _read_folder(source.path, config.max_side)
-        fps = config.fps
-    else:
-        names, pictures, digest, fps = _read_video(source.path, config)
-    samples = sorted({round(index) for index in np.linspace(0, len(pictures) - 1, SAMPLES)})
+    pictures = read_pictures(source, config)
+    images = pictures.images
+    samples = sorted({round(index) for index in np.linspace(0, len(images) - 1, SAMPLES)})
     try:
-        method = choose_method([pictures[index] for index in samples], config.foreground)
+        method = choose_method([images[index] for index in samples], config.foreground)
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error
-    log.info("%s: %d frames, foreground: %s", source.name, len(pictures), method)
-    _remove_backgrounds(pictures, method)
-    for name, picture in zip(names, pictures, strict=True):
-        if np.count_nonzero(picture[..., 3] > 127) < max(16, LEAST_OBJECT * picture.shape[0] * picture.shape[1]):
+    log.info("%s: %d frames, foreground: %s", source.name, len(images), method)
+    _remove_backgrounds(images, method)
+    for name, image in zip(pictures.names, images, strict=True):
+        if np.count_nonzero(image[..., 3] > 127) < max(16, LEAST_OBJECT * image.shape[0] * image.shape[1]):
             raise ValueError(
                 f"{source.path}: no object found in frame {name!r} (foreground: {method});"
                 " remove the frame or choose another --frames.foreground"
             )
-    frames = [Frame(name, index, picture) for index, (name, picture) in enumerate(zip(names, pictures, strict=True))]
-    followed = hashlib.sha256(f"{digest} {config.foreground} {config.max_side}".encode()).hexdigest()
-    return Clip(source.name, frames, fps, followed, str(method))
+    frames = [Frame(name, index, image) for index, (name, image) in enumerate(zip(pictures.names, images, strict=True))]
+    followed = hashlib.sha256(f"{pictures.digest} {config.foreground} {config.max_side}".encode()).hexdigest()
+    return Clip(source.name, frames, pictures.fps, followed, str(method))
 
 
-def _remove_backgrounds(pictures: list[np.ndarray], method: Method) -> None:
-    """Replace the pictures by their RGBA results, in place, so that memory holds each frame once."""
+def _remove_backgrounds(images: list[np.ndarray], method: Method) -> None:
+    """Replace pictures by their RGBA results, in place, so that memory holds each frame once."""
     if method.kind == "grabcut":  # a frame starts from the one before
         previous = None
-        for index, picture in enumerate(pictures):
-            previous = pictures[index] = remove_background(picture, method, previous)
+        for index, picture in enumerate(images):
+            previous = images[index] = remove_background(picture, method, previous)
         return
 
     def replace(index: int) -> None:
-        pictures[index] = remove_background(pictures[index], method)
+        images[index] = remove_background(images[index], method)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(replace, range(len(pictures))))
+        list(pool.map(replace, range(len(images))))
 
 
 def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarray], str]:
@@ -241,7 +231,7 @@ def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarra
             raise ValueError(f"{file}: cannot be read ({error.strerror}); check the file") from error
         picture = read_picture(file, data)
         state = hashlib.sha256(file.name.encode("utf-8", "surrogateescape") + b"\0" + data).digest()
-        return _reduced(picture, max_side), picture.shape[:2], state
+        return reduced(picture, max_side), picture.shape[:2], state
 
     with ThreadPoolExecutor(THREADS) as pool:
         results = list(pool.map(read, files))
@@ -258,37 +248,17 @@ def _check_sizes(files: Sequence[Path], sizes: Sequence[tuple[int, ...]]) -> Non
             )
 
 
-def _reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
-    """The picture, its longer side at most ``max_side`` (0: as it is), area-averaged with colours weighted by alpha."""
-    longer = max(picture.shape[:2])
-    if max_side <= 0 or longer <= max_side:
-        return picture
-    size = tuple(max(1, round(side * max_side / longer)) for side in picture.shape[1::-1])
-    if picture.shape[2] == 3:
-        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    weighted = picture.astype(np.float32)
-    weighted[..., :3] *= weighted[..., 3:] / 255
-    small = np.asarray(cv2.resize(weighted, size, interpolation=cv2.INTER_AREA), np.float32)
-    small[..., :3] /= np.maximum(small[..., 3:], 1) / 255
-    return np.clip(np.round(small), 0, 255).astype(np.uint8)
-
-
-def _read_video(path: Path, config: FramesConfig) -> tuple[list[str], list[np.ndarray], str, float]:
-    """Names, pictures, a hash of the file, and its frames per second."""
+def _read_video(path: Path, config: FramesConfig) -> Pictures:
+    """The frames of a video file, named by their numbers."""
     pictures = []
     try:
-        with path.open("rb") as stream:
-            digest = (
-                hashlib.file_digest(stream, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else (hashlib.sha256(stream.read()).hexdigest())
-            )
+        digest = _hash_of(path)
         turns = _quarter_turns(path)
         with iio.imopen(path, "r", plugin="pyav") as video:
             fps = float(video.metadata().get("fps") or 0.0)
             for picture in video.iter(format="rgba"):
                 pictures.append(
-                    np.ascontiguousarray(np.rot90(_reduced(_opaque_as_rgb(picture), config.max_side), turns))
+                    np.ascontiguousarray(np.rot90(reduced(_opaque_as_rgb(picture), config.max_side), turns))
                 )
     except (OSError, FFmpegError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: cannot be read as a video ({error}); convert it to H.264 or to frames") from error
@@ -299,7 +269,15 @@ def _read_video(path: Path, config: FramesConfig) -> tuple[list[str], list[np.nd
         fps = config.fps
     digits = len(str(len(pictures) - 1))
     names = [f"{index:0{digits}d}" for index in range(len(pictures))]
-    return names, pictures, digest, fps
+    return Pictures(names, pictures, fps, digest)
+
+
+def _hash_of(path: Path) -> str:
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            state.update(chunk)
+    return state.hexdigest()
 
 
 def _opaque_as_rgb(picture: np.ndarray) -> np.ndarray:

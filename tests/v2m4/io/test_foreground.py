@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from v2m4.io.foreground import Method, choose_method, has_alpha, matte, remove_background
+from v2m4.io.foreground import Method, choose_method, has_alpha, remove_background
+from v2m4.io.matting import matte
 
 
 def scene(size=160, supersample=8):

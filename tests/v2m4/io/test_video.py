@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from v2m4.config import FramesConfig
-from v2m4.io.video import find_animations, natural_key, read_clip, read_picture, safe_name, write_video
+from v2m4.io.names import natural_key, safe_name
+from v2m4.io.picture import read_picture
+from v2m4.io.video import find_animations, read_clip, write_video
 
 CONFIG = FramesConfig()
 
@@ -48,9 +50,10 @@ def test_natural_order_takes_any_names_and_never_ties(texts):
     assert sorted(reversed(texts), key=natural_key) == ordered
 
 
-@given(st.text())
+@given(st.text(st.characters()))
 def test_safe_names_are_safe_and_stay(text):
     safe = safe_name(text)
+    safe.encode("utf-8")
     assert safe
     assert not set(safe) & set('<>:"/\\|?*\x00\n')
     assert not safe.startswith(".")
@@ -78,6 +81,14 @@ def test_a_folder_of_pictures_or_a_video_is_one_animation(tmp_path):
     assert [(s.name, s.count) for s in find_animations(tmp_path / "walk")] == [("walk", 1)]
     write_video(tmp_path / "fox.mp4", [picture()] * 3, 10)
     assert names(tmp_path / "fox.mp4") == ["fox"]
+
+
+def test_folders_of_other_things_are_passed_over_but_empty_ones_are_not(tmp_path):
+    save(tmp_path / "walk" / "0.png", picture())
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "walk.npz").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    assert names(tmp_path) == ["empty", "walk"]
 
 
 def test_one_name_twice_is_told_apart(tmp_path):
