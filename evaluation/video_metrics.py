@@ -1,0 +1,95 @@
+"""Metrics between a true video and a result that need no learned weights.
+
+Pictures are (T, H, W, 3) float32 sRGB in [0, 1], masks (T, H, W) bool; metrics per frame are averaged over the frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from skimage.metrics import structural_similarity
+
+BEST_PSNR = 100.0  # of equal pictures, so that means stay finite
+WHITE_FROM = 235 / 255  # a pixel on white is background when its darkest channel is at least this
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """Metrics of one video.
+
+    Attributes:
+        psnr: peak signal-to-noise ratio, dB, mean of the frames' values.
+        ssim: structural similarity, mean of the frames' values.
+        iou: intersection over union of the masks, mean of the frames' values.
+        flicker: how far the change from frame to frame is from the true change; 0 is best.
+    """
+
+    psnr: float
+    ssim: float
+    iou: float
+    flicker: float
+
+
+def psnr(truth: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of every frame, dB, (T,); at most ``BEST_PSNR``."""
+    _check(truth, result)
+    error = ((truth - result).astype(np.float64) ** 2).reshape(len(truth), -1).mean(1)
+    return -10 * np.log10(np.maximum(error, 10 ** (-BEST_PSNR / 10)))
+
+
+def ssim(truth: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Structural similarity of every frame, (T,).
+
+    As Wang et al. 2004 define it: Gaussian window of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, population
+    covariances, mean over the colour channels (RGB in [0, 1]) and over the pixels whose window lies in the picture.
+    """
+    _check(truth, result)
+    return np.array(
+        [
+            structural_similarity(
+                a, b, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            )
+            for a, b in zip(truth, result, strict=True)
+        ]
+    )
+
+
+def mask_iou(truth: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Intersection over union of the masks of every frame, (T,); 1 where both are empty."""
+    _check(truth, result)
+    both = (truth & result).reshape(len(truth), -1).sum(1)
+    either = (truth | result).reshape(len(truth), -1).sum(1)
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
+
+
+def flicker(truth: np.ndarray, result: np.ndarray) -> float:
+    """Temporal flicker: mean over pixels, channels and neighbouring frames of |result's change - true change|.
+
+    In [0, 2]; 0 for one frame, and for a result that is off by the same picture in every frame.
+    """
+    _check(truth, result)
+    if len(truth) < 2:
+        return 0.0
+    pairs = range(len(truth) - 1)
+    return float(np.mean([np.abs((result[t + 1] - result[t]) - (truth[t + 1] - truth[t])).mean() for t in pairs]))
+
+
+def mask_on_white(pictures: np.ndarray) -> np.ndarray:
+    """The foreground (T, H, W) of pictures on white: where the darkest channel is below 235 of 255."""
+    return pictures.min(-1) < WHITE_FROM - 1e-6
+
+
+def score_video(truth: np.ndarray, result: np.ndarray, truth_mask: np.ndarray, result_mask: np.ndarray) -> VideoScores:
+    """All metrics of one video; pictures (T, H, W, 3), masks (T, H, W)."""
+    return VideoScores(
+        psnr=float(psnr(truth, result).mean()),
+        ssim=float(ssim(truth, result).mean()),
+        iou=float(mask_iou(truth_mask, result_mask).mean()),
+        flicker=flicker(truth, result),
+    )
+
+
+def _check(truth: np.ndarray, result: np.ndarray) -> None:
+    if truth.shape != result.shape or len(truth) == 0:
+        raise ValueError(f"metrics: expected two videos of one shape with a frame, got {truth.shape}, {result.shape}")

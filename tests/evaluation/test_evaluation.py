@@ -1,0 +1,169 @@
+"""The evaluation command: pairing, backgrounds, masks, exit codes, and published figures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation.evaluation import RENDERED, find_videos, load_video, main, pair_frames
+from v2m4.io.video import write_video
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = ROOT.parent / "shared" / "data" / "published"
+
+
+def rgba(shift=0, size=96):
+    picture = np.zeros((size, size, 4), np.uint8)
+    cv2.circle(picture, (40 + shift, 48), 22, (200, 90, 40, 255), -1)
+    return picture
+
+
+def on(picture, grey):
+    alpha = picture[..., 3:] / 255
+    return (picture[..., :3] * alpha + grey * (1 - alpha)).astype(np.uint8)
+
+
+def save(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+
+
+def run(truth, result, *more):
+    output = truth.parent / "figures.json"
+    code = main(["--gt_videos_path", str(truth), "--result_videos_path", str(result), "--output", str(output), *more])
+    return code, json.loads(output.read_text("utf-8")) if output.exists() else None
+
+
+def test_input_folders_against_renderings(tmp_path):
+    """RGBA and black inputs against RGB on white: the same picture, so nearly nothing is lost."""
+    for index in range(3):
+        save(tmp_path / "in" / "given" / f"{index}.png", rgba(index))
+        save(tmp_path / "in" / "black" / f"{index}.png", on(rgba(index), 0))
+        for name in ("given", "black"):
+            save(tmp_path / "out" / name / RENDERED / f"{index}.png", on(rgba(index), 255))
+            save(tmp_path / "out" / name / f"{index}_rmbg.png", rgba(20))  # not what is to be compared
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--size", "96")
+    assert code == 0
+    assert set(figures["animations"]) == {"given", "black"}
+    for entry in figures["animations"].values():
+        assert entry["compared_frames"] == 3
+        assert entry["psnr"] > 35
+        assert entry["iou"] > 0.99
+    assert figures["mean"]["iou"] == np.mean([entry["iou"] for entry in figures["animations"].values()])
+
+
+def test_videos_of_equal_names(tmp_path):
+    for folder, offset in (("in", 0), ("out", 3)):
+        (tmp_path / folder).mkdir()
+        write_video(tmp_path / folder / "fox.mp4", [on(rgba(i + offset), 255) for i in range(4)], 10)
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--metrics", "iou")
+    entry = figures["animations"]["fox"]
+    assert code == 0
+    assert "psnr" not in entry
+    assert entry["mask_rule"] == "darkest channel < 235"
+    assert 0.75 < entry["iou"] < 0.92
+
+
+def test_different_counts_are_told(tmp_path):
+    for index in range(4):
+        save(tmp_path / "in" / "fox" / f"{index}.png", rgba(index))
+        if index != 1:
+            save(tmp_path / "out" / "fox" / f"{index}.png", rgba(index))
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--size", "96")
+    entry = figures["animations"]["fox"]
+    assert code == 0
+    assert entry["note"] == "4 true and 3 result frames: 3 compared, paired by name"
+    assert entry["iou"] == 1
+    assert entry["mask_rule"] == "alpha > 0.5"
+
+
+def test_pairs():
+    assert pair_frames(["a", "b"], ["a", "b"]) == ([(0, 0), (1, 1)], "")
+    assert pair_frames(["0", "1"], ["000", "001"]) == ([(0, 0), (1, 1)], "")
+    assert pair_frames(["a", "b"], ["b"])[0] == [(1, 0)]
+    assert pair_frames(["a", "b"], ["x"]) == ([(0, 0)], "2 true and 1 result frames: 1 compared, paired by order")
+
+
+def test_a_missing_or_unrendered_result_fails_alone(tmp_path):
+    for name in ("fox", "robot", "walk"):
+        save(tmp_path / "in" / name / "0.png", rgba())
+    save(tmp_path / "out" / "fox" / RENDERED / "0.png", on(rgba(), 255))
+    (tmp_path / "out" / "walk").mkdir()
+    (tmp_path / "out" / "walk" / "manifest.json").write_text("{}")
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--size", "96")
+    assert code == 1
+    assert figures["animations"]["robot"]["error"].startswith("no result of this name")
+    assert "not rendered yet" in figures["animations"]["walk"]["error"]
+    assert figures["mean"]["psnr"] == figures["animations"]["fox"]["psnr"]
+
+
+def test_one_result_of_many_truths(tmp_path):
+    for name in ("fox", "robot"):
+        save(tmp_path / "in" / name / "0.png", rgba())
+    save(tmp_path / "out" / "fox" / RENDERED / "0.png", on(rgba(), 255))
+    assert [source.name for source in find_videos(tmp_path / "out" / "fox")] == ["fox"]
+    code, figures = run(tmp_path / "in", tmp_path / "out" / "fox")
+    assert code == 0
+    assert set(figures["animations"]) == {"fox"}
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [(("--metrics", "lpips"), "learned metric"), (("--metrics", "x"), "unknown"), (("--every", "0"), "at least 1")],
+)
+def test_bad_usage_is_one_line_and_2(tmp_path, caplog, more, line):
+    save(tmp_path / "in" / "fox" / "0.png", rgba())
+    code, _ = run(tmp_path / "in", tmp_path / "in", *more)
+    assert code == 2
+    assert len(caplog.records) == 1
+    assert line in caplog.text
+
+
+def test_nothing_there_is_2(tmp_path):
+    save(tmp_path / "in" / "fox" / "0.png", rgba())
+    assert run(tmp_path / "in", tmp_path / "missing")[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [".", "evaluation", "/tmp"])
+def test_runs_from_any_folder(tmp_path, folder):
+    save(tmp_path / "in" / "fox" / "0.png", rgba())
+    command = [sys.executable, str(ROOT / "evaluation" / "evaluation.py")]
+    command += ["--gt_videos_path", str(tmp_path / "in"), "--result_videos_path", str(tmp_path / "in")]
+    done = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "100.00" in done.stdout
+    assert (tmp_path / "in" / "evaluation.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="needs ../shared/data/published")
+@pytest.mark.parametrize(
+    ("name", "psnr", "ssim", "iou"),
+    [("dancing_spiderman", 19.68, 0.870, 0.914), ("run_backwards", 19.92, 0.937, 0.726)],
+)
+def test_published_figures_of_v2m4(tmp_path, name, psnr, ssim, iou):
+    """FINDINGS, input-view fidelity: the result's left half, without its frame of 5 black pixels, every 4th frame."""
+    for side, file in (("in", "input"), ("out", "Ours")):
+        for index, picture in enumerate(iio.imiter(PUBLISHED / name / f"{file}.mp4", plugin="pyav")):
+            save(tmp_path / side / name / f"{index}.png", picture[5:-5, 5:517])
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--every", "4")
+    entry = figures["animations"][name]
+    assert code == 0
+    assert entry["mask_rule"] == "darkest channel < 235"
+    assert entry["psnr"] == pytest.approx(psnr, abs=0.05)
+    assert entry["ssim"] == pytest.approx(ssim, abs=0.003)
+    assert entry["iou"] == pytest.approx(iou, abs=0.001)
+
+
+def test_white_backgrounds_are_left_as_they_are(tmp_path):
+    save(tmp_path / "fox" / "0.png", on(rgba(), 255))
+    video = load_video(find_videos(tmp_path)[0], 96)
+    assert video.mask is None
+    np.testing.assert_array_equal(video.pictures[0], on(rgba(), 255) / np.float32(255))
