@@ -18,6 +18,7 @@ from v2m4.mesh import Mesh, MeshSequence
 
 BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
 FPS, FRAMES = 24.0, 13
+SIZE = (600, 400)  # width, height
 
 needs_blender = pytest.mark.skipif(
     not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER to its folder or to a Python with bpy"
@@ -26,6 +27,8 @@ needs_blender = pytest.mark.skipif(
 READ_BACK = """
 import json, sys
 import bpy, numpy as np
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
 request = json.loads(sys.argv[1])
 bpy.ops.wm.read_factory_settings(use_empty=True)
 bpy.context.scene.render.fps = int(request["fps"])
@@ -43,6 +46,12 @@ for frame in request["frames"]:
     mesh = evaluated.to_mesh()
     points = np.array([evaluated.matrix_world @ v.co for v in mesh.vertices])
     found[str(frame)] = np.stack([points[:, 0], points[:, 2], -points[:, 1]], 1)
+    if path.endswith(".glb"):
+        camera = next(t for t in bpy.context.scene.objects if t.type == "CAMERA")
+        bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = request["size"]
+        graph.update()
+        seen = [world_to_camera_view(bpy.context.scene, camera, Vector(point)) for point in points]
+        found["seen" + str(frame)] = np.array([[x, 1 - y, depth] for x, y, depth in seen])
 np.savez(request["out"], **found)
 """
 
@@ -80,7 +89,7 @@ def _sequence() -> MeshSequence:
 
 def _play(path: Path, frames: list[float], folder: Path) -> dict[str, np.ndarray]:
     out = folder / "played.npz"
-    request = {"path": str(path), "fps": FPS, "frames": frames, "out": str(out)}
+    request = {"path": str(path), "fps": FPS, "frames": frames, "out": str(out), "size": SIZE}
     python = blender_command(BLENDER)[0]
     script = folder / "read_back.py"
     script.write_text(READ_BACK)
@@ -95,7 +104,8 @@ def _play(path: Path, frames: list[float], folder: Path) -> dict[str, np.ndarray
 def test_blender_plays_every_format(tmp_path: Path) -> None:
     sequence = _sequence()
     glb = tmp_path / "output_animation.glb"
-    write_animation_glb(glb, sequence, Orbit.of(yaw=0.3).camera())
+    camera = Orbit.of(yaw=0.3, pitch=0.2, radius=2.5).camera(0.7, SIZE[0] / SIZE[1])
+    write_animation_glb(glb, sequence, camera)
     written = export_with_blender(glb, BLENDER, fps=FPS, frames=FRAMES)
     assert [path.suffix for path in written] == list(FORMATS)
     assert not list(tmp_path.glob(".*"))
@@ -108,6 +118,11 @@ def test_blender_plays_every_format(tmp_path: Path) -> None:
             assert cKDTree(found).query(expected)[0].max() < 2e-4, (path.suffix, frame)
             assert cKDTree(expected).query(found)[0].max() < 2e-4, (path.suffix, frame)
         assert bool(played["textures"] > 0) == (path.suffix != ".abc"), path.suffix
+        if path == glb:  # and Blender's view through the file's camera is the video's
+            for frame, expected in zip(frames, truth, strict=True):
+                pixels, depth = camera.project(torch.from_numpy(expected), (1, 1))
+                view = np.concatenate([pixels[0].numpy(), depth[0, :, None].numpy()], 1)
+                assert cKDTree(played[f"seen{frame}"]).query(view)[0].max() < 1e-3, frame
 
 
 def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
