@@ -22,7 +22,7 @@ import camera_search
 import generators
 import registration
 import texture
-from v2m4.camera import Camera
+from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config, parse, resolve_preset
 from v2m4.contact_sheet import draw_contact_sheet
 from v2m4.frame import Clip
@@ -131,14 +131,22 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
         progress.update()
     with stage("export"):
         sequence, whole = replace(sequence, mesh=mesh), replace(whole, mesh=mesh)
-        camera = Camera.identity(aspect=clip.frames[0].aspect)
         extrinsics = posed[0].extrinsics
-        result = export_animation(workspace, sequence, clip, camera, extrinsics)
+        result = export_animation(
+            workspace,
+            sequence,
+            [frame.name for frame in clip.frames],
+            range(len(clip.frames)),
+            extrinsics,
+            fov=DEFAULT_FOV,
+            aspect=clip.frames[0].aspect,
+            fps=clip.fps,
+        )
         draw_contact_sheet(workspace, whole, extrinsics)
         if config.blender_path is not None:
             from v2m4.io.blender import export_with_blender
 
-            export_with_blender(result, config.blender_path, clip.fps)
+            export_with_blender(result, config.blender_path, fps=clip.fps, frames=len(clip.frames))
         progress.update()
     return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
 
