@@ -49,9 +49,9 @@ def inpaint(texture: np.ndarray, seen: np.ndarray, texels: TexelMap, faces: np.n
 
 
 def vertex_colors(texture: np.ndarray, known: np.ndarray, texels: TexelMap, faces: np.ndarray) -> np.ndarray:
-    """Vertex colours (V, 3): the mean of the known texels round a vertex; where there are none, diffused over the edges.
+    """Vertex colours (V, 3): the mean of the known texels round a vertex.
 
-    Parts of the mesh without any known texel take the mean colour of the others.
+    Where there are none, colours diffuse over the edges; parts of the mesh without any take the mean colour of all.
     """
     count = int(faces.max()) + 1
     corners = faces[texels.face[known]]

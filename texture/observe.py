@@ -1,4 +1,4 @@
-"""What the pictures say about the texels: where each pixel looks the texture up, its colour, and how far to trust it."""
+"""What the pictures say about the texels: where each pixel looks them up, its colour, and how far to trust it."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ class Surface:
     trust: np.ndarray
 
 
-def object_window(
-    vertices: Tensor, camera: Camera, margin: float = MARGIN
-) -> tuple[float, float, float, float]:
+def object_window(vertices: Tensor, camera: Camera, margin: float = MARGIN) -> tuple[float, float, float, float]:
     """The square window of the picture (square in pixels) round a projected mesh (V, 3), as in ``Camera.window``."""
     clip = camera.clip(vertices)[0]
     ahead = clip[:, 3] > 1e-6

@@ -89,25 +89,20 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
     return mesh
 
 
-def observe(
-    frames: list[Frame], sequence: MeshSequence, first: Mesh, atlas: Atlas, config: Config
-) -> list[View]:
+def observe(frames: list[Frame], sequence: MeshSequence, first: Mesh, atlas: Atlas, config: Config) -> list[View]:
     """Every frame's aligned view, then the views round the first frame's asset."""
     options = config.texture
     views = observe_frames(frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
     if options.views == 0:
         return views
-    return views + observe_asset(
-        first, sequence[0], atlas, options.views, options.view_size, options.asset_weight
-    )
+    return views + observe_asset(first, sequence[0], atlas, options.views, options.view_size, options.asset_weight)
 
 
 def _solve(views: list[View], texels: TexelMap, seams: Seams, config: Config) -> Solution:
     options = config.texture
     if options.solver == "adam":
-        return adam(
-            views, texels, seams, options.steps, options.total_variation, config.seed, config.device.replace("auto", "cpu")
-        )
+        device = config.device.replace("auto", "cpu")
+        return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device)
     return least_squares(views, texels, seams, options.smoothness)
 
 

@@ -41,7 +41,7 @@ class System:
     def __init__(self, chart: np.ndarray, seams: Seams, smoothness: float, coupling: float) -> None:
         self.size = chart.shape[0]
         self.seams, self.coupling = seams, np.float32(coupling)
-        self._margin = self.size + 1  # neighbours of the first and of the last texels fall into it; nothing weighs there
+        self._margin = self.size + 1  # holds the neighbours of the first and last texels; nothing weighs there
         texels = self.size**2
         self.planes = np.zeros((5, texels + 2 * self._margin), dtype=np.float32)
         self.target = np.zeros((3, texels + 2 * self._margin), dtype=np.float32)

@@ -12,7 +12,7 @@ from numba import njit
 
 from texture.unwrap import Atlas, face_charts, seam_edges
 
-REACH = 1.9  # texels past a chart's border that still belong to it; bilinear lookups touch sqrt(2), padding is 4 or more
+REACH = 1.9  # texels past its border that belong to a chart: lookups touch sqrt(2), the padding is 4 or more
 
 
 @dataclass(frozen=True)

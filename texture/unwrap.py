@@ -60,7 +60,7 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int, padding: float = 
         pixels = math.ceil(1.2 * padding * longest / size)
     else:
         raise ValueError(
-            f"unwrap: {atlas.chart_count} charts do not fit {size} x {size} texels, {padding} apart; ask for more texels"
+            f"unwrap: {atlas.chart_count} charts, {padding} texels apart, do not fit {size}^2; ask for more texels"
         )
     origin, uv_faces, uvs = atlas[0]  # the Python binding has divided by width and height, each by its own
     uv_faces = uv_faces.astype(np.int64)
