@@ -296,7 +296,7 @@ def check(options: Options) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when an animation could not be compared, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments)
+    options = tyro.cli(Options, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     wrong = check(options)
     if wrong:
