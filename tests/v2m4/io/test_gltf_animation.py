@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from v2m4.camera import Camera, Orbit
 from v2m4.io._gltf_container import Document, load_document
+from v2m4.io._gltf_quantize import normal_deltas
 from v2m4.io._gltf_read import local_matrix
 from v2m4.io.gltf import read_glb, split_at_seams, write_animation_glb
 from v2m4.mesh import Mesh, MeshSequence
@@ -153,6 +154,29 @@ def test_normals_follow_a_turning_body(tmp_path: Path, turn: float, quantize: bo
     for time, pose in ((0.0, sequence[0]), (1.0, sequence[1])):
         cosine = (player.normals(time) * pose.normals().numpy()).sum(1)
         assert np.degrees(np.arccos(cosine.clip(-1, 1).min())) < 1.5
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**31), turn=st.floats(0, np.pi), bits=st.sampled_from([8, 16, 32]))
+def test_normal_deltas_keep_the_direction_in_the_smallest_type(seed: int, turn: float, bits: int) -> None:
+    rng = np.random.default_rng(seed)
+    axes = rng.normal(size=(2, 40, 3))
+    rest = axes[0] / np.linalg.norm(axes[0], axis=1, keepdims=True)
+    side = np.cross(rest, axes[1])
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    normals = np.cos(turn) * rest + np.sin(turn) * side
+    # The longest multiple of each normal whose delta stays within [-1, 1].
+    room = np.min((1 + np.sign(normals) * rest) / np.abs(normals), axis=1)
+    fits = {8: room >= 0.5, 16: room >= 0.02, 32: room >= 0}[bits]
+    rest, normals = rest[fits].astype(np.float32), normals[fits].astype(np.float32)
+    if len(rest) == 0:
+        return
+    deltas = normal_deltas(rest, normals)
+    assert deltas.dtype.itemsize * 8 <= bits
+    unit = np.iinfo(deltas.dtype).max if deltas.dtype.kind == "i" else 1
+    found = rest + deltas / unit
+    cosine = (found * normals).sum(1) / np.linalg.norm(found, axis=1)
+    assert np.degrees(np.arccos(cosine.clip(-1, 1))).max() < 1.0
 
 
 @settings(max_examples=30, deadline=None)

@@ -12,6 +12,7 @@ import torch
 import trimesh
 
 from v2m4.io._gltf_container import ARRAY_BUFFER, Builder
+from v2m4.io._gltf_images import pack_atlas
 from v2m4.io.gltf import read_glb, read_mesh, write_glb
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
@@ -127,6 +128,30 @@ def test_quantised_positions(tmp_path: Path, kind: type, normalized: bool, unit:
     nodes = [{"mesh": 0, "scale": [2, 2, 2], "translation": [1, 0, 0]}]
     mesh = read_glb(_file(tmp_path / "a.glb", [{"attributes": {"POSITION": position}}], builder, nodes))
     np.testing.assert_allclose(mesh.vertices, stored / unit * 2 + [1, 0, 0], rtol=1e-6)
+
+
+def test_the_lowest_integer_stands_for_minus_one(tmp_path: Path) -> None:
+    builder = Builder()
+    stored = np.array([[-128, 0, 0], [-127, 0, 0], [0, 127, 0]], np.int8)
+    position = builder.accessor(stored, ARRAY_BUFFER, True, normalized=True)
+    mesh = read_glb(_file(tmp_path / "a.glb", [{"attributes": {"POSITION": position}}], builder))
+    np.testing.assert_array_equal(mesh.vertices, [[-1, 0, 0], [-1, 0, 0], [0, 1, 0]])
+
+
+def test_pictures_of_an_atlas_do_not_bleed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(5, 9), (16, 3), (1, 1), (7, 7), (12, 12)]
+    pictures = [rng.random((*size, 3)).astype(np.float32) for size in sizes]
+    sheet, maps = pack_atlas(pictures)
+    height, width = sheet.shape[:2]
+    for picture, (x, y, scale_x, scale_y) in zip(pictures, maps, strict=True):
+        left, top = round(x * width), round(y * height)
+        assert (round(scale_y * height), round(scale_x * width)) == picture.shape[:2]
+        around = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="edge")
+        found = sheet[top - 2 : top + picture.shape[0] + 2, left - 2 : left + picture.shape[1] + 2]
+        np.testing.assert_array_equal(found, around)
+    with pytest.raises(ValueError, match="reduce them first"):
+        pack_atlas([np.zeros((2, 8200, 3), np.float32)])
 
 
 def _textured(
