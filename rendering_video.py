@@ -1,0 +1,298 @@
+"""Render the results of main.py as pictures and videos, seen by the video's own camera.
+
+    python rendering_video.py --result_path results --normal --interpolate 4
+
+Written into every animation's folder: ``output_final_rendering_images/<frame>.png`` (lossless, what the evaluation
+compares; the coverage of every pixel is in ``output_final_rendering_masks``), ``output_final_rendering_video.mp4`` and,
+as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4`` and ``..._baseline.mp4``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from v2m4.camera import Camera, Orbit
+from v2m4.config import FramesConfig
+from v2m4.export import CAMERAS, FRAME_MESH, read_cameras
+from v2m4.io.gltf import read_glb
+from v2m4.io.names import natural_key
+from v2m4.io.video import write_video
+from v2m4.mesh import Mesh
+from v2m4.render import render_mesh
+from v2m4.report import table
+from v2m4.workspace import MANIFEST, atomic
+
+log = logging.getLogger("rendering_video")
+
+IMAGES, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
+VIDEO = "output_final_rendering_video"
+BASELINE_MESH = "{}_baseline_sample.glb"
+SUPERSAMPLING = 2
+BASELINE_RADIUS = 2.0  # a mesh in canonical pose has no camera of its own: it is seen from the front
+
+
+@dataclass(frozen=True)
+class Options:
+    """Render the results of main.py as pictures and videos."""
+
+    # The folder that main.py wrote (--output), or one animation's folder in it.
+    result_path: Path = Path("results")
+    # Render the meshes of main.py --baseline too, from the front.
+    baseline: bool = False
+    # Write videos of the normals too.
+    normal: bool = False
+    # Write a video with N times as many frames too; the vertices between frames are interpolated.
+    interpolate: int = 1
+    # Longer side of the pictures, pixels.
+    size: int = 512
+    # Where the work is done.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One rendered moment.
+
+    Attributes:
+        color: (H, W, 3) uint8 sRGB on white.
+        mask: (H, W) uint8 coverage.
+        normal: (H, W, 3) uint8 on white, or None; red is right, green up, blue towards the camera.
+    """
+
+    color: np.ndarray
+    mask: np.ndarray
+    normal: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one animation ended; ``error`` is empty when it ended well."""
+
+    name: str
+    frames: int
+    seconds: float
+    files: tuple[str, ...] = ()
+    error: str = ""
+
+
+def find_results(path: Path) -> list[Path]:
+    """The animations' folders in natural order; ``path`` itself where it is one.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such folder; give --result_path the folder that main.py wrote")
+    if _is_result(path):
+        return [path]
+    folders = [folder for folder in path.iterdir() if folder.is_dir() and _is_result(folder)]
+    if not folders:
+        raise FileNotFoundError(f"{path}: no results in it; run main.py first, or give its --output folder")
+    return sorted(folders, key=lambda folder: natural_key(folder.name))
+
+
+def _is_result(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (CAMERAS, MANIFEST)) or bool(_baseline_names(folder))
+
+
+def _baseline_names(folder: Path) -> list[str]:
+    suffix = BASELINE_MESH.format("")
+    return sorted((file.name.removesuffix(suffix) for file in folder.glob(f"*{suffix}")), key=natural_key)
+
+
+def draw(mesh: Mesh, camera: Camera, size: int, normal: bool) -> Shot:
+    """Render one mesh on white, supersampled.
+
+    Args:
+        mesh: in the camera's world.
+        camera: one camera; the picture has its aspect.
+        size: longer side, pixels.
+        normal: whether normals are wanted.
+    """
+    height = round(size / max(camera.aspect, 1.0))
+    width = round(size * min(camera.aspect, 1.0))
+    channels = ("color", "mask", "normal") if normal else ("color", "mask")
+    large = (SUPERSAMPLING * height, SUPERSAMPLING * width)
+    picture = render_mesh(mesh, camera, large, channels=channels, background=1.0)
+    assert picture.color is not None
+    facing = None
+    if picture.normal is not None:
+        axes = picture.normal.new_tensor([0.5, -0.5, -0.5])
+        facing = _pixels(picture.normal * axes + 0.5 * picture.mask + (1 - picture.mask))
+    return Shot(_pixels(picture.color), _pixels(picture.mask)[..., 0], facing)
+
+
+def _pixels(picture: Tensor) -> np.ndarray:
+    """(1, s H, s W, C) in [0, 1], averaged over s x s, as (H, W, C) uint8."""
+    small = torch.nn.functional.avg_pool2d(picture.permute(0, 3, 1, 2), SUPERSAMPLING)[0].permute(1, 2, 0)
+    return (small.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -> Iterator[Mesh]:
+    """The meshes of the frames, one at a time.
+
+    Raises:
+        ValueError: one is missing or broken.
+    """
+    for name in names:
+        file = folder / pattern.format(name)
+        if not file.is_file():
+            raise ValueError(f"{file}: missing; run main.py again, it makes what is not there")
+        yield read_glb(file).to(device)
+
+
+def render_final(folder: Path, options: Options, device: str, progress: tqdm) -> tuple[int, list[str]]:
+    """Pictures and videos of the finished animation; returns the number of frames and the files written.
+
+    Raises:
+        ValueError: cameras or meshes are missing or broken.
+    """
+    video = read_cameras(folder / CAMERAS)
+    cameras = video.cameras.to(device)
+    between = options.interpolate
+    progress.total += len(video.names) + (between - 1) * (len(video.names) - 1)
+    shots: list[Shot] = []
+    fine: list[np.ndarray] = []
+    previous: Mesh | None = None
+    for index, mesh in enumerate(read_meshes(folder, video.names, FRAME_MESH, device)):
+        camera = cameras[index]
+        if previous is not None and between > 1:
+            if not torch.equal(previous.faces, mesh.faces):
+                raise ValueError(
+                    f"{folder}: frame {video.names[index]!r} has another topology; leave --interpolate out"
+                )
+            for step in range(1, between):
+                vertices = torch.lerp(previous.vertices, mesh.vertices, step / between)
+                fine.append(draw(mesh.with_vertices(vertices), camera, options.size, False).color)
+                progress.update()
+        shots.append(draw(mesh, camera, options.size, options.normal))
+        fine.append(shots[-1].color)
+        previous = mesh
+        progress.update()
+    files = [_write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, shots, strict=True)})]
+    _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, shots, strict=True)})
+    files += _write_videos(folder, VIDEO, shots, video.fps)
+    if between > 1:
+        files.append(f"{VIDEO}_interpolated_{between}.mp4")
+        write_video(folder / files[-1], fine, video.fps * between)
+    return len(shots), files
+
+
+def render_baseline(folder: Path, options: Options, device: str, progress: tqdm) -> tuple[int, list[str]]:
+    """Videos of the meshes as they were generated, each in its canonical pose, from the front."""
+    names = _baseline_names(folder)
+    if not names:
+        raise ValueError(f"{folder}: no {BASELINE_MESH.format('<frame>')} in it; run main.py --baseline first")
+    camera = Orbit.of(radius=BASELINE_RADIUS).camera().to(device)
+    progress.total += len(names)
+    shots = []
+    for mesh in read_meshes(folder, names, BASELINE_MESH, device):
+        shots.append(draw(mesh, camera, options.size, options.normal))
+        progress.update()
+    return len(shots), _write_videos(folder, f"{VIDEO}_baseline", shots, _frames_per_second(folder))
+
+
+def _frames_per_second(folder: Path) -> float:
+    """The video's, from the manifest; the default of main.py where there is none."""
+    file = folder / MANIFEST
+    stored = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return float(stored.get("fps", FramesConfig.fps))
+
+
+def _write_videos(folder: Path, name: str, shots: Sequence[Shot], fps: float) -> list[str]:
+    files = [f"{name}.mp4"]
+    write_video(folder / files[0], (shot.color for shot in shots), fps)
+    normals = [shot.normal for shot in shots if shot.normal is not None]
+    if normals:
+        files.append(f"{name}_normal.mp4")
+        write_video(folder / files[-1], normals, fps)
+    return files
+
+
+def _write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> str:
+    """Write the pictures and remove those of frames that are no more; returns the folder's name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        with atomic(folder / f"{name}.png") as temporary:
+            iio.imwrite(temporary, picture, plugin="pillow", compress_level=4)
+    for file in folder.glob("*.png"):
+        if file.stem not in pictures:
+            file.unlink()
+    return f"{folder.name}/"
+
+
+def render(folder: Path, options: Options, device: str, progress: tqdm) -> Outcome:
+    """Everything that is asked for of one animation; a failure is told in one line so that the others go on."""
+    start, frames = time.perf_counter(), 0
+    files: list[str] = []
+    name = folder.resolve().name
+    progress.set_description(name)
+    try:
+        if (folder / CAMERAS).is_file():
+            frames, files = render_final(folder, options, device, progress)
+        elif not options.baseline:
+            raise ValueError(f"{folder}: no {CAMERAS} in it; let main.py finish first, or use --baseline")
+        if options.baseline:
+            count, more = render_baseline(folder, options, device, progress)
+            frames, files = frames or count, files + more
+    except (ValueError, OSError) as error:
+        log.error("%s", error)
+        return Outcome(name, frames, time.perf_counter() - start, tuple(files), str(error))
+    return Outcome(name, frames, time.perf_counter() - start, tuple(files))
+
+
+class _TqdmHandler(logging.Handler):
+    """Log lines that do not break the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def check(options: Options) -> str | None:
+    """What is wrong with the options, in one line, or None."""
+    if options.interpolate < 1:
+        return f"--interpolate {options.interpolate}: must be at least 1"
+    if options.size < 16:
+        return f"--size {options.size}: must be at least 16"
+    if options.device == "cuda" and not torch.cuda.is_available():
+        return "--device cuda: PyTorch sees no GPU; use --device cpu"
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
+    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", handlers=[_TqdmHandler()])
+    wrong = check(options)
+    if wrong:
+        log.error("%s", wrong)
+        return 2
+    try:
+        folders = find_results(options.result_path)
+    except FileNotFoundError as error:
+        log.error("%s", error)
+        return 2
+    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    with tqdm(total=0, unit="frame", dynamic_ncols=True) as progress:
+        outcomes = [render(folder, options, device, progress) for folder in folders]
+    rows = [[o.name, o.frames, f"{o.seconds:.1f}", o.error or ", ".join(o.files)] for o in outcomes]
+    print(table(rows, ["animation", "frames", "seconds", "files"]))
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
