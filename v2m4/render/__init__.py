@@ -1,7 +1,7 @@
 """Differentiable rasterisation: nvdiffrast's operations on the device of their tensors, and pictures of meshes on top.
 
-`rasterize`, `interpolate`, `texture`, `antialias` and the fused `render_attributes` go to `cpu.py` (numba) or `cuda.py` (nvdiffrast);
-their arguments are described in `cpu.py`. `render` and `render_mesh` are what most callers want.
+`rasterize`, `interpolate`, `texture`, `antialias` and the fused `render_attributes` go to `cpu.py` (numba) or `cuda.py`
+(nvdiffrast); their arguments are described in `cpu.py`. `render` and `render_mesh` are what most callers want.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ def render_attributes(
     attr: Tensor | None,
     resolution: tuple[int, int],
     *,
+    textured: tuple[Tensor, Tensor, Tensor] | None = None,
     antialias: bool | int = True,
     unit: int | None = None,
     cull_backfaces: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Mask and attributes in one step: picture (B, H, W, 1 + C) and rast (B, H, W, 4). See `cpu.render_attributes`."""
+    """Mask, texture and attributes at once: (B, H, W, 1 + Ct + C) and rast. See `cpu.render_attributes`."""
     return _backend(pos).render_attributes(
-        pos, tri, attr, resolution, antialias=antialias, unit=unit, cull_backfaces=cull_backfaces
+        pos, tri, attr, resolution, textured=textured, antialias=antialias, unit=unit, cull_backfaces=cull_backfaces
     )
 
 

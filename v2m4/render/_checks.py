@@ -44,3 +44,10 @@ def check_resolution(resolution: tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise ValueError(f"resolution must be (H, W) of at least 1, got {tuple(resolution)}")
     return height, width
+
+
+def check_texture(tex: Tensor, batch: int) -> None:
+    """Raise ValueError unless `tex` is (1 or batch, Ht, Wt, C) float32 with at least one texel."""
+    check_floats("tex", tex, "B", "Ht", "Wt", "C")
+    if len(tex) not in (1, batch) or not (tex.shape[1] and tex.shape[2]):
+        raise ValueError(f"tex must be (1 or {batch}, Ht, Wt, C) and not empty, got {tuple(tex.shape)}")

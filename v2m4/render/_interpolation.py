@@ -1,26 +1,27 @@
 """Numba kernels for vertex attributes over rasterised pixels, and their gradient.
 
-One kernel serves `interpolate` and the fused path: `lead` channels of ones (the coverage mask) may stand before the attributes,
-and three channels from `unit` on may be scaled to unit length after interpolation (normals).
+One kernel serves `interpolate` and the fused path: before the attributes, `lead` channels may stand for the coverage
+mask (one) and what others fill in (the texture's colour); three channels from `unit` on may be scaled to unit length
+after interpolation (normals).
 """
 
 import math
 
-from numba import njit, prange
+from numba import prange
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
+from v2m4.render._compile import kernel, parallel_kernel
 
 
-@njit(**_OPTIONS)
+@kernel
 def _interpolate_row(attr, batch, tri, rast, view, y, lead, unit, out):
     channels = attr.shape[2]
     for x in range(rast.shape[2]):
         f = int(rast[view, y, x, 3]) - 1
-        if f < 0:
+        if f < 0 or f >= len(tri):
             for c in range(lead + channels):
                 out[view, y, x, c] = 0.0
             continue
-        if lead:
+        if lead > 0:
             out[view, y, x, 0] = 1.0
         i, j, k = tri[f, 0], tri[f, 1], tri[f, 2]
         u, v = rast[view, y, x, 0], rast[view, y, x, 1]
@@ -37,22 +38,22 @@ def _interpolate_row(attr, batch, tri, rast, view, y, lead, unit, out):
             out[view, y, x, s + 2] = nz * scale
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def interpolate(attr, tri, rast, lead, unit, out):
-    """attr (1 or B, V, C), tri (F, 3), rast (B, H, W, 4) -> out (B, H, W, lead + C)."""
+    """Fill out (B, H, W, lead + C) from attr (1 or B, V, C), tri (F, 3) and rast (B, H, W, 4)."""
     views, height = rast.shape[0], rast.shape[1]
     for task in prange(views * height):
         view = task // height
         _interpolate_row(attr, view if attr.shape[0] > 1 else 0, tri, rast, view, task % height, lead, unit, out)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _scatter_row(grad, attr, batch, tri, rast, view, y, lead, unit, slot, want_attr, want_bary, dattr, dbary):
     channels = attr.shape[2]
     for x in range(rast.shape[2]):
         f = int(rast[view, y, x, 3]) - 1
         du, dv = 0.0, 0.0
-        if f >= 0:
+        if 0 <= f < len(tri):
             i, j, k = tri[f, 0], tri[f, 1], tri[f, 2]
             u, v = rast[view, y, x, 0], rast[view, y, x, 1]
             t = 1.0 - u - v
@@ -84,12 +85,12 @@ def _scatter_row(grad, attr, batch, tri, rast, view, y, lead, unit, slot, want_a
             dbary[view, y, x, 1] = dv
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def interpolate_backward(grad, attr, tri, rast, lead, unit, groups, want_attr, want_bary, dattr, dbary):
     """Gradient of `interpolate`.
 
-    The B * H rows are split into `groups` runs, each with its own buffer in dattr (groups, V, C), to be added up in order; dbary
-    (B, H, W, >=2) takes dL/du and dL/dv of every pixel.
+    The B * H rows are split into `groups` runs, each with its own buffer in dattr (groups, V, C), to be added up in
+    order; dbary (B, H, W, >=2) takes dL/du and dL/dv of every pixel.
     """
     views, height = rast.shape[0], rast.shape[1]
     rows = views * height

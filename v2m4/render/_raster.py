@@ -1,27 +1,27 @@
 """Numba kernels that turn clip-space triangles into (u, v, z/w, id) pixels, and their gradient.
 
-A triangle is kept in homogeneous pixel coordinates p_i = (x_i w_i, y_i w_i, w_i), where (x_i, y_i) is the projected vertex in
-pixels and pixel centres lie on whole numbers. The rows of the inverse of [p_0 p_1 p_2] are its edge functions: e = M^-1 (x, y, 1) is
-proportional to the perspective-correct barycentric coordinates, so a triangle that crosses the camera plane needs no
-clipping (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997).
+A triangle is kept in homogeneous pixel coordinates p_i = (x_i w_i, y_i w_i, w_i), where (x_i, y_i) is the projected
+vertex in pixels and pixel centres lie on whole numbers. The rows of the inverse of [p_0 p_1 p_2] are edge functions:
+e = M^-1 (x, y, 1) is proportional to the perspective-correct barycentric coordinates, so a triangle that crosses the
+camera plane needs no clipping (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997).
 
-The arithmetic is float64 without contraction: two triangles that share an edge compute exactly opposite edge values, so no
-pixel between them is lost. A pixel's result does not depend on how rows are split over threads.
+The arithmetic is float64 without contraction: two triangles that share an edge compute exactly opposite edge values, so
+no pixel between them is lost. A pixel's result does not depend on how rows are split over threads.
 """
 
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from v2m4.render._compile import kernel, parallel_kernel
 
 TINY_W = 1e-12  # a vertex on the camera plane is moved this far off it
 SLACK = 1e-6  # pixels added to bounding boxes against rounding
 TINY_AREA = 1e-12  # square pixels below which a triangle passes no gradient on
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
 
-
-@njit(**_OPTIONS)
+@kernel
 def _project_range(pos, view, start, stop, width, height, screen):
     for i in range(start, stop):
         w = float(pos[view, i, 3])
@@ -32,7 +32,7 @@ def _project_range(pos, view, start, stop, width, height, screen):
         screen[view, i, 2] = w
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def project(pos, width, height, screen):
     """Write pixel x, pixel y and w of every vertex: pos (B, V, 4) float32 -> screen (B, V, 3) float64."""
     views, count = pos.shape[0], pos.shape[1]
@@ -42,7 +42,7 @@ def project(pos, width, height, screen):
         _project_range(pos, view, part * count // parts, (part + 1) * count // parts, width, height, screen)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _near_clipped_box(pos, view, corners, screen):
     """Pixel bounds of the part of a triangle in front of the near plane; an endless box where that is not bounded."""
     x_low, x_high, y_low, y_high = np.inf, -np.inf, np.inf, -np.inf
@@ -67,7 +67,7 @@ def _near_clipped_box(pos, view, corners, screen):
     return x_low, x_high, y_low, y_high
 
 
-@njit(**_OPTIONS)
+@kernel
 def _edges(screen, view, i, j, k):
     """The nine edge coefficients (cross products of the homogeneous corners) and the signed determinant."""
     xi, yi, wi = screen[view, i, 0], screen[view, i, 1], screen[view, i, 2]
@@ -83,8 +83,8 @@ def _edges(screen, view, i, j, k):
     )  # fmt: skip
 
 
-@njit(**_OPTIONS)
-def _draw_band(pos, tri, screen, view, row0, row1, cull, rast):
+@kernel
+def _draw_band(pos, tri, screen, view, row0, row1, cull, rast):  # noqa: PLR0912 (one loop, kept flat for speed)
     width = rast.shape[2]
     depth = np.full((row1 - row0, width), np.inf)
     ids = np.full((row1 - row0, width), -1, np.int32)
@@ -111,10 +111,10 @@ def _draw_band(pos, tri, screen, view, row0, row1, cull, rast):
                 continue
         if not (x_high >= -SLACK and x_low <= column_high):
             continue
-        first_row = int(math.ceil(max(y_low - SLACK, float(row0))))
-        last_row = int(math.floor(min(y_high + SLACK, float(row1 - 1))))
-        first = int(math.ceil(max(x_low - SLACK, 0.0)))
-        last = int(math.floor(min(x_high + SLACK, width - 1.0)))
+        first_row = math.ceil(max(y_low - SLACK, float(row0)))
+        last_row = math.floor(min(y_high + SLACK, float(row1 - 1)))
+        first = math.ceil(max(x_low - SLACK, 0.0))
+        last = math.floor(min(x_high + SLACK, width - 1.0))
         if first > last or first_row > last_row:
             continue
         a0, b0, c0, a1, b1, c1, a2, b2, c2, det = _edges(screen, view, i, j, k)
@@ -161,7 +161,7 @@ def _draw_band(pos, tri, screen, view, row0, row1, cull, rast):
             rast[view, y, x, 3] = f + 1
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def rasterize(pos, tri, screen, bands, cull, rast):
     """Draw all views. pos (B, V, 4), tri (F, 3), screen (B, V, 3) from `project`; writes rast (B, H, W, 4)."""
     height = rast.shape[1]
@@ -172,7 +172,7 @@ def rasterize(pos, tri, screen, bands, cull, rast):
         _draw_band(pos, tri, screen, view, band * height // bands, (band + 1) * height // bands, cull, rast)
 
 
-@njit(**_OPTIONS)
+@kernel
 def _scatter_rows(grad, rast, tri, screen, view, row0, row1, slot, dpos):
     height, width = rast.shape[1], rast.shape[2]
     half_w, half_h = 0.5 * width, 0.5 * height
@@ -209,7 +209,7 @@ def _scatter_rows(grad, rast, tri, screen, view, row0, row1, slot, dpos):
             dpos[slot, k, 3] -= t * dw
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def rasterize_backward(grad, rast, tri, screen, slots, dpos):
     """Add the gradient of (u, v) to dpos (B * slots, V, 4); each view's rows are split over `slots` buffers.
 
@@ -218,14 +218,12 @@ def rasterize_backward(grad, rast, tri, screen, slots, dpos):
     height = rast.shape[1]
     for task in prange(rast.shape[0] * slots):
         view, part = task // slots, task % slots
-        _scatter_rows(
-            grad, rast, tri, screen, view, part * height // slots, (part + 1) * height // slots, task, dpos
-        )
+        _scatter_rows(grad, rast, tri, screen, view, part * height // slots, (part + 1) * height // slots, task, dpos)
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def fold(parts, groups, total):
-    """total (G, V, C) = parts (G * groups, V, C) summed over each run of `groups` buffers, in order."""
+    """Sum parts (G * groups, V, C) over each run of `groups` buffers, in order, into total (G, V, C)."""
     count, channels = parts.shape[1], parts.shape[2]
     pieces = 1 + count // 1024
     for task in prange(total.shape[0] * pieces):

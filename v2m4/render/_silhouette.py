@@ -1,30 +1,32 @@
-"""Numba kernels that find where the outline passes between two pixel centres, blend there, and send the gradient to the outline.
+"""Numba kernels for antialiasing: where an outline passes between pixel centres, the blend there, and its gradient.
 
-After Laine et al., "Modular primitives for high-performance differentiable rendering" (2020), section 3.4, with one change. Between
-two neighbouring pixels that show different triangles, the nearer surface is followed from its pixel's centre towards the
-other, triangle by triangle, along the row (or column) of pixels; where that path turns back or ends, there is the outline. The
-paper looks only at the edges of the visible triangle itself and so misses outlines of meshes whose triangles are
-smaller than a pixel.
+After Laine et al., "Modular primitives for high-performance differentiable rendering" (2020), section 3.4, with one
+change. Between two neighbouring pixels that show different triangles, the nearer surface is followed from its pixel's
+centre towards the other, triangle by triangle, along the row (or column) of pixels; where that path turns back or ends,
+there is the outline. The paper looks only at the edges of the visible triangle itself and so misses outlines of meshes
+whose triangles are smaller than a pixel.
 
-A crossing at distance t in [0, 1] from the nearer pixel (colour n) to the other (colour f) adds (t - 1/2) (n - f) to the other pixel if
-t > 1/2, else to the nearer one. Rows handle steep edges and columns flat ones, so that each edge counts once.
+A crossing at distance t in [0, 1] from the nearer pixel (colour n) to the other (colour f) adds (t - 1/2) (n - f) to
+the other pixel if t > 1/2, else to the nearer one. Rows handle steep edges and columns flat ones, so that each edge
+counts once.
 """
 
 import math
 
-from numba import njit, prange
+from numba import prange
+
+from v2m4.render._compile import kernel, parallel_kernel
 
 MAX_STEPS = 64  # triangles followed between two pixel centres
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
 
+@kernel
+def _follow(screen, view, tri, across, f, other, axis, line, start, sign):  # noqa: PLR0911, PLR0912
+    """Follow the surface from triangle f along axis (0: x, 1: y) at cross coordinate `line`, from `start` on.
 
-@njit(**_OPTIONS)
-def _follow(screen, view, tri, across, f, other, axis, line, start, sign):
-    """Follow the surface from triangle f along axis (0: x, 1: y) at cross coordinate `line`, from `start` in direction `sign`.
-
-    Returns (state, t, i, j): state 1 if an outline edge (i, j) is crossed at distance t <= 1; 0 if triangle `other` is reached (the
-    surface goes on); -1 if neither.
+    `sign` (1 or -1) is the direction. Returns (state, t, i, j): state 1 if outline edge (i, j) is crossed at distance
+    t <= 1; 0 if triangle `other` is
+    reached (the surface goes on); -1 if neither.
     """
     cross = 1 - axis
     edge, t = -1, -math.inf
@@ -67,7 +69,7 @@ def _follow(screen, view, tri, across, f, other, axis, line, start, sign):
     return -1, 0.0, 0, 0
 
 
-@njit(**_OPTIONS)
+@kernel
 def _crossing(screen, view, tri, across, rast, y, x, axis):
     """The outline between pixel (y, x) and its successor along the axis.
 
@@ -80,7 +82,7 @@ def _crossing(screen, view, tri, across, rast, y, x, axis):
     for attempt in range(2):
         from_successor = successor_nearer if attempt == 0 else not successor_nearer
         f, other = (f1, f0) if from_successor else (f0, f1)
-        if f < 0:
+        if f < 0 or f >= len(tri):
             break
         origin, sign = (start + 1.0, -1.0) if from_successor else (start, 1.0)
         state, t, i, j = _follow(screen, view, tri, across, f, other, axis, line, origin, sign)
@@ -94,7 +96,7 @@ def _crossing(screen, view, tri, across, rast, y, x, axis):
     return False, False, 0.0, 0, 0
 
 
-@njit(**_OPTIONS)
+@kernel
 def _find_band(screen, view, tri, across, rast, row0, row1, mask_only, slot, cap, items, distances):
     height, width = rast.shape[1], rast.shape[2]
     count = 0
@@ -122,13 +124,14 @@ def _find_band(screen, view, tri, across, rast, row0, row1, mask_only, slot, cap
     return count
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def find(screen, tri, across, rast, mask_only, bands, cap, counts, items, distances):
     """Find the outline crossings of every view.
 
     Args:
         screen: (B, V, 3) float64 from `project`.
-        tri, across: Triangles and the half-edge across each edge, both (F, 3) int32.
+        tri: (F, 3) int32.
+        across: (F, 3) int32, the half-edge across each edge (`Topology.across`).
         rast: (B, H, W, 4).
         mask_only: Look only between covered and empty pixels.
         bands: Runs of rows per view, each writing its own list.
@@ -148,15 +151,20 @@ def find(screen, tri, across, rast, mask_only, bands, cap, counts, items, distan
         )  # fmt: skip
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def blend(counts, items, distances, bands, starts, channels, out, kept, kept_t, contrast):
-    """Blend the crossings into out (B, H * W, C) in place; keep lists without gaps for the backward pass.
+    """Blend the crossings into `out` in place; keep lists without gaps for the backward pass.
 
     Args:
-        counts, items, distances, bands: From `find`.
+        counts: From `find`, as the next three.
+        items: (B * bands, cap, 4).
+        distances: (B * bands, cap).
+        bands: Lists per view.
         starts: (B + 1) int64, where each view's crossings begin in the lists without gaps.
         channels: How many leading channels of `out` are blended.
-        kept: (N, 4) int32 and kept_t (N) float32, written: items and distances.
+        out: (B, H * W, C), the colours.
+        kept: (N, 4) int32, written: the items.
+        kept_t: (N) float32, written: the distances.
         contrast: (N, channels) float32, written: nearer minus other colour, before blending.
     """
     for view in prange(out.shape[0]):
@@ -176,7 +184,7 @@ def blend(counts, items, distances, bands, starts, channels, out, kept, kept_t, 
                 out[view, target, c] += weight * contrast[n, c]
 
 
-@njit(**_OPTIONS)
+@kernel
 def _move_edge(screen, view, i, j, line, axis, half, half_cross, push, dpos, slot):
     """Add to dpos the gradient of the place where edge (i, j) crosses `line`, times push."""
     cross = 1 - axis
@@ -198,12 +206,12 @@ def _move_edge(screen, view, i, j, line, axis, half, half_cross, push, dpos, slo
         )  # fmt: skip
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def blend_backward(grad, screen, kept, kept_t, contrast, starts, width, height, slots, want_pos, dcolor, dpos):
     """Gradient of `blend`, given grad (B, H * W, C).
 
-    dcolor (B, H * W, C) holds a copy of grad on entry and the gradient before blending on return; each view adds to the first
-    of its `slots` buffers in dpos (B * slots, V, 4).
+    dcolor (B, H * W, C) holds a copy of grad on entry and the gradient before blending on return; each view adds to the
+    first of its `slots` buffers in dpos (B * slots, V, 4).
     """
     channels = contrast.shape[1]
     for view in prange(grad.shape[0]):

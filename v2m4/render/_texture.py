@@ -1,15 +1,18 @@
-"""Numba kernels for bilinear texture lookup and its gradient. Texel (r, c) of an (H, W) texture has its centre at
-v = (r + 1/2) / H, u = (c + 1/2) / W, so row 0 lies at v = 0.
+"""Numba kernels for bilinear texture lookup and its gradient.
+
+Texel (r, c) of an (H, W) texture has its centre at v = (r + 1/2) / H, u = (c + 1/2) / W, so row 0 lies at v = 0. Where
+`rast` (B, H, W, 4) is given, not empty, pixels without a triangle are passed over. The colours stand in `out` and
+`grad` from channel `first` on.
 """
 
 import math
 
-from numba import njit, prange
+from numba import prange
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+from v2m4.render._compile import kernel, parallel_kernel
 
 
-@njit(**_OPTIONS)
+@kernel
 def _taps(coordinate, size, wrap):
     """The two texels around a coordinate and the weight of the second."""
     place = coordinate * size - 0.5
@@ -27,37 +30,41 @@ def _taps(coordinate, size, wrap):
     return low, high, weight
 
 
-@njit(parallel=True, **_OPTIONS)
-def sample(tex, uv, wrap, out):
-    """tex (1 or B, Ht, Wt, C), uv (B, H, W, 2) -> out (B, H, W, C)."""
+@parallel_kernel
+def sample(tex, uv, wrap, rast, first, out):
+    """Fill out (B, H, W, >= first + C) from tex (1 or B, Ht, Wt, C) and uv (B, H, W, 2)."""
     views, height, width = uv.shape[0], uv.shape[1], uv.shape[2]
     rows, columns, channels = tex.shape[1], tex.shape[2], tex.shape[3]
     for task in prange(views * height):
         view, y = task // height, task % height
         t = view if tex.shape[0] > 1 else 0
         for x in range(width):
+            if len(rast) > 0 and rast[view, y, x, 3] == 0.0:
+                continue
             c0, c1, s = _taps(float(uv[view, y, x, 0]), columns, wrap)
             r0, r1, q = _taps(float(uv[view, y, x, 1]), rows, wrap)
             for c in range(channels):
                 top = (1.0 - s) * tex[t, r0, c0, c] + s * tex[t, r0, c1, c]
                 bottom = (1.0 - s) * tex[t, r1, c0, c] + s * tex[t, r1, c1, c]
-                out[view, y, x, c] = (1.0 - q) * top + q * bottom
+                out[view, y, x, first + c] = (1.0 - q) * top + q * bottom
 
 
-@njit(parallel=True, **_OPTIONS)
-def sample_backward_uv(grad, tex, uv, wrap, duv):
-    """Write duv (B, H, W, 2) from grad (B, H, W, C)."""
+@parallel_kernel
+def sample_backward_uv(grad, tex, uv, wrap, rast, first, duv):
+    """Write duv (B, H, W, 2) from grad (B, H, W, >= first + C)."""
     views, height, width = uv.shape[0], uv.shape[1], uv.shape[2]
     rows, columns, channels = tex.shape[1], tex.shape[2], tex.shape[3]
     for task in prange(views * height):
         view, y = task // height, task % height
         t = view if tex.shape[0] > 1 else 0
         for x in range(width):
+            if len(rast) > 0 and rast[view, y, x, 3] == 0.0:
+                continue
             c0, c1, s = _taps(float(uv[view, y, x, 0]), columns, wrap)
             r0, r1, q = _taps(float(uv[view, y, x, 1]), rows, wrap)
             du, dv = 0.0, 0.0
             for c in range(channels):
-                g = float(grad[view, y, x, c])
+                g = float(grad[view, y, x, first + c])
                 a, b = float(tex[t, r0, c0, c]), float(tex[t, r0, c1, c])
                 d, e = float(tex[t, r1, c0, c]), float(tex[t, r1, c1, c])
                 du += g * ((1.0 - q) * (b - a) + q * (e - d))
@@ -66,18 +73,20 @@ def sample_backward_uv(grad, tex, uv, wrap, duv):
             duv[view, y, x, 1] = dv * rows
 
 
-@njit(**_OPTIONS)
-def _scatter_stripe(grad, uv, wrap, t, first_view, last_view, row0, row1, dtex):
+@kernel
+def _scatter_stripe(grad, uv, wrap, rast, first, t, first_view, last_view, row0, row1, dtex):
     rows, columns, channels = dtex.shape[1], dtex.shape[2], dtex.shape[3]
     for view in range(first_view, last_view):
         for y in range(uv.shape[1]):
             for x in range(uv.shape[2]):
+                if len(rast) > 0 and rast[view, y, x, 3] == 0.0:
+                    continue
                 r0, r1, q = _taps(float(uv[view, y, x, 1]), rows, wrap)
                 if not (row0 <= r0 < row1 or row0 <= r1 < row1):
                     continue
                 active = False
                 for c in range(channels):
-                    active = active or grad[view, y, x, c] != 0.0
+                    active = active or grad[view, y, x, first + c] != 0.0
                 if not active:
                     continue
                 c0, c1, s = _taps(float(uv[view, y, x, 0]), columns, wrap)
@@ -86,20 +95,21 @@ def _scatter_stripe(grad, uv, wrap, t, first_view, last_view, row0, row1, dtex):
                     if not row0 <= r < row1:
                         continue
                     for c in range(channels):
-                        g = grad[view, y, x, c] * share
+                        g = grad[view, y, x, first + c] * share
                         dtex[t, r, c0, c] += g * (1.0 - s)
                         dtex[t, r, c1, c] += g * s
 
 
-@njit(parallel=True, **_OPTIONS)
-def sample_backward_tex(grad, uv, wrap, stripes, dtex):
-    """Add to dtex (1 or B, Ht, Wt, C). Each task owns a stripe of texture rows and meets all pixels in order, so that the sums do
-    not depend on how many stripes or threads there are.
+@parallel_kernel
+def sample_backward_tex(grad, uv, wrap, rast, first, stripes, dtex):
+    """Add to dtex (1 or B, Ht, Wt, C).
+
+    Each task owns a stripe of texture rows and meets all pixels in order, so that the sums do not depend on how many
+    stripes or threads there are.
     """
     textures, rows, views = dtex.shape[0], dtex.shape[1], uv.shape[0]
     for task in prange(textures * stripes):
         t, stripe = task // stripes, task % stripes
-        first, last = (t, t + 1) if textures > 1 else (0, views)
-        _scatter_stripe(
-            grad, uv, wrap, t, first, last, stripe * rows // stripes, (stripe + 1) * rows // stripes, dtex
-        )
+        from_view, to_view = (t, t + 1) if textures > 1 else (0, views)
+        row0, row1 = stripe * rows // stripes, (stripe + 1) * rows // stripes
+        _scatter_stripe(grad, uv, wrap, rast, first, t, from_view, to_view, row0, row1, dtex)

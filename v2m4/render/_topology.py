@@ -1,4 +1,4 @@
-"""What a triangle list implies, worked out once per content: which triangle lies across each edge, and the largest index."""
+"""What follows from a triangle list, worked out once per content: its neighbours across edges, its largest index."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Topology:
     def across(self) -> np.ndarray:
         """The half-edge on the other side of each edge: (F, 3) int32.
 
-        Edge e of triangle f joins its corners e and e + 1. The entry is 3 g + d for edge d of triangle g, or -1 where the edge is
-        open or shared by more than two triangles.
+        Edge e of triangle f joins its corners e and e + 1. The entry is 3 g + d for edge d of triangle g, or -1 where
+        the edge is open or shared by more than two triangles.
         """
         start, stop = self.tri.ravel(), np.roll(self.tri, -1, axis=1).ravel()
         key = np.minimum(start, stop).astype(np.int64) * (self.highest + 1) + np.maximum(start, stop)

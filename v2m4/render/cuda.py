@@ -14,8 +14,8 @@ try:
     import nvdiffrast.torch as dr
 except ImportError as error:
     raise ImportError(
-        "rendering on a GPU needs nvdiffrast: pip install git+https://github.com/NVlabs/nvdiffrast.git (see Install.md), "
-        "or run with --device cpu"
+        "rendering on a GPU needs nvdiffrast: pip install git+https://github.com/NVlabs/nvdiffrast.git "
+        "(see Install.md), or run with --device cpu"
     ) from error
 
 _contexts: dict[torch.device, dr.RasterizeCudaContext] = {}
@@ -71,13 +71,19 @@ def render_attributes(
     attr: Tensor | None,
     resolution: tuple[int, int],
     *,
+    textured: tuple[Tensor, Tensor, Tensor] | None = None,
     antialias: bool | int = True,
     unit: int | None = None,
     cull_backfaces: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """See `cpu.render_attributes`. Returns the picture (B, H, W, 1 + C) and rast (B, H, W, 4)."""
+    """See `cpu.render_attributes`. Returns the picture (B, H, W, 1 + Ct + C) and rast (B, H, W, 4)."""
     rast = rasterize(pos, tri, resolution, cull_backfaces=cull_backfaces)
-    parts = [(rast[..., 3:] > 0).to(rast.dtype)]
+    mask = (rast[..., 3:] > 0).to(rast.dtype)
+    parts = [mask]
+    if textured is not None:
+        tex, uvs, uv_tri = textured
+        parts.append(mask * texture(tex, interpolate(uvs, rast, uv_tri)))
+    leading = sum(part.shape[3] for part in parts)
     if attr is not None and attr.shape[2]:
         values = interpolate(attr, rast, tri)
         if unit is not None:
@@ -87,6 +93,8 @@ def render_attributes(
     picture = torch.cat(parts, -1)
     if antialias is False:
         return picture, rast.detach()
-    smooth = picture.shape[3] if antialias is True else 1 + int(antialias)
-    smoothed = globals()["antialias"](picture[..., :smooth], rast, pos, tri)
-    return torch.cat([smoothed, picture[..., smooth:]], -1), rast.detach()
+    smooth = picture.shape[3] if antialias is True else min(leading + int(antialias), picture.shape[3])
+    return torch.cat([_smoothed(picture[..., :smooth], rast, pos, tri), picture[..., smooth:]], -1), rast.detach()
+
+
+_smoothed = antialias  # under a name that no argument hides

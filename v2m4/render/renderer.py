@@ -81,11 +81,13 @@ def render(
     clip = camera.clip(vertices)
     tri = faces.to(torch.int32)
     wanted = [name for name in ("color", "normal", "depth", "position") if name in channels]
-    textured = texture is not None and "color" in wanted
+    textured = None
+    if texture is not None and uvs is not None and "color" in wanted:
+        textured = (texture[None], uvs[None], tri if uv_faces is None else uv_faces.to(torch.int32))
 
     attributes = []
     for name in wanted:
-        if name == "color" and not textured:
+        if name == "color" and textured is None:
             attributes.append(torch.ones_like(vertices) if colors is None else colors)
         elif name == "normal":
             rotation = camera.extrinsics[:, :3, :3]
@@ -94,22 +96,18 @@ def render(
             attributes.append(camera.to_camera_space(vertices)[..., 2:])
         elif name == "position":
             attributes.append(vertices)
-    attr = _joined(attributes, len(clip))
-    smooth = [name for name in wanted if name in ("color", "normal")]
-    names = [name for name in wanted if not (name == "color" and textured)]
-    unit = None if "normal" not in names else 3 * names.index("normal")
-
-    if textured:
-        uv_tri = tri if uv_faces is None else uv_faces.to(torch.int32)
-        rast = ops.rasterize(clip, tri, resolution)
-        picture = _textured(clip, tri, rast, attr, unit, uvs, uv_tri, texture, 1 + 3 * len(smooth) if antialias else 0)
-        names = ["color", *names]
-    else:
-        leading = sum(_SIZES[name] for name in smooth)
-        picture, rast = ops.render_attributes(
-            clip, tri, attr, resolution, antialias=leading if antialias else False, unit=unit
-        )
-    parts = dict(zip(["mask", *names], picture.split([1, *(_SIZES[name] for name in names)], -1), strict=True))
+    in_attributes = wanted if textured is None else [name for name in wanted if name != "color"]
+    picture, rast = ops.render_attributes(
+        clip,
+        tri,
+        _joined(attributes, len(clip)),
+        resolution,
+        textured=textured,
+        antialias=sum(_SIZES[name] for name in in_attributes if name in ("color", "normal")) if antialias else False,
+        unit=_SIZES["color"] * ("color" in in_attributes) if "normal" in wanted else None,
+    )
+    sizes = [1, *(_SIZES[name] for name in wanted)]
+    parts = dict(zip(["mask", *wanted], picture.split(sizes, -1), strict=True))
     if "color" in parts and background is not None:
         parts["color"] = parts["color"] + (1 - parts["mask"]) * torch.as_tensor(background).to(parts["color"])
     return Rendering(triangle=rast[..., 3].detach().to(torch.int32) - 1, **parts)
@@ -131,30 +129,3 @@ def _joined(attributes: list[Tensor], batch: int) -> Tensor | None:
     if any(len(value) > 1 for value in batched):
         batched = [value.expand(batch, -1, -1) for value in batched]
     return torch.cat(batched, -1) if len(batched) > 1 else batched[0]
-
-
-def _textured(
-    clip: Tensor,  # (B, V, 4)
-    tri: Tensor,  # (F, 3)
-    rast: Tensor,  # (B, H, W, 4)
-    attr: Tensor | None,  # (1 or B, V, C)
-    unit: int | None,
-    uvs: Tensor,  # (U, 2)
-    uv_tri: Tensor,  # (F, 3)
-    image: Tensor,  # (Ht, Wt, 3)
-    smooth: int,
-) -> Tensor:
-    """Mask, texture colour and attributes (B, H, W, 4 + C), the first `smooth` channels antialiased."""
-    mask = (rast[..., 3:] > 0).to(rast.dtype)
-    color = ops.texture(image[None], ops.interpolate(uvs[None], rast, uv_tri)) * mask
-    parts = [mask, color]
-    if attr is not None:
-        values = ops.interpolate(attr, rast, tri)
-        if unit is not None:
-            normal = torch.nn.functional.normalize(values[..., unit : unit + 3], dim=-1, eps=1e-12)
-            values = torch.cat([values[..., :unit], normal, values[..., unit + 3 :]], -1)
-        parts.append(values)
-    picture = torch.cat(parts, -1)
-    if not smooth:
-        return picture
-    return torch.cat([ops.antialias(picture[..., :smooth], rast, clip, tri), picture[..., smooth:]], -1)
