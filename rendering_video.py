@@ -82,10 +82,9 @@ class Shot:
 class Outcome:
     """How one animation ended; ``error`` is empty when it ended well."""
 
-    name: str
+    folder: Path
     frames: int
     seconds: float
-    files: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -239,8 +238,7 @@ def render(folder: Path, options: Options, device: str, progress: tqdm) -> Outco
     """Everything that is asked for of one animation; a failure is told in one line so that the others go on."""
     start, frames = time.perf_counter(), 0
     files: list[str] = []
-    name = folder.resolve().name
-    progress.set_description(name)
+    progress.set_description(folder.resolve().name)
     try:
         if (folder / CAMERAS).is_file():
             frames, files = render_final(folder, options, device, progress)
@@ -251,8 +249,9 @@ def render(folder: Path, options: Options, device: str, progress: tqdm) -> Outco
             frames, files = frames or count, files + more
     except (ValueError, OSError) as error:
         log.error("%s", error)
-        return Outcome(name, frames, time.perf_counter() - start, tuple(files), str(error))
-    return Outcome(name, frames, time.perf_counter() - start, tuple(files))
+        return Outcome(folder, frames, time.perf_counter() - start, str(error))
+    log.info("%s: wrote %s", folder, ", ".join(files))
+    return Outcome(folder, frames, time.perf_counter() - start)
 
 
 class _TqdmHandler(logging.Handler):
@@ -289,8 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
     with tqdm(total=0, unit="frame", dynamic_ncols=True) as progress:
         outcomes = [render(folder, options, device, progress) for folder in folders]
-    rows = [[o.name, o.frames, f"{o.seconds:.1f}", o.error or ", ".join(o.files)] for o in outcomes]
-    print(table(rows, ["animation", "frames", "seconds", "files"]))
+    rows = [[o.folder.resolve().name, o.frames, f"{o.seconds:.1f}", o.error or str(o.folder)] for o in outcomes]
+    print(table(rows, ["animation", "frames", "seconds", "result"]))
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 from dataclasses import replace
 
 import cv2
@@ -271,3 +272,21 @@ def test_a_broken_video_is_named(tmp_path, content):
     assert source.count == 0
     with pytest.raises(ValueError, match=r"a\.mp4: cannot be read as a video"):
         read_clip(source, CONFIG)
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
+def test_a_video_held_sideways_is_turned(tmp_path, matrix, turns):
+    """The track header's matrix (a, b, c, d) maps (x, y) to (a x + c y, b x + d y), y down (ISO 14496-12)."""
+    upright = picture((64, 48))
+    write_video(tmp_path / "a.mp4", [np.rot90(upright, -turns)] * 3, 10)
+    data = (tmp_path / "a.mp4").read_bytes()
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
+    at = data.index(plain, data.index(b"tkhd"))
+    (tmp_path / "a.mp4").write_bytes(
+        data[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[at + len(plain) :]
+    )
+    rgba = read_one(tmp_path).frames[0].rgba
+    assert rgba.shape == (64, 48, 4)
+    ys, xs = np.nonzero(rgba[..., 3] > 127)
+    assert (ys.mean(), xs.mean()) == pytest.approx((24, 20), abs=1)
