@@ -39,6 +39,10 @@ COMPRESSIONS = {
 }
 
 
+class GltfError(ValueError):
+    """A file that cannot be read as glTF; the message names the file and what is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Document:
     """A glTF file in memory.
@@ -61,18 +65,18 @@ class Document:
         """The bytes of a buffer view.
 
         Raises:
-            ValueError: the view is compressed or reaches past the end of its buffer.
+            GltfError: the view is compressed or reaches past the end of its buffer.
         """
         view = self.items("bufferViews")[index]
         buffer = self.buffers[view["buffer"]]
         compressed = COMPRESSIONS.keys() & view.get("extensions", {}).keys()
         if buffer is None:
             what = f" ({COMPRESSIONS[min(compressed)]} compression)" if compressed else ""
-            raise ValueError(f"{self.path}: buffer {view['buffer']} has no data{what}; export it uncompressed")
+            raise GltfError(f"{self.path}: buffer {view['buffer']} has no data{what}; export it uncompressed")
         start = view.get("byteOffset", 0)
         end = start + view["byteLength"]
         if end > len(buffer):
-            raise ValueError(f"{self.path}: buffer view {index} ends at byte {end} of {len(buffer)}; it is cut off")
+            raise GltfError(f"{self.path}: buffer view {index} ends at byte {end} of {len(buffer)}; it is cut off")
         return buffer[start:end]
 
     def accessor(self, index: int) -> np.ndarray:
@@ -97,7 +101,7 @@ class Document:
         data = self.view(view)
         count, width = shape
         if count and start + (count - 1) * stride + width * kind.itemsize > len(data):
-            raise ValueError(f"{self.path}: an accessor reaches past the end of buffer view {view}")
+            raise GltfError(f"{self.path}: an accessor reaches past the end of buffer view {view}")
         if count == 0:
             return np.zeros(shape, kind)
         return np.ndarray(shape, kind.newbyteorder("<"), data, start, (stride, kind.itemsize)).astype(kind)
@@ -126,18 +130,18 @@ def resolve_uri(uri: str, path: Path) -> bytes:
     """The bytes behind a URI in the file ``path``: inline base64 data, or a file beside it.
 
     Raises:
-        ValueError: the URI is remote, the data is not base64, or the file is not there.
+        GltfError: the URI is remote, the data is not base64, or the file is not there.
     """
     if uri.startswith("data:"):
         try:
             return base64.b64decode(uri.split(",", 1)[1], validate=True)
         except (IndexError, binascii.Error) as error:
-            raise ValueError(f"{path}: a data URI is not base64 ({error})") from error
+            raise GltfError(f"{path}: a data URI is not base64 ({error})") from error
     if "://" in uri:
-        raise ValueError(f"{path}: refers to {uri}; remote files are not fetched, put it beside the .gltf")
+        raise GltfError(f"{path}: refers to {uri}; remote files are not fetched, put it beside the .gltf")
     file = path.parent / unquote(uri)
     if not file.is_file():
-        raise ValueError(f"{path}: refers to {unquote(uri)}, which is not there")
+        raise GltfError(f"{path}: refers to {unquote(uri)}, which is not there")
     return file.read_bytes()
 
 
@@ -145,7 +149,7 @@ def load_document(path: Path) -> Document:
     """Read a .glb or .gltf file.
 
     Raises:
-        ValueError: the file is no glTF 2.0, is cut off, or requires an extension that we do not read.
+        GltfError: the file is no glTF 2.0, is cut off, or requires an extension that we do not read.
         OSError: the file cannot be read.
     """
     data = path.read_bytes()
@@ -157,9 +161,9 @@ def load_document(path: Path) -> Document:
     try:
         document = json.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a glTF file ({error})") from error
+        raise GltfError(f"{path}: not a glTF file ({error})") from error
     if not isinstance(document, dict) or not str(document.get("asset", {}).get("version", "")).startswith("2"):
-        raise ValueError(f"{path}: not a glTF 2.0 file")
+        raise GltfError(f"{path}: not a glTF 2.0 file")
     _check_extensions(document, path)
     buffers: list[bytes | None] = []
     for entry in document.get("buffers", []):
@@ -173,29 +177,29 @@ def load_document(path: Path) -> Document:
 def _glb_chunks(data: bytes, path: Path) -> tuple[bytes, bytes | None]:
     """The JSON chunk and, if there is one, the binary chunk of a GLB."""
     if len(data) < 20:
-        raise ValueError(f"{path}: the GLB is cut off after {len(data)} bytes")
+        raise GltfError(f"{path}: the GLB is cut off after {len(data)} bytes")
     version, length = struct.unpack_from("<II", data, 4)
     if version != 2 or length > len(data):
-        raise ValueError(f"{path}: GLB version {version}, {len(data)} of {length} bytes; expected a whole GLB 2 file")
+        raise GltfError(f"{path}: GLB version {version}, {len(data)} of {length} bytes; expected a whole GLB 2 file")
     chunks: dict[int, bytes] = {}
     at = 12
     while at + 8 <= length:
         size, kind = struct.unpack_from("<II", data, at)
         if at + 8 + size > length:
-            raise ValueError(f"{path}: a GLB chunk of {size} bytes reaches past the end of the file")
+            raise GltfError(f"{path}: a GLB chunk of {size} bytes reaches past the end of the file")
         chunks.setdefault(kind, data[at + 8 : at + 8 + size])
         at += 8 + size + (-size) % 4
     if JSON_CHUNK not in chunks:
-        raise ValueError(f"{path}: the GLB has no JSON chunk")
+        raise GltfError(f"{path}: the GLB has no JSON chunk")
     return chunks[JSON_CHUNK], chunks.get(BINARY_CHUNK)
 
 
 def _check_extensions(document: dict[str, Any], path: Path) -> None:
     for name in document.get("extensionsRequired", []):
         if name in COMPRESSIONS:
-            raise ValueError(f"{path}: uses {COMPRESSIONS[name]} compression ({name}); export it uncompressed")
+            raise GltfError(f"{path}: uses {COMPRESSIONS[name]} compression ({name}); export it uncompressed")
         if name not in READABLE_EXTENSIONS and not name.startswith("KHR_materials_"):
-            raise ValueError(f"{path}: requires the glTF extension {name}, which is not supported")
+            raise GltfError(f"{path}: requires the glTF extension {name}, which is not supported")
 
 
 class Builder:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from v2m4.io._gltf_container import GltfError
+
 ATLAS_PADDING = 4  # texels around each picture of an atlas, repeated from its border
 LARGEST_ATLAS = 8192
 
@@ -57,13 +59,13 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
         where: named in the error.
 
     Raises:
-        ValueError: the bytes are no such picture.
+        GltfError: the bytes are no such picture.
     """
     # glTF ignores a JPEG's EXIF orientation.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if pixels is None:
-        raise ValueError(f"{where}: the picture is neither PNG, JPEG nor WebP, or is broken")
+        raise GltfError(f"{where}: the picture is neither PNG, JPEG nor WebP, or is broken")
     return pixels[..., ::-1].astype(np.float32) / 255.0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from v2m4.io._gltf_container import COMPRESSIONS, Document, load_document
+from v2m4.io._gltf_container import COMPRESSIONS, Document, GltfError, load_document
 from v2m4.io._gltf_images import decode_image, pack_atlas
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh
@@ -54,16 +54,18 @@ def read_glb(path: Path, weld: bool = False) -> Mesh:
             ``uv_faces`` keeps the seams.
 
     Raises:
-        ValueError: the file is broken, has no triangles, or uses what we do not read (Draco, meshopt, KTX2 textures).
+        GltfError: the file is broken, has no triangles, or uses what we do not read (Draco, meshopt, KTX2 textures).
         OSError: the file cannot be read.
     """
     path = Path(path)
-    document = load_document(path)
     try:
+        document = load_document(path)
         parts = [part for node, matrix in scene_nodes(document) for part in _node_parts(document, node, matrix)]
         mesh = _merged(document, parts)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{path}: broken glTF ({type(error).__name__}: {error})") from error
+    except GltfError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise GltfError(f"{path}: broken glTF ({type(error).__name__}: {error})") from error
     return welded(mesh) if weld else mesh
 
 
@@ -71,7 +73,7 @@ def scene_nodes(document: Document) -> Iterator[tuple[dict[str, Any], np.ndarray
     """Every node of the default scene with its (4, 4) float64 matrix to the world.
 
     Raises:
-        ValueError: a node is its own ancestor or has two parents.
+        GltfError: a node is its own ancestor or has two parents.
     """
     nodes = document.items("nodes")
     scenes = document.items("scenes")
@@ -85,7 +87,7 @@ def scene_nodes(document: Document) -> Iterator[tuple[dict[str, Any], np.ndarray
     while pending:
         index, parent = pending.pop()
         if index in seen:
-            raise ValueError(f"{document.path}: node {index} is reached twice; the nodes are no tree")
+            raise GltfError(f"{document.path}: node {index} is reached twice; the nodes are no tree")
         seen.add(index)
         node = nodes[index]
         matrix = parent @ local_matrix(node)
@@ -119,7 +121,7 @@ def _node_parts(document: Document, node: dict[str, Any], matrix: np.ndarray) ->
         compressed = COMPRESSIONS.keys() & primitive.get("extensions", {}).keys()
         if compressed and "bufferView" not in document.items("accessors")[primitive["attributes"]["POSITION"]]:
             name = COMPRESSIONS[min(compressed)]
-            raise ValueError(f"{document.path}: uses {name} compression; export it uncompressed")
+            raise GltfError(f"{document.path}: uses {name} compression; export it uncompressed")
         if primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
             logger.info("%s: passed over points or lines in mesh %r", document.path, mesh.get("name", node["mesh"]))
             continue
@@ -130,12 +132,14 @@ def _part(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> 
     attributes = primitive["attributes"]
     local = document.accessor(attributes["POSITION"]).astype(np.float64)
     vertices = (local @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
+    if not np.isfinite(vertices).all():
+        raise GltfError(f"{document.path}: vertices that are no finite numbers")
     if "indices" in primitive:
         indices = document.accessor(primitive["indices"])[:, 0].astype(np.int64)
     else:
         indices = np.arange(len(vertices))
-    if len(indices) and not 0 <= indices.max() < len(vertices):
-        raise ValueError(f"{document.path}: index {indices.max()} of {len(vertices)} vertices")
+    if len(indices) and indices.max() >= len(vertices):
+        raise GltfError(f"{document.path}: index {indices.max()} of {len(vertices)} vertices")
     faces = _triangles(indices, primitive.get("mode", TRIANGLES))
     if np.linalg.det(matrix[:3, :3]) < 0:  # a mirrored node shows its faces the other way round
         faces = faces[:, ::-1].copy()
@@ -190,7 +194,7 @@ def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
 def _merged(document: Document, parts: list[Part]) -> Mesh:
     """One mesh of all parts, textured when any of them is."""
     if not any(len(part.faces) for part in parts):
-        raise ValueError(f"{document.path}: no triangles in the scene")
+        raise GltfError(f"{document.path}: no triangles in the scene")
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     vertices = torch.from_numpy(np.concatenate([part.vertices for part in parts]))
     faces = torch.from_numpy(
@@ -231,7 +235,7 @@ def _textured(document: Document, parts: list[Part], mesh: Mesh) -> Mesh:
         try:
             texture, maps = pack_atlas(list(pictures.values()))
         except ValueError as error:
-            raise ValueError(f"{document.path}: {error}") from error
+            raise GltfError(f"{document.path}: {error}") from error
         places = dict(zip(pictures, maps, strict=True))
         corner_uvs = [uvs * places[key][2:] + places[key][:2] for uvs, key in zip(corner_uvs, keys, strict=True)]
     corners = np.concatenate(corner_uvs).astype(np.float32)
@@ -289,7 +293,7 @@ def _picture(
     texture = document.items("textures")[index]
     source = texture.get("extensions", {}).get("EXT_texture_webp", {}).get("source", texture.get("source"))
     if source is None:
-        raise ValueError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
+        raise GltfError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
     picture = decode_image(document.image_bytes(source), f"{document.path}: image {source}")
     if factor != (1.0, 1.0, 1.0):
         picture = linear_to_srgb(srgb_to_linear(picture) * np.array(factor, np.float32))

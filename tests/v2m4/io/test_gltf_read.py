@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from v2m4.io._gltf_container import ARRAY_BUFFER, Builder
 from v2m4.io._gltf_images import pack_atlas
@@ -335,6 +338,39 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
             read_glb(path)
     with pytest.raises(OSError, match="missing"):
         read_glb(tmp_path / "missing.glb")
+
+
+VALUES = [None, -1, 0, 10**9, 1.5, True, "x", [], {}, [1], {"a": 1}, "data:,"]
+
+
+def _places(item: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to everything inside nested lists and dicts."""
+    for key in item if isinstance(item, dict) else range(len(item)) if isinstance(item, list) else ():
+        yield (*place, key)
+        yield from _places(item[key], (*place, key))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_damage_to_the_document_is_read_or_said(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    builder = Builder()
+    uvs = np.array([[0.1, 0.1], [2.9, 0.1], [0.1, 0.9]])
+    primitive = _textured(builder, uvs, (1, 2, 3), {"baseColorFactor": [0.5, 1, 1, 1]})
+    primitive["indices"] = builder.accessor(np.array([0, 1, 2], np.uint16))
+    path = tmp_path_factory.mktemp("glb") / "a.glb"
+    _file(path, [primitive], builder, [{"children": [1]}, {"mesh": 0, "scale": [1, 2, 3]}])
+    place = data.draw(st.sampled_from(list(_places(builder.json))))
+    item: Any = builder.json
+    for key in place[:-1]:
+        item = item[key]
+    item[place[-1]] = data.draw(st.sampled_from(VALUES))
+    path.write_bytes(builder.tobytes())
+    try:
+        assert len(read_glb(path).faces) > 0
+    except ValueError as error:
+        assert str(path) in str(error)
 
 
 def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
