@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation.video_metrics import VideoScores, mask_on_white, score_video
 from v2m4.config import FramesConfig
-from v2m4.io.foreground import choose_method, has_alpha, remove_background
+from v2m4.io.foreground import choose_method, has_alpha
 from v2m4.io.names import natural_key
 from v2m4.io.picture import read_picture
-from v2m4.io.video import Source, find_animations, list_pictures, read_pictures
+from v2m4.io.video import Source, find_animations, list_pictures, read_clip, read_pictures
 from v2m4.report import table
 from v2m4.workspace import MANIFEST, atomic
 
@@ -127,7 +127,7 @@ def load_video(source: Source, size: int) -> Video:
     """
     if source.kind == "folder" and source.path.name == RENDERED and source.count == 0:
         raise ValueError(f"{source.path}: not rendered yet; run python rendering_video.py --result_path ... first")
-    read = read_pictures(source, FramesConfig(max_side=0))
+    read = read_pictures(source, FramesConfig())
     images = read.images
     samples = [images[index] for index in sorted({0, len(images) // 2, len(images) - 1})]
     stored_masks = _stored_masks(source, read.names)
@@ -136,16 +136,20 @@ def load_video(source: Source, size: int) -> Video:
         parts = [_on_white(image) for image in images]
     elif stored_masks is not None:
         parts = [(image[..., :3] / np.float32(255), mask) for image, mask in zip(images, stored_masks, strict=True)]
-    elif (method := choose_method(samples)).kind == "key" and min(method.background) >= 235:
+    elif _background_is_white(samples):
         parts = [(image[..., :3] / np.float32(255), None) for image in images]
     else:
-        log.info("%s: background removed (%s)", source.path, method)
-        parts = [_on_white(remove_background(image, method)) for image in images]
+        parts = [_on_white(frame.rgba) for frame in read_clip(source, FramesConfig()).frames]
     height, width = images[0].shape[:2]
     pictures = np.stack([_square(colour, size) for colour, _ in parts])
     masks = [None if mask is None else _square(mask, size) > 0.5 for _, mask in parts]
     mask = None if any(part is None for part in masks) else np.stack([part for part in masks if part is not None])
     return Video(read.names, pictures, mask, width / height)
+
+
+def _background_is_white(samples: Sequence[np.ndarray]) -> bool:
+    method = choose_method(samples)
+    return method.kind == "key" and min(method.background) >= 235
 
 
 def _on_white(rgba: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -248,7 +248,7 @@ def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
         near = cv2.dilate(earlier.astype(np.uint8), reach) > 0
         core = cv2.erode(earlier.astype(np.uint8), reach) > 0
         state[core] = cv2.GC_PR_FGD
-        state[~near] = cv2.GC_BGD
+        state[~near & ~likely] = cv2.GC_BGD
     state[ring & ~likely] = cv2.GC_BGD
     return state
 
