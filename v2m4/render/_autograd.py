@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,10 +9,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from v2m4.render import _interpolation, _raster, _silhouette, _texture
+from v2m4.render._compile import launch
 from v2m4.render._topology import Topology
-
-# Numba's fallback threading layer ("workqueue") aborts when two Python threads use it at once.
-_launch = threading.Lock()
 
 _EVERYWHERE = np.empty((0, 0, 0, 4), np.float32)  # in place of a rast: no pixel is passed over
 
@@ -116,7 +112,7 @@ class Rasterize(Function):
         pos = pos.contiguous()
         rast = torch.empty((len(pos), *size, 4), dtype=torch.float32)
         vertices, pixels = pos.numpy(), rast.numpy()
-        with _launch:
+        with launch:
             screen = _project(vertices, *size)
             _draw(vertices, mesh, screen, cull, pixels)
         ctx.mesh, ctx.screen = mesh, screen
@@ -128,7 +124,7 @@ class Rasterize(Function):
     def backward(ctx, grad: Tensor):
         pos, rast = ctx.saved_tensors
         dpos = _position_buffers(pos.shape)
-        with _launch:
+        with launch:
             _scatter_bary(grad.contiguous().numpy(), rast.detach().numpy(), ctx.mesh.tri, ctx.screen, dpos)
             return _folded(dpos, len(pos)), None, None, None
 
@@ -138,7 +134,7 @@ class Interpolate(Function):
     def forward(ctx, attr: Tensor, rast: Tensor, mesh: Topology) -> Tensor:
         attr, rast = attr.contiguous(), rast.contiguous()
         out = torch.empty((*rast.shape[:3], attr.shape[2]), dtype=torch.float32)
-        with _launch:
+        with launch:
             _interpolation.interpolate(attr.numpy(), mesh.tri, rast.numpy(), 0, -1, out.numpy())
         ctx.mesh = mesh
         ctx.save_for_backward(attr, rast)
@@ -152,7 +148,7 @@ class Interpolate(Function):
         values, pixels = attr.numpy(), rast.numpy()
         dattr = _attribute_buffers(values, len(rast))
         drast = torch.zeros_like(rast)
-        with _launch:
+        with launch:
             _interpolation.interpolate_backward(
                 grad.contiguous().numpy(), values, ctx.mesh.tri, pixels, 0, -1, len(dattr), want_attr, want_rast, dattr,
                 drast.numpy(),
@@ -166,7 +162,7 @@ class Antialias(Function):
         out = color.contiguous().clone()
         views, height, width, channels = out.shape
         vertices = pos.contiguous().numpy()
-        with _launch:
+        with launch:
             outline = _Outline(_project(vertices, height, width), mesh, rast.contiguous().numpy(), False)
             outline.blend(out.numpy().reshape(views, height * width, channels), channels)
         ctx.outline, ctx.vertices = outline, pos.shape
@@ -178,7 +174,7 @@ class Antialias(Function):
         dcolor = grad.contiguous().clone()
         flat = (dcolor.shape[0], -1, dcolor.shape[3])
         dpos = _position_buffers(ctx.vertices) if ctx.needs_input_grad[1] else None
-        with _launch:
+        with launch:
             ctx.outline.backward(grad.contiguous().numpy().reshape(flat), dcolor.numpy().reshape(flat), dpos)
             return dcolor, _folded(dpos, len(dcolor)) if dpos is not None else None, None, None
 
@@ -188,7 +184,7 @@ class Texture(Function):
     def forward(ctx, tex: Tensor, uv: Tensor, wrap: bool) -> Tensor:
         tex, uv = tex.contiguous(), uv.contiguous()
         out = torch.empty((*uv.shape[:3], tex.shape[3]), dtype=torch.float32)
-        with _launch:
+        with launch:
             _texture.sample(tex.numpy(), uv.numpy(), wrap, _EVERYWHERE, 0, out.numpy())
         ctx.wrap = wrap
         ctx.save_for_backward(tex, uv)
@@ -199,7 +195,7 @@ class Texture(Function):
     def backward(ctx, grad: Tensor):
         tex, uv = (t.detach().numpy() for t in ctx.saved_tensors)
         values = grad.contiguous().numpy()
-        with _launch:
+        with launch:
             return (*_texture_gradients(values, tex, uv, ctx.wrap, _EVERYWHERE, 0, *ctx.needs_input_grad[:2]), None)
 
 
@@ -230,7 +226,7 @@ class RenderAttributes(Function):
         out = torch.empty((views, *size, lead + attr.shape[2]), dtype=torch.float32)
         vertices, pixels, picture = pos.numpy(), rast.numpy(), out.numpy()
         outline, uv = None, None
-        with _launch:
+        with launch:
             screen = _project(vertices, *size)
             _draw(vertices, mesh, screen, cull, pixels)
             _interpolation.interpolate(attr.numpy(), mesh.tri, pixels, lead, unit, picture)
@@ -258,7 +254,7 @@ class RenderAttributes(Function):
         dpos = _position_buffers(pos.shape if want_pos else (views, 0))
         dattr, duvs = _attribute_buffers(attr, views), _attribute_buffers(uvs, views)
         dtex, dbary = None, np.zeros((0, 0, 0, 2), np.float32)
-        with _launch:
+        with launch:
             if ctx.outline is not None:
                 dcolor = given.copy()
                 flat = (views, pixels.shape[1] * pixels.shape[2], grad.shape[3])

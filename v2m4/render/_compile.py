@@ -1,19 +1,24 @@
 """How the kernels are compiled: without the interpreter lock, kept on disk, dividing as numpy does.
 
-Numba's OpenMP threads are asked to sleep, not spin, while they wait for each other. Spinning saves some 10 us a kernel
-on an idle machine, but where the cores are shared a kernel of 1 ms takes 100 ms. OpenMP reads the setting when it is
-loaded, at the first kernel; set OMP_WAIT_POLICY to choose otherwise.
+Threads come from numba's own pool ("workqueue"), which every platform has and whose threads sleep while they wait for
+each other. OpenMP's spin: where the cores are shared, a kernel of 1 ms then takes 100 ms. The pool serves one caller at
+a time; `launch` sees to that. NUMBA_THREADING_LAYER chooses otherwise.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from numba import njit
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "NUMBA_THREADING_LAYER" not in os.environ:
+    numba.config.THREADING_LAYER = "workqueue"
+
+launch = threading.Lock()  # to be held while a parallel kernel runs
 
 
 def kernel(function: Callable[..., Any]) -> Any:
