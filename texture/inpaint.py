@@ -83,7 +83,7 @@ def push_pull(texture: np.ndarray, weight: np.ndarray) -> np.ndarray:
     solid = (weight > 0).astype(np.float32)
     if not solid.any():
         return texture.astype(np.float32)
-    levels = [(texture.astype(np.float32) * solid[..., None], solid)]
+    levels: list[tuple[np.ndarray, np.ndarray]] = [(texture.astype(np.float32) * solid[..., None], solid)]
     while max(levels[-1][1].shape) > 1:
         colors, share = levels[-1]
         size = ((share.shape[1] + 1) // 2, (share.shape[0] + 1) // 2)

@@ -8,6 +8,7 @@ neighbours) and never depends on how many pictures there are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit, prange
@@ -17,7 +18,7 @@ from texture.texels import Lookups
 CENTRE, EAST, SOUTH, SOUTH_EAST, SOUTH_WEST = range(5)
 PARTS = 2  # buffers that lookups are summed into; fixed, so that the sums do not depend on the number of threads
 CHUNKS = 64  # pieces of the sums in the iteration, for the same reason
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+_OPTIONS: Any = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 @dataclass(frozen=True)
