@@ -117,6 +117,8 @@ def _node_parts(document: Document, node: dict[str, Any], matrix: np.ndarray) ->
     if "mesh" not in node:
         return
     mesh = document.items("meshes")[node["mesh"]]
+    if "skin" in node:
+        logger.warning("%s: the skin of mesh %r is not applied", document.path, mesh.get("name", node["mesh"]))
     for primitive in mesh["primitives"]:
         compressed = COMPRESSIONS.keys() & primitive.get("extensions", {}).keys()
         if compressed and "bufferView" not in document.items("accessors")[primitive["attributes"]["POSITION"]]:
