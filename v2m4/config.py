@@ -42,16 +42,46 @@ class SearchConfig:
 
     # Cameras drawn at first.
     samples: int = 512
-    # Of these, how many go on to the particle swarm.
-    particles: int = 48
-    # Rounds of the particle swarm.
+    # Best views, well apart, that each start a particle swarm of their own.
+    islands: int = 8
+    # Particles of all swarms together.
+    particles: int = 64
+    # Rounds of the particle swarms.
     swarm_steps: int = 12
-    # Adam steps on the silhouette at the end.
-    refine_steps: int = 80
-    # Pixels (side) of the pictures compared while searching; the refinement doubles it.
+    # Best renders that the frame is matched with, for one more guess each.
+    guessed_from: int = 4
+    # Views that follow the gradient at the end.
+    refined: int = 3
+    # Adam steps there, on masks, colours and edges.
+    refine_steps: int = 60
+    # Pixels (side) of the window that is compared while searching; the refinement doubles it.
     size: int = 96
     # Faces of the reduced mesh that is searched with.
     proxy_faces: int = 2000
+
+
+@dataclass(frozen=True)
+class EnergyWeights:
+    """Stage 3: weights of the energy's terms; 0 leaves a term out."""
+
+    # L1 of normal maps in random views of the whole sphere, towards the key frame's own mesh.
+    normals: float = 0.02
+    # Squared distances to the key frame's own mesh, trimmed.
+    chamfer: float = 1.0
+    # As-rigid-as-possible, towards the first key frame's shape.
+    arap: float = 2.0
+    # Squared change of edge lengths.
+    edge_length: float = 10.0
+    # Squared change of face areas.
+    face_area: float = 1e3
+    # Masks in the video's own view.
+    silhouette: float = 1.0
+    # Colours in the video's own view.
+    colour: float = 1.0
+    # Point tracks from key frame to key frame, in the video's own view.
+    flow: float = 1.0
+    # Squared acceleration of vertices from key frame to key frame (joint refinement).
+    smoothness: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,15 +89,30 @@ class RegistrationConfig:
     """Stage 3: one topology for all key frames."""
 
     # Adam steps of the coarse fit (rotation, translation, anisotropic scale).
-    coarse_steps: int = 60
+    coarse_steps: int = 40
+    # Adam steps of each half-turn's trial; 0 tries none.
+    half_turn_steps: int = 10
     # Adam steps of the fine fit (vertices).
     fine_steps: int = 120
+    # Longest step of the fine fit at first, relative to the object's size.
+    fine_rate: float = 0.01
+    # Smoothness of the steps (lambda of Large Steps) for a mesh of 10,000 faces.
+    smoothness: float = 25.0
     # Views of the whole sphere that a step compares normals in.
-    views: int = 3
+    views: int = 2
     # Pixels (side) of those views.
-    size: int = 128
+    size: int = 96
     # Pixels (side) of the video's own view.
-    video_size: int = 256
+    video_size: int = 224
+    # Surface points that distances between meshes are measured with.
+    points: int = 2000
+    # Steps of the joint refinement of all key frames by the frames between them; 0 leaves it out.
+    joint_steps: int = 240
+    # Frames that a step of the joint refinement looks at.
+    joint_frames: int = 4
+    # What holds the thickness of the body, relative to what holds its surface (ARAP).
+    thickness: float = 0.5
+    weights: EnergyWeights = field(default_factory=EnergyWeights)
 
 
 @dataclass(frozen=True)
@@ -157,8 +202,29 @@ PAPER = replace(
     FAST,
     preset="paper",
     generation=GenerationConfig(grid=384, texture_size=1024),
-    search=SearchConfig(samples=2000, particles=200, swarm_steps=25, refine_steps=300, size=518, proxy_faces=10000),
-    registration=RegistrationConfig(coarse_steps=500, fine_steps=1000, views=50, size=512, video_size=512),
+    search=SearchConfig(
+        samples=2000,
+        islands=10,
+        particles=200,
+        swarm_steps=25,
+        guessed_from=7,
+        refine_steps=300,
+        size=259,
+        proxy_faces=10000,
+    ),
+    registration=RegistrationConfig(
+        coarse_steps=500,
+        half_turn_steps=100,
+        fine_steps=1000,
+        fine_rate=0.1,
+        smoothness=99.0,
+        views=50,
+        size=512,
+        video_size=512,
+        points=10000,
+        joint_steps=1000,
+        weights=EnergyWeights(normals=1.0, chamfer=10.0, arap=1.0, edge_length=1e2, face_area=1e6),
+    ),
     texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, steps=2500),
 )
 PRESETS = {"fast": FAST, "paper": PAPER}

@@ -1,0 +1,153 @@
+"""The camera of one frame: many views, the best by similarity, one more guess, a swarm, and the gradient at the end.
+
+Source: V2M4 section 3.2. The mesh is searched as a small proxy in the window about the frame's object, at low
+resolution; only the last few views are looked at more closely.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from camera_search.comparison import Comparison
+from camera_search.pointmap import CameraGuess, MatchedPoints, Scene
+from camera_search.refine import refine
+from camera_search.sampling import hull_points, sample_views
+from camera_search.similarity import PictureAgreement, Similarity
+from camera_search.swarm import particle_swarm
+from camera_search.views import NEAREST, view_angles
+from v2m4.bake import simplified
+from v2m4.camera import Orbit
+from v2m4.config import SearchConfig
+from v2m4.frame import Frame
+from v2m4.mesh import Mesh
+
+log = logging.getLogger("v2m4.camera_search")
+
+APART = 0.35  # radians between views that count as two, when the best are picked
+SPREAD = (0.10, 0.10, 0.01, 0.01, 0.05)  # of a swarm's particles about their start
+MARGIN = 0.08  # of similarity, by which a swarm may be behind and go on
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The camera that was found.
+
+    Attributes:
+        orbit: the camera (batch of 1); ``look_at`` lies on the optical axis at the object's depth.
+        score: similarity of the render with the frame, 1 is the same picture.
+        history: the best similarity after each step of the search, by name, in order.
+    """
+
+    orbit: Orbit
+    score: float
+    history: dict[str, float] = field(default_factory=dict)
+
+
+def find_camera(
+    mesh: Mesh,
+    frame: Frame,
+    config: SearchConfig,
+    generator: torch.Generator,
+    hints: Sequence[Orbit] = (),
+    similarity: Similarity | None = None,
+    guesses: Sequence[CameraGuess] | None = None,
+) -> SearchResult:
+    """Find the camera that sees a mesh as the frame shows it.
+
+    Args:
+        mesh: in canonical pose, with a texture or vertex colours.
+        frame: background removed.
+        config: how much work to spend.
+        generator: CPU generator, source of all randomness.
+        hints: cameras that may be right (batches of any size): particles among others, and the result is never worse.
+        similarity: compares pictures; ``PictureAgreement`` if None.
+        guesses: propose cameras from the best renders; ``MatchedPoints`` if None.
+
+    Raises:
+        ValueError: the frame has no foreground, or the mesh no faces or no colours.
+    """
+    similarity = similarity or PictureAgreement()
+    guesses = [MatchedPoints()] if guesses is None else guesses
+    proxy = simplified(mesh, config.proxy_faces)
+    comparison = Comparison(proxy, frame, similarity)
+    size, fine = config.size, 2 * config.size
+    history: dict[str, float] = {}
+
+    known = [_visible(comparison, hint) for hint in hints]
+    given = torch.cat([*known, torch.zeros(0, 5)]).to(proxy.vertices)
+    drawn = sample_views(comparison.space, hull_points(proxy), comparison.box, config.samples, generator)
+    views = torch.cat([given, drawn])
+    values = comparison.score(views, size)
+    if len(given):
+        history["hint"] = float(values[: len(given)].max())
+    history["samples"] = float(values.max())
+
+    chosen = pick_apart(views, values, config.islands)
+    spread = torch.tensor(SPREAD).to(views)
+    swarm = particle_swarm(
+        lambda at: comparison.score(at, size),
+        views[chosen],
+        spread,
+        config.particles,
+        config.swarm_steps,
+        generator,
+        margin=MARGIN,
+    )
+    history["swarm"] = float(swarm.values.max())
+    views, values = torch.cat([views, swarm.positions]), torch.cat([values, swarm.values])
+
+    chosen = pick_apart(views, values, config.guessed_from)
+    proposed = _proposals(comparison, views[chosen], guesses, fine)
+    if len(proposed):
+        proposed_values = comparison.score(proposed, size)
+        history["guess"] = float(proposed_values.max())
+        views, values = torch.cat([views, proposed]), torch.cat([values, proposed_values])
+
+    chosen = pick_apart(views, values, config.refined)
+    chosen = chosen[values[chosen] >= values.max() - MARGIN]
+    refined, _ = refine(comparison, views[chosen], fine, config.refine_steps)
+    finalists = torch.cat([given, views[chosen], refined])
+    finals = comparison.score(finalists, fine)
+    best = int(finals.argmax())
+    history["refined"] = float(finals[best])
+    log.debug("%s: %s", frame.name, " ".join(f"{name} {value:.4f}" for name, value in history.items()))
+    return SearchResult(comparison.space.orbit(finalists[best : best + 1]).to("cpu"), float(finals[best]), history)
+
+
+def pick_apart(views: Tensor, values: Tensor, count: int, apart: float = APART) -> Tensor:
+    """Indices of the best views (B, 5) by values (B,), best first, no two within ``apart`` radians, at most ``count``."""
+    order = values.argsort(descending=True, stable=True)
+    picked: list[int] = []
+    for index in order.tolist():
+        if len(picked) == count:
+            break
+        near = picked and float(view_angles(views[index : index + 1], views[picked]).min()) < apart
+        if not near:
+            picked.append(index)
+    return torch.tensor(picked, dtype=torch.long, device=views.device)
+
+
+def _visible(comparison: Comparison, hint: Orbit) -> Tensor:
+    """Views (B, 5) of a hint's cameras that have the object in front of them."""
+    extrinsics = hint.camera().extrinsics
+    return comparison.space.views_of(extrinsics[_in_front(comparison, extrinsics)].to(comparison.mesh.vertices))
+
+
+def _in_front(comparison: Comparison, extrinsics: Tensor) -> Tensor:
+    """Whether extrinsics (B, 4, 4) see the object's centre in front of them, (B,)."""
+    depth = extrinsics[:, 2, :3] @ comparison.space.center.to(extrinsics) + extrinsics[:, 2, 3]
+    return depth > NEAREST
+
+
+def _proposals(comparison: Comparison, views: Tensor, guesses: Sequence[CameraGuess], size: int) -> Tensor:
+    """Views (K, 5) that the guesses make from renders of views (B, 5)."""
+    if not guesses or len(views) == 0:
+        return views[:0]
+    scene = Scene.of_views(comparison, views, size)
+    extrinsics = torch.cat([guess.guess(scene) for guess in guesses]).to(views)
+    return comparison.space.views_of(extrinsics[_in_front(comparison, extrinsics)])

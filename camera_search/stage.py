@@ -1,0 +1,150 @@
+"""Stage 2 as the driver calls it: search every key frame's camera, bring every mesh into the video camera's space.
+
+One camera cannot tell a small object nearby from a large one far away, and every generated mesh fills the unit cube,
+whatever its pose. So each mesh is scaled about the camera's centre, which leaves its picture as it is, until the middle
+of its surface lies as deep as in the first key frame. An object that really comes nearer grows instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from torch import Tensor
+
+from camera_search.search import SearchResult, find_camera
+from v2m4.camera import Camera, Orbit
+from v2m4.config import Config
+from v2m4.export import write_mesh_glb_in_world
+from v2m4.frame import Frame
+from v2m4.geometry import face_areas
+from v2m4.mesh import Asset, Mesh, PosedAsset
+from v2m4.render import render_mesh
+from v2m4.workspace import Arrays, Workspace, code_version, digest
+
+log = logging.getLogger("v2m4.camera_search")
+
+FOLDER = "2_camera_search"
+
+
+def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: Config) -> list[PosedAsset]:
+    """Stage 2: a camera for every key frame, and its mesh posed.
+
+    The camera found for one frame is one more hint for the next.
+
+    Args:
+        frames: key frames with the background removed.
+        assets: one for each frame, in canonical pose.
+        workspace: the animation's folder.
+        config: all options; ``seed``, ``device`` and ``search`` count here.
+
+    Returns:
+        one posed asset for each frame, all at the depth of the first.
+
+    Raises:
+        ValueError: a frame has no foreground, or there is not one asset for each frame.
+    """
+    if len(frames) != len(assets):
+        raise ValueError(f"camera search: {len(assets)} assets for {len(frames)} frames")
+    device = config.device if config.device != "auto" else "cpu"
+    options = (config.seed, config.search.__dict__, code_version("camera_search"))
+    posed: list[PosedAsset] = []
+    orbits: list[Orbit] = []
+    depth = 0.0
+    for frame, asset in zip(frames, assets, strict=True):
+        hints = [hint for hint in (asset.hint, orbits[-1] if orbits else None) if hint is not None]
+        arrays = asset.mesh.arrays()
+        key = digest(
+            frame.rgba,
+            frame.index,
+            options,
+            *(arrays[name] for name in sorted(arrays)),
+            *(hint.parameters().numpy() for hint in hints),
+        )
+        search = partial(_search, frame, asset.mesh.to(device), hints, config)
+        found = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
+        orbit = Orbit.from_parameters(torch.from_numpy(found["orbit"]))
+        extrinsics = orbit.camera().extrinsics[0]
+        own_depth = float((surface_center(asset.mesh) @ extrinsics[:3, :3].T + extrinsics[:3, 3])[2])
+        depth = depth or own_depth
+        pose = pose_asset(asset.mesh, extrinsics, depth / own_depth, float(found["score"]))
+        log.info("%s: similarity %.3f, scale %.3f", frame.name, pose.score, pose.scale)
+        posed.append(pose)
+        orbits.append(orbit)
+        key = digest(key, pose.scale)
+        workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(_draw, frame=frame, mesh=pose.mesh))
+        write_mesh_glb_in_world(
+            workspace, f"{frame.name}_re-canonicalization_sample.glb", pose.mesh, posed[0].extrinsics
+        )
+    text = _cameras_json(frames, posed, orbits)
+    workspace.make_file(f"{FOLDER}/cameras.json", digest(text), lambda path: path.write_text(text, "utf-8"))
+    return posed
+
+
+def pose_asset(mesh: Mesh, extrinsics: Tensor, scale: float, score: float) -> PosedAsset:
+    """A mesh in canonical pose brought into the camera's space, then scaled about the camera's centre.
+
+    Args:
+        mesh: in canonical pose.
+        extrinsics: (4, 4) rigid.
+        scale: of the scaling.
+        score: similarity of its render with the frame.
+    """
+    posed = PosedAsset(mesh, extrinsics, scale, score)
+    return PosedAsset(mesh.transformed(posed.matrix()), extrinsics, scale, score)
+
+
+def surface_center(mesh: Mesh) -> Tensor:
+    """The mean of the surface, (3,): an arm that is stretched out moves it less than it moves the box."""
+    areas = face_areas(mesh.vertices, mesh.faces).double()
+    middles = mesh.vertices.double()[mesh.faces].mean(1)
+    return ((middles * areas[:, None]).sum(0) / areas.sum().clamp_min(1e-12)).to(mesh.vertices)
+
+
+def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config) -> Arrays:
+    """The result of a frame's search as arrays; its randomness follows from the seed and the frame alone."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + frame.index)
+    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints)
+    return {
+        "orbit": result.orbit.parameters().numpy(),
+        "score": np.float64(result.score),
+        "history": np.array(list(result.history.values())),
+        "steps": np.array(list(result.history)),
+    }
+
+
+def _draw(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
+    """A PNG of the frame, the posed mesh, and their masks over each other (both white, frame red, mesh blue)."""
+    color, mask = frame.tensors(size)
+    rendering = render_mesh(
+        mesh, Camera.identity(aspect=frame.aspect), tuple(color.shape[:2]), channels=("color", "mask"), background=1.0
+    )
+    assert rendering.color is not None
+    seen = rendering.mask[0].cpu()
+    both = torch.cat([mask, torch.minimum(mask, seen), seen], -1)
+    sheet = torch.cat([color, rendering.color[0].cpu(), both], 1).clamp(0, 1)
+    iio.imwrite(path, (sheet * 255).round().to(torch.uint8).numpy())
+
+
+def _cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbit]) -> str:
+    """What was found, for people to read."""
+    entries = [
+        {
+            "frame": frame.name,
+            "index": frame.index,
+            "yaw": float(orbit.yaw),
+            "pitch": float(orbit.pitch),
+            "radius": float(orbit.radius),
+            "look_at": orbit.look_at[0].tolist(),
+            "extrinsics": pose.extrinsics.tolist(),
+            "scale": pose.scale,
+            "score": pose.score,
+        }
+        for frame, pose, orbit in zip(frames, posed, orbits, strict=True)
+    ]
+    return json.dumps(entries, indent=1)
