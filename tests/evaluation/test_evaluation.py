@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.evaluation import RENDERED, find_videos, load_video, main, pair_frames
+from evaluation.evaluation import MASKS, RENDERED, find_videos, load_video, main, pair_frames
 from v2m4.io.video import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,3 +167,18 @@ def test_white_backgrounds_are_left_as_they_are(tmp_path):
     video = load_video(find_videos(tmp_path)[0], 96)
     assert video.mask is None
     np.testing.assert_array_equal(video.pictures[0], on(rgba(), 255) / np.float32(255))
+
+
+def test_rendered_masks_count_white_parts_of_the_object(tmp_path):
+    truth = rgba()
+    truth[40:56, 32:48, :3] = 255  # white eyes
+    save(tmp_path / "in" / "fox" / "0.png", truth)
+    save(tmp_path / "out" / "fox" / RENDERED / "0.png", on(truth, 255))
+    _, without = run(tmp_path / "in", tmp_path / "out", "--size", "96")
+    save(tmp_path / "out" / "fox" / MASKS / "0.png", truth[..., 3])
+    _, with_masks = run(tmp_path / "in", tmp_path / "out", "--size", "96")
+    assert without["animations"]["fox"]["mask_rule"] == "darkest channel < 235"
+    assert with_masks["animations"]["fox"]["mask_rule"] == "alpha > 0.5"
+    assert without["animations"]["fox"]["iou"] == with_masks["animations"]["fox"]["iou"] == 1
+    save(tmp_path / "out" / "fox" / MASKS / "0.png", truth[..., 3] * (truth[..., 1] < 255))
+    assert run(tmp_path / "in", tmp_path / "out", "--size", "96")[1]["animations"]["fox"]["iou"] < 0.9

@@ -21,7 +21,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from v2m4.io.matting import matte, nearest_known, solid_mask
+from v2m4.io.matting import is_compressed, matte, nearest_known, solid_mask
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,13 @@ class Method:
         kind: the way.
         background: (key) the background's colour, sRGB 0-255.
         threshold: (key) largest distance from that colour, in the channel that differs most, that counts as background.
+        ringing: (key) share of an edge's height that may lie on the background beside it.
     """
 
     kind: Literal["alpha", "key", "grabcut", "rembg"]
     background: tuple[int, int, int] = BLACK
-    threshold: int = 8
+    threshold: int = 6
+    ringing: float = 0.12
 
     def __str__(self) -> str:
         if self.kind != "key":
@@ -76,9 +78,9 @@ def choose_method(samples: Sequence[np.ndarray], mode: Mode = "auto") -> Method:
         return Method("alpha")
     if mode == "alpha":
         raise ValueError("foreground alpha: the pictures have no transparent background; use auto, key or grabcut")
-    background = _plain_background(samples)
-    if background is not None:
-        return Method("key", *background)
+    keyed = _plain_background(samples)
+    if keyed is not None:
+        return keyed
     if mode == "key":
         raise ValueError("foreground key: the pictures' borders have no plain colour; use auto or grabcut")
     return Method("grabcut")
@@ -126,8 +128,8 @@ def _border(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
 
 
-def _plain_background(samples: Sequence[np.ndarray]) -> tuple[tuple[int, int, int], int] | None:
-    """The colour and the threshold of a background that is plain in every sample, or None."""
+def _plain_background(samples: Sequence[np.ndarray]) -> Method | None:
+    """How to key a background that is plain in every sample, or None where it is not."""
     borders = [_border(sample).astype(np.float64) for sample in samples]
     colour = np.median(np.concatenate(borders), axis=0)
     for ideal in (BLACK, WHITE):
@@ -141,10 +143,12 @@ def _plain_background(samples: Sequence[np.ndarray]) -> tuple[tuple[int, int, in
         if len(near) < PLAIN_SHARE * len(border):
             return None
         noise = max(noise, float(np.percentile(near, 95)))
-    # 6 of 255 is what JPEG and H.264 leave on a black or white that was plain.
-    threshold = int(np.clip(round(1.5 * noise) + 6, 6, 32))
     red, green, blue = (int(value) for value in colour.tolist())
-    return (red, green, blue), threshold
+    background = (red, green, blue)
+    if noise == 0 and not any(is_compressed(_distance(sample[..., :3], background)) for sample in samples):
+        return Method("key", background, threshold=2, ringing=0.0)
+    # 6 of 255 is what JPEG and H.264 leave on a black or white that was plain.
+    return Method("key", background, threshold=int(np.clip(round(1.5 * noise) + 6, 6, 32)))
 
 
 def _distance(rgb: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
@@ -157,7 +161,7 @@ def _distance(rgb: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
 def _key(rgb: np.ndarray, method: Method) -> tuple[np.ndarray, np.ndarray]:
     """Alpha (H, W) and straight colour (H, W, 3), uint8, of an object on a plain background."""
     distance = _distance(rgb, method.background)
-    inside = solid_mask(distance, method.threshold)
+    inside = solid_mask(distance, method.threshold, method.ringing)
     return matte(rgb, inside, np.array(method.background, np.float32), method.threshold)
 
 

@@ -6,15 +6,34 @@ import cv2
 import numpy as np
 
 GAP = 2e-4  # of the object's area: smaller enclosed regions are never gaps to see through
-RINGING = 0.12  # of an edge's height: what compression leaves on the background beside it
+SURE = 32  # this far from the background (of 255), a pixel is surely the object
 
 
-def solid_mask(distance: np.ndarray, threshold: int) -> np.ndarray:
-    """The object (H, W) bool: everything that the background, flooding in from the border, does not reach."""
+def is_compressed(distance: np.ndarray) -> bool:
+    """Whether JPEG or a video codec has left its traces on the background beside the object.
+
+    They are faint: many pixels are off by a single level, which hardly any pixel of an untouched picture is.
+
+    Args:
+        distance: (H, W) uint8, how far each pixel is from the background.
+    """
+    away = cv2.distanceTransform((distance <= SURE).astype(np.uint8), cv2.DIST_L2, 3)
+    beside = distance[(away > 3) & (away <= 8)]
+    return beside.size > 0 and float((beside == 1).mean()) > 0.02
+
+
+def solid_mask(distance: np.ndarray, threshold: int, ringing: float) -> np.ndarray:
+    """The object (H, W) bool: everything that the background, flooding in from the border, does not reach.
+
+    Args:
+        distance: (H, W) uint8, how far each pixel is from the background.
+        threshold: largest distance that counts as background.
+        ringing: share of an edge's height that may lie on the background beside it.
+    """
     # Compression rings beside an edge as loudly as the edge is high: near the object the threshold rises with it.
     reach = 2 * round(max(distance.shape) / 128) + 1
     loudest = cv2.dilate(distance, cv2.getStructuringElement(cv2.MORPH_RECT, (reach, reach)))
-    different = distance > np.maximum(threshold, RINGING * loudest)
+    different = distance > np.maximum(threshold, ringing * loudest)
     # A dark part on black is a lace of pixels above and below the threshold: close it, but only over pixels that are
     # not the bare background, so that gaps between fingers stay open.
     radius = max(1, round(max(distance.shape) / 300))
