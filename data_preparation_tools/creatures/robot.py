@@ -24,7 +24,7 @@ ELBOW_DOWN, WRIST_DOWN = (0.290, -0.020, 0.0), (0.345, -0.150, 0.035)
 
 
 def _hand(bone: str, wrist: Point, along: Point) -> list[Part]:
-    """A palm, two fingers that spread in the picture plane and a thumb."""
+    """A palm and three fingers that spread in the picture plane."""
     forward = np.asarray(along) / np.linalg.norm(along)
     side = np.array([forward[1], -forward[0], 0.0])
     palm = np.asarray(wrist) + 0.045 * forward
