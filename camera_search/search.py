@@ -7,7 +7,8 @@ resolution; only the last few views are looked at more closely.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -71,6 +72,31 @@ def find_camera(
     Raises:
         ValueError: the frame has no foreground, or the mesh no faces or no colours.
     """
+    with _one_thread():
+        return _find(mesh, frame, config, generator, hints, similarity, guesses)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: the tensors are small, and OpenMP's threads spin for longer than they work on busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _find(
+    mesh: Mesh,
+    frame: Frame,
+    config: SearchConfig,
+    generator: torch.Generator,
+    hints: Sequence[Orbit],
+    similarity: Similarity | None,
+    guesses: Sequence[CameraGuess] | None,
+) -> SearchResult:
+    """See ``find_camera``."""
     similarity = similarity or PictureAgreement()
     guesses = [MatchedPoints()] if guesses is None else guesses
     proxy = simplified(mesh, config.proxy_faces)

@@ -1,0 +1,144 @@
+"""How often, how exactly and how fast cameras are found: ``python -m camera_search.benchmark``.
+
+Textured meshes are rendered from random cameras and searched for without a hint. A case counts as found within 10
+degrees of the true rotation and with a mask IoU of at least 0.95 (whole picture, 512 x 512).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+
+from camera_search.search import find_camera
+from camera_search.similarity import intersection_over_union
+from camera_search.views import angles_between
+from v2m4.camera import Orbit
+from v2m4.config import FAST
+from v2m4.frame import Frame
+from v2m4.io.gltf import read_mesh
+from v2m4.mesh import Mesh
+from v2m4.render import render_mesh
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+DEGREES, IOU = 10.0, 0.95
+
+
+@dataclass(frozen=True)
+class Options:
+    """Search for cameras of rendered meshes, without a hint."""
+
+    # Mesh files; each is brought to the unit cube.
+    mesh: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    # Cameras per mesh.
+    count: int = 40
+    # Seed of the cameras and of the search.
+    seed: int = 0
+    # Pixels (side) of the pictures that are searched for.
+    picture: int = 512
+
+
+@dataclass
+class Case:
+    """One search."""
+
+    name: str
+    truth: Orbit
+    degrees: float = math.nan
+    iou: float = math.nan
+    seconds: float = math.nan
+    processor: float = math.nan
+    score: float = math.nan
+    history: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def found(self) -> bool:
+        """Whether the camera was found."""
+        return self.degrees <= DEGREES and self.iou >= IOU
+
+
+def random_orbit(generator: np.random.Generator) -> Orbit:
+    """Yaw all round, pitch within 40 degrees, radius 1.5-4, look-at within 0.2 of the origin."""
+    direction = generator.standard_normal(3)
+    look_at = 0.2 * generator.random() ** (1 / 3) * direction / np.linalg.norm(direction)
+    yaw, pitch = generator.uniform(-math.pi, math.pi), math.radians(generator.uniform(-40, 40))
+    return Orbit.of(yaw, pitch, generator.uniform(1.5, 4.0), tuple(look_at))
+
+
+def picture_of(mesh: Mesh, orbit: Orbit, size: int, name: str = "rendered", index: int = 0) -> Frame:
+    """A frame that shows a mesh from a camera, on a transparent background."""
+    with torch.no_grad():
+        rendering = render_mesh(mesh, orbit.camera(), size, channels=("color", "mask"))
+    assert rendering.color is not None
+    straight = rendering.color / rendering.mask.clamp_min(1e-3)
+    rgba = torch.cat([straight, rendering.mask], -1)[0].clamp(0, 1)
+    return Frame(name, index, (rgba * 255).round().to(torch.uint8).cpu().numpy())
+
+
+def measure(mesh: Mesh, case: Case, size: int, seed: int) -> Case:
+    """Search one camera and fill in what came of it."""
+    frame = picture_of(mesh, case.truth, size)
+    start, processor = time.perf_counter(), time.process_time()
+    result = find_camera(mesh, frame, FAST.search, torch.Generator().manual_seed(seed))
+    case.seconds, case.processor = time.perf_counter() - start, time.process_time() - processor
+    cameras = Orbit.from_parameters(torch.cat([case.truth.parameters(), result.orbit.parameters()])).camera()
+    rotation = cameras.extrinsics[:, :3, :3].double()
+    case.degrees = math.degrees(float(angles_between(rotation[0], rotation[1])))
+    with torch.no_grad():
+        masks = render_mesh(mesh, cameras, size, channels=("mask",)).mask.permute(0, 3, 1, 2)
+    case.iou = float(intersection_over_union(masks[:1], masks[1:]))
+    case.score, case.history = result.score, result.history
+    return case
+
+
+def main() -> None:
+    """Run the benchmark and print a line for each case and a summary for each mesh."""
+    options = tyro.cli(Options)
+    logging.basicConfig(level=logging.WARNING)
+    files = options.mesh or (DATA / "existing" / "chili.glb", DATA / "animated" / "Fox.glb")
+    cases: list[Case] = []
+    for file in files:
+        mesh = read_mesh(file)
+        mesh = mesh.transformed(mesh.normalizing())
+        generator = np.random.default_rng(options.seed)
+        own = [Case(file.stem, random_orbit(generator)) for _ in range(options.count)]
+        measure(mesh, Case(file.stem, own[0].truth), options.picture, options.seed)  # compiles the kernels
+        print(f"{'case':>10} {'yaw':>6} {'pitch':>6} {'radius':>6} {'error':>7} {'IoU':>6} {'s':>6} {'cpu s':>6} {'score':>6}")
+        for number, case in enumerate(own):
+            measure(mesh, case, options.picture, options.seed + number)
+            yaw, pitch = math.degrees(float(case.truth.yaw)), math.degrees(float(case.truth.pitch))
+            print(
+                f"{case.name + ' ' + str(number):>10} {yaw:6.0f} {pitch:6.0f} {float(case.truth.radius):6.2f} "
+                f"{case.degrees:7.2f} {case.iou:6.3f} {case.seconds:6.2f} {case.processor:6.2f} {case.score:6.3f}"
+                f"{'' if case.found else '  missed'}",
+                flush=True,
+            )
+        cases += own
+        summarize(own)
+    if len(files) > 1:
+        summarize(cases)
+
+
+def summarize(cases: list[Case]) -> None:
+    """Print how many were found, and medians and maxima."""
+    name = " + ".join(dict.fromkeys(case.name for case in cases))
+    degrees = [case.degrees for case in cases]
+    print(
+        f"{name}: {sum(case.found for case in cases)} of {len(cases)} found; rotation error median "
+        f"{statistics.median(degrees):.2f}, worst {max(degrees):.1f} degrees; IoU median "
+        f"{statistics.median(case.iou for case in cases):.3f}; seconds median "
+        f"{statistics.median(case.seconds for case in cases):.2f}, longest {max(case.seconds for case in cases):.2f} "
+        f"(processor {statistics.median(case.processor for case in cases):.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
