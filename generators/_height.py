@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 from scipy import ndimage
+
+# Depth of a part over its width, against how elongated it is; measured against true meshes seen from three sides.
+DEPTH_AT = (1.2, 2.0, 4.0)
+DEPTH = (1.0, 1.4, 1.0)
+DEPTH_BLUR = 0.03  # of the lattice's longer side: how softly one part's depth gives way to the next's
+NARROWER = 0.6  # a place this much narrower is the end of a part
+LADDER = 1.2  # ratio of neighbouring radii that are told apart
+SMOOTHING = (1.0, 2.0, 4.0)  # cells
+CREST_BLUR = 4.0  # cells
 
 
 @njit(cache=True)
@@ -55,16 +67,85 @@ def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
     return result
 
 
-def squared_height(distance: np.ndarray) -> np.ndarray:
-    """Squared half thickness on the lattice, in squared cells; 0 outside.
+@njit(cache=True)
+def _widest(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
+    """Radius of the largest inscribed ball that covers each node (local thickness), (h, w)."""
+    height, width = distance.shape
+    result = distance.copy()
+    for i in range(1, height - 1):
+        for j in range(1, width - 1):
+            radius = distance[i, j]
+            # Balls off the medial axis lie within larger ones.
+            if radius <= 0 or radius < distance[i - 1 : i + 2, j - 1 : j + 2].max() - 0.35:
+                continue
+            reach = int(radius)
+            for k in range(max(i - reach, 0), min(i + reach + 1, height)):
+                half = int(np.sqrt(max(radius * radius - (k - i) ** 2, 0.0)))
+                for m in range(max(j - half, 0), min(j + half + 1, width)):
+                    if distance[k, m] > 0 and result[k, m] < radius:
+                        result[k, m] = radius
+    return result
+
+
+def elongation(thickness: np.ndarray) -> np.ndarray:
+    """How long the part around each node is for its width, (h, w): 1 for a disc, more for strips, large for limbs.
+
+    The part is what can be reached without passing a place much narrower than here; its area is compared with that of
+    the disc that fits in. A limb reaches the body, so it counts as long however short it is.
 
     Args:
-        distance: (h, w) distance from the contour inside, 0 outside, in cells.
+        thickness: (h, w) radius of the largest inscribed ball over each node, in cells, 0 outside.
+    """
+    result = np.ones(thickness.shape)
+    radius = thickness.max()
+    while radius > 1:
+        here = (thickness > radius / LADDER) & (thickness <= radius)
+        labels, _ = ndimage.label(thickness > NARROWER * radius)
+        areas = np.bincount(labels.ravel())
+        result[here] = areas[labels[here]] / (math.pi * radius**2 / LADDER)
+        radius /= LADDER
+    return np.maximum(result, 1)
+
+
+@dataclass(frozen=True)
+class Relief:
+    """Half the object's thickness, seen from its silhouette.
+
+    Attributes:
+        square: (h, w) squared half thickness in squared cells; negative outside, continuing the profile.
+        thickness: (h, w) radius of the largest inscribed ball over each node, cells.
+        crest: (h, w) squared half thickness at the middle of the part that a node belongs to.
+    """
+
+    square: np.ndarray
+    thickness: np.ndarray
+    crest: np.ndarray
+
+
+def relief(distance: np.ndarray) -> Relief:
+    """How thick the object is, as far as a silhouette tells.
+
+    A limb is as deep as it is wide: the balls inscribed along its axis make a cylinder. A compact part has a width and
+    a height, and its depth is likely to be of either, so one that is longer than wide is deeper than its inscribed
+    balls; a long one turns into a limb again.
+
+    Args:
+        distance: (h, w) distance from the contour in cells, 0 outside.
     """
     inside = distance > 0
-    balls = np.where(inside, np.maximum(_balls(distance), 0), 0)
-    weight = ndimage.gaussian_filter(inside.astype(np.float64), 1.5)
-    smooth = ndimage.gaussian_filter(balls, 1.5) / np.maximum(weight, 1e-9)
-    # Blurring lifts the rim; along the contour the profile stays that of the balls.
-    blend = np.clip(distance / 4, 0, 1)
-    return np.where(inside, blend * smooth + (1 - blend) * balls, 0)
+    thickness = np.where(inside, _widest(distance), 0)
+    depth = np.interp(np.log(elongation(thickness)), np.log(DEPTH_AT), DEPTH)
+    near = ndimage.gaussian_filter(inside * 1.0, DEPTH_BLUR * max(distance.shape)).clip(1e-6)
+    depth = ndimage.gaussian_filter(np.where(inside, depth, 0), DEPTH_BLUR * max(distance.shape)) / near
+    depth = np.where(near > 1e-3, depth, 1)
+    square = depth**2 * _balls(distance)
+    # Where balls of different parts meet they leave creases: smooth them, more inside than near the contour. Twicing
+    # (2 G - G G) leaves balls and cylinders as they are, for their squared heights are quadratic.
+    for sigma in SMOOTHING:
+        blurred = ndimage.gaussian_filter(square, sigma)
+        smooth = 2 * blurred - ndimage.gaussian_filter(blurred, sigma)
+        part = np.clip(distance / (3 * sigma), 0, 1)
+        square = np.where(inside, (1 - part) * square + part * np.maximum(smooth, 0.25 * square), square)
+    crest = (depth * thickness) ** 2
+    crest = ndimage.gaussian_filter(crest, CREST_BLUR) / ndimage.gaussian_filter(inside * 1.0, CREST_BLUR).clip(1e-6)
+    return Relief(square, thickness, np.maximum(crest, square))

@@ -6,11 +6,12 @@ import math
 from dataclasses import replace
 
 import cv2
-import fast_simplification
 import numpy as np
 import torch
+from scipy import ndimage
 
-from generators._height import squared_height
+from generators._height import relief
+from generators._remesh import FLOOR, remesh
 from generators._silhouette import Silhouette, bleed, distance_inside, read_silhouette, triangulate
 from generators.base import GenerationError, register
 from v2m4.bake import sample_texture
@@ -18,6 +19,9 @@ from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
+
+THIN = 0.7  # edges of a thin part, at most, in its radii
+FACE_AREA = 0.41  # of a face in squared edge lengths; sqrt(3) / 4 if all were equilateral
 
 
 @register("Inflate")
@@ -39,16 +43,16 @@ class Inflate:
         """
         try:
             silhouette = read_silhouette(frame.rgba[..., 3], self.grid)
+            vertices, faces, rim = inflate(silhouette, self.max_faces)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
-        vertices, faces = inflate(silhouette, self.max_faces)
         pixels = silhouette.origin + silhouette.cell * vertices[:, :2]
-        points = place(pixels, silhouette.cell * vertices[:, 2], frame.rgba.shape[:2])
+        points = place(pixels, silhouette.cell * vertices[:, 2], silhouette.cell**2 * rim, frame.rgba.shape[:2])
         mesh, hint = canonical(points, faces)
         return Asset(paint(mesh, frame.rgba, pixels, self.texture_size), hint)
 
 
-def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
+def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A closed mesh over the silhouette.
 
     Args:
@@ -57,19 +61,64 @@ def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndar
 
     Returns:
         vertices (V, 3) as (x, y, height towards the camera), in cells, y down; faces (F, 3), anti-clockwise seen
-        from outside.
+        from outside; and how far each vertex's rim of the object lies in front of its middle (V,), in squared cells.
+
+    Raises:
+        ValueError: the silhouette's parts and holes need more faces.
     """
     points, faces, border = triangulate(silhouette.values)
-    square = squared_height(distance_inside(silhouette, points, faces))
+    shape = relief(distance_inside(silhouette, points, faces))
+    square = continued(shape.square, silhouette.values)
     columns, rows = np.rint(points).astype(np.int64).T
-    height = np.where(border, 0.0, np.sqrt(square[rows, columns]).clip(0.05))
+    height = np.where(border, 0.0, np.sqrt(square[rows, columns].clip(FLOOR**2)))
     front = np.concatenate([points, height[:, None]], 1)
-    vertices, faces = sew(front, faces, border)
-    if len(faces) > max_faces:
-        vertices, faces = fast_simplification.simplify(
-            np.ascontiguousarray(vertices, np.float64), faces, target_count=max_faces
-        )
-    return vertices, faces
+    size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
+    front, faces, border = remesh(front, faces, border, square, silhouette.values, size, max_faces // 2)
+    crest = ndimage.map_coordinates(shape.crest, front[:, 1::-1].T, order=1)
+    back = (crest - front[:, 2] ** 2).clip(0)
+    return *sew(front, faces, border), np.concatenate([back, back[~border]])
+
+
+def continued(square: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Set the nodes just outside so that the squared height vanishes where the level does.
+
+    Args:
+        square: (h, w) positive inside.
+        level: (h, w) positive inside.
+    """
+    total, count = np.zeros(square.shape), np.zeros(square.shape)
+    for step in ((0, 1), (1, 0), (1, 1), (0, -1), (-1, 0), (-1, -1)):
+        inner, near = np.roll(level, step, (0, 1)), np.roll(square, step, (0, 1))
+        crossing = (level < 0) & (inner > 0)
+        total += np.where(crossing, near * level / np.where(crossing, inner, 1), 0)
+        count += crossing
+    return np.where(count > 0, total / np.maximum(count, 1), np.where(level < 0, np.minimum(square, -1e-3), square))
+
+
+def edge_lengths(front: np.ndarray, faces: np.ndarray, thickness: np.ndarray, wanted: int) -> np.ndarray:
+    """Edge lengths (h, w) that make about ``wanted`` faces of a sheet: even, but finer where the object is thin.
+
+    Args:
+        front: (V, 3) dense sheet.
+        faces: (F, 3).
+        thickness: (h, w) in cells.
+        wanted: number of faces.
+    """
+    corners = front[faces]
+    areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    columns, rows = np.rint(corners.mean(1)[:, :2]).astype(np.int64).T
+    # Outside, and on the rim, the thickness is that of the nearest node inside.
+    nearest = ndimage.distance_transform_edt(thickness <= 0, return_distances=False, return_indices=True)
+    thickness = ndimage.gaussian_filter(thickness[tuple(nearest)], 2.0)
+    finest, coarsest = 0.1, 0.5 * max(thickness.shape)
+    for _ in range(40):
+        length = math.sqrt(finest * coarsest)
+        size = np.minimum(length, np.maximum(THIN * thickness, 0.3 * length))
+        if (areas / (FACE_AREA * size[rows, columns] ** 2)).sum() > wanted:
+            finest = length
+        else:
+            coarsest = length
+    return size
 
 
 def sew(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,19 +138,23 @@ def sew(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.nd
     return vertices, np.concatenate([faces, back[faces][:, ::-1]])
 
 
-def place(pixels: np.ndarray, height: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def place(pixels: np.ndarray, height: np.ndarray, rim: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Points along the rays of their pixels, in camera space turned y up and towards the viewer.
+
+    A ray enters and leaves a ball of radius r about a point at depth D at depths t with product D^2 - r^2, so the middle
+    of the two lies at (D^2 - r^2 + height^2)^(1/2): the rim that one sees of a ball is in front of its centre.
 
     Args:
         pixels: (V, 2) in the picture, (x, y).
         height: (V,) towards the camera, in pixels at the object's distance.
+        rim: (V,) r^2 - height^2 >= 0, in squared pixels at the object's distance.
         size: (H, W) of the picture.
 
     Returns:
         (V, 3), a pixel at the object's distance being the unit; the camera is at the origin and looks along -z.
     """
     focal = 0.5 * size[0] / math.tan(DEFAULT_FOV / 2)
-    depth = focal - height
+    depth = np.sqrt((focal**2 - rim).clip((0.5 * focal) ** 2)) - height
     ray = (pixels - [size[1] / 2, size[0] / 2]) / focal
     return np.stack([ray[:, 0] * depth, -ray[:, 1] * depth, -depth], 1)
 
