@@ -31,9 +31,11 @@ def _alpha(path: Path) -> np.ndarray:
 
 def _overlap(truth: GroundTruth, index: int, alpha: np.ndarray) -> float:
     camera = truth.orbit().camera(float(truth.fov))
-    mask = render(
-        truth.positions()[index], torch.from_numpy(truth.faces), camera, alpha.shape[0], channels=("mask",)
-    ).mask[0, ..., 0].numpy()
+    mask = (
+        render(truth.positions()[index], torch.from_numpy(truth.faces), camera, alpha.shape[0], channels=("mask",))
+        .mask[0, ..., 0]
+        .numpy()
+    )
     return float(np.minimum(mask, alpha).sum() / np.maximum(mask, alpha).sum())
 
 
