@@ -58,6 +58,8 @@ class SearchConfig:
     size: int = 96
     # Faces of the reduced mesh that is searched with.
     proxy_faces: int = 2000
+    # Faces of the mesh in the refinement, at most.
+    refine_faces: int = 10000
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ class TextureConfig:
     asset_weight: float = 0.05
     # Weight of differences between neighbouring texels, where a frame's best pixel has 1 (solver least_squares).
     smoothness: float = 0.02
+    # How often the frames are shifted onto the texture by optical flow and the texture is solved again.
+    alignments: int = 1
     # Adam steps (solver adam).
     steps: int = 400
     # Weight of the total variation (solver adam).
@@ -211,6 +215,7 @@ PAPER = replace(
         refine_steps=300,
         size=259,
         proxy_faces=10000,
+        refine_faces=40000,
     ),
     registration=RegistrationConfig(
         coarse_steps=500,
@@ -225,7 +230,7 @@ PAPER = replace(
         joint_steps=1000,
         weights=EnergyWeights(normals=1.0, chamfer=10.0, arap=1.0, edge_length=1e2, face_area=1e6),
     ),
-    texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, steps=2500),
+    texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, alignments=0, steps=2500),
 )
 PRESETS = {"fast": FAST, "paper": PAPER}
 
@@ -248,4 +253,4 @@ def parse(arguments: Sequence[str], cuda_available: bool) -> Config:
     chosen, _ = first.parse_known_args(list(arguments))
     device = "cuda" if chosen.device == "auto" and cuda_available else chosen.device
     default = PRESETS.get(resolve_preset(chosen.preset, device), FAST)
-    return tyro.cli(Config, args=list(arguments), default=default)
+    return tyro.cli(Config, args=list(arguments), default=default, use_underscores=True)

@@ -16,7 +16,8 @@ def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
         vertices: (..., V, 3).
         faces: (F, 3).
     """
-    corners = vertices[..., faces.reshape(-1), :].reshape(*vertices.shape[:-2], len(faces), 3, 3)
+    # index_select, not indexing: the latter's gradient is summed by threads in any order and differs between runs.
+    corners = vertices.index_select(-2, faces.reshape(-1).long()).reshape(*vertices.shape[:-2], len(faces), 3, 3)
     a, b, c = corners.unbind(-2)
     return torch.cross(b - a, c - a, dim=-1)
 
@@ -86,7 +87,8 @@ def sample_surface(
         other = torch.rand(count, generator=generator, dtype=torch.float64)
         weights = torch.stack([1 - root, root * (1 - other), root * other], 1)
         index, weights = index.to(vertices.device), weights.to(vertices)
-    points = (vertices[faces[index].long()] * weights[..., None]).sum(1)
+    corners = vertices.index_select(0, faces[index].long().reshape(-1)).reshape(-1, 3, 3)
+    points = (corners * weights[..., None]).sum(1)
     return points, index, weights
 
 

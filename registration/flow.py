@@ -1,0 +1,134 @@
+"""Point tracks through a video by dense optical flow: the twin of CoTracker that needs no weights.
+
+Flow is computed both ways between consecutive frames, in a window around the object, and chained. A point is trusted
+as far as going there and back ends where it began, and as long as it lies on the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from v2m4.frame import Frame
+
+Window = tuple[float, float, float, float]
+MARGIN = 0.08  # of the object's longer side, around it
+
+
+@dataclass(frozen=True)
+class FlowField:
+    """Motion between two consecutive frames, within a window of the picture.
+
+    Attributes:
+        window: (x0, y0, x1, y1) in fractions of the picture.
+        forward: (h, w, 2) from the earlier to the later frame, pixels of the window.
+        backward: (h, w, 2) from the later to the earlier frame.
+        alphas: mask of the earlier and the later frame, (h, w) each.
+    """
+
+    window: Window
+    forward: np.ndarray
+    backward: np.ndarray
+    alphas: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Where points of one frame are in other frames.
+
+    Attributes:
+        positions: (T, N, 2) fractions of the picture's width and height; the first is where they were set.
+        confidence: (T, N) in [0, 1].
+    """
+
+    positions: np.ndarray
+    confidence: np.ndarray
+
+
+def object_box(frame: Frame) -> Window:
+    """The bounding box of the foreground, in fractions of the picture; the whole picture where there is none."""
+    height, width = frame.rgba.shape[:2]
+    rows, columns = (np.flatnonzero((frame.rgba[..., 3] > 127).any(axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return (0.0, 0.0, 1.0, 1.0)
+    return (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+
+
+def window_around(boxes: Sequence[Window], aspect: float, margin: float = MARGIN, square: bool = False) -> Window:
+    """The smallest window that holds all boxes and a margin.
+
+    Args:
+        boxes: in fractions of the picture.
+        aspect: width / height of the picture.
+        margin: of the longer side.
+        square: as high as it is wide, counted in pixels.
+    """
+    x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    side = max((x1 - x0) * aspect, y1 - y0)
+    wide, high = (side, side) if square else ((x1 - x0) * aspect, y1 - y0)
+    wide, high = (wide + 2 * margin * side) / aspect, high + 2 * margin * side
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    return (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
+
+
+def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
+    """Dense inverse search flow (medium preset) both ways, at most ``longest`` pixels on a side."""
+    height, width = first.rgba.shape[:2]
+    window = window_around([object_box(first), object_box(second)], first.aspect)
+    wide, high = (window[2] - window[0]) * width, (window[3] - window[1]) * height
+    rows = max(16, round(high * min(1.0, longest / max(wide, high))))
+    pictures = [frame.tensors(rows, window, background=0.0) for frame in (first, second)]
+    (colour, mask), (_, other_mask) = pictures
+    # The background gets the shade that is farther from the object's, so that outlines move with it.
+    background = 1.0 if float(colour.sum() / mask.sum().clamp_min(1) / 3) < 0.5 else 0.0
+    shades = [
+        cv2.cvtColor((np.clip((c + background * (1 - m)).numpy(), 0, 1) * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
+        for c, m in pictures
+    ]
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    still = np.zeros((*shades[0].shape, 2), np.float32)
+    forward = np.asarray(search.calc(shades[0], shades[1], still.copy()))
+    backward = np.asarray(search.calc(shades[1], shades[0], still.copy()))
+    return FlowField(window, forward, backward, (mask[..., 0].numpy(), other_mask[..., 0].numpy()))
+
+
+def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Bilinear values (N, C) of a picture at pixels (N, 2), the first pixel centred at (0.5, 0.5)."""
+    at = points.astype(np.float32) - 0.5
+    found = cv2.remap(picture, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(len(points), -1)
+
+
+def track(points: np.ndarray, start: int, stop: int, flows: Sequence[FlowField]) -> Tracks:
+    """Follow points from one frame to another, either way in time.
+
+    Args:
+        points: (N, 2) in frame ``start``, fractions of the picture.
+        start: frame index.
+        stop: frame index; before ``start`` to go back in time.
+        flows: flow t joins frames t and t + 1.
+
+    Returns:
+        positions and confidences in frames start ... stop, ``abs(stop - start) + 1`` of them.
+    """
+    ahead = stop >= start
+    positions, confidence = [points.astype(np.float64)], [np.ones(len(points))]
+    for step in range(abs(stop - start)):
+        field = flows[start + step] if ahead else flows[start - step - 1]
+        going, coming = (field.forward, field.backward) if ahead else (field.backward, field.forward)
+        height, width = going.shape[:2]
+        origin, span = np.array(field.window[:2]), np.array(field.window[2:]) - np.array(field.window[:2])
+        size = np.array([width, height])
+        pixels = (positions[-1] - origin) / span * size
+        moved = pixels + _sample(going, pixels)
+        returned = moved + _sample(coming, moved)
+        error = np.linalg.norm(returned - pixels, axis=1)
+        tolerance = 1.0 + 0.05 * np.linalg.norm(moved - pixels, axis=1)
+        inside = _sample(field.alphas[1 if ahead else 0], moved)[:, 0]
+        confidence.append(confidence[-1] * np.exp(-np.square(error / tolerance)) * inside.clip(0, 1))
+        positions.append(origin + moved / size * span)
+    return Tracks(np.stack(positions), np.stack(confidence))

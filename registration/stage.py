@@ -1,0 +1,156 @@
+"""Stage 3 as the driver calls it: key frame after key frame, then all of them together; every step kept on disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from torch import Tensor
+
+from registration.fine import Descent
+from registration.flow import FlowField, flow_between
+from registration.pairwise import Subject, carry
+from registration.report import draw_check, draw_curves
+from registration.sequence import refine_sequence
+from v2m4.config import Config
+from v2m4.export import write_mesh_glb_in_world
+from v2m4.frame import Frame
+from v2m4.mesh import Mesh, MeshSequence, PosedAsset
+from v2m4.workspace import Arrays, Workspace, code_version, digest
+
+log = logging.getLogger("v2m4.registration")
+
+FOLDER = "3_registration"
+CURVE = "curve_"  # before a term's name, among a descent's arrays
+
+
+def run(
+    frames: list[Frame], key_indices: list[int], posed: list[PosedAsset], workspace: Workspace, config: Config
+) -> MeshSequence:
+    """Stage 3: one topology for all key frames.
+
+    Args:
+        frames: all frames of the clip, background removed.
+        key_indices: frame indices of the key frames, ascending.
+        posed: the mesh of each key frame, in the space of the video's camera.
+        workspace: the animation's folder.
+        config: all options; ``seed`` and ``registration`` count here.
+
+    Returns:
+        the poses of the key frames at times ``key_indices``; topology and look of the first key frame's mesh.
+
+    Raises:
+        ValueError: there is not one mesh for each key frame.
+    """
+    if len(key_indices) != len(posed) or not posed:
+        raise ValueError(f"registration: {len(posed)} meshes for {len(key_indices)} key frames")
+    options = config.registration
+    source = posed[0].mesh
+    stage = _Stage(frames, key_indices, posed, workspace, config)
+    subject = Subject.of(source, frames[0].aspect, options)
+    poses, key = [source.vertices], stage.key
+    for position in range(1, len(posed)):
+        key = digest(key, "carry", *_fingerprint(posed[position]))
+        found = stage.descent(
+            f"{frames[key_indices[position]].name}.npz", key, partial(stage.carry, poses[-1], subject, position)
+        )
+        poses.append(found.vertices)
+        log.info("%s: %s", frames[key_indices[position]].name, _last(found))
+    together = torch.stack(poses)
+    if options.joint_steps > 0 and len(poses) > 1:
+        found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, subject))
+        together = found.vertices
+        log.info("all key frames together: %s", _last(found))
+    stage.show(together)
+    return MeshSequence(together, source.with_vertices(together[0]), np.asarray(key_indices, np.float64))
+
+
+class _Stage:
+    """The inputs of one run, and what it leaves on disk."""
+
+    def __init__(
+        self,
+        frames: list[Frame],
+        key_indices: list[int],
+        posed: list[PosedAsset],
+        workspace: Workspace,
+        config: Config,
+    ) -> None:
+        self.frames, self.key_indices, self.posed = frames, key_indices, posed
+        self.workspace, self.config = workspace, config
+        pictures = [part for frame in frames for part in (frame.name, frame.rgba)]
+        options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
+        self.key = digest(options, *pictures, *_fingerprint(posed[0]))
+        self._flows: list[FlowField] | None = None
+
+    @property
+    def flows(self) -> list[FlowField]:
+        """Flow t joins frames t and t + 1; computed when first asked for."""
+        if self._flows is None:
+            pairs = zip(self.frames, self.frames[1:], strict=False)
+            self._flows = [flow_between(first, second) for first, second in pairs]
+        return self._flows
+
+    def generator(self, *parts: int) -> torch.Generator:
+        """Randomness that follows from the seed and the piece of work alone."""
+        return torch.Generator().manual_seed(int(digest(self.config.seed, parts)[:12], 16))
+
+    def carry(self, previous: Tensor, subject: Subject, position: int) -> Descent:
+        """The pose of one key frame from that of the one before."""
+        start, stop = self.key_indices[position - 1], self.key_indices[position]
+        target, options = self.posed[position].mesh, self.config.registration
+        return carry(previous, subject, target, self.frames, self.flows, start, stop, options, self.generator(position))
+
+    def refine(self, poses: Tensor, subject: Subject) -> Descent:
+        """All poses together."""
+        options = self.config.registration
+        return refine_sequence(
+            poses, self.key_indices, subject, self.frames, self.flows, options, self.generator(0, len(poses))
+        )
+
+    def descent(self, name: str, key: str, make: partial[Descent]) -> Descent:
+        """A descent kept as ``.npz``, with a picture of its loss curves beside it."""
+
+        def arrays() -> Arrays:
+            made = make()
+            curves = {CURVE + term: values for term, values in made.curves.items()}
+            return {"vertices": made.vertices.cpu().numpy(), **curves}
+
+        stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
+        curves = {term.removeprefix(CURVE): values for term, values in stored.items() if term.startswith(CURVE)}
+        picture = f"{FOLDER}/{Path(name).stem}_loss.png"
+        self.workspace.make_file(picture, key, partial(draw_curves, curves=curves))
+        vertices = torch.from_numpy(stored["vertices"]).to(self.posed[0].mesh.vertices.device)
+        return Descent(vertices, curves)
+
+    def show(self, poses: Tensor) -> None:
+        """Each key frame's mesh as GLB, and a picture of it over its frame."""
+        for position, index in enumerate(self.key_indices):
+            frame, mesh = self.frames[index], self.posed[0].mesh.with_vertices(poses[position])
+            name = f"{frame.name}_consistency_sample.glb"
+            write_mesh_glb_in_world(self.workspace, name, mesh, self.posed[0].extrinsics)
+            key = digest(frame.rgba, poses[position].cpu().numpy(), self.key)
+            draw = partial(_draw_check, frame=frame, mesh=mesh)
+            self.workspace.make_file(f"{FOLDER}/{frame.name}_check.png", key, draw)
+
+
+def _fingerprint(posed: PosedAsset) -> list[np.ndarray]:
+    """What a posed mesh is made of, for digests."""
+    arrays = posed.mesh.arrays()
+    return [arrays[name] for name in sorted(arrays)]
+
+
+def _last(descent: Descent) -> str:
+    """The terms' values at the end, for the log."""
+    parts: Sequence[str] = [f"{name} {float(np.mean(values[-8:])):.4f}" for name, values in descent.curves.items()]
+    return ", ".join(parts)
+
+
+def _draw_check(path: Path, frame: Frame, mesh: Mesh) -> None:
+    iio.imwrite(path, draw_check(frame, mesh))
