@@ -15,6 +15,7 @@ from camera_search.comparison import Comparison
 from camera_search.similarity import PictureAgreement
 
 STEP = (0.02, 0.02, 0.004, 0.004, 0.01)  # of yaw, pitch (radians), the centre's tangents and the logarithm of its depth
+TOLERANCE = 1e-4  # progress smaller than this is none
 
 
 def refine(
@@ -24,6 +25,7 @@ def refine(
     steps: int,
     agreement: PictureAgreement | None = None,
     rate: float = 1.0,
+    patience: int = 16,
 ) -> tuple[Tensor, Tensor]:
     """Adam on views, all at once, steps shrinking to a hundredth along a cosine; the best of the way is kept.
 
@@ -34,6 +36,7 @@ def refine(
         steps: Adam steps.
         agreement: what is maximised, differentiable; a new ``PictureAgreement`` if None.
         rate: factor on the first steps.
+        patience: steps without progress of any view after which it is over.
 
     Returns:
         views (B, 5), none worse than where it started, and their agreement (B,).
@@ -45,13 +48,15 @@ def refine(
     offset = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([offset], lr=rate, betas=(0.8, 0.95))
     best, best_value = start.clone(), torch.full((len(start),), -math.inf).to(start)
+    stale = 0
     for step in range(steps + 1):
         at = start + offset * unit
         value = agreement.score(comparison.pictures(at, size), reference)
         better = value.detach() > best_value
+        stale = 0 if bool((value.detach() > best_value + TOLERANCE).any()) else stale + 1
         best = torch.where(better[:, None], at.detach(), best)
         best_value = torch.where(better, value.detach(), best_value)
-        if step == steps:
+        if step == steps or stale > patience:
             break
         optimizer.param_groups[0]["lr"] = rate * (0.505 + 0.495 * math.cos(math.pi * step / max(steps, 1)))
         optimizer.zero_grad()

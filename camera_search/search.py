@@ -101,12 +101,14 @@ def _find(
     guesses = [MatchedPoints()] if guesses is None else guesses
     proxy = simplified(mesh, config.proxy_faces)
     comparison = Comparison(proxy, frame, similarity)
+    closer = Comparison(simplified(mesh, config.refine_faces), frame, similarity)
     size, fine = config.size, 2 * config.size
     history: dict[str, float] = {}
 
     known = [_visible(comparison, hint) for hint in hints]
     given = torch.cat([*known, torch.zeros(0, 5)]).to(proxy.vertices)
     drawn = sample_views(comparison.space, hull_points(proxy), comparison.box, config.samples, generator)
+    drawn = drawn[comparison.score(drawn, max(size // 2, 1)).topk(min(len(drawn), max(1, config.samples // 5))).indices]
     views = torch.cat([given, drawn])
     values = comparison.score(views, size)
     if len(given):
@@ -136,9 +138,9 @@ def _find(
 
     chosen = pick_apart(views, values, config.refined)
     chosen = chosen[values[chosen] >= values.max() - MARGIN]
-    refined, _ = refine(comparison, views[chosen], fine, config.refine_steps)
+    refined, _ = refine(closer, views[chosen], fine, config.refine_steps)
     finalists = torch.cat([given, views[chosen], refined])
-    finals = comparison.score(finalists, fine)
+    finals = closer.score(finalists, fine)
     best = int(finals.argmax())
     history["refined"] = float(finals[best])
     log.debug("%s: %s", frame.name, " ".join(f"{name} {value:.4f}" for name, value in history.items()))
