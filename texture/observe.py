@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from texture.unwrap import Atlas
@@ -18,6 +18,7 @@ from v2m4.camera import DEFAULT_FOV, Camera, Orbit, hammersley_rig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.render._compile import parallel_kernel
 
 MARGIN = 0.02  # of the object's longer side, left free round it in a cropped view
 RIM = (1.0, 4.0)  # pixels from an edge at which trust begins, and at which it is full
@@ -124,17 +125,42 @@ def observe_frames(
         raise ValueError(f"observe_frames: {len(frames)} frames, but {len(poses)} poses")
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
-        camera = Camera.identity(fov, frame.aspect, vertices.device)
-        camera = camera.cropped(object_window(vertices, camera))
-        picture, mask = (value.numpy() for value in frame.tensors(size, camera.window, background=0.0))
-        normals = mesh.with_vertices(vertices).normals()
-        surface = see_surface(vertices, mesh.faces, normals, atlas, camera, picture.shape[:2])
-        alpha = mask[..., 0]
-        trust = surface.trust * alpha * _rim_trust((alpha > 0.5).astype(np.uint8))
-        views.append(_view(surface, picture / np.maximum(mask, 1e-3), trust))
+        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
+        views.append(make_view(surface, picture, mask))
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views
+
+
+def see_frame(
+    frame: Frame, posed: Mesh, atlas: Atlas, size: int, fov: float = DEFAULT_FOV
+) -> tuple[Surface, np.ndarray, np.ndarray]:
+    """A frame and the mesh in its pose (V, 3), both in the window round the mesh.
+
+    Returns:
+        The surface, the colours times the mask (H, W, 3) and the mask (H, W, 1), all of one size.
+    """
+    camera = Camera.identity(fov, frame.aspect, posed.vertices.device)
+    camera = camera.cropped(object_window(posed.vertices, camera))
+    picture, mask = (value.numpy() for value in frame.tensors(size, camera.window, background=0.0))
+    surface = see_surface(posed.vertices, posed.faces, posed.normals(), atlas, camera, picture.shape[:2])
+    return surface, picture, mask
+
+
+def make_view(surface: Surface, picture: np.ndarray, mask: np.ndarray, trust: np.ndarray | float = 1.0) -> View:
+    """The pixels at which a picture shows the surface.
+
+    Args:
+        surface: (H, W).
+        picture: (H, W, 3), times the mask.
+        mask: (H, W, 1) in [0, 1].
+        trust: (H, W) or a number, over and above the surface's own and the mask's.
+    """
+    alpha = mask[..., 0]
+    weights = trust * surface.trust * alpha * _rim_trust((alpha > 0.5).astype(np.uint8))
+    kept = surface.covered & (weights > 1e-4)
+    colors = np.clip(picture[kept] / np.maximum(mask[kept], 1e-3), 0.0, 1.0)
+    return View(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32))
 
 
 def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, weight: float) -> list[View]:
@@ -156,9 +182,8 @@ def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, 
         assert shown.color is not None and shown.depth is not None
         drawn = shown.mask[0, ..., 0].cpu().numpy() > 0.5
         gap = np.abs(shown.depth[0, ..., 0].cpu().numpy() - surface.depth)
-        agrees = (drawn & (gap < ASSET_GAP * extent)).astype(np.uint8)
-        trust = weight * surface.trust * _rim_trust(agrees)
-        views.append(_view(surface, shown.color[0].cpu().numpy(), trust))
+        agrees = (drawn & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
+        views.append(make_view(surface, shown.color[0].cpu().numpy() * agrees, agrees, weight))
     return views
 
 
@@ -171,13 +196,6 @@ def _cameras_round(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:
     yield from (camera[index] for index in range(count))
 
 
-def _view(surface: Surface, picture: np.ndarray, trust: np.ndarray) -> View:
-    """Keep the pixels that count."""
-    kept = surface.covered & (trust > 1e-4)
-    colors = np.clip(picture[kept], 0.0, 1.0).astype(np.float32)
-    return View(surface.uvs[kept], colors, trust[kept].astype(np.float32))
-
-
 def _rim_trust(inside: np.ndarray) -> np.ndarray:
     """From 0 at the edge of a mask (H, W) uint8 to 1 well inside it; the picture's own border is no edge."""
     padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
@@ -185,7 +203,7 @@ def _rim_trust(inside: np.ndarray) -> np.ndarray:
     return np.clip((distance - RIM[0]) / (RIM[1] - RIM[0]), 0.0, 1.0)
 
 
-@njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@parallel_kernel
 def _judge_pixels(values, covered, step, steady, cosine):
     """Mark pixels that have no outline or occlusion beside them, and find the cosine at which each is seen.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from tqdm import trange
 
 from texture.inpaint import push_pull
@@ -15,6 +15,7 @@ from texture.observe import View
 from texture.system import Seams, System
 from texture.texels import Lookups, TexelMap, lookups
 from v2m4 import render as ops
+from v2m4.render._compile import kernel, parallel_kernel
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _coordinates(rows: Lookups, size: int) -> np.ndarray:
     return ((np.stack([x, y], 1) + 0.5) / size).astype(np.float32)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _splat(base, right, lower, colors, weights, width, sums):
     """Add weighted colours and weights (H W, 4) to the four texels of each lookup."""
     for i in range(len(base)):
@@ -179,7 +180,7 @@ def _splat(base, right, lower, colors, weights, width, sums):
             sums[texel, 3] += share
 
 
-@njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@parallel_kernel
 def _reweight(base, right, lower, colors, weights, texture, knee, result):
     """Huber: a pixel's weight falls with the inverse of its residual beyond the knee."""
     width = texture.shape[1]

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import torch
 
+from texture.align import align_frames
 from texture.inpaint import inpaint
-from texture.observe import View, observe_asset, observe_frames
+from texture.observe import observe_asset, observe_frames
 from texture.solve import Solution, adam, least_squares
 from texture.system import Seams
 from texture.texels import TexelMap, seam_lookups, texel_map
@@ -66,7 +67,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
 
     def make_texture() -> dict[str, np.ndarray]:
         seams = Seams(*seam_lookups(atlas, faces, options.size))
-        solution = _solve(observe(frames, sequence, first, atlas, config), texels, seams, config)
+        solution = solve(frames, sequence, first, atlas, texels, seams, config)
         texture = inpaint(solution.texture, solution.seen, texels, faces, seams)
         return {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
 
@@ -89,21 +90,27 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
     return mesh
 
 
-def observe(frames: list[Frame], sequence: MeshSequence, first: Mesh, atlas: Atlas, config: Config) -> list[View]:
-    """Every frame's aligned view, then the views round the first frame's asset."""
+def solve(
+    frames: list[Frame],
+    sequence: MeshSequence,
+    first: Mesh,
+    atlas: Atlas,
+    texels: TexelMap,
+    seams: Seams,
+    config: Config,
+) -> Solution:
+    """Observe and solve; then, as often as asked for, shift the frames onto the texture and solve again."""
     options = config.texture
-    views = observe_frames(frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
-    if options.views == 0:
-        return views
-    return views + observe_asset(first, sequence[0], atlas, options.views, options.view_size, options.asset_weight)
-
-
-def _solve(views: list[View], texels: TexelMap, seams: Seams, config: Config) -> Solution:
-    options = config.texture
+    scene = (frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
+    asset = observe_asset(first, sequence[0], atlas, options.views, options.view_size, options.asset_weight)
+    views = observe_frames(*scene)
+    for _ in range(options.alignments):
+        blurred = least_squares(views + asset, texels, seams, options.smoothness)
+        views = align_frames(*scene, blurred.texture)
     if options.solver == "adam":
         device = config.device.replace("auto", "cpu")
-        return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device)
-    return least_squares(views, texels, seams, options.smoothness)
+        return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
+    return least_squares(views + asset, texels, seams, options.smoothness)
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:

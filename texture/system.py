@@ -8,17 +8,16 @@ neighbours) and never depends on how many pictures there are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from texture.texels import Lookups
+from v2m4.render._compile import kernel, parallel_kernel
 
 CENTRE, EAST, SOUTH, SOUTH_EAST, SOUTH_WEST = range(5)
 PARTS = 2  # buffers that lookups are summed into; fixed, so that the sums do not depend on the number of threads
 CHUNKS = 64  # pieces of the sums in the iteration, for the same reason
-_OPTIONS: Any = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class System:
         )  # fmt: skip
 
 
-@njit(**_OPTIONS)
+@kernel
 def _add_diagonal(base, right, lower, width, weight, diagonal):
     for i in range(len(base)):
         b, s, t = base[i], right[i], lower[i]
@@ -156,7 +155,7 @@ def _add_diagonal(base, right, lower, width, weight, diagonal):
         diagonal[b + width + 1] += weight * (s * t) ** 2
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def _accumulate(base, right, lower, colors, weights, width, buffers):
     """Sum normal equations: buffers (PARTS, H W, 8) hold centre, east, south, south-east, south-west, r, g, b."""
     parts, count = buffers.shape[0], len(base)
@@ -186,7 +185,7 @@ def _accumulate(base, right, lower, colors, weights, width, buffers):
                 out[b + width + 1, 5 + c] += w11 * value
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def _unpack(buffers, planes, target):
     """Add the buffers up into the planes (5, H W), and write the target (3, H W)."""
     for i in prange(buffers.shape[1]):
@@ -200,7 +199,7 @@ def _unpack(buffers, planes, target):
                 target[k - 5, i] = total
 
 
-@njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
+@parallel_kernel
 def _stencil(planes, x, size, margin, result):
     for row in prange(size):
         first = margin + row * size
@@ -219,7 +218,7 @@ def _stencil(planes, x, size, margin, result):
                 )
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def _tie(base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weight, x, result):
     """Add the seams' part of the normal matrix times x."""
     for c in prange(3):
@@ -241,7 +240,7 @@ def _tie(base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weig
             result[c, b + width + 1] -= b11 * gap
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def _dot(first, second, partial):
     chunks, count = len(partial), len(first)
     for chunk in prange(chunks):
@@ -251,7 +250,7 @@ def _dot(first, second, partial):
         partial[chunk] = total
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def _advance(x, residual, direction, image, inverse, step, partial):
     """Move along the direction; ``partial`` becomes the pieces of the new residual's preconditioned square."""
     chunks, count = len(partial), x.shape[1]
@@ -266,7 +265,7 @@ def _advance(x, residual, direction, image, inverse, step, partial):
         partial[chunk] = total
 
 
-@njit(parallel=True, **_OPTIONS)
+@parallel_kernel
 def _turn(direction, residual, inverse, factor):
     count = direction.shape[1]
     for task in prange(3 * 16):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from texture.unwrap import Atlas, face_charts, seam_edges
+from v2m4.render._compile import kernel
 
 REACH = 1.9  # texels past its border that belong to a chart: lookups touch sqrt(2), the padding is 4 or more
 
@@ -113,7 +113,7 @@ def seam_lookups(atlas: Atlas, faces: np.ndarray, size: int, spacing: float = 0.
     return lookups(sides[0], size), lookups(sides[1], size)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _nearest_on_segment(x, y, ax, ay, bx, by):
     """Squared distance from (x, y) to a segment, and where along it the nearest point lies, in [0, 1]."""
     dx, dy = bx - ax, by - ay
@@ -125,7 +125,7 @@ def _nearest_on_segment(x, y, ax, ay, bx, by):
     return ex * ex + ey * ey, along
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _claim_texels(corners, reach, face, weights, distance):
     """Give every texel centre within ``reach`` of a triangle to the nearest one; ties go to the lower index.
 

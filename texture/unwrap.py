@@ -37,7 +37,8 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int, padding: float = 
         vertices: (V, 3).
         faces: (F, 3).
         size: texels (side) of the texture that the charts are meant for.
-        padding: texels, at least, between two charts at that size.
+        padding: texels, at least, between two charts at that size; half of it is left free along the borders, so that
+            a lookup that wraps round reads nothing foreign.
 
     Raises:
         ValueError: there is no face, or so many charts that ``size`` cannot hold them with that padding.
@@ -58,15 +59,15 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size: int, padding: float = 
         atlas.generate(chart, pack)
         longest = max(atlas.width, atlas.height)
         logger.debug("unwrap: %d charts in %d x %d", atlas.chart_count, atlas.width, atlas.height)
-        if pixels * size >= padding * longest:
+        if pixels * (size - padding) >= padding * longest:
             break
-        pixels = math.ceil(1.2 * padding * longest / size)
+        pixels = math.ceil(1.2 * padding * longest / max(size - padding, 1))
     else:
         raise ValueError(
             f"unwrap: {atlas.chart_count} charts, {padding} texels apart, do not fit {size}^2; ask for more texels"
         )
     origin, uv_faces, uvs = atlas[0]  # the Python binding has divided by width and height, each by its own
-    uv_faces = uv_faces.astype(np.int64)
+    uv_faces, uvs = uv_faces.astype(np.int64), (uvs * (size - padding) + padding / 2) / size
     if not np.array_equal(origin[uv_faces], faces):
         raise ValueError("unwrap: xatlas returned faces in another order")
     return _attach_collapsed(positions, faces, np.ascontiguousarray(uvs, dtype=np.float32), uv_faces)
@@ -79,7 +80,9 @@ def _attach_collapsed(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray, 
     """
     corners = uvs[uv_faces]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    waiting = np.flatnonzero((first[:, 0] * second[:, 1] == first[:, 1] * second[:, 0]) & (corners == 0).all((1, 2)))
+    waiting = np.flatnonzero(
+        (first[:, 0] * second[:, 1] == first[:, 1] * second[:, 0]) & (corners == corners.min((0, 1))).all((1, 2))
+    )
     if len(waiting) == 0:
         return Atlas(uvs, uv_faces)
     uv_faces, added = uv_faces.copy(), list(uvs)
