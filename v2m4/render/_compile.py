@@ -16,7 +16,7 @@ import numba
 from numba import njit
 
 if "NUMBA_THREADING_LAYER" not in os.environ:
-    numba.config.THREADING_LAYER = "workqueue"
+    numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 
 launch = threading.Lock()  # to be held while a parallel kernel runs
 
