@@ -30,8 +30,8 @@ class FramesConfig:
 class GenerationConfig:
     """Stage 1: a mesh for every key frame."""
 
-    # Longer side of the grid that the silhouette is inflated on (Inflate).
-    grid: int = 160
+    # Longer side of the grid that the silhouette is inflated on, cells (Inflate).
+    grid: int = 224
     # Texture size of the generated meshes, pixels.
     texture_size: int = 512
 
