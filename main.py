@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import logging
 import platform
 import sys
@@ -13,10 +14,6 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from v2m4.export import export_animation
-from v2m4.io.video import Source, find_animations, read_clip
-from v2m4.report import table
-from v2m4.sharding import shard
 
 import camera_search
 import generators
@@ -25,7 +22,11 @@ import texture
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config, parse, resolve_preset
 from v2m4.contact_sheet import draw_contact_sheet
+from v2m4.export import export_animation
 from v2m4.frame import Clip
+from v2m4.io.video import Source, find_animations, read_clip
+from v2m4.report import table
+from v2m4.sharding import shard
 from v2m4.workspace import Workspace, peak_memory_mib
 
 log = logging.getLogger("v2m4")

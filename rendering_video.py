@@ -9,6 +9,7 @@ as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4`` and ``..._baselin
 
 from __future__ import annotations
 
+import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import json
 import logging
 import sys

@@ -1,1 +1,7 @@
 """The ground floor: meshes, cameras, rendering, files and workspaces. It holds no stage."""
+
+import os
+
+# OpenMP's threads sleep while they wait. Left to spin, they keep the cores from the rasteriser's kernels: a call of
+# 1 ms took 100 ms on a busy machine. It must be set before torch is loaded, so the commands import this package first.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

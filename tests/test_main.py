@@ -1,0 +1,176 @@
+"""The command end to end on tiny clips: results, resumption, sameness, bad input."""
+
+import json
+from pathlib import Path
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+import main
+from v2m4.workspace import Workspace
+
+TINY = [
+    *("--preset", "fast", "--device", "cpu", "--skip", "2", "--max_faces", "400"),
+    *("--generation.grid", "48", "--generation.texture_size", "64"),
+    *("--search.samples", "32", "--search.particles", "8", "--search.swarm_steps", "1", "--search.refine_steps", "3"),
+    *("--search.size", "48", "--search.proxy_faces", "400"),
+    *("--registration.coarse_steps", "3", "--registration.fine_steps", "4", "--registration.views", "1"),
+    *("--registration.size", "48", "--registration.video_size", "48"),
+    *("--texture.size", "64", "--texture.views", "2", "--texture.view_size", "64"),
+]
+
+
+def write_clip(folder: Path, count: int = 4, side: int = 72) -> None:
+    """A body with two arms that swing, alpha given."""
+    folder.mkdir(parents=True)
+    for index in range(count):
+        rgba = np.zeros((side, side, 4), np.uint8)
+        swing = 3 * index
+        cv2.ellipse(rgba, (36, 36), (12, 20), 0, 0, 360, (200, 60, 40, 255), -1)
+        cv2.line(rgba, (36, 30), (12, 24 + swing), (40, 90, 200, 255), 6)
+        cv2.line(rgba, (36, 30), (60, 38 - swing), (40, 200, 90, 255), 6)
+        iio.imwrite(folder / f"{index}.png", rgba)
+
+
+def run(root: Path, output: Path, *more: str) -> int:
+    return main.main(["--root", str(root), "--output", str(output), *TINY, *more])
+
+
+def result(output: Path, name: str = "arms") -> bytes:
+    return (output / name / "output_animation.glb").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clips")
+    write_clip(root / "arms")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("whole")
+    assert run(clips, output) == 0
+    return output
+
+
+def test_every_promised_file_is_there(whole: Path) -> None:
+    folder = whole / "arms"
+    expected = ["extrinsics_list.pkl", "cameras.json", "output_mesh.glb", "output_vertex_offsets.npy"]
+    expected += ["output_texture.png", "output_animation.glb", "manifest.json", "contact_sheet.png"]
+    expected += [f"{name}_rmbg.png" for name in (0, 2, 3)]
+    expected += [f"{name}_re-canonicalization_sample.glb" for name in (0, 2, 3)]
+    expected += [f"{name}_consistency_sample.glb" for name in (0, 2, 3)]
+    expected += [f"{name}_texture_consistency_sample.glb" for name in range(4)]
+    missing = [name for name in expected if not (folder / name).is_file()]
+    assert not missing
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {stage: entry["state"] for stage, entry in manifest["stages"].items()} == dict.fromkeys(
+        ["generation", "camera_search", "registration", "texture", "export"], "done"
+    )
+    assert manifest["seed"] == 42
+    offsets = np.load(folder / "output_vertex_offsets.npy")
+    assert offsets.shape[0] == 4
+    assert np.abs(offsets[2]).max() > 0
+
+
+def test_two_runs_with_one_seed_give_the_same_bytes(clips: Path, whole: Path, tmp_path: Path) -> None:
+    assert run(clips, tmp_path) == 0
+    assert result(tmp_path) == result(whole)
+
+
+@pytest.mark.parametrize("artefacts", [0, 2, 5, 8, 11])
+def test_a_killed_run_goes_on_and_ends_the_same(
+    clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artefacts: int
+) -> None:
+    record, count = Workspace.record, 0
+
+    def killed(self: Workspace, name: str, key: str) -> None:
+        nonlocal count
+        if count == artefacts:
+            raise KeyboardInterrupt
+        count += 1
+        record(self, name, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "record", killed)
+        assert run(clips, tmp_path) == 130
+    assert not (tmp_path / "arms" / "output_animation.glb").exists()
+    assert run(clips, tmp_path) == 0
+    assert result(tmp_path) == result(whole)
+
+
+def test_a_second_run_makes_nothing_again_and_other_options_do(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(clips, tmp_path) == 0
+    made: list[str] = []
+    record = Workspace.record
+    monkeypatch.setattr(Workspace, "record", lambda self, name, key: (made.append(name), record(self, name, key)))
+    assert run(clips, tmp_path) == 0
+    assert [name for name in made if name.endswith(".npz")] == []
+    before = result(tmp_path)
+    assert run(clips, tmp_path, "--registration.fine_steps", "6") == 0
+    assert not [name for name in made if name.startswith("1_generation")]
+    assert [name for name in made if name.startswith("3_registration")]
+    assert result(tmp_path) != before
+
+
+def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "clips"
+    write_clip(root / "größe 1", count=1)
+    write_clip(root / "broken")
+    (root / "broken" / "1.png").write_bytes(b"\x89PNG nothing")
+    write_clip(root / "sizes")
+    iio.imwrite(root / "sizes" / "2.png", np.full((20, 30, 4), 255, np.uint8))
+    write_clip(root / "nothing")
+    iio.imwrite(root / "nothing" / "2.png", np.zeros((72, 72, 4), np.uint8))
+    assert run(root, tmp_path / "out") == 1
+    told = capsys.readouterr()
+    assert (tmp_path / "out" / "größe 1" / "output_animation.glb").is_file()
+    lines = (told.out + told.err).splitlines()
+    for name, word in {"broken": "1.png", "sizes": "2.png", "nothing": "2"}.items():
+        assert any(name in line and word in line for line in lines), name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--model Hunyuan",
+        "--model TRELLIS",
+        "--use_vggt",
+        "--use_tracking",
+        "--skip 0",
+        "--N 2 --n 2",
+        "--max_faces 3",
+        "--blender_path /nowhere/at/all",
+    ],
+)
+def test_what_cannot_be_had_exits_with_two_and_one_line(
+    clips: Path, tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path / "out", *line.split()) == 2
+    told = [text for text in capsys.readouterr().err.splitlines() if text.strip()]
+    assert len(told) == 1
+    assert line.split(maxsplit=1)[0] in told[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_root_that_is_not_there_exits_with_two(tmp_path: Path) -> None:
+    assert run(tmp_path / "none", tmp_path / "out") == 2
+
+
+def test_an_output_that_cannot_be_written_is_told(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    assert run(clips, tmp_path / "out") == 1
+    assert "arms" in capsys.readouterr().err
+
+
+def test_baseline_writes_a_mesh_for_every_frame(clips: Path, tmp_path: Path) -> None:
+    assert run(clips, tmp_path, "--baseline") == 0
+    assert len(list((tmp_path / "arms").glob("*_baseline_sample.glb"))) == 4
+    assert not (tmp_path / "arms" / "output_animation.glb").exists()
