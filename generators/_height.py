@@ -11,7 +11,7 @@ from scipy import ndimage
 
 # Depth of a part over its width, against how elongated it is; measured against true meshes seen from three sides.
 DEPTH_AT = (1.2, 2.0, 4.0)
-DEPTH = (1.0, 1.4, 1.0)
+DEPTH = (1.0, 1.25, 1.0)
 DEPTH_BLUR = 0.03  # of the lattice's longer side: how softly one part's depth gives way to the next's
 NARROWER = 0.6  # a place this much narrower is the end of a part
 LADDER = 1.2  # ratio of neighbouring radii that are told apart
@@ -109,15 +109,17 @@ def elongation(thickness: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Relief:
-    """Half the object's thickness, seen from its silhouette.
+    """Half the object's thickness z as seen from its silhouette: z^2 = distance from the contour * factor.
+
+    Interpolating the two keeps what interpolating z^2 would lose: the thickness vanishes exactly on the contour.
 
     Attributes:
-        square: (h, w) squared half thickness in squared cells; negative outside, continuing the profile.
-        thickness: (h, w) radius of the largest inscribed ball over each node, cells.
-        crest: (h, w) squared half thickness at the middle of the part that a node belongs to.
+        factor: (h, w) positive, cells.
+        thickness: (h, w) radius of the largest inscribed ball over each node, cells; 0 outside.
+        crest: (h, w) z^2 at the middle of the part that a node belongs to.
     """
 
-    square: np.ndarray
+    factor: np.ndarray
     thickness: np.ndarray
     crest: np.ndarray
 
@@ -130,15 +132,14 @@ def relief(distance: np.ndarray) -> Relief:
     balls; a long one turns into a limb again.
 
     Args:
-        distance: (h, w) distance from the contour in cells, 0 outside.
+        distance: (h, w) signed distance from the contour in cells, positive inside.
     """
     inside = distance > 0
-    thickness = np.where(inside, _widest(distance), 0)
+    within = distance.clip(0)
+    thickness = _widest(within)
     depth = np.interp(np.log(elongation(thickness)), np.log(DEPTH_AT), DEPTH)
-    near = ndimage.gaussian_filter(inside * 1.0, DEPTH_BLUR * max(distance.shape)).clip(1e-6)
-    depth = ndimage.gaussian_filter(np.where(inside, depth, 0), DEPTH_BLUR * max(distance.shape)) / near
-    depth = np.where(near > 1e-3, depth, 1)
-    square = depth**2 * _balls(distance)
+    depth = _spread(depth, inside, DEPTH_BLUR * max(distance.shape))
+    square = depth**2 * _balls(within)
     # Where balls of different parts meet they leave creases: smooth them, more inside than near the contour. Twicing
     # (2 G - G G) leaves balls and cylinders as they are, for their squared heights are quadratic.
     for sigma in SMOOTHING:
@@ -146,6 +147,18 @@ def relief(distance: np.ndarray) -> Relief:
         smooth = 2 * blurred - ndimage.gaussian_filter(blurred, sigma)
         part = np.clip(distance / (3 * sigma), 0, 1)
         square = np.where(inside, (1 - part) * square + part * np.maximum(smooth, 0.25 * square), square)
-    crest = (depth * thickness) ** 2
-    crest = ndimage.gaussian_filter(crest, CREST_BLUR) / ndimage.gaussian_filter(inside * 1.0, CREST_BLUR).clip(1e-6)
-    return Relief(square, thickness, np.maximum(crest, square))
+    # z^2 / distance is twice the radius less the distance, smooth across the contour: carried on outwards.
+    known = distance > 0.75
+    factor = np.where(known, square, 0) / np.where(known, distance, 1)
+    for sigma in (1.0, 2.0, 8.0, 64.0):
+        factor = np.where(known, factor, _spread(factor, known, sigma))
+        known = known | (factor > 0)
+    crest = np.maximum(_spread((depth * thickness) ** 2, inside, CREST_BLUR), distance * factor)
+    return Relief(factor.clip(1e-3), thickness, crest)
+
+
+def _spread(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean of the known values around every node, (h, w); 0 where none is near."""
+    weight = ndimage.gaussian_filter(known * 1.0, sigma)
+    total = ndimage.gaussian_filter(np.where(known, values, 0), sigma)
+    return np.where(weight > 1e-4, total / weight.clip(1e-4), 0)

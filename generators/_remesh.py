@@ -1,11 +1,12 @@
 """Isotropic remeshing of a sheet that lies over the plane and meets it upright along its border.
 
-The sheet is the part z >= 0 of z^2 = square(x, y), a height field that becomes vertical at its border. Edges that are too
-long are split, short ones collapsed, others flipped to the better diagonal, and vertices moved along the surface
-(Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4). Every step keeps each triangle's
-orientation over the plane, so the sheet cannot fold, and no edge but the border's joins two border vertices, so the
-sheet and its mirror image can be sewn.
+The sheet is the part z >= 0 of z^2 = level(x, y) factor(x, y), a height field that becomes vertical at its border, the
+zero of level. Edges that are too long are split, short ones collapsed, others flipped to the better diagonal, and
+vertices moved along the surface (Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
+Every step keeps each triangle's orientation over the plane, so the sheet cannot fold, and no edge but the border's
+joins two border vertices, so the sheet and its mirror image can be sewn.
 """
+# ruff: noqa: PLR0912 - kernels: a branch costs less than a call and an array to hand over
 
 from __future__ import annotations
 
@@ -20,29 +21,33 @@ FLOOR = 0.02  # least height of an inner vertex, in cells
 
 @njit(cache=True)
 def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
-    """Bilinear value of (h, w) at column x, row y, and its derivatives along x and y."""
+    """Value of (h, w) at column x, row y, and its derivatives along x and y.
+
+    Linear on the two triangles of each cell, as ``triangulate`` cuts them, so that the zero of the level is its border.
+    """
     height, width = grid.shape
     column, row = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
     s, t = x - column, y - row
     a, b = grid[row, column], grid[row, column + 1]
     c, d = grid[row + 1, column], grid[row + 1, column + 1]
-    top, bottom = a + s * (b - a), c + s * (d - c)
-    return top + t * (bottom - top), (1 - t) * (b - a) + t * (d - c), bottom - top
+    along_x, along_y = (d - c, c - a) if t > s else (b - a, d - b)
+    return a + s * along_x + t * along_y, along_x, along_y
 
 
 @njit(cache=True)
-def _onto_sheet(point: np.ndarray, square: np.ndarray) -> None:  # pragma: no cover
-    """Newton steps along the gradient of z^2 - square(x, y), in place; well-conditioned at the border too."""
+def _onto_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
+    """Newton steps along the gradient of z^2 - level * factor, in place; well-conditioned at the border too."""
     for _ in range(3):
-        value, along_x, along_y = sample(square, point[0], point[1])
-        off = point[2] * point[2] - value
-        slope = along_x * along_x + along_y * along_y + 4 * point[2] * point[2]
+        value, along_x, along_y = sample(level, point[0], point[1])
+        scale, more_x, more_y = sample(factor, point[0], point[1])
+        off = point[2] * point[2] - value * scale
+        slope_x, slope_y, slope_z = along_x * scale + value * more_x, along_y * scale + value * more_y, 2 * point[2]
+        slope = slope_x * slope_x + slope_y * slope_y + slope_z * slope_z
         if slope < 1e-12:
             return
-        step = off / slope
-        point[0] += step * along_x
-        point[1] += step * along_y
-        point[2] -= step * 2 * point[2]
+        point[0] += off / slope * slope_x
+        point[1] += off / slope * slope_y
+        point[2] -= off / slope * slope_z
     point[2] = max(point[2], FLOOR)
 
 
@@ -56,6 +61,30 @@ def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no c
             return
         point[0] -= value * along_x / slope
         point[1] -= value * along_y / slope
+
+
+@njit(cache=True)
+def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Points of the plane raised to the sheet, those of the border moved onto the contour.
+
+    Args:
+        points: (V, 2) in lattice units.
+        border: (V,) bool.
+        level: (h, w).
+        factor: (h, w).
+
+    Returns:
+        (V, 3).
+    """
+    result = np.zeros((len(points), 3))
+    for v in range(len(points)):
+        result[v, :2] = points[v]
+        if border[v]:
+            _onto_contour(result[v], level)
+        else:
+            square = sample(level, points[v, 0], points[v, 1])[0] * sample(factor, points[v, 0], points[v, 1])[0]
+            result[v, 2] = np.sqrt(max(square, FLOOR**2))
+    return result
 
 
 @njit(cache=True)
@@ -102,7 +131,7 @@ def _target(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:  # pragma:
 
 
 @njit(cache=True)
-def _split(points, faces, border, square, size):  # pragma: no cover
+def _split(points, faces, border, level, factor, size):  # pragma: no cover
     """Split every edge that is too long and is the longest of both its faces; returns points, faces, border."""
     start, items = _incident(faces, len(points))
     longest = np.empty(len(faces), np.int64)
@@ -129,13 +158,12 @@ def _split(points, faces, border, square, size):  # pragma: no cover
             m = longest[g]
             if g > f and not done[g] and faces[g, m] == b and faces[g, (m + 1) % 3] == a:
                 d = faces[g, (m + 2) % 3]
-                # From the border the height grows with the root of the distance: a quarter of the way is half the height.
+                # From the border the height grows with the root of the distance: half the height is a quarter away.
                 part = 0.25 if border[a] else (0.75 if border[b] else 0.5)
                 middle = points[a] + part * (points[b] - points[a])
                 if border[a] or border[b]:
-                    middle[2] = np.sqrt(max(sample(square, middle[0], middle[1])[0], FLOOR**2))
-                else:
-                    _onto_sheet(middle, square)
+                    middle[2] = 0.5 * (points[a, 2] + points[b, 2])
+                _onto_sheet(middle, level, factor)
                 v = len(points) + added
                 if not (
                     _turn(points[a], middle, points[c]) > 0
@@ -159,70 +187,81 @@ def _split(points, faces, border, square, size):  # pragma: no cover
 
 
 @njit(cache=True)
-def _collapsible(a, b, place, points, faces, border, start, items, size, chord):  # pragma: no cover
-    """Whether vertex b may be merged into a at ``place`` without folds, holes, long edges or a worse contour."""
+def _has(v, centre, faces, start, items, end):  # pragma: no cover
+    """Whether v is a corner of one of the faces around ``centre``, of the first ``end`` of them if not negative."""
+    last = start[centre + 1] if end < 0 else start[centre] + end
+    for i in range(start[centre], last):
+        f = items[i]
+        if v in (faces[f, 0], faces[f, 1], faces[f, 2]):
+            return True
+    return False
+
+
+@njit(cache=True)
+def _linked(a, b, faces, border, start, items):  # pragma: no cover
+    """Whether merging b into a leaves a manifold that can be sewn, and b's other neighbour on the border or -1."""
     rim = border[a] and border[b]
-    shared = 0
-    after = before = -1  # the border's vertices beyond b and before a or the other way round
+    shared, beyond = 0, -1
     for i in range(start[b], start[b + 1]):
         for k in range(3):
             v = faces[items[i], k]
-            if v == b:
+            if v in (a, b) or _has(v, b, faces, start, items, i - start[b]):
                 continue
-            in_a, seen_before = False, False
-            for j in range(start[b], i):
-                for m in range(3):
-                    seen_before |= faces[items[j], m] == v
-            if seen_before or v == a:
-                continue
-            for j in range(start[a], start[a + 1]):
-                for m in range(3):
-                    in_a |= faces[items[j], m] == v
-            if in_a:
+            if _has(v, a, faces, start, items, -1):
                 shared += 1
-            elif border[v]:
-                if rim:
-                    after = v
-                elif border[a]:
-                    return False  # an inner edge would join two border vertices
-    if shared != (1 if rim else 2):
-        return False
-    if rim:
-        for i in range(start[a], start[a + 1]):
-            for k in range(3):
-                v = faces[items[i], k]
-                if border[v] and v not in (a, b):
-                    before = v
-        if after < 0 or before < 0 or after == before:
+            elif border[v] and rim:
+                beyond = v
+            elif border[v] and border[a]:
+                return False, -1  # an inner edge would join two border vertices
+    return shared == (1 if rim else 2) and not (rim and beyond < 0), beyond
+
+
+@njit(cache=True)
+def _fits(centre, other, place, points, faces, start, items, size):  # pragma: no cover
+    """Whether the faces around ``centre`` without ``other`` stay upright and small when it moves to ``place``."""
+    for i in range(start[centre], start[centre + 1]):
+        f = items[i]
+        k = 0 if faces[f, 0] == centre else (1 if faces[f, 1] == centre else 2)
+        a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
+        if other in (a, b):
+            continue
+        p, q = points[a], points[b]
+        if not _turns_little(points[centre], place, p, q):
             return False
-        # The chord from a to the vertex beyond must pass by the one that goes.
-        p, q, r = points[a], points[after], points[b]
-        along = max(np.sqrt((q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2), 1e-9)
-        if abs((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])) / along > chord:
+        if size is not None and _length(place, p) > LONG * _target(size, place, p):
             return False
-    for turn in range(2):
-        centre, other = (b, a) if turn == 0 else (a, b)
-        if turn == 1 and border[a]:
-            break  # a stays where it is
-        for i in range(start[centre], start[centre + 1]):
-            f = items[i]
-            k = 0 if faces[f, 0] == centre else (1 if faces[f, 1] == centre else 2)
-            p, q = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
-            if other in (p, q):
-                continue
-            if _turn(place, points[p], points[q]) < 1e-7:
-                return False
-            old, new = _normal(points[centre], points[p], points[q]), _normal(place, points[p], points[q])
-            if (old * new).sum() < 0.4 * np.sqrt((old * old).sum() * (new * new).sum()):
-                return False
-            if _length(place, points[p]) > LONG * _target(size, place, points[p]):
-                return False
     return True
 
 
 @njit(cache=True)
-def _collapse(points, faces, border, square, size, limit, chord):  # pragma: no cover
-    """Merge the ends of edges shorter than ``limit`` target lengths, shortest first, in independent places.
+def _turns_little(old, new, p, q):  # pragma: no cover
+    """Whether triangle (old, p, q) keeps its side up and turns by less than 66 degrees as old becomes new."""
+    if _turn(new, p, q) < 1e-7:
+        return False
+    before, after = _normal(old, p, q), _normal(new, p, q)
+    return (before * after).sum() >= 0.4 * np.sqrt((before * before).sum() * (after * after).sum())
+
+
+@njit(cache=True)
+def _collapsible(a, b, place, points, faces, border, start, items, size, chord):  # pragma: no cover
+    """Whether vertex b may be merged into a at ``place`` without folds, holes, long edges or a worse contour."""
+    linked, beyond = _linked(a, b, faces, border, start, items)
+    if not linked:
+        return False
+    if beyond >= 0:
+        # The chord from a to the vertex beyond must pass by the one that goes.
+        p, q, r = points[a], points[beyond], points[b]
+        along = max(np.sqrt((q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2), 1e-9)
+        if abs((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])) / along > chord:
+            return False
+    if not _fits(b, a, place, points, faces, start, items, size):
+        return False
+    return border[a] or _fits(a, b, place, points, faces, start, items, size)
+
+
+@njit(cache=True)
+def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no cover
+    """Merge the ends of edges shorter than ``SHORT`` target lengths, shortest first, in independent places.
 
     Returns the faces that are left; points are moved in place.
     """
@@ -234,7 +273,7 @@ def _collapse(points, faces, border, square, size, limit, chord):  # pragma: no 
             a, b = faces[f, k], faces[f, (k + 1) % 3]
             if a < b or (border[a] and border[b]):
                 r = _length(points[a], points[b]) / _target(size, points[a], points[b])
-                if r < limit:
+                if r < SHORT:
                     ratio[count], edge[count, 0], edge[count, 1] = r, a, b
                     count += 1
     order = np.argsort(ratio[:count], kind="mergesort")
@@ -250,7 +289,7 @@ def _collapse(points, faces, border, square, size, limit, chord):  # pragma: no 
         place = points[a].copy()
         if not border[a]:
             place = 0.5 * (points[a] + points[b])
-            _onto_sheet(place, square)
+            _onto_sheet(place, level, factor)
         if not _collapsible(a, b, place, points, faces, border, start, items, size, chord):
             if not border[b] or not _collapsible(b, a, points[b], points, faces, border, start, items, size, chord):
                 continue
@@ -275,8 +314,13 @@ def _collapse(points, faces, border, square, size, limit, chord):  # pragma: no 
 @njit(cache=True)
 def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the angle at a."""
-    p, q = b - a, c - a
-    return (p * q).sum() / max(np.sqrt((p * p).sum() * (q * q).sum()), 1e-300)
+    dot = one = two = 0.0
+    for k in range(3):
+        p, q = b[k] - a[k], c[k] - a[k]
+        dot += p * q
+        one += p * p
+        two += q * q
+    return dot / max(np.sqrt(one * two), 1e-300)
 
 
 @njit(cache=True)
@@ -336,7 +380,7 @@ def _flip(points, faces, border):  # pragma: no cover
 
 
 @njit(cache=True)
-def _relax(points, faces, border, square, level, size):  # pragma: no cover
+def _relax(points, faces, border, level, factor, size):  # pragma: no cover
     """Move every vertex towards the middle of its neighbours, along the surface, in place."""
     start, items = _incident(faces, len(points))
     for v in range(len(points)):
@@ -372,20 +416,8 @@ def _relax(points, faces, border, square, level, size):  # pragma: no cover
             move = centre / weight - points[v]
             norm = max((normal * normal).sum(), 1e-300)
             place = points[v] + move - (move * normal).sum() / norm * normal
-            _onto_sheet(place, square)
-        fits = True
-        for i in range(start[v], start[v + 1]):
-            f = items[i]
-            k = 0 if faces[f, 0] == v else (1 if faces[f, 1] == v else 2)
-            p, q = points[faces[f, (k + 1) % 3]], points[faces[f, (k + 2) % 3]]
-            if _turn(place, p, q) < 1e-7:
-                fits = False
-                break
-            old, new = _normal(points[v], p, q), _normal(place, p, q)
-            if (old * new).sum() < 0.4 * np.sqrt((old * old).sum() * (new * new).sum()):
-                fits = False
-                break
-        if fits:
+            _onto_sheet(place, level, factor)
+        if _fits(v, -1, place, points, faces, start, items, None):
             points[v] = place
 
 
@@ -399,11 +431,11 @@ def remesh(
     points: np.ndarray,
     faces: np.ndarray,
     border: np.ndarray,
-    square: np.ndarray,
     level: np.ndarray,
+    factor: np.ndarray,
     size: np.ndarray,
     max_faces: int,
-    rounds: int = 5,
+    rounds: int = 4,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sheet of well-shaped triangles on the same surface.
 
@@ -411,8 +443,8 @@ def remesh(
         points: (V, 3) as (x, y, z), lattice units, z = 0 on the border.
         faces: (F, 3), positively oriented over the plane with y down.
         border: (V,) bool.
-        square: (h, w) squared height on the lattice, negative outside.
-        level: (h, w), its zero level is the border.
+        level: (h, w) on the lattice, zero on the border, positive inside.
+        factor: (h, w), positive; the sheet's squared height is level * factor.
         size: (h, w) wished-for edge lengths.
         max_faces: at most this many faces.
         rounds: of splitting, collapsing, flipping and relaxing.
@@ -426,31 +458,32 @@ def remesh(
     points, faces = points.astype(np.float64), faces.astype(np.int64)
     for turn in range(rounds):
         for _ in range(4 if turn == 0 else 1):
-            points, faces, border = _split(points, faces, border, square, size)
+            points, faces, border = _split(points, faces, border, level, factor, size)
         for _ in range(14 if turn == 0 else 4):
             before = len(faces)
-            faces = _collapse(points, faces, border, square, size, SHORT, CHORD)
+            faces = _collapse(points, faces, border, level, factor, size, CHORD)
             points, faces, border = _compact(points, faces, border)
             if before - len(faces) < 0.002 * before:
                 break
-        _improve(points, faces, border, square, level, size)
-    limit, chord = SHORT, CHORD
+        _improve(points, faces, border, level, factor, size)
+    coarser = 1.0
     while len(faces) > max_faces:
-        if limit > 60:
-            raise ValueError(f"{len(faces)} faces are left where {max_faces} are allowed; raise --max_faces")
-        limit, chord = limit * 1.1, chord * 1.2
-        coarse = size * max(1.0, limit / SHORT)
-        faces = _collapse(points, faces, border, square, coarse, SHORT, chord)
+        coarser *= 1.1
+        if coarser > 100:
+            raise ValueError(
+                f"its outline needs {2 * len(faces)} faces, {2 * max_faces} are allowed; raise --max_faces"
+            )
+        faces = _collapse(points, faces, border, level, factor, coarser * size, coarser**2 * CHORD)
         points, faces, border = _compact(points, faces, border)
-        _improve(points, faces, border, square, level, coarse)
+        _improve(points, faces, border, level, factor, coarser * size)
     return points, faces, border
 
 
-def _improve(points, faces, border, square, level, size) -> None:
+def _improve(points, faces, border, level, factor, size) -> None:
     """Flip and relax, in place."""
     for _ in range(3):
         for _ in range(3):
-            if _flip(points, faces, border) == 0:
+            if _flip(points, faces, border) < 0.002 * len(faces):
                 break
-        _relax(points, faces, border, square, level, size)
+        _relax(points, faces, border, level, factor, size)
     _flip(points, faces, border)

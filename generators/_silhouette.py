@@ -12,6 +12,8 @@ from scipy.spatial import cKDTree
 MARGIN = 3  # lattice nodes of background kept around the object
 MIN_PIXELS = 16  # a smaller foreground is noise, not an object
 MIN_PART = 0.004  # parts smaller than this share of the largest one are dropped, holes smaller than it are filled
+CONTOUR_BLUR = 0.6  # cells
+BAND = 3  # how far outside the contour distances are measured, cells
 MIN_NODES = 12  # the same in lattice nodes: below this neither has a shape
 # Lattice cells are cut along one diagonal, so nodes have six neighbours, background nodes too.
 NEIGHBOURS = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]])
@@ -19,26 +21,23 @@ NEIGHBOURS = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]])
 
 @dataclass(frozen=True)
 class Silhouette:
-    """Alpha less one half on the nodes of a square lattice that covers the object.
+    """Signed distance from an object's contour on the nodes of a square lattice that covers it.
 
     Attributes:
-        values: (h, w) float64, positive inside, negative outside and on the whole border.
+        level: (h, w) float64, in cells, positive inside, never zero, negative on the whole border.
         origin: pixel coordinates (x, y) of node (0, 0); the picture's first pixel is centred at (0.5, 0.5).
         cell: pixels between neighbouring nodes.
     """
 
-    values: np.ndarray
+    level: np.ndarray
     origin: np.ndarray
     cell: float
 
-    @property
-    def inside(self) -> np.ndarray:
-        """(h, w) bool."""
-        return self.values > 0
-
 
 def read_silhouette(alpha: np.ndarray, grid: int) -> Silhouette:
-    """Average alpha over the cells of a lattice whose longer side over the object has ``grid`` cells.
+    """Find the contour on a lattice whose longer side over the object has ``grid`` cells.
+
+    Alpha is averaged over each cell; its half-way contour, smoothed by less than a cell, is the object's.
 
     Args:
         alpha: (H, W) uint8.
@@ -47,10 +46,16 @@ def read_silhouette(alpha: np.ndarray, grid: int) -> Silhouette:
     Raises:
         ValueError: there is next to no foreground.
     """
-    rows, columns = np.nonzero(alpha > 127)
-    if len(rows) < MIN_PIXELS:
-        raise ValueError(f"no foreground: {len(rows)} pixels with alpha above one half, {MIN_PIXELS} needed")
-    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    _, _, parts, _ = cv2.connectedComponentsWithStats((alpha > 127).astype(np.uint8), connectivity=4)
+    parts = parts[1:]  # the first is the background; columns: left, top, width, height, area
+    largest = parts[:, 4].max(initial=0)
+    if largest < MIN_PIXELS:
+        raise ValueError(
+            f"no foreground: the largest part with alpha above one half has {largest} pixels, {MIN_PIXELS} needed"
+        )
+    parts = parts[parts[:, 4] >= MIN_PART * largest]
+    left, top = parts[:, :2].min(0)
+    right, bottom = (parts[:, :2] + parts[:, 2:4]).max(0)
     cell = max(bottom - top, right - left) / grid
     soft = alpha / np.float64(255)
     if cell < 2:  # the lattice is as fine as the pixels: take the pixels' corners off
@@ -64,8 +69,8 @@ def read_silhouette(alpha: np.ndarray, grid: int) -> Silhouette:
     y = top - MARGIN * cell + cell * (0.5 + np.arange(int(np.ceil((bottom - top) / cell)) + 2 * MARGIN))
     values = _box_average(soft, x + pad, y + pad, width) - 0.5
     values[[0, -1]] = values[:, [0, -1]] = -0.5
-    values = np.where(values > 0, np.maximum(values, 1e-3), np.minimum(values, -1e-3))
-    return Silhouette(_clean(values), np.array([x[0], y[0]]), float(cell))
+    values = _clean(_away_from_zero(values))
+    return Silhouette(_clean(_smooth_contour(values)), np.array([x[0], y[0]]), float(cell))
 
 
 def _box_average(picture: np.ndarray, x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
@@ -151,21 +156,28 @@ def border_edges(faces: np.ndarray) -> np.ndarray:
     return directed[single]
 
 
-def distance_inside(silhouette: Silhouette, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Distance of every node from the contour, in cells, 0 outside; exact to about 1% of a cell.
+def _away_from_zero(values: np.ndarray) -> np.ndarray:
+    """No node nearer to the zero level than a fiftieth, so that no triangle there is a needle."""
+    return np.where(values > 0, np.maximum(values, 0.02), np.minimum(values, -0.02))
+
+
+def _smooth_contour(values: np.ndarray) -> np.ndarray:
+    """Signed distance from the zero level in cells, smooth near it, positive inside, at least -BAND.
 
     Args:
-        silhouette: (h, w) nodes.
-        points: (V, 2) of ``triangulate``.
-        faces: (F, 3) of ``triangulate``.
+        values: (h, w), non-zero, positive inside.
     """
+    points, faces, _ = triangulate(values)
     edges = points[border_edges(faces)]
-    steps = (np.arange(8) / 8)[:, None, None]
+    steps = (np.arange(8) / 8)[:, None, None]  # an eighth of a cell apart: the distance is off by 1% of a cell at most
     contour = (edges[:, 0] * (1 - steps) + edges[:, 1] * steps).reshape(-1, 2)
-    rows, columns = np.nonzero(silhouette.inside)
-    distance = np.zeros(silhouette.values.shape)
-    distance[rows, columns] = cKDTree(contour).query(np.stack([columns, rows], 1))[0]
-    return distance
+    inside = values > 0
+    rows, columns = np.nonzero(ndimage.maximum_filter(inside, 2 * BAND + 1))
+    distance = np.full(values.shape, -float(BAND))
+    found = cKDTree(contour).query(np.stack([columns, rows], 1))[0]
+    distance[rows, columns] = np.where(inside[rows, columns], found, -found.clip(max=BAND))
+    smooth = ndimage.gaussian_filter(distance, CONTOUR_BLUR)
+    return _away_from_zero(np.where(distance < 2, smooth, distance))
 
 
 def bleed(rgba: np.ndarray, solid: int = 250, inset: int = 1) -> np.ndarray:

@@ -11,8 +11,8 @@ import torch
 from scipy import ndimage
 
 from generators._height import relief
-from generators._remesh import FLOOR, remesh
-from generators._silhouette import Silhouette, bleed, distance_inside, read_silhouette, triangulate
+from generators._remesh import lift, remesh
+from generators._silhouette import Silhouette, bleed, read_silhouette, triangulate
 from generators.base import GenerationError, register
 from v2m4.bake import sample_texture
 from v2m4.camera import DEFAULT_FOV, Orbit
@@ -66,33 +66,14 @@ def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndar
     Raises:
         ValueError: the silhouette's parts and holes need more faces.
     """
-    points, faces, border = triangulate(silhouette.values)
-    shape = relief(distance_inside(silhouette, points, faces))
-    square = continued(shape.square, silhouette.values)
-    columns, rows = np.rint(points).astype(np.int64).T
-    height = np.where(border, 0.0, np.sqrt(square[rows, columns].clip(FLOOR**2)))
-    front = np.concatenate([points, height[:, None]], 1)
+    points, faces, border = triangulate(silhouette.level)
+    shape = relief(silhouette.level)
+    front = lift(points, border, silhouette.level, shape.factor)
     size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
-    front, faces, border = remesh(front, faces, border, square, silhouette.values, size, max_faces // 2)
+    front, faces, border = remesh(front, faces, border, silhouette.level, shape.factor, size, max_faces // 2)
     crest = ndimage.map_coordinates(shape.crest, front[:, 1::-1].T, order=1)
     back = (crest - front[:, 2] ** 2).clip(0)
     return *sew(front, faces, border), np.concatenate([back, back[~border]])
-
-
-def continued(square: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Set the nodes just outside so that the squared height vanishes where the level does.
-
-    Args:
-        square: (h, w) positive inside.
-        level: (h, w) positive inside.
-    """
-    total, count = np.zeros(square.shape), np.zeros(square.shape)
-    for step in ((0, 1), (1, 0), (1, 1), (0, -1), (-1, 0), (-1, -1)):
-        inner, near = np.roll(level, step, (0, 1)), np.roll(square, step, (0, 1))
-        crossing = (level < 0) & (inner > 0)
-        total += np.where(crossing, near * level / np.where(crossing, inner, 1), 0)
-        count += crossing
-    return np.where(count > 0, total / np.maximum(count, 1), np.where(level < 0, np.minimum(square, -1e-3), square))
 
 
 def edge_lengths(front: np.ndarray, faces: np.ndarray, thickness: np.ndarray, wanted: int) -> np.ndarray:
@@ -141,7 +122,7 @@ def sew(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.nd
 def place(pixels: np.ndarray, height: np.ndarray, rim: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Points along the rays of their pixels, in camera space turned y up and towards the viewer.
 
-    A ray enters and leaves a ball of radius r about a point at depth D at depths t with product D^2 - r^2, so the middle
+    A ray enters and leaves a ball of radius r about a point at depth D at depths with product D^2 - r^2, so the middle
     of the two lies at (D^2 - r^2 + height^2)^(1/2): the rim that one sees of a ball is in front of its centre.
 
     Args:
