@@ -16,7 +16,7 @@ DEPTH_BLUR = 0.03  # of the lattice's longer side: how softly one part's depth g
 NARROWER = 0.6  # a place this much narrower is the end of a part
 LADDER = 1.2  # ratio of neighbouring radii that are told apart
 SMOOTHING = (1.0, 2.0, 4.0)  # cells
-CREST_BLUR = 4.0  # cells
+PART_BLUR = 4.0  # cells: how softly one part's place in depth gives way to the next's
 
 
 @njit(cache=True)
@@ -68,10 +68,14 @@ def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
 
 
 @njit(cache=True)
-def _widest(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
-    """Radius of the largest inscribed ball that covers each node (local thickness), (h, w)."""
+def _widest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
+    """The largest inscribed ball that covers each node: radius (h, w), and its centre seen from there (h, w, 2).
+
+    The radius is called local thickness; the centre's offset is (columns, rows).
+    """
     height, width = distance.shape
     result = distance.copy()
+    offset = np.zeros((height, width, 2))
     for i in range(1, height - 1):
         for j in range(1, width - 1):
             radius = distance[i, j]
@@ -84,7 +88,8 @@ def _widest(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
                 for m in range(max(j - half, 0), min(j + half + 1, width)):
                     if distance[k, m] > 0 and result[k, m] < radius:
                         result[k, m] = radius
-    return result
+                        offset[k, m, 0], offset[k, m, 1] = j - m, i - k
+    return result, offset
 
 
 def elongation(thickness: np.ndarray) -> np.ndarray:
@@ -116,12 +121,14 @@ class Relief:
     Attributes:
         factor: (h, w) positive, cells.
         thickness: (h, w) radius of the largest inscribed ball over each node, cells; 0 outside.
-        crest: (h, w) z^2 at the middle of the part that a node belongs to.
+        radius: (h, w) the same, smooth, and carried on outwards.
+        middle: (h, w, 2) where that ball's centre is, seen from the node, as (columns, rows); smooth too.
     """
 
     factor: np.ndarray
     thickness: np.ndarray
-    crest: np.ndarray
+    radius: np.ndarray
+    middle: np.ndarray
 
 
 def relief(distance: np.ndarray) -> Relief:
@@ -136,7 +143,7 @@ def relief(distance: np.ndarray) -> Relief:
     """
     inside = distance > 0
     within = distance.clip(0)
-    thickness = _widest(within)
+    thickness, offset = _widest(within)
     depth = np.interp(np.log(elongation(thickness)), np.log(DEPTH_AT), DEPTH)
     depth = _spread(depth, inside, DEPTH_BLUR * max(distance.shape))
     square = depth**2 * _balls(within)
@@ -153,8 +160,9 @@ def relief(distance: np.ndarray) -> Relief:
     for sigma in (1.0, 2.0, 8.0, 64.0):
         factor = np.where(known, factor, _spread(factor, known, sigma))
         known = known | (factor > 0)
-    crest = np.maximum(_spread((depth * thickness) ** 2, inside, CREST_BLUR), distance * factor)
-    return Relief(factor.clip(1e-3), thickness, crest)
+    radius = _spread(thickness, inside, PART_BLUR)
+    middle = np.stack([_spread(offset[..., axis], inside, PART_BLUR) for axis in (0, 1)], -1)
+    return Relief(factor.clip(1e-3), thickness, radius, middle)
 
 
 def _spread(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:

@@ -174,7 +174,7 @@ def _smooth_contour(values: np.ndarray) -> np.ndarray:
     inside = values > 0
     rows, columns = np.nonzero(ndimage.maximum_filter(inside, 2 * BAND + 1))
     distance = np.full(values.shape, -float(BAND))
-    found = cKDTree(contour).query(np.stack([columns, rows], 1))[0]
+    found = cKDTree(contour, balanced_tree=False, compact_nodes=False).query(np.stack([columns, rows], 1))[0]
     distance[rows, columns] = np.where(inside[rows, columns], found, -found.clip(max=BAND))
     smooth = ndimage.gaussian_filter(distance, CONTOUR_BLUR)
     return _away_from_zero(np.where(distance < 2, smooth, distance))

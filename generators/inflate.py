@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -43,25 +43,41 @@ class Inflate:
         """
         try:
             silhouette = read_silhouette(frame.rgba[..., 3], self.grid)
-            vertices, faces, rim = inflate(silhouette, self.max_faces)
+            solid = inflate(silhouette, self.max_faces)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
-        pixels = silhouette.origin + silhouette.cell * vertices[:, :2]
-        points = place(pixels, silhouette.cell * vertices[:, 2], silhouette.cell**2 * rim, frame.rgba.shape[:2])
-        mesh, hint = canonical(points, faces)
+        pixels = silhouette.origin + silhouette.cell * solid.vertices[:, :2]
+        middles = pixels + silhouette.cell * solid.middles
+        points = place(
+            pixels,
+            silhouette.cell * solid.vertices[:, 2],
+            middles,
+            silhouette.cell * solid.radii,
+            frame.rgba.shape[:2],
+        )
+        mesh, hint = canonical(points, solid.faces)
         return Asset(paint(mesh, frame.rgba, pixels, self.texture_size), hint)
 
 
-def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A closed mesh over the silhouette.
+@dataclass(frozen=True)
+class Solid:
+    """A closed mesh over a silhouette, in cells, as if seen from far away.
 
-    Args:
-        silhouette: in cells.
-        max_faces: at most this many faces.
+    Attributes:
+        vertices: (V, 3) as (x, y, height towards the camera), y down.
+        faces: (F, 3), anti-clockwise seen from outside.
+        radii: (V,) of the part that a vertex belongs to.
+        middles: (V, 2) where that part's middle is, seen from the vertex.
+    """
 
-    Returns:
-        vertices (V, 3) as (x, y, height towards the camera), in cells, y down; faces (F, 3), anti-clockwise seen
-        from outside; and how far each vertex's rim of the object lies in front of its middle (V,), in squared cells.
+    vertices: np.ndarray
+    faces: np.ndarray
+    radii: np.ndarray
+    middles: np.ndarray
+
+
+def inflate(silhouette: Silhouette, max_faces: int) -> Solid:
+    """A closed mesh of at most ``max_faces`` faces over the silhouette.
 
     Raises:
         ValueError: the silhouette's parts and holes need more faces.
@@ -71,9 +87,13 @@ def inflate(silhouette: Silhouette, max_faces: int) -> tuple[np.ndarray, np.ndar
     front = lift(points, border, silhouette.level, shape.factor)
     size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
     front, faces, border = remesh(front, faces, border, silhouette.level, shape.factor, size, max_faces // 2)
-    crest = ndimage.map_coordinates(shape.crest, front[:, 1::-1].T, order=1)
-    back = (crest - front[:, 2] ** 2).clip(0)
-    return *sew(front, faces, border), np.concatenate([back, back[~border]])
+    vertices, faces = sew(front, faces, border)
+
+    def at_vertices(grid: np.ndarray) -> np.ndarray:
+        return ndimage.map_coordinates(grid, vertices[:, 1::-1].T, order=1, mode="nearest")
+
+    middles = np.stack([at_vertices(shape.middle[..., axis]) for axis in (0, 1)], 1)
+    return Solid(vertices, faces, at_vertices(shape.radius), middles)
 
 
 def edge_lengths(front: np.ndarray, faces: np.ndarray, thickness: np.ndarray, wanted: int) -> np.ndarray:
@@ -119,24 +139,31 @@ def sew(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.nd
     return vertices, np.concatenate([faces, back[faces][:, ::-1]])
 
 
-def place(pixels: np.ndarray, height: np.ndarray, rim: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def place(
+    pixels: np.ndarray, height: np.ndarray, middles: np.ndarray, radii: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """Points along the rays of their pixels, in camera space turned y up and towards the viewer.
 
-    A ray enters and leaves a ball of radius r about a point at depth D at depths with product D^2 - r^2, so the middle
-    of the two lies at (D^2 - r^2 + height^2)^(1/2): the rim that one sees of a ball is in front of its centre.
+    The silhouette of a ball seen from near is that of a smaller disc, nearer than the centre and facing the camera. A
+    ray along r enters and leaves a ball about c at depths around (c.r) / |r|^2, and with c on the plane z = D and
+    angles a of its rim and b of the ray from c, half the way is D (sin^2 a - sin^2 b)^(1/2) cos b in depth, where the
+    disc of the silhouette has D (tan^2 a - tan^2 b)^(1/2).
 
     Args:
         pixels: (V, 2) in the picture, (x, y).
-        height: (V,) towards the camera, in pixels at the object's distance.
-        rim: (V,) r^2 - height^2 >= 0, in squared pixels at the object's distance.
+        height: (V,) half the way through the object, towards the camera, in pixels at the object's distance D.
+        middles: (V, 2) the pixel of the middle of the part that a vertex belongs to.
+        radii: (V,) of that part, in pixels.
         size: (H, W) of the picture.
 
     Returns:
         (V, 3), a pixel at the object's distance being the unit; the camera is at the origin and looks along -z.
     """
     focal = 0.5 * size[0] / math.tan(DEFAULT_FOV / 2)
-    depth = np.sqrt((focal**2 - rim).clip((0.5 * focal) ** 2)) - height
-    ray = (pixels - [size[1] / 2, size[0] / 2]) / focal
+    ray, centre = ((where - [size[1] / 2, size[0] / 2]) / focal for where in (pixels, middles))
+    depth = focal * (1 + (ray * centre).sum(1)) / (1 + (ray**2).sum(1))
+    cosine_rim = 1 / np.sqrt(1 + (radii / focal) ** 2)
+    depth = depth - height * cosine_rim / (1 + ((ray - centre) ** 2).sum(1))
     return np.stack([ray[:, 0] * depth, -ray[:, 1] * depth, -depth], 1)
 
 
