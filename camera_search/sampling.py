@@ -169,9 +169,7 @@ def framed_views(
     return space.views_of(extrinsics)
 
 
-def sample_views(
-    space: ViewSpace, points: Tensor, box: MaskBox, count: int, generator: torch.Generator
-) -> Tensor:
+def sample_views(space: ViewSpace, points: Tensor, box: MaskBox, count: int, generator: torch.Generator) -> Tensor:
     """Views (B, 5) from all round; a direction is drawn several times where sides of the mask are cut off.
 
     Args:

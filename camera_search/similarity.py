@@ -72,10 +72,10 @@ class PictureAgreement:
         tolerance: difference of hue (in parts of the full range) that counts as half different.
     """
 
-    mask_weight: float = 0.5
-    color_weight: float = 0.25
+    mask_weight: float = 0.35
+    color_weight: float = 0.4
     edge_weight: float = 0.25
-    scales: int = 3
+    scales: int = 4
     tolerance: float = 0.12
 
     def score(self, renders: Pictures, reference: Pictures) -> Tensor:
@@ -134,7 +134,10 @@ def _correlation(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
     total = weight.sum((1, 2, 3), keepdim=True).clamp_min(EPSILON)
     first = first - (first * weight).sum((1, 2, 3), keepdim=True) / total
     second = second - (second * weight).sum((1, 2, 3), keepdim=True) / total
-    moments = [(a * b * weight).sum((1, 2, 3)) / total[:, 0, 0, 0] for a, b in ((first, second), (first, first), (second, second))]
+    moments = [
+        (a * b * weight).sum((1, 2, 3)) / total[:, 0, 0, 0]
+        for a, b in ((first, second), (first, first), (second, second))
+    ]
     flat = 4e-4  # variance of noise, (2% of the range) squared
     return (moments[0] + flat) / ((moments[1] + flat) * (moments[2] + flat)).sqrt()
 

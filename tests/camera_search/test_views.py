@@ -32,7 +32,9 @@ def test_orbits_keep_their_extrinsics_through_views(space):
 def test_the_centre_projects_where_the_view_says(space):
     views = _views(20)
     pixels, depth = space.camera(views).project(space.center[None].expand(20, 1, 3), (100, 150))
-    tangents = (pixels[:, 0] / torch.tensor([150.0, 100.0]) * 2 - 1) * torch.tensor([space.half_width, space.half_height])
+    tangents = (pixels[:, 0] / torch.tensor([150.0, 100.0]) * 2 - 1) * torch.tensor(
+        [space.half_width, space.half_height]
+    )
     torch.testing.assert_close(tangents, views[:, 2:4], atol=1e-5, rtol=0)
     torch.testing.assert_close(depth[:, 0], views[:, 4].exp(), atol=1e-5, rtol=1e-5)
 

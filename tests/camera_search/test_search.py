@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from camera_search.comparison import Comparison
+from camera_search.search import find_camera, pick_apart
+from camera_search.similarity import PictureAgreement
+from camera_search.views import angles_between
+from v2m4.bake import simplified
+from v2m4.camera import Orbit
+from v2m4.config import SearchConfig
+from v2m4.frame import Frame
+
+SMALL = SearchConfig(samples=256, islands=5, particles=30, swarm_steps=6, refine_steps=30, size=64)
+TRUTHS = [Orbit.of(2.3, 0.3, 2.6, (0.1, 0.0, -0.1)), Orbit.of(-0.4, -0.5, 3.5), Orbit.of(1.2, 0.1, 1.5, (0, 0.15, 0))]
+
+
+def _draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def _error(first, second):
+    rotations = [orbit.camera().extrinsics[0, :3, :3] for orbit in (first, second)]
+    return math.degrees(float(angles_between(*rotations)))
+
+
+@pytest.mark.parametrize("truth", TRUTHS, ids=["above", "below", "cut off by the picture"])
+def test_finds_the_camera_without_a_hint(creature, camera_of, truth):
+    result = find_camera(creature, camera_of(creature, truth, 256), SMALL, _draw())
+    assert _error(result.orbit, truth) < 2.0
+    torch.testing.assert_close(result.orbit.camera().positions(), truth.camera().positions(), atol=0.15, rtol=0)
+    assert list(result.history) == ["samples", "swarm", "guess", "refined"]
+
+
+def test_a_hint_is_never_made_worse(creature, camera_of):
+    frame = camera_of(creature, TRUTHS[0], 256)
+    poor = SearchConfig(samples=8, islands=1, particles=3, swarm_steps=0, refined=1, refine_steps=0, size=64)
+    result = find_camera(creature, frame, poor, _draw(), [TRUTHS[0]])
+    comparison = Comparison(simplified(creature, poor.refine_faces), frame, PictureAgreement())
+    assert result.score >= float(comparison.score(comparison.space.views(TRUTHS[0]), 128)) - 1e-6
+    assert _error(result.orbit, TRUTHS[0]) < 1.0
+
+
+def test_a_wrong_hint_does_no_harm(creature, camera_of):
+    away = Orbit.of(0.0, 0.0, 2.0, (0.0, 0.0, -9.0))
+    frame = camera_of(creature, TRUTHS[0], 256)
+    result = find_camera(creature, frame, SMALL, _draw(), [Orbit.of(-1.0, 0.0, 2.0), away])
+    assert _error(result.orbit, TRUTHS[0]) < 2.0
+
+
+def test_deterministic_and_leaves_torch_as_it_was(creature, camera_of):
+    frame = camera_of(creature, TRUTHS[1], 128)
+    threads = torch.get_num_threads()
+    first, second = (find_camera(creature, frame, SMALL, _draw(3)) for _ in range(2))
+    assert torch.equal(first.orbit.parameters(), second.orbit.parameters())
+    assert first.history == second.history
+    assert torch.get_num_threads() == threads
+
+
+def test_the_best_are_picked_apart():
+    views = torch.zeros(5, 5)
+    views[:, 0] = torch.tensor([0.0, 0.05, 1.0, 1.1, 2.0])
+    picked = pick_apart(views, torch.tensor([0.8, 0.9, 0.3, 0.5, 0.4]), 3, apart=0.3)
+    assert picked.tolist() == [1, 3, 4]
+
+
+def test_a_frame_without_foreground_is_an_error(creature):
+    with pytest.raises(ValueError, match="no foreground"):
+        find_camera(creature, Frame("e", 0, np.zeros((32, 32, 4), np.uint8)), SMALL, _draw())

@@ -1,0 +1,84 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import camera_search.stage as stage
+from camera_search import run
+from camera_search.stage import pose_asset, surface_center
+from v2m4.camera import Camera, Orbit
+from v2m4.config import FAST, SearchConfig
+from v2m4.mesh import Asset
+from v2m4.render import render_mesh
+from v2m4.workspace import Workspace
+
+CONFIG = replace(
+    FAST,
+    search=SearchConfig(samples=64, islands=2, particles=8, swarm_steps=2, refined=1, refine_steps=8, size=48),
+)
+ORBITS = [Orbit.of(0.3, 0.2, 2.4), Orbit.of(0.5, 0.2, 3.1, (0.1, 0.0, 0.0))]
+
+
+@pytest.fixture(scope="module")
+def inputs(creature, camera_of):
+    frames = [camera_of(creature, orbit, 128, str(i), 5 * i) for i, orbit in enumerate(ORBITS)]
+    return frames, [Asset(creature, ORBITS[0]), Asset(creature, ORBITS[1])]
+
+
+@pytest.fixture(scope="module")
+def done(inputs, tmp_path_factory):
+    workspace = Workspace(tmp_path_factory.mktemp("clip"))
+    return workspace, run(*inputs, workspace, CONFIG)
+
+
+def test_posed_meshes_overlay_their_frames(inputs, done):
+    for frame, posed in zip(inputs[0], done[1], strict=True):
+        seen = render_mesh(posed.mesh, Camera.identity(), 128, channels=("mask",)).mask[0]
+        mask = frame.tensors(128)[1]
+        assert float(torch.minimum(seen, mask).sum() / torch.maximum(seen, mask).sum()) > 0.95
+
+
+def test_all_objects_lie_as_deep_as_the_first(done):
+    depths = [float(surface_center(posed.mesh)[2]) for posed in done[1]]
+    assert depths[1] == pytest.approx(depths[0], rel=1e-5)
+    assert done[1][0].scale == 1.0
+    assert done[1][1].scale != pytest.approx(1.0, abs=0.05)
+
+
+def test_scaling_about_the_camera_leaves_the_picture(creature):
+    extrinsics = ORBITS[1].camera().extrinsics[0]
+    masks = [
+        render_mesh(pose_asset(creature, extrinsics, scale, 1.0).mesh, Camera.identity(), 64, channels=("mask",)).mask
+        for scale in (1.0, 0.6)
+    ]
+    torch.testing.assert_close(masks[0], masks[1], atol=1e-2, rtol=0)
+
+
+def test_files(done):
+    workspace, posed = done
+    for name in ("0.npz", "0.png", "1.npz", "1.png"):
+        assert workspace.path(f"2_camera_search/{name}").is_file()
+    assert workspace.path("1_re-canonicalization_sample.glb").is_file()
+    cameras = json.loads(workspace.path("2_camera_search/cameras.json").read_text())
+    assert [entry["index"] for entry in cameras] == [0, 5]
+    torch.testing.assert_close(torch.tensor(cameras[1]["extrinsics"]), posed[1].extrinsics)
+
+
+def test_a_second_run_reads_what_lies_there(inputs, done, monkeypatch):
+    monkeypatch.setattr(stage, "find_camera", lambda *_: pytest.fail("searched again"))
+    again = run(*inputs, Workspace(done[0].root), CONFIG)
+    for first, second in zip(done[1], again, strict=True):
+        assert torch.equal(first.mesh.vertices, second.mesh.vertices)
+
+
+def test_a_run_that_was_cut_off_ends_the_same(inputs, done, tmp_path):
+    frames, assets = inputs
+    run(frames[:1], assets[:1], Workspace(tmp_path), CONFIG)
+    again = run(frames, assets, Workspace(tmp_path), CONFIG)
+    assert torch.equal(again[1].mesh.vertices, done[1][1].mesh.vertices)
+
+
+def test_numbers_that_do_not_fit_are_an_error(inputs, tmp_path):
+    with pytest.raises(ValueError, match="1 assets for 2 frames"):
+        run(inputs[0], inputs[1][:1], Workspace(tmp_path), CONFIG)
