@@ -1,9 +1,9 @@
 """How often, how exactly and how fast cameras are found: ``python -m camera_search.benchmark``.
 
 Textured meshes are rendered from random cameras and searched for without a hint. A case counts as found within 10
-degrees of the true rotation and with a mask IoU of at least 0.95 (whole picture, 512 x 512). ``--shading`` and ``--warp``
-make it as hard as generated meshes are: a lamp that the search does not know, a mesh that is not quite the object (then
-only the rotation counts).
+degrees of the true rotation and with a mask IoU of at least 0.95 (whole picture, 512 x 512). ``--shading`` and
+``--warp`` make it as hard as generated meshes are: a lamp that the search does not know, a mesh that is not quite the
+object (then only the rotation counts).
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ def main() -> None:
         generator = np.random.default_rng(options.seed)
         own = [Case(file.stem, random_orbit(generator), options.warp > 0) for _ in range(options.count)]
         measure(mesh, Case(file.stem, own[0].truth), options, 0)  # compiles the kernels
-        print(
-            f"{'case':>10} {'yaw':>6} {'pitch':>6} {'radius':>6} {'error':>7} {'IoU':>6} {'s':>6} {'cpu s':>6} {'score':>6}"
-        )
+        print("      case    yaw  pitch radius   error    IoU      s  cpu s  score")
         for number, case in enumerate(own):
             measure(mesh, case, options, number)
             yaw, pitch = math.degrees(float(case.truth.yaw)), math.degrees(float(case.truth.pitch))

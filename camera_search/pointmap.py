@@ -1,8 +1,8 @@
 """One more guess of the camera: points of the mesh, seen in renders, are found again in the frame.
 
 The paper aligns point maps of a network (DUSt3R, VGGT) with the mesh. The twin without weights matches the frame with
-the best renders, takes the matched pixels' places on the mesh from the renders' position maps, and solves for the camera
-that sees these points at these pixels (perspective n-point).
+the best renders, takes the matched pixels' places on the mesh from the renders' position maps, and solves for the
+camera that sees these points at these pixels (perspective n-point).
 """
 
 from __future__ import annotations
@@ -99,10 +99,11 @@ def flow_matches(
         tolerance: pixels of forward-backward error allowed.
 
     Returns:
-        pixels (N, 2) as (column, row) integers, and their places (N, 2) in the frame, (0.5, 0.5) the first pixel's centre.
+        pixels (N, 2) as (column, row) integers, and their places (N, 2) in the frame; the first pixel's centre is
+        (0.5, 0.5).
     """
     first, second = _gray(render), _gray(frame)
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     forward = solver.calc(first, second, None)
     backward = solver.calc(second, first, None)
     height, width = seen.shape

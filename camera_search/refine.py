@@ -1,7 +1,7 @@
 """The last step: cameras follow the gradient of the picture's agreement.
 
-Source: V2M4 section 3.2 (Adam on the silhouette after the swarm). Here colours and edges count too, and every number has
-its own step, of about the same effect in the picture.
+Source: V2M4 section 3.2 (Adam on the silhouette after the swarm). Here colours and edges count too, and every number
+has its own step, of about the same effect in the picture.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 V2M4 (section 3.2) draws 2,000 cameras in six dimensions: radius 1-5, look-at within 1 of the origin, pitch of equal
 area. But once the direction is chosen, the mask tells the rest: the projected mesh must fill the mask's box. At the
-extreme vertex of each side that is linear in the camera's translation, so three unknowns follow from four equations, and
-six dimensions shrink to two. Where the picture's edge cuts the object off, how far it goes on outside is drawn.
+extreme vertex of each side that is linear in the camera's translation, so three unknowns follow from four equations,
+and six dimensions shrink to two. Where the picture's edge cuts the object off, how far it goes on outside is drawn.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MaskBox:
         return cls(tuple(map(float, sides)), tuple(map(bool, cut)), float(kept.mean()))  # type: ignore[arg-type]
 
     def window(self, aspect: float, margin: float = 0.15) -> tuple[float, float, float, float]:
-        """The square part of the picture (x0, y0, x1, y1 in fractions) about the box, with a margin of that part of it."""
+        """The square part of the picture about the box (x0, y0, x1, y1 in fractions); the margin is relative to it."""
         left, top, right, bottom = self.sides
         half = (0.5 + margin) * max((right - left) * aspect, bottom - top)
         middle_x, middle_y = (left + right) / 2, (top + bottom) / 2

@@ -106,7 +106,7 @@ def _find(
     history: dict[str, float] = {}
 
     known = [_visible(comparison, hint) for hint in hints]
-    given = torch.cat([*known, torch.zeros(0, 5)]).to(proxy.vertices)
+    given = torch.cat([*known, proxy.vertices.new_zeros(0, 5)])
     drawn = sample_views(comparison.space, hull_points(proxy), comparison.box, config.samples, generator)
     drawn = drawn[comparison.score(drawn, max(size // 2, 1)).topk(min(len(drawn), max(1, config.samples // 5))).indices]
     views = torch.cat([given, drawn])
@@ -148,7 +148,7 @@ def _find(
 
 
 def pick_apart(views: Tensor, values: Tensor, count: int, apart: float = APART) -> Tensor:
-    """Indices of the best views (B, 5) by values (B,), best first, no two within ``apart`` radians, at most ``count``."""
+    """Indices of the best views (B, 5) by values (B,), best first, at most ``count``, none within ``apart`` radians."""
     order = values.argsort(descending=True, stable=True)
     picked: list[int] = []
     for index in order.tolist():

@@ -82,7 +82,7 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
             workspace, f"{frame.name}_re-canonicalization_sample.glb", pose.mesh, posed[0].extrinsics
         )
     text = _cameras_json(frames, posed, orbits)
-    workspace.make_file(f"{FOLDER}/cameras.json", digest(text), lambda path: path.write_text(text, "utf-8"))
+    workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(_write_text, text=text))
     return posed
 
 
@@ -121,14 +121,19 @@ def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config) -> Arr
 def _draw(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
     """A PNG of the frame, the posed mesh, and their masks over each other (both white, frame red, mesh blue)."""
     color, mask = frame.tensors(size)
-    rendering = render_mesh(
-        mesh, Camera.identity(aspect=frame.aspect), tuple(color.shape[:2]), channels=("color", "mask"), background=1.0
-    )
+    height, width = color.shape[:2]
+    camera = Camera.identity(aspect=frame.aspect)
+    rendering = render_mesh(mesh, camera, (height, width), channels=("color", "mask"), background=1.0)
     assert rendering.color is not None
     seen = rendering.mask[0].cpu()
     both = torch.cat([mask, torch.minimum(mask, seen), seen], -1)
     sheet = torch.cat([color, rendering.color[0].cpu(), both], 1).clamp(0, 1)
     iio.imwrite(path, (sheet * 255).round().to(torch.uint8).numpy())
+
+
+def _write_text(path: Path, text: str) -> None:
+    """A text file."""
+    path.write_text(text, "utf-8")
 
 
 def _cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbit]) -> str:

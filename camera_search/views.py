@@ -1,10 +1,10 @@
-"""Cameras in the numbers that a search wants: where the camera stands, and where in the picture the object's centre lies.
+"""Cameras in the numbers that a search wants: where the camera stands, and where in the picture the object lies.
 
 The paper's six numbers move the object all over the picture when the camera turns, and one of them (``look_at`` along
-the optical axis) changes nothing. Here a view is (yaw, pitch, a, b, log depth): direction of the camera, tangents of the
-object's centre (0 is the optical axis, a to the right, b downwards), and the logarithm of the centre's depth. Turning
-leaves the object in its place, and each number changes the picture in its own way. It is the five degrees of freedom of
-an upright camera; ``ViewSpace`` converts both ways.
+the optical axis) changes nothing. Here a view is (yaw, pitch, a, b, log depth): direction of the camera, tangents of
+the object's centre (0 is the optical axis, a to the right, b downwards), and the logarithm of the centre's depth.
+Turning leaves the object in its place, and each number changes the picture in its own way. It is the five degrees of
+freedom of an upright camera; ``ViewSpace`` converts both ways.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ViewSpace:
         return math.tan(self.fov / 2)
 
     def orbit(self, views: Tensor) -> Orbit:
-        """The six numbers of views (B, 5), differentiable; ``look_at`` is put on the optical axis at the centre's depth."""
+        """The six numbers of views (B, 5), differentiable; ``look_at`` lies on the optical axis at the centre's depth."""
         yaw, pitch, across, downwards, log_depth = views.unbind(1)
         rotation = rotations(yaw, pitch)
         depth = log_depth.exp()

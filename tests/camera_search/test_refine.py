@@ -41,5 +41,5 @@ def test_no_steps_leave_views_as_they_are(comparison):
 
 def test_a_mesh_without_faces_is_an_error(creature, camera_of):
     bare = Mesh(creature.vertices, creature.faces[:0])
-    with pytest.raises(ValueError, match="frame f: the mesh .* has no faces"):
+    with pytest.raises(ValueError, match=r"frame f: the mesh .* has no faces"):
         Comparison(bare, camera_of(creature, TRUTH), PictureAgreement())

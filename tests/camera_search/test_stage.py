@@ -4,8 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-import camera_search.stage as stage
-from camera_search import run
+from camera_search import run, stage
 from camera_search.stage import pose_asset, surface_center
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FAST, SearchConfig
