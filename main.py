@@ -25,6 +25,7 @@ from v2m4.contact_sheet import draw_contact_sheet
 from v2m4.export import export_animation
 from v2m4.frame import Clip
 from v2m4.io.video import Source, find_animations, read_clip
+from v2m4.keyframes import choose_key_frames
 from v2m4.report import table
 from v2m4.sharding import shard
 from v2m4.workspace import Workspace, peak_memory_mib
@@ -99,6 +100,13 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
     }
 
 
+def key_indices(clip: Clip, config: Config) -> list[int]:
+    """Every frame for the baseline, else one in every ``--skip``."""
+    if config.baseline:
+        return clip.key_indices(1)
+    return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
+
+
 def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     """One animation from pictures to ``output_animation.glb``."""
     start = time.perf_counter()
@@ -106,7 +114,8 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     clip = read_clip(source, config.frames)
     workspace = Workspace(config.output / source.name, config.overwrite)
     workspace.manifest |= describe_run(clip, config)
-    keys = clip.key_indices(1 if config.baseline else config.skip)
+    keys = key_indices(clip, config)
+    workspace.manifest["key_frames"] = [clip.frames[index].name for index in keys]
     key_frames = [clip.frames[index] for index in keys]
     progress.update()
 

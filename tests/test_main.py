@@ -12,7 +12,7 @@ import main
 from v2m4.workspace import Workspace
 
 TINY = [
-    *("--preset", "fast", "--device", "cpu", "--skip", "2", "--max_faces", "400"),
+    *("--preset", "fast", "--device", "cpu", "--skip", "2", "--key_frames", "even", "--max_faces", "400"),
     *("--generation.grid", "48", "--generation.texture_size", "64"),
     *("--search.samples", "32", "--search.particles", "8", "--search.swarm_steps", "1", "--search.refine_steps", "3"),
     *("--search.size", "48", "--search.proxy_faces", "400"),

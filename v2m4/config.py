@@ -90,6 +90,9 @@ class EnergyWeights:
 class RegistrationConfig:
     """Stage 3: one topology for all key frames."""
 
+    # Whose mesh is moved through all key frames: the one with the longest outline, where limbs stand apart, or the
+    # first one, as in the paper.
+    reference: Literal["spread", "first"] = "spread"
     # Adam steps of the coarse fit (rotation, translation, anisotropic scale).
     coarse_steps: int = 40
     # Adam steps of each half-turn's trial; 0 tries none.
@@ -159,8 +162,10 @@ class Config:
     N: int = 1
     # Index of this process, from 0 to N - 1.
     n: int = 0
-    # Every skip-th frame is a key frame; the frames between are interpolated.
+    # One key frame in every skip frames; the frames between are interpolated.
     skip: int = 5
+    # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
+    key_frames: Literal["motion", "even"] = "motion"
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
     seed: int = 42
     # Only generate a mesh per frame, without stages 2 to 4.
@@ -218,6 +223,7 @@ PAPER = replace(
         refine_faces=40000,
     ),
     registration=RegistrationConfig(
+        reference="first",
         coarse_steps=500,
         half_turn_steps=100,
         fine_steps=1000,
