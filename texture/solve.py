@@ -62,7 +62,10 @@ def gather(views: list[View], size: int) -> tuple[Lookups, np.ndarray, np.ndarra
 
 def average(views: list[View], size: int) -> Solution:
     """The weighted mean of the pixels that look each texel up; texels that none does are black."""
-    rows, colors, weights = gather(views, size)
+    return _mean(*gather(views, size), size)
+
+
+def _mean(rows: Lookups, colors: np.ndarray, weights: np.ndarray, size: int) -> Solution:
     sums = np.zeros((size * size, 4), dtype=np.float32)
     _splat(rows.base, rows.right, rows.lower, colors, weights, size, sums)
     mean = sums[:, :3] / np.maximum(sums[:, 3:], 1e-12)
@@ -85,8 +88,8 @@ def least_squares(views: list[View], texels: TexelMap, seams: Seams, smoothness:
         ValueError: no pixel sees the mesh.
     """
     size = texels.face.shape[0]
-    start = average(views, size)
     rows, colors, weights = gather(views, size)
+    start = _mean(rows, colors, weights, size)
     system = System(texels.chart, seams, smoothness, COUPLING)
     texture = np.where(texels.valid[..., None], push_pull(start.texture, start.weight), 0).astype(np.float32)
     reweighted = weights

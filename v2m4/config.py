@@ -135,7 +135,7 @@ class TextureConfig:
     # Weight of a view of the first frame's mesh, where a video frame's weight is 1.
     asset_weight: float = 0.05
     # Weight of differences between neighbouring texels, where a frame's best pixel has 1 (solver least_squares).
-    smoothness: float = 0.02
+    smoothness: float = 0.1
     # How often the frames are shifted onto the texture by optical flow and the texture is solved again.
     alignments: int = 1
     # Adam steps (solver adam).
