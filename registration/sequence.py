@@ -18,6 +18,7 @@ from registration.pairwise import SeenPoints, Subject
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 
+ROOT_FLOOR = 1e-3  # of a frame's energy, below which the root is smoothed
 TRACK_THRESHOLD = 0.01  # of the object's size: a larger deviation counts linearly
 
 
@@ -154,6 +155,8 @@ def refine_sequence(
             first, second, weight = blend(keys, index)
             pose = torch.lerp(vertices[first], vertices[second], weight)
             found, parts = total(seen[index], State(pose, step, generator))
+            # The root lets a frame that no interpolation can reach spoil its neighbours less.
+            found = (found + ROOT_FLOOR).sqrt()
             flow = [motion_energy(motion, pose, vertices[motion.key], subject) for motion in moved[index]]
             if flow:
                 mean = torch.stack(flow).mean()

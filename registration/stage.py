@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import cv2
 import imageio.v3 as iio
 import numpy as np
 import torch
@@ -43,7 +44,8 @@ def run(
         config: all options; ``seed`` and ``registration`` count here.
 
     Returns:
-        the poses of the key frames at times ``key_indices``; topology and look of the first key frame's mesh.
+        the poses of the key frames at times ``key_indices``; topology and look of one key frame's mesh (see
+        ``RegistrationConfig.reference``), the first key frame's pose as the rest pose.
 
     Raises:
         ValueError: there is not one mesh for each key frame.
@@ -51,23 +53,27 @@ def run(
     if len(key_indices) != len(posed) or not posed:
         raise ValueError(f"registration: {len(posed)} meshes for {len(key_indices)} key frames")
     options = config.registration
-    source = posed[0].mesh
     stage = _Stage(frames, key_indices, posed, workspace, config)
+    names = [frames[index].name for index in key_indices]
+    reference = 0 if options.reference == "first" else most_spread([frames[index] for index in key_indices])
+    log.info("%s: the mesh that moves", names[reference])
+    source = posed[reference].mesh
     subject = Subject.of(source, frames[0].aspect, options)
-    poses, key = [source.vertices], stage.key
-    for position in range(1, len(posed)):
-        key = digest(key, "carry", *_fingerprint(posed[position]))
-        found = stage.descent(
-            f"{frames[key_indices[position]].name}.npz", key, partial(stage.carry, poses[-1], subject, position)
-        )
-        poses.append(found.vertices)
-        log.info("%s: %s", frames[key_indices[position]].name, _last(found))
-    together = torch.stack(poses)
+    poses = {reference: source.vertices}
+    key = digest(stage.key, reference, *_fingerprint(posed[reference]))
+    onward = [(position - 1, position) for position in range(reference + 1, len(posed))]
+    backward = [(position + 1, position) for position in range(reference - 1, -1, -1)]
+    for start, stop in onward + backward:
+        key = digest(key, start, stop, *_fingerprint(posed[stop]))
+        found = stage.descent(f"{names[stop]}.npz", key, partial(stage.carry, poses[start], subject, start, stop))
+        poses[stop] = found.vertices
+        log.info("%s: %s", names[stop], _last(found))
+    together = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
         found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, subject))
         together = found.vertices
         log.info("all key frames together: %s", _last(found))
-    stage.show(together)
+    stage.show(source, together)
     return MeshSequence(together, source.with_vertices(together[0]), np.asarray(key_indices, np.float64))
 
 
@@ -86,7 +92,7 @@ class _Stage:
         self.workspace, self.config = workspace, config
         pictures = [part for frame in frames for part in (frame.name, frame.rgba)]
         options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
-        self.key = digest(options, *pictures, *_fingerprint(posed[0]))
+        self.key = digest(options, *pictures)
         self._flows: list[FlowField] | None = None
 
     @property
@@ -101,11 +107,12 @@ class _Stage:
         """Randomness that follows from the seed and the piece of work alone."""
         return torch.Generator().manual_seed(int(digest(self.config.seed, parts)[:12], 16))
 
-    def carry(self, previous: Tensor, subject: Subject, position: int) -> Descent:
-        """The pose of one key frame from that of the one before."""
-        start, stop = self.key_indices[position - 1], self.key_indices[position]
-        target, options = self.posed[position].mesh, self.config.registration
-        return carry(previous, subject, target, self.frames, self.flows, start, stop, options, self.generator(position))
+    def carry(self, previous: Tensor, subject: Subject, start: int, stop: int) -> Descent:
+        """The pose of one key frame from that of a neighbour; both given by their positions among the key frames."""
+        target, options = self.posed[stop].mesh, self.config.registration
+        first, last = self.key_indices[start], self.key_indices[stop]
+        generator = self.generator(1, last)
+        return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator)
 
     def refine(self, poses: Tensor, subject: Subject) -> Descent:
         """All poses together."""
@@ -129,15 +136,32 @@ class _Stage:
         vertices = torch.from_numpy(stored["vertices"]).to(self.posed[0].mesh.vertices.device)
         return Descent(vertices, curves)
 
-    def show(self, poses: Tensor) -> None:
+    def show(self, source: Mesh, poses: Tensor) -> None:
         """Each key frame's mesh as GLB, and a picture of it over its frame."""
         for position, index in enumerate(self.key_indices):
-            frame, mesh = self.frames[index], self.posed[0].mesh.with_vertices(poses[position])
+            frame, mesh = self.frames[index], source.with_vertices(poses[position])
             name = f"{frame.name}_consistency_sample.glb"
             write_mesh_glb_in_world(self.workspace, name, mesh, self.posed[0].extrinsics)
-            key = digest(frame.rgba, poses[position].cpu().numpy(), self.key)
+            key = digest(self.key, poses.cpu().numpy(), *_fingerprint(self.posed[0]))
             draw = partial(_draw_check, frame=frame, mesh=mesh)
             self.workspace.make_file(f"{FOLDER}/{frame.name}_check.png", key, draw)
+
+
+def most_spread(frames: Sequence[Frame]) -> int:
+    """Position of the frame with the longest outline: where limbs stand apart, its mesh can follow all other frames.
+
+    A mesh whose legs are one lump never shows two; one with two legs can hide one behind the other.
+
+    Args:
+        frames: key frames.
+    """
+    lengths = []
+    for frame in frames:
+        # Smoothed, lest a rough edge counts for a long one; at a fixed share of the height, for any resolution.
+        soft = cv2.GaussianBlur(frame.rgba[..., 3], (0, 0), max(0.004 * frame.rgba.shape[0], 0.5))
+        outlines, _ = cv2.findContours((soft > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        lengths.append(sum(cv2.arcLength(outline, True) for outline in outlines))
+    return int(np.argmax(lengths))
 
 
 def _fingerprint(posed: PosedAsset) -> list[np.ndarray]:

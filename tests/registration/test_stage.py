@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import registration
+from registration.sequence import blend
+from registration.stage import most_spread
+from tests.registration.shapes import bent, painted, photographed
+from v2m4.camera import Camera
+from v2m4.config import FAST, PAPER, Config
+from v2m4.frame import Frame
+from v2m4.mesh import PosedAsset
+from v2m4.render import render
+from v2m4.workspace import Workspace
+
+AWAY = torch.tensor([0.0, 0.0, 3.0])
+KEYS = [0, 2, 4]
+
+
+@pytest.fixture(scope="module")
+def clip(capsule):
+    """A body that bends to one side; the truth at every frame, and each key frame's own mesh of another topology."""
+    vertices, faces = capsule
+    rest = painted(vertices + AWAY, faces)
+    truth = [rest.with_vertices(bent(vertices, 0.25 * index) + AWAY) for index in range(5)]
+    frames = [photographed(mesh, index) for index, mesh in enumerate(truth)]
+    shuffle = torch.randperm(len(vertices), generator=torch.Generator().manual_seed(0))
+    back = torch.argsort(shuffle)
+    posed = []
+    for index in KEYS:
+        mesh = truth[index]
+        other = replace(mesh, vertices=mesh.vertices[shuffle], faces=back[faces], colors=mesh.colors[shuffle])
+        posed.append(PosedAsset(other, torch.eye(4)))
+    return frames, posed, truth, shuffle
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    small = replace(
+        FAST.registration,
+        reference="first",
+        coarse_steps=10,
+        half_turn_steps=4,
+        fine_steps=40,
+        joint_steps=20,
+        video_size=96,
+        size=48,
+        points=500,
+    )
+    return replace(FAST, registration=small)
+
+
+@pytest.fixture(scope="module")
+def result(clip, config, tmp_path_factory):
+    frames, posed, _, _ = clip
+    workspace = Workspace(tmp_path_factory.mktemp("clip"))
+    return registration.run(frames, KEYS, posed, workspace, config), workspace
+
+
+def overlap(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float(torch.minimum(first, second).sum() / torch.maximum(first, second).sum())
+
+
+def test_every_vertex_follows_the_truth(clip, result) -> None:
+    _, _, truth, shuffle = clip
+    sequence, _ = result
+    for position, index in enumerate(KEYS):
+        off = (sequence.vertices[position] - truth[index].vertices[shuffle]).norm(dim=1)
+        assert off.mean() < 0.02  # the body is 1 long
+
+
+def test_frames_between_the_key_frames_overlay_the_video(clip, result) -> None:
+    frames, _, _, _ = clip
+    sequence = result[0].sampled(range(5))
+    for index, frame in enumerate(frames):
+        _, mask = frame.tensors(160)
+        mesh = sequence[index]
+        seen = render(mesh.vertices, mesh.faces, Camera.identity(), 160, channels=()).mask[0]
+        assert overlap(seen, mask) > 0.94
+
+
+def test_sequence_has_the_reference_topology_and_the_first_pose_as_rest(clip, result) -> None:
+    sequence, _ = result
+    assert torch.equal(sequence.mesh.faces, clip[1][0].mesh.faces)
+    assert torch.equal(sequence.mesh.vertices, sequence.vertices[0])
+    assert sequence.times.tolist() == [0.0, 2.0, 4.0]
+
+
+def test_everything_a_person_needs_lies_on_disk(result) -> None:
+    _, workspace = result
+    for index in KEYS:
+        assert workspace.path(f"{index}_consistency_sample.glb").is_file()
+        assert workspace.path(f"3_registration/{index}_check.png").is_file()
+    for name in ("2", "4", "joint"):
+        assert workspace.path(f"3_registration/{name}_loss.png").is_file()
+        with np.load(workspace.path(f"3_registration/{name}.npz")) as stored:
+            assert len(stored["curve_silhouette"]) in (40, 20)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(clip, config, result, tmp_path, monkeypatch) -> None:
+    frames, posed, _, _ = clip
+    stopped = registration.stage._Stage.refine
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registration.stage._Stage, "refine", killed)
+    with pytest.raises(KeyboardInterrupt):
+        registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
+    monkeypatch.setattr(registration.stage._Stage, "refine", stopped)
+    monkeypatch.setattr(registration.stage._Stage, "carry", killed)  # the carried poses lie on disk
+    again = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
+    assert again.vertices.numpy().tobytes() == result[0].vertices.numpy().tobytes()
+
+
+def test_other_options_make_stale(clip, config, result, monkeypatch) -> None:
+    frames, posed, _, _ = clip
+    asked = []
+
+    def carry(self, previous, subject, start, stop):
+        asked.append(stop)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registration.stage._Stage, "carry", carry)
+    other = replace(config, registration=replace(config.registration, fine_steps=41))
+    with pytest.raises(KeyboardInterrupt):
+        registration.run(frames, KEYS, posed, Workspace(result[1].root), other)
+    assert asked == [1]
+
+
+def test_one_mesh_for_each_key_frame_is_asked_for(clip, config, tmp_path) -> None:
+    with pytest.raises(ValueError, match="2 meshes for 3 key frames"):
+        registration.run(clip[0], KEYS, clip[1][:2], Workspace(tmp_path), config)
+
+
+def test_one_key_frame_is_a_sequence_that_stands_still(clip, config, tmp_path) -> None:
+    frames, posed, _, _ = clip
+    sequence = registration.run(frames[:1], [0], posed[:1], Workspace(tmp_path), config)
+    assert torch.equal(sequence.vertices[0], posed[0].mesh.vertices)
+
+
+def test_limbs_apart_are_the_longest_outline() -> None:
+    def figure(angle: float) -> Frame:
+        picture = np.zeros((200, 200, 4), np.uint8)
+        for side in (-1, 1):
+            foot = (round(100 + side * 80 * np.sin(angle)), round(60 + 100 * np.cos(angle)))
+            cv2.line(picture, (100, 60), foot, (255, 255, 255, 255), 14)
+        return Frame("0", 0, picture)
+
+    assert most_spread([figure(0.0), figure(0.5), figure(0.04)]) == 1
+
+
+def test_blend_is_linear_between_key_frames() -> None:
+    assert blend([0, 5, 8], 5) == (1, 1, 0.0)
+    first, second, weight = blend([0, 5, 8], 7)
+    assert (first, second) == (1, 2)
+    assert weight == pytest.approx(2 / 3)
+    assert blend([0, 5, 8], 11) == (2, 2, 0.0)
+
+
+def test_paper_preset_has_the_published_weights() -> None:
+    weights = PAPER.registration.weights
+    assert (weights.normals, weights.arap, weights.chamfer) == (1.0, 1.0, 10.0)
+    assert (weights.edge_length, weights.face_area) == (1e2, 1e6)
