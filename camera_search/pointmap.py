@@ -104,9 +104,10 @@ def flow_matches(
     """
     first, second = _gray(render), _gray(frame)
     solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    forward = solver.calc(first, second, None)
-    backward = solver.calc(second, first, None)
     height, width = seen.shape
+    still = np.zeros((height, width, 2), np.float32)
+    forward = solver.calc(first, second, still.copy())
+    backward = solver.calc(second, first, still.copy())
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
     there = grid + forward
     back = there + cv2.remap(backward, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderValue=(1e6, 1e6))

@@ -53,7 +53,7 @@ class ViewSpace:
         return math.tan(self.fov / 2)
 
     def orbit(self, views: Tensor) -> Orbit:
-        """The six numbers of views (B, 5), differentiable; ``look_at`` lies on the optical axis at the centre's depth."""
+        """The six numbers of views (B, 5), differentiable; ``look_at`` lies on the axis at the centre's depth."""
         yaw, pitch, across, downwards, log_depth = views.unbind(1)
         rotation = rotations(yaw, pitch)
         depth = log_depth.exp()
