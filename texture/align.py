@@ -44,7 +44,7 @@ def align_frames(
         texture: (H, W, 3), solved from the views as they are.
         fov: of the video's camera, radians.
     """
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
         surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
