@@ -14,6 +14,8 @@ DEPTH_AT = (1.2, 2.0, 4.0)
 DEPTH = (1.0, 1.25, 1.0)
 DEPTH_BLUR = 0.03  # of the lattice's longer side: how softly one part's depth gives way to the next's
 NARROWER = 0.6  # a place this much narrower is the end of a part
+OFF_AXIS = 0.2  # cells: how far balls centred on nodes fall short of those centred on the axis, on average
+NEAREST = 0.1  # how much smaller a ball may be, per distance, to be preferred for being nearer
 LADDER = 1.2  # ratio of neighbouring radii that are told apart
 SMOOTHING = (1.0, 2.0, 4.0)  # cells
 PART_BLUR = 4.0  # cells: how softly one part's place in depth gives way to the next's
@@ -71,10 +73,11 @@ def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
 def _widest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """The largest inscribed ball that covers each node: radius (h, w), and its centre seen from there (h, w, 2).
 
-    The radius is called local thickness; the centre's offset is (columns, rows).
+    The radius is called local thickness; the centre's offset is (columns, rows), of a ball a little smaller if nearer.
     """
     height, width = distance.shape
     result = distance.copy()
+    nearest = np.full((height, width), -1e30)
     offset = np.zeros((height, width, 2))
     for i in range(1, height - 1):
         for j in range(1, width - 1):
@@ -86,8 +89,13 @@ def _widest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: n
             for k in range(max(i - reach, 0), min(i + reach + 1, height)):
                 half = int(np.sqrt(max(radius * radius - (k - i) ** 2, 0.0)))
                 for m in range(max(j - half, 0), min(j + half + 1, width)):
-                    if distance[k, m] > 0 and result[k, m] < radius:
-                        result[k, m] = radius
+                    if distance[k, m] <= 0:
+                        continue
+                    result[k, m] = max(result[k, m], radius)
+                    # Of the many equal balls along a limb, the nearest.
+                    preference = radius - NEAREST * np.sqrt((k - i) ** 2 + (m - j) ** 2)
+                    if preference > nearest[k, m]:
+                        nearest[k, m] = preference
                         offset[k, m, 0], offset[k, m, 1] = j - m, i - k
     return result, offset
 
@@ -145,8 +153,12 @@ def relief(distance: np.ndarray) -> Relief:
     within = distance.clip(0)
     thickness, offset = _widest(within)
     depth = np.interp(np.log(elongation(thickness)), np.log(DEPTH_AT), DEPTH)
+    depth = depth * (1 + OFF_AXIS / thickness.clip(2))
     depth = _spread(depth, inside, DEPTH_BLUR * max(distance.shape))
     square = depth**2 * _balls(within)
+    # z^2 / distance + distance is the width of a part: carried on outwards, it continues the profile there.
+    known = distance > 0.75
+    square = np.where(known, square, distance * (_carried_on(square, distance, known) - distance))
     # Where balls of different parts meet they leave creases: smooth them, more inside than near the contour. Twicing
     # (2 G - G G) leaves balls and cylinders as they are, for their squared heights are quadratic.
     for sigma in SMOOTHING:
@@ -154,15 +166,19 @@ def relief(distance: np.ndarray) -> Relief:
         smooth = 2 * blurred - ndimage.gaussian_filter(blurred, sigma)
         part = np.clip(distance / (3 * sigma), 0, 1)
         square = np.where(inside, (1 - part) * square + part * np.maximum(smooth, 0.25 * square), square)
-    # z^2 / distance is twice the radius less the distance, smooth across the contour: carried on outwards.
-    known = distance > 0.75
-    factor = np.where(known, square, 0) / np.where(known, distance, 1)
-    for sigma in (1.0, 2.0, 8.0, 64.0):
-        factor = np.where(known, factor, _spread(factor, known, sigma))
-        known = known | (factor > 0)
+    factor = (_carried_on(square, distance, known) - distance).clip(1e-3)
     radius = _spread(thickness, inside, PART_BLUR)
     middle = np.stack([_spread(offset[..., axis], inside, PART_BLUR) for axis in (0, 1)], -1)
-    return Relief(factor.clip(1e-3), thickness, radius, middle)
+    return Relief(factor, thickness, radius, middle)
+
+
+def _carried_on(square: np.ndarray, distance: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The sum square / distance + distance where known, (h, w), and smoothly the same elsewhere."""
+    width = np.where(known, square, 0) / np.where(known, distance, 1) + distance
+    for sigma in (1.0, 2.0, 8.0, 64.0):
+        width = np.where(known, width, _spread(width, known, sigma))
+        known = known | (width > 0)
+    return width
 
 
 def _spread(values: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:

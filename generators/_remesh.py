@@ -213,6 +213,10 @@ def _linked(a, b, faces, border, start, items):  # pragma: no cover
                 beyond = v
             elif border[v] and border[a]:
                 return False, -1  # an inner edge would join two border vertices
+        f = items[i]
+        opposite = a not in (faces[f, 0], faces[f, 1], faces[f, 2])
+        if opposite and border[a] and not rim and border[faces[f]].sum() == 2:
+            return False, -1  # the last inner vertex of a part would go
     return shared == (1 if rim else 2) and not (rim and beyond < 0), beyond
 
 

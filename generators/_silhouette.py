@@ -13,7 +13,7 @@ MARGIN = 3  # lattice nodes of background kept around the object
 MIN_PIXELS = 16  # a smaller foreground is noise, not an object
 MIN_PART = 0.004  # parts smaller than this share of the largest one are dropped, holes smaller than it are filled
 CONTOUR_BLUR = 0.6  # cells
-BAND = 3  # how far outside the contour distances are measured, cells
+BAND = 3  # how far outside the contour distances are exact, cells
 MIN_NODES = 12  # the same in lattice nodes: below this neither has a shape
 # Lattice cells are cut along one diagonal, so nodes have six neighbours, background nodes too.
 NEIGHBOURS = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]])
@@ -162,7 +162,7 @@ def _away_from_zero(values: np.ndarray) -> np.ndarray:
 
 
 def _smooth_contour(values: np.ndarray) -> np.ndarray:
-    """Signed distance from the zero level in cells, smooth near it, positive inside, at least -BAND.
+    """Signed distance from the zero level in cells, smooth near it, positive inside.
 
     Args:
         values: (h, w), non-zero, positive inside.
@@ -172,10 +172,10 @@ def _smooth_contour(values: np.ndarray) -> np.ndarray:
     steps = (np.arange(8) / 8)[:, None, None]  # an eighth of a cell apart: the distance is off by 1% of a cell at most
     contour = (edges[:, 0] * (1 - steps) + edges[:, 1] * steps).reshape(-1, 2)
     inside = values > 0
-    rows, columns = np.nonzero(ndimage.maximum_filter(inside, 2 * BAND + 1))
-    distance = np.full(values.shape, -float(BAND))
+    distance = 0.5 - ndimage.distance_transform_edt(~inside)  # good enough far outside
+    rows, columns = np.nonzero(distance > -BAND)
     found = cKDTree(contour, balanced_tree=False, compact_nodes=False).query(np.stack([columns, rows], 1))[0]
-    distance[rows, columns] = np.where(inside[rows, columns], found, -found.clip(max=BAND))
+    distance[rows, columns] = np.where(inside[rows, columns], found, -found)
     smooth = ndimage.gaussian_filter(distance, CONTOUR_BLUR)
     return _away_from_zero(np.where(distance < 2, smooth, distance))
 
