@@ -78,7 +78,9 @@ def check(config: Config) -> Config:
         generators.require(config.model)
     except generators.GeneratorUnavailable as error:
         raise UsageError(f"--model {config.model}: {error}") from error
-    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device.replace("auto", "cpu")
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return replace(config, device=device, preset=resolve_preset(config.preset, device))
 
 

@@ -128,7 +128,6 @@ def draw(mesh: Mesh, camera: Camera, size: int, normal: bool) -> Shot:
     channels = ("color", "mask", "normal") if normal else ("color", "mask")
     large = (SUPERSAMPLING * height, SUPERSAMPLING * width)
     picture = render_mesh(mesh, camera, large, channels=channels, background=1.0)
-    assert picture.color is not None
     facing = None
     if picture.normal is not None:
         axes = picture.normal.new_tensor([0.5, -0.5, -0.5])

@@ -93,7 +93,6 @@ def picture_of(mesh: Mesh, orbit: Orbit, size: int, shading: float = 0.0, lamp: 
     """
     with torch.no_grad():
         rendering = render_mesh(mesh, orbit.camera(), size, channels=("color", "mask", "normal"))
-    assert rendering.color is not None and rendering.normal is not None
     straight = rendering.color / rendering.mask.clamp_min(1e-3)
     if lamp is not None:
         lit = torch.nn.functional.normalize(rendering.normal, dim=-1) @ lamp.to(straight)

@@ -59,7 +59,6 @@ class Comparison:
     def pictures(self, views: Tensor, size: int) -> Pictures:
         """Renders of views (B, 5), differentiable."""
         rendering = render_mesh(self.mesh, self.camera(views), size, channels=("color", "mask"))
-        assert rendering.color is not None
         return Pictures(rendering.color, rendering.mask)
 
     def score(self, views: Tensor, size: int) -> Tensor:

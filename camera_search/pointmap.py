@@ -43,7 +43,6 @@ class Scene:
         camera = comparison.camera(views.detach())
         with torch.no_grad():
             rendering = render_mesh(comparison.mesh, camera, size, channels=("color", "mask", "position"))
-        assert rendering.color is not None and rendering.position is not None
         reference = comparison.reference(size)
         return cls(
             frame=torch.cat([reference.color, reference.mask], -1)[0].cpu().numpy(),

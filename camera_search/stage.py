@@ -124,7 +124,6 @@ def _draw(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
     height, width = color.shape[:2]
     camera = Camera.identity(aspect=frame.aspect)
     rendering = render_mesh(mesh, camera, (height, width), channels=("color", "mask"), background=1.0)
-    assert rendering.color is not None
     seen = rendering.mask[0].cpu()
     both = torch.cat([mask, torch.minimum(mask, seen), seen], -1)
     sheet = torch.cat([color, rendering.color[0].cpu(), both], 1).clamp(0, 1)

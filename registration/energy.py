@@ -207,5 +207,4 @@ class NormalMaps:
         with torch.no_grad():
             wanted = render(self.target.vertices, self.target.faces, cameras, self.size, channels=("normal",))
         seen = render(state.vertices, self.faces, cameras, self.size, channels=("normal",))
-        assert seen.normal is not None and wanted.normal is not None
         return (seen.normal - wanted.normal).abs().sum(-1).mean() / wanted.mask.mean().clamp_min(1e-6)

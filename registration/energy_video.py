@@ -104,7 +104,6 @@ class Colour:
     def __call__(self, state: State) -> Tensor:
         """Mean Huber loss over channels, the object's pixels and scales, over its threshold: L1 for large errors."""
         rendering = self.view.rendering(state)
-        assert rendering.color is not None
         # Outlines are the silhouette term's work: there both pictures show the background through.
         both = (rendering.mask.detach() > 0.99) & (self.view.mask[None] > 0.99)
         energy = torch.zeros_like(self.area)
@@ -180,7 +179,6 @@ def visible_vertices(vertices: Tensor, faces: Tensor, camera: Camera, size: int,
     inside = (column >= 0) & (row >= 0) & (column < shape[1]) & (row < shape[0])
     column, row = column.clamp(0, shape[1] - 1), row.clamp(0, shape[0] - 1)
     reach = float((vertices.amax(0) - vertices.amin(0)).max())
-    assert picture.depth is not None
     front = picture.depth[0, row, column, 0]
     seen = inside & (front > 0) & (depth[0] < front + 0.01 * reach)
     toward = torch.nn.functional.normalize(-vertices, dim=1)

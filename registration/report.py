@@ -54,7 +54,6 @@ def draw_check(frame: Frame, mesh: Mesh, size: int = 320) -> np.ndarray:
     color, mask = frame.tensors(size, window)
     camera = Camera.identity(aspect=frame.aspect, device=mesh.vertices.device).cropped(window)
     seen = render_mesh(mesh, camera, (mask.shape[0], mask.shape[1]), channels=("color", "normal"), background=1.0)
-    assert seen.color is not None and seen.normal is not None
     covered = seen.mask[0].cpu()
     toward = seen.normal[0].cpu() * torch.tensor([0.5, -0.5, -0.5]) + 0.5
     masks = torch.cat([mask, torch.minimum(mask, covered), covered], -1)

@@ -179,7 +179,6 @@ def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, 
     for camera in _cameras_round(mesh, count, extent):
         surface = see_surface(mesh.vertices, mesh.faces, mesh.normals(), atlas, camera, (size, size))
         shown = render_mesh(asset, camera, size, channels=("color", "depth"), antialias=False)
-        assert shown.color is not None and shown.depth is not None
         drawn = shown.mask[0, ..., 0].cpu().numpy() > 0.5
         gap = np.abs(shown.depth[0, ..., 0].cpu().numpy() - surface.depth)
         agrees = (drawn & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]

@@ -68,7 +68,7 @@ class Camera:
         return -(rotation.transpose(1, 2) @ translation[..., None])[..., 0]
 
     def intrinsics(self, size: tuple[int, int]) -> Tensor:
-        """The (3, 3) pixel matrix of the window at ``size`` (height, width); the first pixel is centred at (0.5, 0.5)."""
+        """The (3, 3) pixel matrix of the window at ``size`` (height, width); pixel (0, 0) is centred at (0.5, 0.5)."""
         height, width = size
         x0, y0, x1, y1 = self.window
         focal_y = 0.5 / math.tan(self.fov / 2)

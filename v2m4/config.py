@@ -11,6 +11,7 @@ from typing import Any, Literal
 import tyro
 
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
+PresetName = Literal["auto", "fast", "paper"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Config:
     # Where the work is done.
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # fast is for a CPU, paper has the published values; auto is paper on CUDA and fast on a CPU.
-    preset: Literal["auto", "fast", "paper"] = "auto"
+    preset: PresetName = "auto"
     # Redo everything, also what an earlier run has finished.
     overwrite: bool = False
     # Show the trace of an error and debugging messages.
@@ -241,7 +242,7 @@ PAPER = replace(
 PRESETS = {"fast": FAST, "paper": PAPER}
 
 
-def resolve_preset(preset: str, device: str) -> str:
+def resolve_preset(preset: PresetName, device: str) -> PresetName:
     """The preset that ``auto`` stands for on this device: paper on CUDA, fast on a CPU."""
     if preset != "auto":
         return preset

@@ -138,7 +138,7 @@ class Workspace:
         def write(path: Path) -> None:
             arrays = make()
             with path.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)
+                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
         with np.load(self.make_file(name, key, write), allow_pickle=False) as stored:
             return {field: stored[field] for field in stored.files}
@@ -147,7 +147,8 @@ class Workspace:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage and keep its state in the manifest: running, done, or failed with the reason."""
         start = time.perf_counter()
-        entry = self.manifest["stages"][name] = {"state": "running"}
+        entry: dict[str, Any] = {"state": "running"}
+        self.manifest["stages"][name] = entry
         self.save_manifest()
         try:
             yield

@@ -19,23 +19,45 @@ _SIZES = {"color": 3, "normal": 3, "depth": 1, "position": 3}
 
 @dataclass(frozen=True)
 class Rendering:
-    """What B cameras see; a channel that was not asked for is None.
+    """What B cameras see.
 
     Attributes:
-        mask: coverage in [0, 1], (B, H, W, 1); always there.
-        triangle: the triangle seen at each pixel's centre, -1 where none, (B, H, W) int32; always there.
-        color: (B, H, W, 3), over the background; without one, zero outside and weighted by the mask at the outline.
-        normal: camera-space unit normals (x right, y down, z forward), zero outside, (B, H, W, 3).
-        depth: camera z, zero outside, never antialiased, (B, H, W, 1).
-        position: world-space positions, zero outside, never antialiased, (B, H, W, 3).
+        parts: the channels that were asked for, and the mask, by name; each is an attribute, too.
+        triangle: the triangle seen at each pixel's centre, -1 where none, (B, H, W) int32.
     """
 
-    mask: Tensor
+    parts: dict[str, Tensor]
     triangle: Tensor
-    color: Tensor | None = None
-    normal: Tensor | None = None
-    depth: Tensor | None = None
-    position: Tensor | None = None
+
+    def _part(self, name: str) -> Tensor:
+        if name not in self.parts:
+            raise ValueError(f"Rendering.{name}: not rendered; ask for it in channels (there are {list(self.parts)})")
+        return self.parts[name]
+
+    @property
+    def mask(self) -> Tensor:
+        """Coverage in [0, 1], (B, H, W, 1); always there."""
+        return self._part("mask")
+
+    @property
+    def color(self) -> Tensor:
+        """(B, H, W, 3), over the background; without one, zero outside and weighted by the mask at the outline."""
+        return self._part("color")
+
+    @property
+    def normal(self) -> Tensor:
+        """Camera-space unit normals (x right, y down, z forward), zero outside, (B, H, W, 3)."""
+        return self._part("normal")
+
+    @property
+    def depth(self) -> Tensor:
+        """Camera z, zero outside, never antialiased, (B, H, W, 1)."""
+        return self._part("depth")
+
+    @property
+    def position(self) -> Tensor:
+        """World-space positions, zero outside, never antialiased, (B, H, W, 3)."""
+        return self._part("position")
 
 
 def render(
@@ -110,7 +132,7 @@ def render(
     parts = dict(zip(["mask", *wanted], picture.split(sizes, -1), strict=True))
     if "color" in parts and background is not None:
         parts["color"] = parts["color"] + (1 - parts["mask"]) * torch.as_tensor(background).to(parts["color"])
-    return Rendering(triangle=rast[..., 3].detach().to(torch.int32) - 1, **parts)
+    return Rendering(parts, rast[..., 3].detach().to(torch.int32) - 1)
 
 
 def render_mesh(mesh: Mesh, camera: Camera, size: int | tuple[int, int], **options) -> Rendering:

@@ -40,7 +40,9 @@ def test_normals_point_to_the_camera_and_up_is_up() -> None:
 def test_only_what_is_asked_for_is_there() -> None:
     vertices, faces = sphere(1)
     seen = render(vertices, faces, EYES, 16, channels=("depth",))
-    assert (seen.color, seen.normal, seen.position) == (None, None, None)
+    for name in ("color", "normal", "position"):
+        with pytest.raises(ValueError, match=f"Rendering.{name}"):
+            getattr(seen, name)
     assert seen.depth.shape == (2, 16, 16, 1)
     assert render(vertices, faces, EYES, 16, channels=("mask",)).mask.shape == (2, 16, 16, 1)
     with pytest.raises(ValueError, match="colour unknown"):
