@@ -5,6 +5,8 @@ zero of level. Edges that are too long are split, short ones collapsed, others f
 vertices moved along the surface (Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 Every step keeps each triangle's orientation over the plane, so the sheet cannot fold, and no edge but the border's
 joins two border vertices, so the sheet and its mirror image can be sewn.
+
+All kernels stand in one file: numba's cache does not notice when a kernel imported from another file has changed.
 """
 # ruff: noqa: PLR0912 - kernels: a branch costs less than a call and an array to hand over
 

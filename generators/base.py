@@ -18,6 +18,7 @@ import torch
 from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.config import Config, ModelName
 from v2m4.frame import Frame
+from v2m4.io.gltf import write_glb
 from v2m4.mesh import Asset, Mesh
 from v2m4.render import render_mesh
 from v2m4.workspace import Workspace, code_version, digest
@@ -131,7 +132,7 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         draw_preview = partial(write_preview, asset=asset, aspect=frame.aspect)
         workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
         if config.baseline:
-            workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(_write_glb, mesh=asset.mesh))
+            workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(write_glb, mesh=asset.mesh))
         log.info("%s: %d vertices, %d faces", frame.name, len(asset.mesh.vertices), len(asset.mesh.faces))
         assets.append(asset)
     return assets
@@ -179,10 +180,3 @@ def write_preview(path: Path, asset: Asset, aspect: float = 1.0, size: int = 256
 def _write_picture(path: Path, picture: np.ndarray) -> None:
     """An (H, W, C) uint8 picture as a PNG."""
     iio.imwrite(path, picture)
-
-
-def _write_glb(path: Path, mesh: Mesh) -> None:
-    """A mesh as a GLB file."""
-    from v2m4.io.gltf import write_glb
-
-    write_glb(path, mesh)
