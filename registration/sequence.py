@@ -132,7 +132,7 @@ def refine_sequence(
     seen: list[list[Term]] = [[Silhouette(weights.silhouette, view), Colour(weights.colour, view)] for view in views]
     shape = subject.shape_terms(config)
     differential = subject.large_steps.to_differential(poses).requires_grad_()
-    rate = 0.5 * config.fine_rate * subject.unit
+    rate = config.fine_rate * subject.unit
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
     curves: dict[str, list[float]] = {}

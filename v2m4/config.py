@@ -71,12 +71,12 @@ class EnergyWeights:
     normals: float = 0.02
     # Squared distances to the key frame's own mesh, trimmed.
     chamfer: float = 1.0
-    # As-rigid-as-possible, towards the first key frame's shape.
+    # As-rigid-as-possible, towards the shape of the key frame whose mesh is moved.
     arap: float = 2.0
-    # Squared change of edge lengths.
-    edge_length: float = 10.0
-    # Squared change of face areas.
-    face_area: float = 1e3
+    # Squared change of edge lengths, towards the same (arap sees to it where this is 0).
+    edge_length: float = 0.0
+    # Squared change of face areas, towards the same.
+    face_area: float = 0.0
     # Masks in the video's own view.
     silhouette: float = 1.0
     # Colours in the video's own view.
@@ -105,11 +105,11 @@ class RegistrationConfig:
     # Smoothness of the steps (lambda of Large Steps) for a mesh of 10,000 faces.
     smoothness: float = 25.0
     # Views of the whole sphere that a step compares normals in.
-    views: int = 2
+    views: int = 1
     # Pixels (side) of those views.
-    size: int = 96
-    # Pixels (side) of the video's own view.
-    video_size: int = 224
+    size: int = 64
+    # Pixels (side) of the video's own view, a window around the object.
+    video_size: int = 192
     # Surface points that distances between meshes are measured with.
     points: int = 2000
     # Steps of the joint refinement of all key frames by the frames between them; 0 leaves it out.
