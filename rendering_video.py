@@ -129,7 +129,7 @@ def draw(mesh: Mesh, camera: Camera, size: int, normal: bool) -> Shot:
     large = (SUPERSAMPLING * height, SUPERSAMPLING * width)
     picture = render_mesh(mesh, camera, large, channels=channels, background=1.0)
     facing = None
-    if picture.normal is not None:
+    if normal:
         axes = picture.normal.new_tensor([0.5, -0.5, -0.5])
         facing = _pixels(picture.normal * axes + 0.5 * picture.mask + (1 - picture.mask))
     return Shot(_pixels(picture.color), _pixels(picture.mask)[..., 0], facing)
