@@ -90,10 +90,63 @@ def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
         for c, m in pictures
     ]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    alphas = (mask[..., 0].numpy(), other_mask[..., 0].numpy())
     still = np.zeros((*shades[0].shape, 2), np.float32)
-    forward = np.asarray(search.calc(shades[0], shades[1], still.copy()))
-    backward = np.asarray(search.calc(shades[1], shades[0], still.copy()))
-    return FlowField(window, forward, backward, (mask[..., 0].numpy(), other_mask[..., 0].numpy()))
+    starts = [(still, still), (mask_motion(*alphas), mask_motion(*alphas[::-1]))]
+    fields = [
+        FlowField(
+            window,
+            np.asarray(search.calc(shades[0], shades[1], ahead.copy())),
+            np.asarray(search.calc(shades[1], shades[0], back.copy())),
+            alphas,
+        )
+        for ahead, back in starts
+    ]
+    return max(fields, key=agreement)
+
+
+def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The shift and stretch that bring one mask's centre and extent to another's: a start for fast motion.
+
+    Args:
+        first: (h, w) coverage.
+        second: (h, w) coverage.
+
+    Returns:
+        (h, w, 2) float32 pixels; zero where a mask is empty.
+    """
+    grid = np.stack(np.meshgrid(np.arange(first.shape[1]), np.arange(first.shape[0])), -1).astype(np.float64)
+    if first.sum() < 1 or second.sum() < 1:
+        return np.zeros(grid.shape, np.float32)
+    centres, extents = [], []
+    for mask in (first, second):
+        share = (mask / mask.sum())[..., None]
+        centres.append((share * grid).sum((0, 1)))
+        extents.append(np.sqrt((share * np.square(grid - centres[-1])).sum((0, 1))).clip(1.0))
+    stretch = np.clip(extents[1] / extents[0], 0.5, 2.0)
+    return (centres[1] + (grid - centres[0]) * stretch - grid).astype(np.float32)
+
+
+def agreement(field: FlowField, stride: int = 4) -> float:
+    """How far flow there and back agrees and stays on the object: mean confidence over both masks, in [0, 1]."""
+    shares = []
+    for time, alpha in enumerate(field.alphas):
+        rows, columns = np.nonzero(alpha[::stride, ::stride] > 0.5)
+        points = np.stack([columns, rows], 1) * float(stride) + 0.5
+        if len(points):
+            shares.append(_step(points, field, ahead=time == 0)[1].mean())
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _step(pixels: np.ndarray, field: FlowField, ahead: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 2) of the window, pixels, one frame further: where they go, and how far that is trusted (N,)."""
+    going, coming = (field.forward, field.backward) if ahead else (field.backward, field.forward)
+    moved = pixels + _sample(going, pixels)
+    returned = moved + _sample(coming, moved)
+    error = np.linalg.norm(returned - pixels, axis=1)
+    tolerance = 1.0 + 0.05 * np.linalg.norm(moved - pixels, axis=1)
+    inside = _sample(field.alphas[1 if ahead else 0], moved)[:, 0]
+    return moved, np.exp(-np.square(error / tolerance)) * inside.clip(0, 1)
 
 
 def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -119,16 +172,10 @@ def track(points: np.ndarray, start: int, stop: int, flows: Sequence[FlowField])
     positions, confidence = [points.astype(np.float64)], [np.ones(len(points))]
     for step in range(abs(stop - start)):
         field = flows[start + step] if ahead else flows[start - step - 1]
-        going, coming = (field.forward, field.backward) if ahead else (field.backward, field.forward)
-        height, width = going.shape[:2]
+        height, width = field.forward.shape[:2]
         origin, span = np.array(field.window[:2]), np.array(field.window[2:]) - np.array(field.window[:2])
         size = np.array([width, height])
-        pixels = (positions[-1] - origin) / span * size
-        moved = pixels + _sample(going, pixels)
-        returned = moved + _sample(coming, moved)
-        error = np.linalg.norm(returned - pixels, axis=1)
-        tolerance = 1.0 + 0.05 * np.linalg.norm(moved - pixels, axis=1)
-        inside = _sample(field.alphas[1 if ahead else 0], moved)[:, 0]
-        confidence.append(confidence[-1] * np.exp(-np.square(error / tolerance)) * inside.clip(0, 1))
+        moved, trust = _step((positions[-1] - origin) / span * size, field, ahead)
+        confidence.append(confidence[-1] * trust)
         positions.append(origin + moved / size * span)
     return Tracks(np.stack(positions), np.stack(confidence))

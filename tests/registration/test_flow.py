@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from registration.flow import flow_between, object_box, track, window_around
+from registration.flow import flow_between, mask_motion, object_box, track, window_around
 from v2m4.frame import Frame
 
 
@@ -70,3 +70,24 @@ def test_box_and_window() -> None:
 
 def test_a_frame_without_foreground_is_looked_at_whole() -> None:
     assert object_box(Frame("0", 0, np.zeros((4, 6, 4), np.uint8))) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_motion_faster_than_the_flow_reaches_is_followed_from_the_masks() -> None:
+    fast = [moved_frame(0, (-45.0, 0.0)), moved_frame(1, (45.0, 10.0))]
+    shift = np.array([90.0, 10.0]) / 200
+    points = inside() - np.array([45.0, 0.0]) / 200
+    tracks = track(points, 0, 1, [flow_between(*fast)])
+    error = 200 * np.linalg.norm(tracks.positions[-1] - points - shift, axis=1)
+    assert np.median(error) < 1.0
+    assert np.median(tracks.confidence[-1]) > 0.5
+
+
+def test_masks_alone_give_shift_and_stretch() -> None:
+    first, second = np.zeros((100, 120), np.float32), np.zeros((100, 120), np.float32)
+    first[20:40, 10:50] = 1.0
+    second[40:80, 60:80] = 1.0
+    motion = mask_motion(first, second)
+    corners = np.array([[10, 20], [49, 39]])
+    there = corners + motion[corners[:, 1], corners[:, 0]]
+    assert np.allclose(there, [[60, 40], [79, 79]], atol=0.6)
+    assert not mask_motion(np.zeros_like(first), second).any()
