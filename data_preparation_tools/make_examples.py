@@ -52,8 +52,8 @@ class Options:
     output: Path = Path("examples")
     # Draws what is left to chance in the paint (spots, bubbles).
     seed: int = 0
-    # Frames of one loop.
-    frames: int = 24
+    # Frames of one loop (default: each creature's own).
+    frames: int | None = None
     # Width and height of the pictures, pixels.
     size: int = 512
     # Triangles of each mesh, about.
@@ -201,9 +201,10 @@ def draw(model: Model, truth: GroundTruth, size: int) -> list[np.ndarray]:
 def make(name: str, options: Options) -> None:
     """Write the pictures and the truth of one animation."""
     creature = CREATURES[name]
-    model = sculpt(creature, options.frames, options.faces, options.seed)
+    frames = options.frames or creature.frames
+    model = sculpt(creature, frames, options.faces, options.seed)
     truth = quantised(model, creature.view, options.fps)
-    log.info("%s: %d vertices, %d faces, %d frames", name, len(model.rest), len(model.faces), options.frames)
+    log.info("%s: %d vertices, %d faces, %d frames", name, len(model.rest), len(model.faces), frames)
     for index, picture in enumerate(draw(model, truth, options.size)):
         with atomic(options.output / name / f"{index:04d}.png") as temporary:
             Image.fromarray(picture).save(temporary, optimize=True)

@@ -20,11 +20,13 @@ class Creature(ABC):
         name: the animation's folder.
         solid: the rest pose, facing +z.
         view: yaw and pitch of the camera (degrees), and how much of the picture the creature may fill.
+        frames: of one loop at 24 frames a second.
     """
 
     name: ClassVar[str]
     solid: ClassVar[Solid]
     view: ClassVar[tuple[float, float, float]]
+    frames: ClassVar[int] = 24
 
     @abstractmethod
     def decals(self, generator: np.random.Generator) -> tuple[Part, ...]:

@@ -53,6 +53,7 @@ class Jelly(Creature):
         )
     )
     view = (-16.0, 9.0, 0.74)
+    frames = 40
 
     def distance(self, points: Array) -> Array:
         """The solid with a flat foot: cut by the ground, the rim rounded."""
