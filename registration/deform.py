@@ -16,6 +16,8 @@ from registration.large_steps import factor
 from v2m4.camera import Camera
 
 DEPTH_PULL = 1e-4  # weight of the depths' starting values: only what nothing else decides
+# Weight of changes of the depths' second differences, so that a patch that shrinks in the picture is not dented.
+DEPTH_BENDING = 100.0
 
 
 def follow_tracks(
@@ -30,7 +32,8 @@ def follow_tracks(
 ) -> Tensor:
     """Deform a pose so that vertices come to lie on the rays of their targets.
 
-    An anchor pulls x and y towards the ray at the vertex's own depth; depths follow from the rest shape's lengths.
+    An anchor pulls x and y towards the ray at the vertex's own depth; depths follow from the rest shape's lengths, and
+    change as smoothly as they can: lengths alone would buckle what grows narrower in the picture.
 
     Args:
         vertices: (V, 3) in the space of the (identity) camera.
@@ -54,7 +57,8 @@ def follow_tracks(
     anchor[index] = strength * scale * confidence
     pull = DEPTH_PULL * scale
     across = factor(laplacian + sparse.diags(anchor + 1e-8 * scale))
-    along = factor(laplacian + sparse.diags(np.full(len(points), pull)))
+    bending = DEPTH_BENDING / scale * (laplacian @ laplacian)
+    along = factor(laplacian + bending + sparse.diags(np.full(len(points), pull)))
     pixels = torch.from_numpy(np.concatenate([targets, np.ones((len(targets), 1))], 1))
     rays = (pixels @ torch.linalg.inv(camera.intrinsics((1, 1)).double().cpu()).T).numpy()
     first_depth = points[:, 2].copy()
@@ -62,12 +66,12 @@ def follow_tracks(
         right = arap.right_side(arap.fit(points)[0])
         right[index, :2] += anchor[index, None] * rays[:, :2] * points[index, 2:]
         right[:, :2] += 1e-8 * scale * points[:, :2]
-        right[:, 2] += pull * first_depth
+        right[:, 2] += pull * first_depth + bending @ first_depth
         # The solvers work in single precision: solve for the change, which is small.
         change = right - np.concatenate(
             [
                 laplacian @ points[:, :2] + (anchor + 1e-8 * scale)[:, None] * points[:, :2],
-                (laplacian @ points[:, 2] + pull * points[:, 2])[:, None],
+                (laplacian @ points[:, 2] + bending @ points[:, 2] + pull * points[:, 2])[:, None],
             ],
             1,
         )

@@ -7,6 +7,7 @@ from registration.deform import follow_tracks
 from registration.energy_video import in_fractions
 from tests.registration.shapes import bent
 from v2m4.camera import Camera
+from v2m4.geometry import unique_edges, vertex_normals
 
 CAMERA = Camera.identity()
 AWAY = torch.tensor([0.0, 0.0, 3.0])
@@ -46,3 +47,14 @@ def test_untrusted_anchors_and_no_anchors_change_nothing(body) -> None:
     assert torch.allclose(still, vertices, atol=1e-4)
     none = follow_tracks(vertices, arap, CAMERA, index[:0], far[:0], np.zeros(0))
     assert torch.equal(none, vertices)
+
+
+def test_depths_of_a_ball_squashed_in_the_picture_change_smoothly(sphere) -> None:
+    rest, faces = sphere
+    squashed = rest * torch.tensor([1.0, 0.5, 1.0])
+    front = np.flatnonzero((rest[:, 2] < -0.1).numpy())
+    found = follow((rest + AWAY, Arap(shape_graph(rest, faces, 0.5))), squashed + AWAY, front)
+    cosine = (vertex_normals(found, faces) * vertex_normals(squashed, faces)).sum(1)[front]
+    assert cosine.min() > 0.9
+    change = (found - rest)[:, 2][unique_edges(faces)]
+    assert (change[:, 0] - change[:, 1]).abs().mean() < 1e-3
