@@ -169,9 +169,12 @@ def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
     try:
         return reconstruct(source, config, progress)
     except Exception as error:  # one broken video never stops the others
-        log.error("%s: %s: %s", source.name, type(error).__name__, error, exc_info=config.verbose)
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where
+            reason += f" (working on {config.output / source.name})"
+        log.error("%s: %s", source.name, reason, exc_info=config.verbose)
         progress.update(at + len(STAGES) - progress.n)
-        return Outcome(source.name, source.count, time.perf_counter() - start, error=f"{type(error).__name__}: {error}")
+        return Outcome(source.name, source.count, time.perf_counter() - start, error=reason)
 
 
 class _TqdmHandler(logging.Handler):

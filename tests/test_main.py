@@ -1,5 +1,6 @@
 """The command end to end on tiny clips: results, resumption, sameness, bad input."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -168,6 +169,28 @@ def test_an_output_that_cannot_be_written_is_told(
     (tmp_path / "out").write_text("a file, not a folder")
     assert run(clips, tmp_path / "out") == 1
     assert "arms" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_with_the_place_and_what_was_done_stays(
+    clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, count = Workspace.record, 0
+
+    def full(self: Workspace, name: str, key: str) -> None:
+        nonlocal count
+        count += 1
+        if count > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        record(self, name, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "record", full)
+        assert run(clips, tmp_path) == 1
+    told = capsys.readouterr().err
+    assert "No space left" in told
+    assert str(tmp_path / "arms") in told
+    assert run(clips, tmp_path) == 0
+    assert result(tmp_path) == result(whole)
 
 
 def test_baseline_writes_a_mesh_for_every_frame(clips: Path, tmp_path: Path) -> None:
