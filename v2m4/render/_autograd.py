@@ -16,8 +16,11 @@ _EVERYWHERE = np.empty((0, 0, 0, 4), np.float32)  # in place of a rast: no pixel
 
 
 def _bands(views: int, height: int) -> int:
-    """How many runs of rows each view is drawn in: work for several threads; the result does not depend on it."""
-    return max(1, min(-(-8 // max(views, 1)), height // 8))
+    """How many runs of rows each view is drawn in: work for several threads; the result does not depend on it.
+
+    Every run looks at every triangle, so small pictures are cut into few.
+    """
+    return max(1, min(-(-8 // max(views, 1)), max(2, height // 64), height // 8))
 
 
 def _slots(views: int) -> int:
