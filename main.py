@@ -81,6 +81,8 @@ def check(config: Config) -> Config:
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        log.warning("cuda: camera search and --texture.solver adam use the GPU; all else still works on the CPU")
     return replace(config, device=device, preset=resolve_preset(config.preset, device))
 
 

@@ -8,6 +8,7 @@ gradients from silhouettes move the whole surface and leave no spikes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from v2m4.geometry import uniform_laplacian
+
+log = logging.getLogger("v2m4.registration")
 
 
 class Solver(Protocol):
@@ -74,6 +77,7 @@ def factor(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> Solve
     try:
         return CholeskySolver(matrix, device)
     except ImportError:
+        log.warning("cholespy is not installed (pip install cholespy): solving with scipy's LU, about 3 times slower")
         return LuSolver(matrix)
 
 
