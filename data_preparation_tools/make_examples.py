@@ -25,17 +25,16 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_preparation_tools.creatures import CREATURES, Model, sculpt
-from v2m4.camera import DEFAULT_FOV, Orbit
+from v2m4.camera import DEFAULT_FOV, Orbit, framing
 from v2m4.geometry import vertex_normals
+from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.render import antialias, interpolate, rasterize
 from v2m4.workspace import atomic
 
 log = logging.getLogger("make_examples")
 
-TRUTH_FOLDER = "ground_truth"
 SUPERSAMPLING = 3
-STEPS = 10000  # the truth's quantisation: steps along the longest side of the box of all frames
 
 SKY, GROUND = (0.52, 0.56, 0.62), (0.34, 0.30, 0.28)
 LIGHTS = (  # direction to the light seen from the camera (x right, y up, z back), colour, how far it wraps round
@@ -64,51 +63,6 @@ class Options:
     only: str = ""
 
 
-@dataclass(frozen=True)
-class GroundTruth:
-    """One topology through time, as it lies in <output>/ground_truth/<name>.npz.
-
-    Attributes:
-        vertices: (T, V, 3) int16; times ``step``, plus ``origin``, they are positions. The rest pose fits the cube
-            [-0.5, 0.5]^3 and faces +z; the error is at most half a step, less than 1e-4 of the size.
-        step: length of one step.
-        origin: (3,) position of (0, 0, 0).
-        faces: (F, 3) int32, counter-clockwise from outside.
-        colors: (V, 3) uint8 sRGB, the paint without light.
-        camera: (6,) yaw, pitch, radius, look_at (``v2m4.camera.Orbit``; radians), the same for all frames.
-        fov: vertical field of view, radians; the pictures are square.
-        fps: frames per second.
-    """
-
-    vertices: np.ndarray
-    step: np.ndarray
-    origin: np.ndarray
-    faces: np.ndarray
-    colors: np.ndarray
-    camera: np.ndarray
-    fov: np.ndarray
-    fps: np.ndarray
-
-    def positions(self) -> Tensor:
-        """Vertices of every frame, (T, V, 3) float32."""
-        return torch.from_numpy((self.vertices * self.step + self.origin).astype(np.float32))
-
-    def orbit(self) -> Orbit:
-        """The camera as its six numbers, a batch of one."""
-        return Orbit.from_parameters(torch.from_numpy(self.camera.astype(np.float32))[None])
-
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        with atomic(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **self.__dict__)
-
-    @classmethod
-    def load(cls, path: Path) -> GroundTruth:
-        """Read a file written by ``save``."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-
-
 def quantised(model: Model, view: tuple[float, float, float], fps: float) -> GroundTruth:
     """The truth of a model, its camera placed so that the whole motion fills the asked share of the picture.
 
@@ -117,36 +71,14 @@ def quantised(model: Model, view: tuple[float, float, float], fps: float) -> Gro
         view: yaw and pitch in degrees, and the share of the picture's side that the motion spans.
         fps: frames per second.
     """
-    lower, upper = model.poses.min((0, 1)), model.poses.max((0, 1))
-    step = (upper - lower).max() / STEPS
-    vertices = np.round((model.poses - lower) / step - STEPS / 2).astype(np.int16)
-    colors = np.round(255 * np.clip(model.paint(model.rest), 0, 1)).astype(np.uint8)
-    return GroundTruth(
-        vertices=vertices,
-        step=np.float64(step),
-        origin=lower + step * STEPS / 2,
-        faces=model.faces,
-        colors=colors,
-        camera=_framing(torch.from_numpy(model.poses).float(), *view).numpy(),
-        fov=np.float64(DEFAULT_FOV),
-        fps=np.float64(fps),
+    return GroundTruth.of(
+        model.poses,
+        model.faces,
+        model.paint(model.rest),
+        framing(torch.from_numpy(model.poses).float(), *view),
+        DEFAULT_FOV,
+        fps,
     )
-
-
-def _framing(poses: Tensor, yaw: float, pitch: float, share: float) -> Tensor:
-    """The six numbers (6,) of a camera in whose picture the motion (T, V, 3) is centred and spans ``share``."""
-    points = poses.reshape(-1, 3)
-    angles = torch.deg2rad(torch.tensor([yaw, pitch]))[:, None]
-    look_at, radius = (points.amin(0) + points.amax(0)) / 2, torch.tensor(2.0)
-    for _ in range(8):
-        orbit = Orbit(angles[0], angles[1], radius[None], look_at[None])
-        camera = orbit.camera(DEFAULT_FOV)
-        pixels, _ = camera.project(points, (1, 1))
-        lower, upper = pixels[0].amin(0), pixels[0].amax(0)
-        middle = camera.unproject(((lower + upper) / 2)[None, None], radius[None, None], (1, 1))
-        look_at = middle[0, 0]
-        radius = radius * (upper - lower).max() / share
-    return Orbit(orbit.yaw, orbit.pitch, radius[None], look_at[None]).parameters()[0]
 
 
 def shade(colors: Tensor, normals: Tensor, occlusion: Tensor, orbit: Orbit) -> Tensor:

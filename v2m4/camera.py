@@ -194,6 +194,32 @@ def orbit_from_extrinsics(extrinsics: Tensor, depth: Tensor | float) -> Orbit:
     return Orbit(yaw, pitch, radius, position - radius[:, None] * backward)
 
 
+def framing(poses: Tensor, yaw: float, pitch: float, share: float) -> Tensor:
+    """The camera in whose square picture a motion is centred and spans a share of the side.
+
+    Args:
+        poses: (T, V, 3).
+        yaw: degrees.
+        pitch: degrees.
+        share: of the picture's side.
+
+    Returns:
+        (6,), the numbers of an ``Orbit``.
+    """
+    points = poses.reshape(-1, 3)
+    angles = torch.deg2rad(torch.tensor([yaw, pitch]))[:, None]
+    look_at, radius = (points.amin(0) + points.amax(0)) / 2, torch.tensor(2.0)
+    for _ in range(8):
+        orbit = Orbit(angles[0], angles[1], radius[None], look_at[None])
+        camera = orbit.camera(DEFAULT_FOV)
+        pixels, _ = camera.project(points, (1, 1))
+        lower, upper = pixels[0].amin(0), pixels[0].amax(0)
+        middle = camera.unproject(((lower + upper) / 2)[None, None], radius[None, None], (1, 1))
+        look_at = middle[0, 0]
+        radius = radius * (upper - lower).max() / share
+    return Orbit(orbit.yaw, orbit.pitch, radius[None], look_at[None]).parameters()[0]
+
+
 def hammersley_rig(count: int, radius: float = 2.0, offset: float = 0.0) -> Orbit:
     """Cameras spread evenly over the sphere about the origin (Hammersley points).
 
