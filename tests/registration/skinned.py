@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from v2m4.io._gltf_container import Document, load_document
-from v2m4.io._gltf_read import local_matrix
+from v2m4.io._gltf_nodes import local_matrix
 
 
 def posed(document: Document, animation: str, time: float) -> list[dict]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from v2m4.camera import Camera, Orbit
 from v2m4.export import camera_to_world, export_animation, in_world, read_cameras, write_mesh_glb_in_world
 from v2m4.io._gltf_container import load_document
-from v2m4.io._gltf_read import local_matrix
+from v2m4.io._gltf_nodes import local_matrix
 from v2m4.io.gltf import read_glb
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.workspace import Workspace

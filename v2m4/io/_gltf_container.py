@@ -9,6 +9,8 @@ import base64
 import binascii
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,17 @@ COMPRESSIONS = {
 
 class GltfError(ValueError):
     """A file that cannot be read as glTF; the message names the file and what is wrong with it."""
+
+
+@contextmanager
+def broken_as_gltf_error(path: Path) -> Iterator[None]:
+    """Whatever a malformed document makes our code stumble over becomes one GltfError that names the file."""
+    try:
+        yield
+    except GltfError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise GltfError(f"{path}: broken glTF ({type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True)

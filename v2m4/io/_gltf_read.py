@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from v2m4.io._gltf_container import COMPRESSIONS, Document, GltfError, load_document
+from v2m4.io._gltf_container import COMPRESSIONS, Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_images import decode_image, pack_atlas
+from v2m4.io._gltf_nodes import local_matrix, scene_nodes, world_matrices
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh
 
@@ -25,10 +27,10 @@ MOST_REPEATS = 16  # of a tiled texture, along each axis
 
 @dataclass(frozen=True)
 class Part:
-    """One primitive in world space.
+    """One primitive.
 
     Attributes:
-        vertices: (V, 3) float32.
+        vertices: (V, 3) float64.
         faces: (F, 3) int64.
         colors: (V, 3) linear, COLOR_0 times the base colour factor; None where neither is given.
         uvs: (V, 2) float32 in the picture's own units, with the texture transform applied; None without a texture.
@@ -40,6 +42,10 @@ class Part:
     colors: np.ndarray | None
     uvs: np.ndarray | None = None
     picture: tuple[int, tuple[float, ...], tuple[int, int]] | None = None
+
+    def placed(self, vertices: np.ndarray, mirrored: bool) -> Part:
+        """The primitive with its vertices (V, 3) elsewhere; ``mirrored`` shows its faces the other way round."""
+        return replace(self, vertices=vertices, faces=self.faces[:, ::-1].copy() if mirrored else self.faces)
 
 
 def read_glb(path: Path, weld: bool = False) -> Mesh:
@@ -58,59 +64,14 @@ def read_glb(path: Path, weld: bool = False) -> Mesh:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    try:
+    with broken_as_gltf_error(path):
         document = load_document(path)
-        parts = [part for node, matrix in scene_nodes(document) for part in _node_parts(document, node, matrix)]
-        mesh = _merged(document, parts)
-    except GltfError:
-        raise
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise GltfError(f"{path}: broken glTF ({type(error).__name__}: {error})") from error
+        nodes, parents = document.items("nodes"), scene_nodes(document)
+        world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
+        mesh = merged(
+            document, [part for index in parents for part in _node_parts(document, nodes[index], world[index])]
+        )
     return welded(mesh) if weld else mesh
-
-
-def scene_nodes(document: Document) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Every node of the default scene with its (4, 4) float64 matrix to the world.
-
-    Raises:
-        GltfError: a node is its own ancestor or has two parents.
-    """
-    nodes = document.items("nodes")
-    scenes = document.items("scenes")
-    if scenes:
-        roots = scenes[document.json.get("scene", 0)].get("nodes", [])
-    else:
-        children = {child for node in nodes for child in node.get("children", [])}
-        roots = [index for index in range(len(nodes)) if index not in children]
-    seen: set[int] = set()
-    pending = [(index, np.eye(4)) for index in reversed(roots)]
-    while pending:
-        index, parent = pending.pop()
-        if index in seen:
-            raise GltfError(f"{document.path}: node {index} is reached twice; the nodes are no tree")
-        seen.add(index)
-        node = nodes[index]
-        matrix = parent @ local_matrix(node)
-        yield node, matrix
-        pending += [(child, matrix) for child in reversed(node.get("children", []))]
-
-
-def local_matrix(node: dict[str, Any]) -> np.ndarray:
-    """A node's (4, 4) float64 matrix to its parent, from ``matrix`` or translation, rotation and scale."""
-    if "matrix" in node:
-        return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    matrix = np.eye(4)
-    x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    matrix[:3, :3] = rotation * np.array(node.get("scale", (1.0, 1.0, 1.0)))
-    matrix[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
-    return matrix
 
 
 def _node_parts(document: Document, node: dict[str, Any], matrix: np.ndarray) -> Iterator[Part]:
@@ -119,23 +80,37 @@ def _node_parts(document: Document, node: dict[str, Any], matrix: np.ndarray) ->
     mesh = document.items("meshes")[node["mesh"]]
     if "skin" in node:
         logger.warning("%s: the skin of mesh %r is not applied", document.path, mesh.get("name", node["mesh"]))
+    for primitive in triangle_primitives(document, mesh):
+        part = read_part(document, primitive)
+        vertices = part.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        yield part.placed(vertices, mirrored=bool(np.linalg.det(matrix[:3, :3]) < 0))
+
+
+def triangle_primitives(document: Document, mesh: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The primitives of a mesh that are surfaces.
+
+    Raises:
+        GltfError: one is compressed.
+    """
     for primitive in mesh["primitives"]:
         compressed = COMPRESSIONS.keys() & primitive.get("extensions", {}).keys()
         if compressed and "bufferView" not in document.items("accessors")[primitive["attributes"]["POSITION"]]:
             name = COMPRESSIONS[min(compressed)]
             raise GltfError(f"{document.path}: uses {name} compression; export it uncompressed")
         if primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
-            logger.info("%s: passed over points or lines in mesh %r", document.path, mesh.get("name", node["mesh"]))
+            logger.info("%s: passed over points or lines in mesh %r", document.path, mesh.get("name", ""))
             continue
-        yield _part(document, primitive, matrix)
+        yield primitive
 
 
-def _part(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> Part:
+def read_part(document: Document, primitive: dict[str, Any]) -> Part:
+    """A primitive in the mesh's own space.
+
+    Raises:
+        GltfError: it refers to vertices that are not there.
+    """
     attributes = primitive["attributes"]
-    local = document.accessor(attributes["POSITION"]).astype(np.float64)
-    vertices = (local @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
-    if not np.isfinite(vertices).all():
-        raise GltfError(f"{document.path}: vertices that are no finite numbers")
+    vertices = document.accessor(attributes["POSITION"]).astype(np.float64)
     if "indices" in primitive:
         indices = document.accessor(primitive["indices"])[:, 0].astype(np.int64)
     else:
@@ -143,8 +118,6 @@ def _part(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> 
     if len(indices) and indices.max() >= len(vertices):
         raise GltfError(f"{document.path}: index {indices.max()} of {len(vertices)} vertices")
     faces = _triangles(indices, primitive.get("mode", TRIANGLES))
-    if np.linalg.det(matrix[:3, :3]) < 0:  # a mirrored node shows its faces the other way round
-        faces = faces[:, ::-1].copy()
     index = primitive.get("material")
     material = {} if index is None else document.items("materials")[index]
     base = material.get("pbrMetallicRoughness", {})
@@ -193,12 +166,18 @@ def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
     return turned + np.array(transform.get("offset", (0.0, 0.0)), np.float32)
 
 
-def _merged(document: Document, parts: list[Part]) -> Mesh:
-    """One mesh of all parts, textured when any of them is."""
+def merged(document: Document, parts: list[Part]) -> Mesh:
+    """One mesh of all parts, one after the other; textured when any of them is.
+
+    Raises:
+        GltfError: there are no triangles, a vertex is no finite number, or the pictures fit into no atlas.
+    """
     if not any(len(part.faces) for part in parts):
         raise GltfError(f"{document.path}: no triangles in the scene")
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
-    vertices = torch.from_numpy(np.concatenate([part.vertices for part in parts]))
+    vertices = torch.from_numpy(np.concatenate([part.vertices for part in parts]).astype(np.float32))
+    if not bool(vertices.isfinite().all()):
+        raise GltfError(f"{document.path}: vertices that are no finite numbers")
     faces = torch.from_numpy(
         np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
     )
@@ -206,7 +185,7 @@ def _merged(document: Document, parts: list[Part]) -> Mesh:
         return _textured(document, parts, Mesh(vertices, faces))
     if all(part.colors is None for part in parts):
         return Mesh(vertices, faces)
-    white = [np.ones_like(part.vertices) if part.colors is None else part.colors for part in parts]
+    white = [np.ones_like(part.vertices, np.float32) if part.colors is None else part.colors for part in parts]
     return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(white))))
 
 
@@ -309,20 +288,26 @@ def welded(mesh: Mesh) -> Mesh:
     """Join vertices at the same place (and of the same colour); texture seams move into ``uv_faces``."""
     vertices = mesh.vertices.numpy() + np.float32(0)  # -0 becomes 0
     keys = vertices if mesh.colors is None else np.concatenate([vertices, mesh.colors.numpy()], 1)
-    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # keep the order of the first appearance
+    _, labels = np.unique(keys, axis=0, return_inverse=True)
+    return joined(mesh, labels.reshape(-1))[0]
+
+
+def joined(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, Tensor]:
+    """The mesh with all vertices of one label made one; texture seams move into ``uv_faces``.
+
+    Args:
+        mesh: a mesh.
+        labels: (V,) integers.
+
+    Returns:
+        The mesh, its vertices in the order in which their labels first appear, and which vertices those are.
+    """
+    _, first, index = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(first)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     kept = torch.from_numpy(first[order])
-    faces = torch.from_numpy(place[index.reshape(-1)])[mesh.faces]
-    uv_faces = mesh.uv_faces
-    if mesh.uvs is not None and uv_faces is None:
-        uv_faces = mesh.faces
-    return Mesh(
-        mesh.vertices[kept],
-        faces,
-        mesh.uvs,
-        uv_faces,
-        mesh.texture,
-        None if mesh.colors is None else mesh.colors[kept],
-    )
+    faces = torch.from_numpy(place[index])[mesh.faces]
+    uv_faces = mesh.faces if mesh.uvs is not None and mesh.uv_faces is None else mesh.uv_faces
+    colors = None if mesh.colors is None else mesh.colors[kept]
+    return Mesh(mesh.vertices[kept], faces, mesh.uvs, uv_faces, mesh.texture, colors), kept

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from v2m4.camera import Camera, Orbit
 from v2m4.io._gltf_container import Document, load_document
+from v2m4.io._gltf_nodes import local_matrix
 from v2m4.io._gltf_quantize import normal_deltas
-from v2m4.io._gltf_read import local_matrix
 from v2m4.io.gltf import read_glb, split_at_seams, write_animation_glb
 from v2m4.mesh import Mesh, MeshSequence
 

@@ -1,0 +1,143 @@
+"""How the vertices of a primitive follow the nodes: morph targets, then the skin or the node.
+
+Source: Khronos, glTF 2.0 specification, sections 3.7.2.2 (morph targets) and 3.7.3 (skins).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from v2m4.io._gltf_container import Document, GltfError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Skin:
+    """The joints of a skinned primitive and what each vertex takes from them.
+
+    Attributes:
+        joints: (J,) node indices.
+        inverse_binds: (J, 4, 4) float64.
+        influence: (V, J), rows that sum to 1.
+    """
+
+    joints: list[int]
+    inverse_binds: np.ndarray
+    influence: csr_array
+
+
+@dataclass(frozen=True)
+class Deformer:
+    """One primitive that moves.
+
+    Attributes:
+        node: that shows it; a skinned primitive does not follow it.
+        base: (V, 3) float64 in the mesh's own space.
+        targets: (M, V * 3) float64 offsets of the morph targets.
+        skin: of the node, or None.
+    """
+
+    node: int
+    base: np.ndarray
+    targets: np.ndarray
+    skin: Skin | None
+
+    def poses(self, world: Mapping[int, np.ndarray], weights: np.ndarray) -> np.ndarray:
+        """The vertices in the world, (T, V, 3) float64.
+
+        Args:
+            world: (4, 4) or (T, 4, 4) matrices of all nodes.
+            weights: (T, M) of the morph targets.
+        """
+        count = len(weights)
+        poses = np.empty((count, *self.base.shape))
+        shape = (count, 4, 4)
+        if self.skin is None:
+            matrices = np.broadcast_to(world[self.node], shape)
+        else:
+            pairs = zip(self.skin.joints, self.skin.inverse_binds, strict=True)
+            joints = np.stack([np.broadcast_to(world[joint] @ bind, shape) for joint, bind in pairs], 1)
+        for index in range(count):
+            local = self.base + (weights[index] @ self.targets).reshape(self.base.shape)
+            if self.skin is None:
+                poses[index] = local @ matrices[index, :3, :3].T + matrices[index, :3, 3]
+            else:
+                blended = (self.skin.influence @ joints[index, :, :3].reshape(-1, 12)).reshape(-1, 3, 4)
+                poses[index] = (blended[:, :, :3] @ local[:, :, None])[..., 0] + blended[:, :, 3]
+        return poses
+
+    def mirrored(self, world: Mapping[int, np.ndarray]) -> bool:
+        """Whether the nodes, each with its (4, 4) matrix, turn the surface inside out."""
+        if self.skin is None:
+            return bool(np.linalg.det(world[self.node][:3, :3]) < 0)
+        pairs = zip(self.skin.joints, self.skin.inverse_binds, strict=True)
+        signs = np.sign([np.linalg.det((world[joint] @ bind)[:3, :3]) for joint, bind in pairs])
+        return bool((self.skin.influence @ signs).sum() < 0)
+
+
+def read_deformer(
+    document: Document, node: int, primitive: dict[str, Any], base: np.ndarray, world: Mapping[int, np.ndarray]
+) -> Deformer:
+    """What moves a primitive.
+
+    Args:
+        document: the file.
+        node: index of the node that shows it.
+        primitive: the primitive.
+        base: (V, 3) its positions.
+        world: the nodes of the scene; joints must be among them.
+
+    Raises:
+        GltfError: morph targets or skin do not fit the vertices or the scene.
+    """
+    targets = np.zeros((len(primitive.get("targets", [])), base.size))
+    for index, target in enumerate(primitive.get("targets", [])):
+        if "POSITION" in target:
+            offsets = document.accessor(target["POSITION"])
+            if offsets.shape != base.shape:
+                raise GltfError(f"{document.path}: a morph target has {len(offsets)} of {len(base)} vertices")
+            targets[index] = offsets.reshape(-1)
+    skin = document.items("nodes")[node].get("skin")
+    read = None if skin is None else _read_skin(document, document.items("skins")[skin], primitive, len(base))
+    for joint in [] if read is None else read.joints:
+        if joint not in world:
+            raise GltfError(f"{document.path}: joint {joint} of skin {skin} is not in the scene")
+    return Deformer(node, base, targets, read)
+
+
+def _read_skin(document: Document, skin: dict[str, Any], primitive: dict[str, Any], count: int) -> Skin:
+    joints = skin["joints"]
+    inverse_binds = np.tile(np.eye(4), (len(joints), 1, 1))
+    if "inverseBindMatrices" in skin:
+        stored = document.accessor(skin["inverseBindMatrices"]).astype(np.float64)
+        if stored.shape[0] < len(joints) or stored.shape[1] != 16:
+            raise GltfError(f"{document.path}: {len(stored)} inverse bind matrices for {len(joints)} joints")
+        inverse_binds = stored[: len(joints)].reshape(-1, 4, 4).swapaxes(1, 2)
+    attributes = primitive["attributes"]
+    which, weights = [], []
+    for number in range(sum(name.startswith("JOINTS_") for name in attributes)):
+        which.append(document.accessor(attributes[f"JOINTS_{number}"]).astype(np.int64))
+        weights.append(document.accessor(attributes[f"WEIGHTS_{number}"]).astype(np.float64))
+    if not which:
+        raise GltfError(f"{document.path}: a skinned mesh without JOINTS_0 and WEIGHTS_0")
+    columns, shares = np.concatenate(which, 1), np.concatenate(weights, 1)
+    if columns.shape != shares.shape or len(columns) != count:
+        raise GltfError(f"{document.path}: joints {columns.shape} and weights {shares.shape} of {count} vertices")
+    columns = np.where(shares == 0, columns[:, :1], columns)  # an unused place may hold any number
+    if len(columns) and (columns.min() < 0 or columns.max() >= len(joints)):
+        raise GltfError(f"{document.path}: a vertex is bound to joint {columns.max()} of {len(joints)}")
+    loose = shares.sum(1) <= 0
+    if loose.any():
+        logger.warning("%s: %d vertices without weights follow their first joint", document.path, loose.sum())
+        shares[loose, 0] = 1.0
+    shares /= shares.sum(1, keepdims=True)
+    rows = np.repeat(np.arange(count), columns.shape[1])
+    influence = csr_array((shares.reshape(-1), (rows, columns.reshape(-1))), shape=(count, len(joints)))
+    return Skin(joints, inverse_binds, influence)

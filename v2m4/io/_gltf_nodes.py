@@ -1,0 +1,88 @@
+"""The node tree of a glTF scene and its matrices, at rest or at many moments at once.
+
+Source: Khronos, glTF 2.0 specification, section 3.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from v2m4.io._gltf_container import Document, GltfError
+
+IDENTITY = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
+
+
+def scene_nodes(document: Document) -> dict[int, int | None]:
+    """The nodes of the default scene, depth first, each with its parent (None for a root).
+
+    Raises:
+        GltfError: a node is its own ancestor or has two parents.
+    """
+    nodes = document.items("nodes")
+    scenes = document.items("scenes")
+    if scenes:
+        roots = scenes[document.json.get("scene", 0)].get("nodes", [])
+    else:
+        children = {child for node in nodes for child in node.get("children", [])}
+        roots = [index for index in range(len(nodes)) if index not in children]
+    parents: dict[int, int | None] = {}
+    pending: list[tuple[int, int | None]] = [(index, None) for index in reversed(roots)]
+    while pending:
+        index, parent = pending.pop()
+        if index in parents:
+            raise GltfError(f"{document.path}: node {index} is reached twice; the nodes are no tree")
+        parents[index] = parent
+        pending += [(child, index) for child in reversed(nodes[index].get("children", []))]
+    return parents
+
+
+def world_matrices(parents: Mapping[int, int | None], local: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Matrices to the world of all nodes.
+
+    Args:
+        parents: of the nodes, a parent before its children (``scene_nodes``).
+        local: (4, 4) to the parent, or (T, 4, 4) where a node moves.
+
+    Returns:
+        (4, 4), or (T, 4, 4) for a node that moves or hangs on one that does.
+    """
+    world: dict[int, np.ndarray] = {}
+    for index, parent in parents.items():
+        world[index] = local[index] if parent is None else world[parent] @ local[index]
+    return world
+
+
+def local_matrix(node: dict[str, Any]) -> np.ndarray:
+    """A node's (4, 4) float64 matrix to its parent, from ``matrix`` or translation, rotation and scale."""
+    if "matrix" in node:
+        return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
+    return trs_matrix(*(np.array(node.get(name, default), dtype=np.float64) for name, default in IDENTITY.items()))
+
+
+def trs_matrix(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The matrices that scale, then turn, then move.
+
+    Args:
+        translation: (..., 3).
+        rotation: (..., 4) unit quaternions x, y, z, w.
+        scale: (..., 3).
+
+    Returns:
+        (..., 4, 4) float64; the leading shapes are broadcast.
+    """
+    x, y, z, w = np.moveaxis(rotation, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    turned = np.stack([np.stack(row, -1) for row in rows], -2)
+    shape = np.broadcast_shapes(translation.shape[:-1], rotation.shape[:-1], scale.shape[:-1])
+    matrix = np.zeros((*shape, 4, 4))
+    matrix[..., :3, :3] = turned * scale[..., None, :]
+    matrix[..., :3, 3] = translation
+    matrix[..., 3, 3] = 1.0
+    return matrix
