@@ -1,0 +1,128 @@
+"""Points on the surfaces of meshes, and how far two sets of them are from each other. All in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from v2m4.mesh import Mesh
+
+WORKERS = 2  # threads of a nearest-neighbour search; the answer does not depend on it
+
+
+@dataclass(frozen=True)
+class SurfacePoints:
+    """Places on a topology, which can be followed through every mesh that shares it.
+
+    Attributes:
+        corners: (N, K) indices of vertices; K is 3 on a surface, 1 in a cloud of points.
+        weights: (N, K) barycentric weights.
+    """
+
+    corners: np.ndarray
+    weights: np.ndarray
+
+    def on(self, vertices: np.ndarray) -> np.ndarray:
+        """Positions (N, 3) for vertices (V, 3), or (T, N, 3) for (T, V, 3)."""
+        points = self.weights[:, :1] * vertices[..., self.corners[:, 0], :]
+        for corner in range(1, self.corners.shape[1]):
+            points = points + self.weights[:, corner, None] * vertices[..., self.corners[:, corner], :]
+        return points
+
+
+def positions(mesh: Mesh) -> np.ndarray:
+    """The vertices, (V, 3) float64."""
+    return mesh.vertices.detach().cpu().numpy().astype(np.float64)
+
+
+def topology(mesh: Mesh) -> np.ndarray:
+    """The faces, (F, 3) int64; F is 0 for a cloud of points."""
+    return mesh.faces.detach().cpu().numpy().astype(np.int64)
+
+
+def surface_vertices(mesh: Mesh) -> np.ndarray:
+    """The vertices that lie on a face, (M, 3); all of them in a cloud of points."""
+    points, faces = positions(mesh), topology(mesh)
+    return points[np.unique(faces)] if len(faces) else points
+
+
+def bounding_box(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (3,) of the box of points (N, 3), and its longest side.
+
+    Raises:
+        ValueError: there are no points, or they all lie in one place.
+    """
+    if len(points) == 0 or not np.isfinite(points).all():
+        raise ValueError("the first frame has no vertices, or some that are not finite")
+    lower, upper = points.min(0), points.max(0)
+    side = float((upper - lower).max())
+    if side <= 0:
+        raise ValueError("all vertices of the first frame lie in one place")
+    return (lower + upper) / 2, side
+
+
+def draw(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
+    """Points drawn independently and uniformly over the area, as the metrics' owners draw them.
+
+    Of a cloud of points, ``count`` different ones (all of them where there are no more).
+
+    Raises:
+        ValueError: the mesh has no area.
+    """
+    vertices, faces = positions(mesh), topology(mesh)
+    if len(faces) == 0:
+        if len(vertices) == 0:
+            raise ValueError("a frame has neither faces nor points")
+        chosen = np.arange(len(vertices)) if count >= len(vertices) else rng.permutation(len(vertices))[:count]
+        return SurfacePoints(chosen[:, None], np.ones((len(chosen), 1)))
+    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
+    cumulative = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
+    if not cumulative[-1] > 0:
+        raise ValueError("a frame's faces have no area")
+    face = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right").clip(max=len(faces) - 1)
+    root, other = np.sqrt(rng.random(count)), rng.random(count)
+    return SurfacePoints(faces[face], np.stack([1 - root, root * (1 - other), root * other], 1))
+
+
+def sample(mesh: Mesh, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions (N, 3) of points drawn as ``draw`` does."""
+    return draw(mesh, count, rng).on(positions(mesh))
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Unsquared distances to the nearest point of the other side.
+
+    Attributes:
+        of_truth: (N,) from every true point to the prediction.
+        of_prediction: (M,) from every predicted point to the truth.
+    """
+
+    of_truth: np.ndarray
+    of_prediction: np.ndarray
+
+    @classmethod
+    def between(cls, truth: np.ndarray, prediction: np.ndarray) -> Distances:
+        """For points (N, 3) and (M, 3)."""
+        return cls(nearest(truth, prediction)[0], nearest(prediction, truth)[0])
+
+    def chamfer(self) -> float:
+        """Mean distance one way plus mean distance the other way."""
+        return float(self.of_truth.mean() + self.of_prediction.mean())
+
+    def f_score(self, threshold: float) -> float:
+        """Harmonic mean of precision and recall: the shares of points nearer than ``threshold``."""
+        precision, recall = (self.of_prediction < threshold).mean(), (self.of_truth < threshold).mean()
+        return float(2 * precision * recall / (precision + recall)) if precision + recall > 0 else 0.0
+
+
+def nearest(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance and index of the nearest of ``points`` for each query: (N,), (N,)."""
+    return search_tree(points).query(queries, workers=WORKERS)
+
+
+def search_tree(points: np.ndarray) -> cKDTree:
+    """A tree that builds quickly; for points (M, 3)."""
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)
