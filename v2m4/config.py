@@ -35,6 +35,16 @@ class GenerationConfig:
     grid: int = 224
     # Texture size of the generated meshes, pixels.
     texture_size: int = 512
+    # Colours of a learned generator's mesh: by its texture network, or none: then the mesh has the frame's mean colour
+    # and stage 4 takes the texture from the video alone. TripoSG and Craftsman have none of their own: MV-Adapter's.
+    paint: Literal["network", "none"] = "network"
+    # Which of the owner's weights, where other than the usual ones are wanted, as repository or repository/subfolder
+    # (Hunyuan: tencent/Hunyuan3D-2mini/hunyuan3d-dit-v2-mini).
+    weights: str = ""
+    # Sampling steps of a learned generator; 0 takes the number that its owner recommends.
+    steps: int = 0
+    # Cells along a side of the volume that a learned generator's surface is taken from; 0 takes its owner's number.
+    resolution: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,13 @@ class Config:
     blender_path: Path | None = None
     # Faces of the meshes, at most.
     max_faces: int = 10000
+    # Folder with the weights of learned parts, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Without
+    # it, or where they are not there, they are looked for in the Hugging Face cache.
+    weights_dir: Path | None = None
+    # Fetch weights that are not on the disk from the Hugging Face hub; without it nothing is ever downloaded.
+    download: bool = False
+    # Keep only the network that is at work on the GPU, the others in main memory.
+    low_vram: bool = False
     # Where the work is done.
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # fast is for a CPU, paper has the published values; auto is paper on CUDA and fast on a CPU.
