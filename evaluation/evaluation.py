@@ -9,6 +9,12 @@ where both sides have the same names, else by order.
 Frames are brought to 512 x 512 and laid on white: by their alpha where they have one, as they are where their
 background is white, else by the program's own foreground (black backgrounds). Masks follow one rule on both sides:
 alpha > 0.5 where both sides have an alpha, otherwise the darkest channel below 235 of 255.
+
+``--metrics all`` adds the learned metrics of V2M4's evaluation (``evaluation.learned_metrics`` has the protocol):
+LPIPS, DreamSim and CLIP per animation, FVD of the whole set. They need packages and weights (``evaluation.backbones``
+says which, and where they go); nothing is downloaded. A metric that was asked for and cannot be had stands as
+``missing`` in the table, and in the JSON with what to install or to put where; all others are still computed, and the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -16,43 +22,55 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
-import cv2
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
+import torch  # isort: skip
+from evaluation.learned_metrics import (
+    CLIP_FRAMES,
+    FRAME_METRICS,
+    LEARNED,
+    Backbones,
+    LearnedScores,
+    mean_over_clips,
+    score_clips,
+    video_distance,
+    window_note,
+)
 from evaluation.video_metrics import VideoScores, mask_on_white, score_video
-from v2m4.config import FramesConfig
-from v2m4.io.foreground import choose_method, has_alpha
+from evaluation.videos import find_videos, load_video, pair_frames
 from v2m4.io.names import natural_key
-from v2m4.io.picture import read_picture
-from v2m4.io.video import Source, find_animations, list_pictures, read_clip, read_pictures
+from v2m4.io.video import Source
 from v2m4.report import table
-from v2m4.workspace import MANIFEST, atomic
+from v2m4.workspace import atomic
 
 log = logging.getLogger("evaluation")
 
-RENDERED, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
 METRICS = tuple(field.name for field in fields(VideoScores))
-LEARNED = ("fvd", "lpips", "dreamsim", "clip")
-HEADERS = {"psnr": "PSNR", "ssim": "SSIM", "iou": "mask IoU", "flicker": "flicker"}
+ALL = (*METRICS, *LEARNED)
+HEADERS = dict(psnr="PSNR", ssim="SSIM", iou="mask IoU", flicker="flicker")
+HEADERS |= dict(fvd="FVD", lpips="LPIPS", dreamsim="DreamSim", clip="CLIP")
+FORMATS = {"psnr": "{:.2f}", "fvd": "{:.1f}"}  # of others: 4 digits
 
 
 @dataclass(frozen=True)
 class Options:
-    """Compare result videos with the true ones: PSNR, SSIM, mask IoU, temporal flicker."""
+    """Compare result videos with the true ones: PSNR, SSIM, mask IoU, flicker; FVD, LPIPS, DreamSim, CLIP."""
 
     # The true videos: a folder of videos or of frame folders, or one of these.
     gt_videos_path: Path
     # The results: the same, or the folder that main.py and rendering_video.py wrote.
     result_videos_path: Path
-    # Any of psnr ssim iou flicker.
+    # Any of psnr ssim iou flicker and, learned, fvd lpips dreamsim clip; or all.
     metrics: tuple[str, ...] = METRICS
     # Where the figures are written as JSON; by default evaluation.json beside the results.
     output: Path | None = None
@@ -60,28 +78,12 @@ class Options:
     size: int = 512
     # Compare every n-th frame only.
     every: int = 1
-
-
-@dataclass(frozen=True)
-class Video:
-    """One side of a comparison.
-
-    Attributes:
-        names: of the frames.
-        pictures: (T, S, S, 3) float32 on white.
-        mask: (T, S, S) bool from alpha, or None where there is none.
-        aspect: width / height before it was made square.
-    """
-
-    names: list[str]
-    pictures: np.ndarray
-    mask: np.ndarray | None
-    aspect: float
-
-    def chosen(self, indices: Sequence[int]) -> Video:
-        """Some of the frames."""
-        mask = None if self.mask is None else self.mask[list(indices)]
-        return replace(self, names=[self.names[i] for i in indices], pictures=self.pictures[list(indices)], mask=mask)
+    # The folder with the weights of learned metrics, beside the caches of their packages.
+    weights_dir: Path | None = None
+    # The CLIP model, by open_clip's name; figures of another than V2M4's do not compare with published ones.
+    clip_model: str = "ViT-bigG-14"
+    # Where learned metrics are computed.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Comparison:
 
     name: str
     scores: VideoScores | None = None
+    learned: LearnedScores | None = None
     truth_frames: int = 0
     result_frames: int = 0
     compared_frames: int = 0
@@ -98,115 +101,19 @@ class Comparison:
     error: str = ""
 
 
-def find_videos(path: Path) -> list[Source]:
-    """The animations of one side, in natural order.
-
-    Raises:
-        FileNotFoundError: nothing there.
-    """
-    if (path / RENDERED).is_dir() or (path / MANIFEST).is_file():
-        return [_result(path)]
-    if path.is_dir():
-        folders = [folder for folder in path.iterdir() if (folder / RENDERED).is_dir() or (folder / MANIFEST).is_file()]
-        if folders:
-            return [_result(folder) for folder in sorted(folders, key=lambda folder: natural_key(folder.name))]
-    return find_animations(path)
-
-
-def _result(folder: Path) -> Source:
-    rendered = folder / RENDERED
-    count = len(list_pictures(rendered)) if rendered.is_dir() else 0
-    return Source(folder.resolve().name, rendered, "folder", count)
-
-
-def load_video(source: Source, size: int) -> Video:
-    """Read one side: on white, square, with a mask where there is an alpha.
-
-    Raises:
-        ValueError: it cannot be read, or has not been rendered yet.
-    """
-    if source.kind == "folder" and source.path.name == RENDERED and source.count == 0:
-        raise ValueError(f"{source.path}: not rendered yet; run python rendering_video.py --result_path ... first")
-    read = read_pictures(source, FramesConfig())
-    images = read.images
-    samples = [images[index] for index in sorted({0, len(images) // 2, len(images) - 1})]
-    stored_masks = _stored_masks(source, read.names)
-    parts: list[tuple[np.ndarray, np.ndarray | None]]
-    if all(has_alpha(sample) for sample in samples):
-        parts = [_on_white(image) for image in images]
-    elif stored_masks is not None:
-        parts = [(image[..., :3] / np.float32(255), mask) for image, mask in zip(images, stored_masks, strict=True)]
-    elif _background_is_white(samples):
-        parts = [(image[..., :3] / np.float32(255), None) for image in images]
-    else:
-        parts = [_on_white(frame.rgba) for frame in read_clip(source, FramesConfig()).frames]
-    height, width = images[0].shape[:2]
-    pictures = np.stack([_square(colour, size) for colour, _ in parts])
-    masks = [None if mask is None else _square(mask, size) > 0.5 for _, mask in parts]
-    mask = None if any(part is None for part in masks) else np.stack([part for part in masks if part is not None])
-    return Video(read.names, pictures, mask, width / height)
-
-
-def _background_is_white(samples: Sequence[np.ndarray]) -> bool:
-    method = choose_method(samples)
-    return method.kind == "key" and min(method.background) >= 235
-
-
-def _on_white(rgba: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour (H, W, 3) on white and alpha (H, W) of a picture with or without alpha, float32."""
-    picture = rgba.astype(np.float32) / 255
-    alpha = picture[..., 3] if picture.shape[2] == 4 else np.ones(picture.shape[:2], np.float32)
-    return picture[..., :3] * alpha[..., None] + (1 - alpha[..., None]), alpha
-
-
-def _stored_masks(source: Source, names: Sequence[str]) -> list[np.ndarray] | None:
-    """The coverage that rendering_video.py wrote beside its pictures, float32, or None where it is not complete."""
-    if source.path.name != RENDERED:
-        return None
-    files = [source.path.parent / MASKS / f"{name}.png" for name in names]
-    if not all(file.is_file() for file in files):
-        return None
-    return [read_picture(file)[..., 0] / np.float32(255) for file in files]
-
-
-def _square(image: np.ndarray, size: int) -> np.ndarray:
-    """The picture stretched to a square, as V2M4 compares: averaged where it shrinks, bilinear where it grows."""
-    if image.shape[:2] == (size, size):
-        return image
-    shrinks = min(image.shape[:2]) >= size
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
-
-
-def pair_frames(truth: Sequence[str], result: Sequence[str]) -> tuple[list[tuple[int, int]], str]:
-    """Which frame is compared with which, and a note where the two sides do not match one to one.
-
-    Args:
-        truth: names of the true frames.
-        result: names of the result's frames.
-
-    Returns:
-        Pairs of indices in order of the truth: by name where any name is on both sides, else by order.
-    """
-    where = {name: index for index, name in enumerate(result)}
-    pairs = [(index, where[name]) for index, name in enumerate(truth) if name in where]
-    by = "name"
-    if not pairs:
-        pairs, by = [(index, index) for index in range(min(len(truth), len(result)))], "order"
-    if len(pairs) == len(truth) == len(result):
-        return pairs, ""
-    return pairs, f"{len(truth)} true and {len(result)} result frames: {len(pairs)} compared, paired by {by}"
-
-
-def compare(truth_source: Source, result_source: Source, options: Options) -> Comparison:
-    """Score one animation.
+def compare(
+    truth_source: Source, result_source: Source, options: Options, backbones: Backbones | None = None
+) -> Comparison:
+    """Score one animation; with learned metrics where their networks are given.
 
     Raises:
         ValueError: a side cannot be read.
     """
     truth, result = load_video(truth_source, options.size), load_video(result_source, options.size)
     pairs, note = pair_frames(truth.names, result.names)
+    notes = [note]
     if abs(truth.aspect / result.aspect - 1) > 0.02:
-        note = f"{note}; " * bool(note) + f"width / height {truth.aspect:.3f} and {result.aspect:.3f} differ"
+        notes.append(f"width / height {truth.aspect:.3f} and {result.aspect:.3f} differ")
     pairs = pairs[:: options.every]
     counts = len(truth.names), len(result.names), len(pairs)
     truth, result = truth.chosen([a for a, _ in pairs]), result.chosen([b for _, b in pairs])
@@ -214,116 +121,198 @@ def compare(truth_source: Source, result_source: Source, options: Options) -> Co
         rule, masks = "alpha > 0.5", (truth.mask, result.mask)
     else:
         rule, masks = "darkest channel < 235", (mask_on_white(truth.pictures), mask_on_white(result.pictures))
-    return Comparison(
-        truth_source.name, score_video(truth.pictures, result.pictures, *masks), *counts, mask_rule=rule, note=note
-    )
+    scores = score_video(truth.pictures, result.pictures, *masks)
+    learned = None
+    if backbones is not None and (backbones.frames or backbones.videos):
+        learned = score_clips(truth.pictures, result.pictures, backbones)
+        notes.append(window_note(len(pairs)))
+    note = "; ".join(note for note in notes if note)
+    return Comparison(truth_source.name, scores, learned, *counts, mask_rule=rule, note=note)
 
 
-def evaluate(options: Options) -> list[Comparison]:
-    """Score every animation of the truth that is asked for; those that fail say why.
+def pair_animations(options: Options) -> list[tuple[Source, Source | None]]:
+    """Every animation of the truth that is asked for and its result, None where there is none of its name.
 
     Raises:
         FileNotFoundError: a side holds nothing.
     """
     truths, results = find_videos(options.gt_videos_path), find_videos(options.result_videos_path)
     if len(truths) == len(results) == 1:
-        pairs: list[tuple[Source, Source | None]] = [(truths[0], results[0])]
-    else:
-        by_name = {source.name: source for source in results}
-        pairs = [(truth, by_name.get(truth.name)) for truth in truths]
-        unknown = sorted(set(by_name) - {truth.name for truth in truths}, key=natural_key)
-        if unknown:
-            log.warning("results without a true video are passed over: %s", ", ".join(unknown))
-        if len(results) == 1 and any(result for _, result in pairs):  # one result was named: only that one is asked for
-            pairs = [pair for pair in pairs if pair[1] is not None]
+        return [(truths[0], results[0])]
+    by_name = {source.name: source for source in results}
+    pairs = [(truth, by_name.get(truth.name)) for truth in truths]
+    unknown = sorted(set(by_name) - {truth.name for truth in truths}, key=natural_key)
+    if unknown:
+        log.warning("results without a true video are passed over: %s", ", ".join(unknown))
+    if len(results) == 1 and any(result for _, result in pairs):  # one result was named: only that one is asked for
+        pairs = [pair for pair in pairs if pair[1] is not None]
+    return pairs
+
+
+def evaluate(
+    pairs: Sequence[tuple[Source, Source | None]], options: Options, backbones: Backbones | None = None
+) -> list[Comparison]:
+    """Score the animations; those that fail say why."""
     comparisons = []
     for truth, result in tqdm(pairs, unit="animation", dynamic_ncols=True):
         if result is None:
             comparisons.append(Comparison(truth.name, error=f"no result of this name in {options.result_videos_path}"))
             continue
         try:
-            comparisons.append(compare(truth, result, options))
+            comparisons.append(compare(truth, result, options, backbones))
         except (ValueError, OSError) as error:
             comparisons.append(Comparison(truth.name, error=str(error)))
     return comparisons
 
 
-def summary(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> dict[str, object]:
-    """All figures as plain values: per animation, and their mean over the animations that have them."""
-    scored = [comparison.scores for comparison in comparisons if comparison.scores is not None]
+def figures_of(comparison: Comparison, metrics: Sequence[str]) -> dict[str, float]:
+    """Those metrics that an animation has."""
+    values = {name: getattr(comparison.scores, name, None) for name in METRICS}
+    values |= {name: getattr(comparison.learned, name, None) for name in FRAME_METRICS}
+    return {name: value for name in metrics if (value := values.get(name)) is not None}
+
+
+def summary(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> dict[str, dict]:
+    """All figures as plain values: per animation, their means over the animations that have them, and FVD of the set.
+
+    Learned metrics weigh every clip of 32 frames the same, as in V2M4; others every animation.
+    """
     animations = {}
     for comparison in comparisons:
-        entry = {name: value for name, value in asdict(comparison).items() if name not in ("name", "scores") and value}
-        if comparison.scores is not None:
-            entry |= {metric: getattr(comparison.scores, metric) for metric in metrics}
-        animations[comparison.name] = entry
-    mean = {metric: float(np.mean([getattr(scores, metric) for scores in scored])) for metric in metrics if scored}
-    return {"animations": animations, "mean": mean}
+        told = ("truth_frames", "result_frames", "compared_frames", "mask_rule", "note", "error")
+        entry = {name: getattr(comparison, name) for name in told if getattr(comparison, name)}
+        if comparison.learned is not None:
+            entry["clips"] = comparison.learned.clips
+        animations[comparison.name] = entry | figures_of(comparison, metrics)
+    learned = [comparison.learned for comparison in comparisons if comparison.learned is not None]
+    mean = {}
+    for metric in metrics:
+        if metric in FRAME_METRICS:
+            value = mean_over_clips(learned, metric)
+        else:
+            values = [entry[metric] for entry in animations.values() if metric in entry]
+            value = float(np.mean(values)) if values else None
+        if value is not None:
+            mean[metric] = value
+    figures: dict[str, dict] = {"animations": animations, "mean": mean}
+    distance = video_distance(learned) if "fvd" in metrics else None
+    if distance is not None:
+        figures["fvd"] = {
+            "value": distance.value,
+            "between_means": distance.means,
+            "between_covariances": distance.covariances,
+            "clips": distance.samples,
+        }
+    return figures
 
 
-def _rows(comparisons: Sequence[Comparison], figures: dict, metrics: Sequence[str]) -> list[list[object]]:
-    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "iou": "{:.4f}", "flicker": "{:.4f}"}
-    rows = []
+def _rows(
+    comparisons: Sequence[Comparison], figures: dict[str, dict], metrics: Sequence[str], missing: Iterable[str]
+) -> list[list[object]]:
+    def cells(entry: dict) -> list[str]:
+        without = {metric: "missing" if metric in missing else "-" for metric in metrics}
+        return [
+            FORMATS.get(metric, "{:.4f}").format(entry[metric]) if metric in entry else without[metric]
+            for metric in metrics
+        ]
+
+    rows: list[list[object]] = []
     for comparison in comparisons:
         entry = figures["animations"][comparison.name]
-        cells = [formats[metric].format(entry[metric]) if metric in entry else "-" for metric in metrics]
-        rows.append(
-            [
-                comparison.name,
-                comparison.compared_frames,
-                *cells,
-                comparison.mask_rule,
-                comparison.error or comparison.note,
-            ]
-        )
-    if figures["mean"]:
-        cells = [formats[metric].format(figures["mean"][metric]) for metric in metrics]
-        rows.append(["mean", sum(comparison.compared_frames for comparison in comparisons), *cells, "", ""])
+        told = comparison.mask_rule, comparison.error or comparison.note
+        rows.append([comparison.name, comparison.compared_frames, *cells(entry), *told])
+    of_the_set = dict(figures["mean"])
+    if "fvd" in figures:
+        of_the_set["fvd"] = figures["fvd"]["value"]
+    if of_the_set:
+        frames = sum(comparison.compared_frames for comparison in comparisons)
+        rows.append(["mean", frames, *cells(of_the_set), "", ""])
     return rows
+
+
+def _fvd_line(fvd: dict[str, float]) -> str:
+    line = f"FVD {fvd['value']:.1f} over {fvd['clips']} clip{'s' * (fvd['clips'] != 1)} of {CLIP_FRAMES} frames"
+    if fvd["clips"] == 1:
+        return f"{line}: the squared distance of its features alone, as V2M4's code does; one clip has no covariance"
+    return f"{line}: {fvd['between_means']:.1f} between means, {fvd['between_covariances']:.1f} between covariances"
+
+
+def wanted(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The metrics asked for, each once, ``all`` spelled out."""
+    names = [name for metric in metrics for name in (ALL if metric == "all" else (metric,))]
+    return tuple(dict.fromkeys(names))
 
 
 def check(options: Options) -> str | None:
     """What is wrong with the options, in one line, or None."""
-    for metric in options.metrics:
-        if metric.lower() in LEARNED:
-            return (
-                f"--metrics {metric}: learned metrics are not part of this version yet; choose from {' '.join(METRICS)}"
-            )
-        if metric not in METRICS:
-            return f"--metrics {metric}: unknown; choose from {' '.join(METRICS)}"
-    if not options.metrics:
-        return f"--metrics: name at least one of {' '.join(METRICS)}"
+    metrics = wanted(options.metrics)
+    for metric in metrics:
+        if metric not in ALL:
+            return f"--metrics {metric}: unknown; choose from {' '.join(ALL)}, or all"
+    if not metrics:
+        return f"--metrics: name at least one of {' '.join(ALL)}, or all"
     if options.size < 16 or options.every < 1:
         return f"--size {options.size} --every {options.every}: size must be at least 16 and every at least 1"
+    if options.weights_dir is not None and not options.weights_dir.is_dir():
+        return f"--weights_dir {options.weights_dir}: no such folder"
+    if options.device == "cuda" and not torch.cuda.is_available():
+        return "--device cuda: PyTorch sees no GPU; use --device cpu"
     return None
 
 
+def _backbones(options: Options, metrics: Sequence[str]) -> Backbones | None:
+    """The networks of the learned metrics that are asked for; those that are missing are told in the log."""
+    learned = [metric for metric in metrics if metric in LEARNED]
+    if not learned:
+        return None
+    from evaluation.backbones import load_backbones  # only when asked for: the packages behind it take seconds
+
+    device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
+    backbones = load_backbones(learned, options.weights_dir, device, options.clip_model)
+    for metric, why in backbones.missing.items():
+        log.error("%s is missing: %s", metric, why)
+    return backbones
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when all is well, 1 when an animation could not be compared, 2 on bad usage."""
+    """The command.
+
+    Returns:
+        0 when all is well; 1 when an animation could not be compared or a metric that was asked for is missing; 2 on
+        bad usage.
+    """
     options = tyro.cli(Options, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     wrong = check(options)
     if wrong:
         log.error("%s", wrong)
         return 2
+    metrics = wanted(options.metrics)
     try:
-        comparisons = evaluate(options)
+        pairs = pair_animations(options)
     except (FileNotFoundError, NotADirectoryError) as error:
         log.error("%s", error)
         return 2
-    figures = summary(comparisons, options.metrics)
-    print(table(_rows(comparisons, figures, options.metrics), _headers(options.metrics)))
+    backbones = _backbones(options, metrics)
+    missing = backbones.missing if backbones is not None else {}
+    comparisons = evaluate(pairs, options, backbones)
+    figures = summary(comparisons, metrics)
+    headers = ["animation", "frames", *(HEADERS[metric] for metric in metrics), "mask", "note"]
+    print(table(_rows(comparisons, figures, metrics, missing), headers))
+    if "fvd" in figures:
+        print(_fvd_line(figures["fvd"]))
+    protocol: dict[str, object] = {"size": options.size, "every": options.every, "background": "white"}
+    if backbones is not None:
+        protocol |= {"clip_frames": CLIP_FRAMES, "clip_model": options.clip_model, "device": str(backbones.device)}
+        figures["missing"] = missing
     folder = options.result_videos_path if options.result_videos_path.is_dir() else options.result_videos_path.parent
     output = options.output or folder / "evaluation.json"
-    protocol = {"size": options.size, "every": options.every, "background": "white"}
     with atomic(output) as temporary:
         temporary.write_text(json.dumps({"protocol": protocol, **figures}, indent=1, ensure_ascii=False), "utf-8")
     print(f"written to {output}")
-    return 1 if any(comparison.error for comparison in comparisons) else 0
-
-
-def _headers(metrics: Sequence[str]) -> list[str]:
-    return ["animation", "frames", *(HEADERS[metric] for metric in metrics), "mask", "note"]
+    if missing:
+        print(f"missing: {', '.join(missing)} (asked for, not computed; what they need is told above and in {output})")
+    return 1 if missing or any(comparison.error for comparison in comparisons) else 0
 
 
 if __name__ == "__main__":

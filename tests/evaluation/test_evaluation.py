@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.evaluation import MASKS, RENDERED, find_videos, load_video, main, pair_frames
+from evaluation.evaluation import main
+from evaluation.videos import MASKS, RENDERED, find_videos, load_video, pair_frames
 from v2m4.io.video import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,7 +116,11 @@ def test_one_result_of_many_truths(tmp_path):
 
 @pytest.mark.parametrize(
     ("more", "line"),
-    [(("--metrics", "lpips"), "learned metric"), (("--metrics", "x"), "unknown"), (("--every", "0"), "at least 1")],
+    [
+        (("--metrics", "x"), "unknown"),
+        (("--every", "0"), "at least 1"),
+        (("--metrics", "lpips", "--weights_dir", "nowhere"), "no such folder"),
+    ],
 )
 def test_bad_usage_is_one_line_and_2(tmp_path, caplog, more, line):
     save(tmp_path / "in" / "fox" / "0.png", rgba())

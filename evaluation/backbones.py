@@ -1,0 +1,257 @@
+"""The networks behind the learned metrics: where their weights lie, how they are loaded. Nothing is ever downloaded.
+
+Files are looked for in ``--weights_dir`` first, then where the packages keep what they fetch themselves:
+
+| metric | pip | in the weights folder | else |
+| --- | --- | --- | --- |
+| fvd | | i3d_torchscript.pt | torch hub's checkpoints/ |
+| lpips | lpips torchvision | vgg16-397923af.pth | torch hub's checkpoints/ |
+| dreamsim | dreamsim | dreamsim/, its parts as in ``DREAMSIM_PARTS`` | ./models/, the package's own default |
+| clip | open_clip_torch | <clip_model>/open_clip_model.safetensors or open_clip_pytorch_model.bin | Hugging Face's |
+
+A package or a file that is not here is a ``BackboneError`` that says what to install or what to put where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.learned_metrics import LEARNED, Backbones, FrameMetric, VideoFeatures
+
+log = logging.getLogger(__name__)
+
+CLIP_MODEL = "ViT-bigG-14"  # V2M4's
+CLIP_REPOSITORY = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"
+CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+I3D_FILE, I3D_SOURCE = "i3d_torchscript.pt", "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1"
+VGG_FILE, VGG_SOURCE = "vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"
+DREAMSIM_SOURCE = (
+    "https://github.com/ssundaram21/dreamsim/releases/download/v0.2.0-checkpoints/dreamsim_ensemble_checkpoint.zip"
+)
+DINO_CODE = "https://github.com/facebookresearch/dino (its main branch)"
+DINO_SOURCE = "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"
+DREAMSIM_PARTS = {  # where each comes from; alternatives are separated by "|"
+    "dino_vitb16_pretrain.pth": DREAMSIM_SOURCE,
+    "clip_vitb16_pretrain.pth.tar": DREAMSIM_SOURCE,
+    "open_clip_vitb16_pretrain.pth.tar": DREAMSIM_SOURCE,
+    "ensemble_lora/adapter_config.json": DREAMSIM_SOURCE,
+    "ensemble_lora/adapter_model.safetensors|ensemble_lora/adapter_model.bin": DREAMSIM_SOURCE,
+    "facebookresearch_dino_main/hubconf.py": DINO_CODE,
+    "checkpoints/dino_vitbase16_pretrain.pth": DINO_SOURCE,
+}
+NETWORK_SIZE = 224  # pixels that I3D and DreamSim see
+
+
+class BackboneError(RuntimeError):
+    """A metric cannot be had; the message says, in one line, what to install or which file to put where."""
+
+
+def load_backbones(
+    metrics: Sequence[str], weights_dir: Path | None, device: torch.device, clip_model: str = CLIP_MODEL
+) -> Backbones:
+    """Load the networks of some metrics; those that are missing say why.
+
+    Args:
+        metrics: any of ``LEARNED``.
+        weights_dir: the folder that the table above speaks of.
+        device: where the networks run.
+        clip_model: open_clip's name of the CLIP model.
+    """
+    loaders: dict[str, Callable[[], FrameMetric]] = {
+        "lpips": lambda: load_lpips(weights_dir, device),
+        "dreamsim": lambda: load_dreamsim(weights_dir, device),
+        "clip": lambda: load_clip(weights_dir, device, clip_model),
+    }
+    frames: dict[str, FrameMetric] = {}
+    missing: dict[str, str] = {}
+    videos = None
+    for metric in (name for name in LEARNED if name in metrics):
+        try:
+            if metric == "fvd":
+                videos = load_i3d(weights_dir, device)
+            else:
+                frames[metric] = loaders[metric]()
+        except BackboneError as error:
+            missing[metric] = str(error)
+    return Backbones(device, frames, videos, missing)
+
+
+def load_i3d(weights_dir: Path | None, device: torch.device) -> VideoFeatures:
+    """FVD's network: I3D of Kinetics-400 as StyleGAN-V ported it to TorchScript; its 400 logits are the features.
+
+    Pictures are brought to 224 x 224 (bilinear, not averaged, as there) and [-1, 1]; a clip needs 10 frames.
+
+    Raises:
+        BackboneError: no weights.
+    """
+    file = _hub_file(weights_dir, I3D_FILE, I3D_SOURCE)
+    with _reading(file):
+        network = torch.jit.load(str(file), map_location=device).eval()
+
+    def features(clips: Tensor) -> Tensor:
+        count, channels, frames = clips.shape[:3]
+        pictures = clips.transpose(1, 2).flatten(0, 1)
+        pictures = torch.nn.functional.interpolate(pictures, (NETWORK_SIZE,) * 2, mode="bilinear", align_corners=False)
+        scaled = (pictures.reshape(count, frames, channels, *pictures.shape[2:]).transpose(1, 2) - 0.5) * 2
+        return network(x=scaled.contiguous(), rescale=False, resize=False, return_features=True)
+
+    return features
+
+
+def load_lpips(weights_dir: Path | None, device: torch.device) -> FrameMetric:
+    """LPIPS v0.1 on VGG-16, the mean of its map over the pixels. The package ships the linear layers, not the trunk.
+
+    Raises:
+        BackboneError: no package or no weights.
+    """
+    package, file = _all(
+        lambda: _package("lpips", "lpips torchvision"), lambda: _hub_file(weights_dir, VGG_FILE, VGG_SOURCE)
+    )
+    with _reading(file):
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        network = package.LPIPS(net="vgg", version="0.1", spatial=True, pnet_rand=True, verbose=False)
+        for part in (getattr(network.net, f"slice{index}") for index in range(1, 6)):  # layers keep VGG's numbers
+            part.load_state_dict({name: state[f"features.{name}"] for name in part.state_dict()})
+    network = network.eval().to(device)
+    return lambda truth, result: network(truth * 2 - 1, result * 2 - 1).mean((1, 2, 3))
+
+
+def load_dreamsim(weights_dir: Path | None, device: torch.device) -> FrameMetric:
+    """DreamSim's ensemble (DINO, CLIP, OpenCLIP, all ViT-B/16, with LoRA), on pictures averaged down to 224 x 224.
+
+    Raises:
+        BackboneError: no package or no weights.
+    """
+    folders = [weights_dir / "dreamsim"] if weights_dir is not None else []
+    package, folder = _all(
+        lambda: _package("dreamsim", "dreamsim"), lambda: _dreamsim_folder([*folders, Path("models")])
+    )
+    hub = torch.hub.get_dir()
+    said = io.StringIO()
+    try:
+        with _reading(folder), contextlib.redirect_stdout(said):
+            network, _ = package.dreamsim(pretrained=True, device=str(device), cache_dir=str(folder))
+    finally:
+        torch.hub.set_dir(hub)  # the package leaves it at its own folder
+        log.debug("dreamsim: %s", said.getvalue().strip())
+
+    def distance(truth: Tensor, result: Tensor) -> Tensor:
+        size = (NETWORK_SIZE,) * 2
+        small = [
+            torch.nn.functional.interpolate(side, size, mode="bilinear", align_corners=False, antialias=True)
+            for side in (truth, result)
+        ]
+        return network(*small)
+
+    return distance
+
+
+def load_clip(weights_dir: Path | None, device: torch.device, model: str = CLIP_MODEL) -> FrameMetric:
+    """Cosine between the image embeddings of truth and result, pictures prepared by open_clip itself (8 bit).
+
+    Raises:
+        BackboneError: no package, no such model or no weights.
+    """
+    package, file = _all(lambda: _package("open_clip", "open_clip_torch"), lambda: _clip_file(weights_dir, model))
+    with _reading(file):
+        network, _, prepare = package.create_model_and_transforms(model, pretrained=str(file))
+    network = network.eval().to(device)
+    from PIL import Image
+
+    def embed(pictures: Tensor) -> Tensor:
+        arrays = (pictures * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        batch = torch.stack([prepare(Image.fromarray(np.ascontiguousarray(array))) for array in arrays]).to(device)
+        return network.encode_image(batch)
+
+    return lambda truth, result: torch.nn.functional.cosine_similarity(embed(truth), embed(result), dim=-1)
+
+
+def _all(*steps: Callable[[], Any]) -> list[Any]:
+    """What the steps give; one error for all that fail, so that the user learns of package and weights at once."""
+    found, wanting = [], []
+    for step in steps:
+        try:
+            found.append(step())
+        except BackboneError as error:
+            wanting.append(str(error))
+    if wanting:
+        raise BackboneError("; ".join(wanting))
+    return found
+
+
+def _package(name: str, pip: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, RuntimeError) as error:  # torchvision of another build than torch raises RuntimeError
+        raise BackboneError(f"pip install {pip} (package {name} cannot be imported: {_line(error)})") from error
+
+
+def _hub_file(weights_dir: Path | None, name: str, source: str) -> Path:
+    """A single file: the user's, else the one in torch hub's cache."""
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    for folder in (cache,) if weights_dir is None else (weights_dir, cache):
+        if (folder / name).is_file():
+            return folder / name
+    raise BackboneError(f"put {name} from {source} into {weights_dir or f'{cache} or into --weights_dir'}")
+
+
+def _clip_file(weights_dir: Path | None, model: str) -> Path:
+    """The weights of a CLIP model: the user's, else (V2M4's model only) what Hugging Face's cache holds."""
+    place = (weights_dir or Path("WEIGHTS_DIR")) / model
+    source = "where the model is published"
+    files = [place / name for name in CLIP_FILES]
+    if model == CLIP_MODEL:
+        source = f"https://huggingface.co/{CLIP_REPOSITORY}"
+        files += _cached(CLIP_REPOSITORY, CLIP_FILES)
+    for file in files:
+        if file.is_file():
+            return file
+    option = "" if weights_dir else " and give --weights_dir WEIGHTS_DIR"
+    raise BackboneError(f"put {' or '.join(CLIP_FILES)} from {source} into {place}{option}")
+
+
+def _cached(repository: str, names: Sequence[str]) -> list[Path]:
+    """What Hugging Face's cache on this machine holds of a repository; the hub is not asked."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:  # it comes with open_clip, whose absence is told on its own
+        return []
+    found = [try_to_load_from_cache(repository, name) for name in names]
+    return [Path(file) for file in found if isinstance(file, str)]
+
+
+def _dreamsim_folder(folders: Sequence[Path]) -> Path:
+    """The first folder that holds all of ``DREAMSIM_PARTS``: the package downloads when one is missing."""
+    lacking = []
+    for folder in folders:
+        lacking.append(
+            [part for part in DREAMSIM_PARTS if not any((folder / name).is_file() for name in part.split("|"))]
+        )
+        if not lacking[-1]:
+            return folder.resolve()
+    what = "; ".join(f"{part.replace('|', ' or ')} from {DREAMSIM_PARTS[part]}" for part in lacking[0])
+    raise BackboneError(f"put into {folders[0]}: {what}")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever the owner's loader raises at a broken or foreign file into one line that names the file."""
+    try:
+        yield
+    except Exception as error:  # pickle, zip, safetensors, key and shape errors: each loader has its own
+        raise BackboneError(f"{path}: cannot be loaded ({_line(error)})") from error
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
