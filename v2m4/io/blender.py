@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,11 +31,12 @@ PLACES = (
 TIMEOUT = 1800.0  # seconds
 
 
-def blender_command(blender_path: Path) -> list[str]:
+def blender_command(blender_path: Path, script: Path = SCRIPT) -> list[str]:
     """The beginning of a command line that runs our script in Blender; arguments follow.
 
     Args:
         blender_path: Blender's executable or its folder, or a Python with bpy or its environment's folder.
+        script: what is run.
 
     Raises:
         FileNotFoundError: there is nothing to run.
@@ -49,8 +50,8 @@ def blender_command(blender_path: Path) -> list[str]:
     if not path.is_file() or not os.access(path, os.X_OK):
         raise FileNotFoundError(f"--blender_path {path}: not an executable; give Blender's folder or its executable")
     if path.name.lower().startswith("python"):
-        return [str(path), str(SCRIPT), "--"]
-    options = ["--background", "--factory-startup", "--python-exit-code", "3", "--python", str(SCRIPT), "--"]
+        return [str(path), str(script), "--"]
+    options = ["--background", "--factory-startup", "--python-exit-code", "3", "--python", str(script), "--"]
     return [str(path), *options]
 
 
@@ -85,16 +86,27 @@ def export_with_blender(
         temporary = [stack.enter_context(atomic(output)) for output in outputs]
         request = {"glb": str(glb), "fps": fps, "frames": frames, "outputs": [str(path) for path in temporary]}
         command = [*blender_command(blender_path), json.dumps(request)]
-        logger.debug("running %s", command)
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise RuntimeError(f"Blender ({command[0]}) did not run: {error}") from error
-        missing = [output.name for output, path in zip(outputs, temporary, strict=True) if not path.is_file()]
-        if done.returncode != 0 or missing:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            what = f"wrote no {', '.join(missing)}" if missing else "failed"
-            raise RuntimeError(f"Blender ({command[0]}) {what} (exit code {done.returncode}): {''.join(said)}")
+        run_blender(command, {output.name: path for output, path in zip(outputs, temporary, strict=True)})
     return outputs
+
+
+def run_blender(command: Sequence[str], outputs: Mapping[str, Path]) -> None:
+    """Run a command that ``blender_command`` began.
+
+    Args:
+        command: with its arguments.
+        outputs: files that must be there afterwards, by the names that people know them by.
+
+    Raises:
+        RuntimeError: Blender did not run, failed or wrote none of them; the message ends with what it said last.
+    """
+    logger.debug("running %s", command)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuntimeError(f"Blender ({command[0]}) did not run: {error}") from error
+    missing = [name for name, path in outputs.items() if not path.is_file()]
+    if done.returncode != 0 or missing:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        what = f"wrote no {', '.join(missing)}" if missing else "failed"
+        raise RuntimeError(f"Blender ({command[0]}) {what} (exit code {done.returncode}): {''.join(said)}")

@@ -1,0 +1,49 @@
+"""An FBX that Blender wrote of our animation is read back as the same motion."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from v2m4.io.blender import export_with_blender
+from v2m4.io.fbx import fbx_to_glb
+from v2m4.io.gltf import write_animation_glb
+from v2m4.io.gltf_animation import read_animation
+from v2m4.mesh import Mesh, MeshSequence
+
+BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
+FPS = 24.0
+
+
+def tetrahedra(frames: int) -> MeshSequence:
+    corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    faces = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    poses = torch.stack(
+        [corners * (1 + 0.1 * frame) + torch.tensor([0.0, 0.2, 0.0]) * frame for frame in range(frames)]
+    )
+    return MeshSequence(poses, Mesh(corners, faces), np.arange(frames) / FPS)
+
+
+@pytest.mark.skipif(not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER")
+def test_fbx_comes_back_as_the_same_motion(tmp_path: Path) -> None:
+    sequence = tetrahedra(5)
+    glb = tmp_path / "a.glb"
+    write_animation_glb(glb, sequence)
+    (fbx,) = export_with_blender(glb, BLENDER, fps=FPS, frames=5, formats=(".fbx",))
+    back = read_animation(fbx_to_glb(fbx, tmp_path / "b.glb", BLENDER))
+    assert len(back) == 5
+    assert np.allclose(np.diff(back.times), 1 / FPS, atol=1e-4)
+    for index in range(5):
+        distances, _ = cKDTree(back.vertices[index].numpy()).query(sequence.vertices[index].numpy())
+        assert distances.max() < 1e-4
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.fbx: no such file"):
+        fbx_to_glb(tmp_path / "none.fbx", tmp_path / "out.glb", tmp_path)
+    (tmp_path / "a.fbx").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="no Blender executable"):
+        fbx_to_glb(tmp_path / "a.fbx", tmp_path / "out.glb", tmp_path)
