@@ -75,7 +75,7 @@ def check(config: Config) -> Config:
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     try:
-        generators.require(config.model)
+        generators.check(config)
     except generators.GeneratorUnavailable as error:
         raise UsageError(f"--model {config.model}: {error}") from error
     device = config.device

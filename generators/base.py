@@ -41,6 +41,9 @@ class Generator(Protocol):
 
     Attributes:
         name: as in ``--model``.
+
+    A class that needs packages, weights or a GPU has a static ``check(config)`` that raises GeneratorUnavailable; one
+    whose results follow from files too has a ``version`` that tells them apart.
     """
 
     name: str
@@ -94,6 +97,17 @@ def require(name: str) -> Factory:
     return _FACTORIES[name]
 
 
+def check(config: Config) -> None:
+    """Refuse, before any work, a generator that lacks something here: a package, weights, a GPU.
+
+    Raises:
+        GeneratorUnavailable: says what is missing and what to do.
+    """
+    look = getattr(require(config.model), "check", None)
+    if look is not None:
+        look(config)
+
+
 def create(name: str, config: Config) -> Generator:
     """A generator by name.
 
@@ -119,7 +133,8 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         GeneratorUnavailable: see ``require``.
     """
     generator = create(config.model, config)
-    options = (config.model, config.max_faces, config.seed, config.generation.__dict__, code_version("generators"))
+    made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))
+    options = (made_by, config.max_faces, config.seed, config.generation.__dict__)
     assets = []
     for frame in frames:
         key = digest(frame.rgba, frame.name, frame.index, options)

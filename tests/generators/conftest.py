@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 from v2m4.frame import Frame
+from v2m4.mesh import Mesh
 
 
 def frame_of(inside: np.ndarray, name: str = "shape") -> Frame:
@@ -48,7 +51,45 @@ def strip(size: tuple[int, int], start: tuple[float, float], end: tuple[float, f
     return coverage(radius - np.hypot(x - start[0] - along * axis[0], y - start[1] - along * axis[1]))
 
 
+def figure() -> tuple[np.ndarray, np.ndarray]:
+    """An octahedron that tells its axes: longest upwards (+y), then to the front (+z), then to its left (+x)."""
+    vertices = np.array([[0.5, 0, 0], [-0.3, 0, 0], [0, 1.0, 0], [0, -0.3, 0], [0, 0, 0.8], [0, 0, -0.3]], np.float32)
+    faces = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
+    return vertices, faces
+
+
+def assert_upright(mesh: Mesh) -> None:
+    """The figure, in any order of vertices and faces, is in the DESIGN's canonical pose."""
+    expected = (figure()[0] - [0.1, 0.35, 0.25]) / 1.3
+    found = mesh.vertices.numpy()
+    assert found.shape == expected.shape
+    assert np.allclose(found[np.lexsort(found.T.round(4))], expected[np.lexsort(expected.T.round(4))], atol=1e-5)
+    corners = found[mesh.faces.numpy()]
+    assert np.linalg.det(corners).sum() > 0  # anti-clockwise from outside
+
+
+def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> ModuleType:
+    """A module that stands for an owner's, importable and found as installed until the test ends."""
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, loader=None, is_package=True)
+    module.__path__ = []
+    module.__dict__.update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+    if "." in name:
+        parent, child = name.rsplit(".", 1)
+        monkeypatch.setattr(sys.modules[parent], child, module, raising=False)
+    return module
+
+
 @pytest.fixture(scope="session")
 def shapes() -> SimpleNamespace:
     """The functions above; test files cannot import each other."""
-    return SimpleNamespace(frame_of=frame_of, disc=disc, ring=ring, strip=strip)
+    return SimpleNamespace(
+        frame_of=frame_of,
+        disc=disc,
+        ring=ring,
+        strip=strip,
+        figure=figure,
+        assert_upright=assert_upright,
+        fake_module=fake_module,
+    )

@@ -1,0 +1,129 @@
+"""From what a network gives to what the program expects: clean, closed, at most so many faces, canonical, coloured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import fast_simplification
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from v2m4.bake import vertex_colors
+from v2m4.mesh import Mesh
+
+FLOATER = 0.005  # parts with fewer faces than this share of the largest part's, as Hunyuan3D-2's own cleaning
+
+Y_UP = torch.eye(3)  # already the DESIGN's axes
+Z_UP = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # z up, facing -y
+
+
+Surface = tuple[np.ndarray, np.ndarray]  # vertices (V, 3), faces (F, 3)
+
+
+def tidy(surface: Surface, max_faces: int) -> Surface:
+    """Weld, drop degenerate faces and floaters, reduce, and turn the faces outward.
+
+    Args:
+        surface: as a network gives it.
+        max_faces: of the result, at most.
+
+    Returns:
+        vertices (V', 3) float32, every one used, and faces (F', 3) int64.
+
+    Raises:
+        ValueError: nothing is left, or the mesh cannot be reduced so far.
+    """
+    vertices, faces = _weld(*surface)
+    faces = _without_floaters(faces, len(vertices))
+    if len(faces) == 0:
+        raise ValueError("the mesh has no faces")
+    target = max_faces
+    while len(faces) > max_faces:
+        if target < 4:
+            raise ValueError(f"the mesh cannot be reduced to {max_faces} faces; it keeps {len(faces)}")
+        # Welded and cleaned again: a collapse can leave slivers and pinch parts off.
+        vertices, faces = _weld(*fast_simplification.simplify(vertices, faces.astype(np.int32), target_count=target))
+        faces = _without_floaters(faces, len(vertices))
+        target = int(0.9 * target)
+    if len(faces) == 0:
+        raise ValueError("the mesh has no faces")
+    corners = vertices[faces].astype(np.float64) - vertices.mean(0)
+    if np.linalg.det(corners).sum() < 0:
+        faces = faces[:, ::-1]
+    used, index = np.unique(faces, return_inverse=True)
+    return np.ascontiguousarray(vertices[used]), np.ascontiguousarray(index.reshape(faces.shape))
+
+
+def _weld(vertices: np.ndarray, faces: np.ndarray) -> Surface:
+    """One vertex at each place, and no face that has lost its area or has a corner nowhere."""
+    vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces, np.int64)
+    finite = np.isfinite(vertices).all(1)
+    faces = faces[finite[faces].all(1)]
+    places, index = np.unique(np.where(finite[:, None], vertices, 0), axis=0, return_inverse=True)
+    faces = index.reshape(-1)[faces].reshape(-1, 3)
+    corners = places[faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    return places, faces[area > 0]
+
+
+def _without_floaters(faces: np.ndarray, count: int) -> np.ndarray:
+    """The faces of parts that are not much smaller than the largest."""
+    if len(faces) == 0:
+        return faces
+    start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
+    graph = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
+    part = connected_components(graph, directed=False)[1][faces[:, 0]]
+    size = np.bincount(part)
+    return faces[size[part] >= FLOATER * size.max()]
+
+
+def canonical(mesh: Mesh, axes: Tensor) -> Mesh:
+    """A mesh turned y up, facing +z, and brought into the cube [-0.5, 0.5]^3.
+
+    Args:
+        mesh: as its owner gives it.
+        axes: (3, 3) rotation from the owner's axes to ours.
+    """
+    matrix = torch.eye(4)
+    matrix[:3, :3] = axes
+    turned = mesh.transformed(matrix)
+    return turned.transformed(turned.normalizing())
+
+
+def plain(surface: Surface, color: Tensor) -> Mesh:
+    """A mesh of one colour (3,)."""
+    vertices, faces = surface
+    return Mesh(torch.from_numpy(vertices), torch.from_numpy(faces), colors=color.expand(len(vertices), 3).clone())
+
+
+def textured(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray, image: np.ndarray, size: int) -> Mesh:
+    """A mesh with a texture, welded along its seams, with vertex colours read off the texture.
+
+    Args:
+        vertices: (V, 3), doubled along seams.
+        faces: (F, 3).
+        uvs: (V, 2) as trimesh has them: v = 0 at the picture's bottom row.
+        image: (H, W, 3 or 4) uint8.
+        size: longer side of the texture at most.
+    """
+    picture = np.ascontiguousarray(image[..., :3]).astype(np.float32) / 255
+    shrink = size / max(picture.shape[:2])
+    if shrink < 1:
+        shape = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
+        picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    places, index = np.unique(np.asarray(vertices, np.float32), axis=0, return_inverse=True)
+    corners = np.asarray(faces, np.int64)
+    welded = index.reshape(-1)[corners].reshape(-1, 3)
+    whole = (np.diff(np.sort(welded, 1), axis=1) > 0).all(1)
+    mesh = Mesh(
+        vertices=torch.from_numpy(places),
+        faces=torch.from_numpy(welded[whole]),
+        uvs=torch.from_numpy(np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)),
+        uv_faces=torch.from_numpy(np.ascontiguousarray(corners[whole])),
+        texture=torch.from_numpy(picture),
+    )
+    return replace(mesh, colors=vertex_colors(mesh).clamp(0, 1))

@@ -1,0 +1,84 @@
+"""Cleaning, axes and colours of what a network gives."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from generators import _surface
+
+
+def ball(subdivisions=4, radius=1.0, centre=(0, 0, 0)):
+    mesh = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+    return mesh.vertices + np.asarray(centre), mesh.faces
+
+
+def joined(*surfaces):
+    counts = np.cumsum([0] + [len(vertices) for vertices, _ in surfaces])
+    return (
+        np.concatenate([vertices for vertices, _ in surfaces]),
+        np.concatenate([faces + start for (_, faces), start in zip(surfaces, counts, strict=False)]),
+    )
+
+
+def test_small_parts_are_floaters_and_large_ones_stay():
+    speck = ball(0, 0.05, (3, 0, 0))  # 20 of 5,120 faces
+    vertices, faces = _surface.tidy(joined(ball(), speck), 10**6)
+    assert vertices[:, 0].max() < 1.01 and len(faces) == 5120
+    arm = ball(2, 0.3, (3, 0, 0))  # 320 of 5,120 faces
+    assert len(_surface.tidy(joined(ball(), arm), 10**6)[1]) == 5440
+
+
+@pytest.mark.parametrize("max_faces", [200, 1001, 5119])
+def test_a_reduced_mesh_keeps_the_limit_its_shape_and_its_closedness(max_faces):
+    vertices, faces = _surface.tidy(ball(), max_faces)
+    assert max_faces * 0.8 < len(faces) <= max_faces
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi, rel=0.06)
+    assert len(vertices) == len(np.unique(faces))
+
+
+def test_faces_are_welded_cleaned_and_turned_outward():
+    vertices, faces = ball(2)
+    soup = vertices[faces].reshape(-1, 3)  # every face with corners of its own
+    loose = np.arange(len(soup)).reshape(-1, 3)[:, ::-1]  # inside out
+    soup = np.concatenate([soup, [[np.nan, 0, 0]]])
+    loose = np.concatenate([loose, [[0, 0, 1], [0, 1, len(soup) - 1]]])  # no area; a corner nowhere
+    tidied, triangles = _surface.tidy((soup, loose), 10**6)
+    mesh = trimesh.Trimesh(tidied, triangles, process=False)
+    assert mesh.is_watertight and len(triangles) == len(faces)
+    assert mesh.volume > 0
+
+
+def test_nothing_left_is_an_error():
+    with pytest.raises(ValueError, match="no faces"):
+        _surface.tidy((np.zeros((3, 3)), np.array([[0, 1, 2]])), 100)
+
+
+def test_axes_are_rotations_and_a_figure_comes_out_upright(shapes):
+    for axes in (_surface.Y_UP, _surface.Z_UP):
+        assert torch.allclose(axes @ axes.T, torch.eye(3)) and torch.linalg.det(axes) > 0
+    vertices, faces = shapes.figure()  # y up, facing +z
+    owners = vertices @ _surface.Z_UP.numpy()  # the inverse of the turn: z up, facing -y
+    assert owners[:, 2].max() == vertices[:, 1].max() and owners[:, 1].min() == -vertices[:, 2].max()
+    colour = torch.tensor([0.2, 0.4, 0.6])
+    mesh = _surface.canonical(_surface.plain((owners, faces), colour), _surface.Z_UP)
+    shapes.assert_upright(mesh)
+    assert torch.equal(mesh.colors, colour.expand(len(vertices), 3))
+
+
+def test_a_texture_is_welded_along_its_seams_and_turned_over():
+    # Two triangles that share an edge in space but not in the texture.
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
+    faces = np.array([[0, 1, 2], [3, 4, 5]])
+    uvs = np.array([[0.1, 0.9], [0.2, 0.9], [0.1, 0.8], [0.9, 0.1], [0.8, 0.1], [0.9, 0.2]])
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[:20, :20] = (255, 0, 0)  # top left in the picture: u small, v large for trimesh
+    image[20:, 20:] = (0, 0, 255)
+    mesh = _surface.textured(vertices, faces, uvs, image, size=20)
+    assert mesh.texture.shape == (20, 20, 3) and len(mesh.vertices) == 4 and len(mesh.uvs) == 6
+    by_place = {tuple(place): colour for place, colour in zip(mesh.vertices.tolist(), mesh.colors, strict=True)}
+    assert torch.allclose(by_place[(0.0, 0.0, 0.0)], torch.tensor([1.0, 0, 0]))
+    assert torch.allclose(by_place[(1.0, 1.0, 0.0)], torch.tensor([0, 0, 1.0]))
+    assert torch.allclose(by_place[(1.0, 0.0, 0.0)], torch.tensor([0.5, 0, 0.5]))
