@@ -1,0 +1,201 @@
+"""Make a test case of known truth from an animated glTF file: pictures of a clip and the true mesh of every frame.
+
+    python data_preparation_tools/render_ground_truth.py Fox.glb --clip Walk --frames 32 --yaw 35 --pitch 8 \
+        --output cases --name fox_walk_35
+
+writes RGBA pictures cases/fox_walk_35/0000.png and so on, and cases/ground_truth/fox_walk_35.npz (see
+``v2m4.ground_truth``): what ``main.py`` takes as input, and what ``evaluation/`` measures its result against.
+
+One similarity, the same for all frames, brings the first frame into the cube [-0.5, 0.5]^3 (so later frames may leave
+it). One camera sees all frames; the whole motion is in the picture. The truth's vertices are those of the asset, joined
+where they are the same place in every frame; a textured surface is subdivided (which leaves it where it is), so that
+colours at its vertices show what the texture shows. The same options give the same bytes on the same machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_preparation_tools.shading import Paint, draw, save_frame
+from v2m4.bake import sample_texture, vertex_colors
+from v2m4.camera import DEFAULT_FOV, framing
+from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
+from v2m4.io.gltf_animation import list_animations, read_animation
+from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
+from v2m4.mesh import Mesh, MeshSequence
+from v2m4.render import interpolate
+
+log = logging.getLogger("render_ground_truth")
+
+SHARE = 0.8  # of the picture's side, that the whole motion spans
+
+
+@dataclass(frozen=True)
+class Options:
+    """Render a clip of an animated .glb or .gltf file, and keep the true mesh of every frame."""
+
+    # The animated file.
+    asset: Annotated[Path, tyro.conf.Positional]
+    # Folder for the pictures (a folder of its own in it) and the truth (in its folder ground_truth).
+    output: Path
+    # Name or number of the clip; an unknown one lists what there is (default: the first).
+    clip: str | None = None
+    # Number of pictures N, spread evenly over one period of the clip: picture i shows the time first key + i / N of the
+    # way to the last key. The last key itself, in a loop the same pose as the first, is not shown again.
+    frames: int = 32
+    # Where the camera stands, degrees to the object's left of its front.
+    yaw: float = 35.0
+    # Where the camera stands, degrees above the horizon.
+    pitch: float = 8.0
+    # Of the case (default: <file>_<clip>_<yaw>, small letters).
+    name: str | None = None
+    # Width and height of the pictures, pixels.
+    size: int = 512
+    # Frames per second that the truth notes (default: what plays the clip at its own speed).
+    fps: float | None = None
+    # Photographic stops by which the paint is made lighter, for assets too dark to see.
+    exposure: float = 0.0
+    # A textured surface is subdivided until the truth has this many faces at least.
+    faces: int = 20000
+
+
+def period(asset: Path, clip: str | None, frames: int) -> tuple[int, str, np.ndarray, float]:
+    """The clip's number and name, the times (T,) of the frames, and the length of one period, seconds.
+
+    Raises:
+        GltfError: the file is not readable.
+        ValueError: there is no such clip, or nothing moves in it.
+    """
+    clips = list_animations(asset)
+    listed = ", ".join(item.name for item in clips) or "none"
+    chosen = [number for number, item in enumerate(clips) if clip in (None, item.name)]
+    chosen += [number for number in range(len(clips)) if clip == str(number)]
+    if not chosen:
+        raise ValueError(f"{asset}: no clip {clip!r}; its clips: {listed}")
+    found = clips[chosen[0]]
+    length = found.stop - found.start
+    if length <= 0:
+        raise ValueError(f"{asset}: clip {found.name!r} is a single moment; its clips: {listed}")
+    return chosen[0], found.name, found.start + length * np.arange(frames) / frames, length
+
+
+def lighter(mesh: Mesh, stops: float) -> Mesh:
+    """The mesh with its paint made lighter by photographic stops."""
+
+    def exposed(colors: Tensor | None) -> Tensor | None:
+        if colors is None or stops == 0:
+            return colors
+        return torch.from_numpy(linear_to_srgb(np.minimum(srgb_to_linear(colors.numpy()) * 2**stops, 1)))
+
+    return replace(mesh, texture=exposed(mesh.texture), colors=exposed(mesh.colors))
+
+
+def surface_paint(mesh: Mesh) -> Paint:
+    """The paint of a textured, vertex-coloured or plain (light grey) mesh under an open sky."""
+    if mesh.texture is not None and mesh.uvs is not None:
+        table, corners, texture = mesh.uvs, mesh.faces if mesh.uv_faces is None else mesh.uv_faces, mesh.texture
+    else:
+        grey = torch.full_like(mesh.vertices, 0.8)
+        table, corners, texture = grey if mesh.colors is None else mesh.colors, mesh.faces, None
+
+    def paint(triangles: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+        values = interpolate(table[None], triangles, corners.int())[inside]
+        colors = values if texture is None else sample_texture(texture, values)
+        return colors, torch.ones_like(colors[:, :1])
+
+    return paint
+
+
+def subdivided(sequence: MeshSequence, faces: int) -> MeshSequence:
+    """Every triangle cut into four at the middles of its edges, again until there are ``faces``; no point moves."""
+    while len(sequence.mesh.faces) < faces:
+        mesh = sequence.mesh
+        edges, cut = _halved(mesh.faces, len(mesh.vertices))
+        vertices = torch.cat([sequence.vertices, sequence.vertices[:, edges].mean(2)], 1)
+        fine = Mesh(torch.cat([mesh.vertices, mesh.vertices[edges].mean(1)]), cut, texture=mesh.texture)
+        if mesh.uvs is not None:
+            corners = mesh.faces if mesh.uv_faces is None else mesh.uv_faces
+            uv_edges, uv_cut = _halved(corners, len(mesh.uvs))
+            fine = replace(fine, uvs=torch.cat([mesh.uvs, mesh.uvs[uv_edges].mean(1)]), uv_faces=uv_cut)
+        if mesh.colors is not None:
+            fine = replace(fine, colors=torch.cat([mesh.colors, mesh.colors[edges].mean(1)]))
+        sequence = replace(sequence, vertices=vertices, mesh=fine)
+    return sequence
+
+
+def _halved(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The edges (E, 2), whose middles become points ``count`` and on, and the faces (4 F, 3) between them."""
+    sides = torch.stack([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]], 1)
+    edges, index = torch.unique(sides.reshape(-1, 2).sort(1).values, dim=0, return_inverse=True)
+    a, b, c = faces.unbind(1)
+    ab, bc, ca = (index.reshape(-1, 3) + count).unbind(1)
+    cut = torch.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1)
+    return edges, cut.reshape(-1, 3)
+
+
+def make_case(options: Options) -> tuple[str, GroundTruth]:
+    """Write the pictures and the truth of one case; returns its name and the truth.
+
+    Raises:
+        ValueError: the asset or its clip is not readable.
+        OSError: a file cannot be read or written.
+    """
+    clip, clip_name, times, length = period(options.asset, options.clip, options.frames)
+    name = options.name or f"{options.asset.stem}_{clip_name}_{options.yaw:g}".lower().replace(" ", "_")
+    asset = read_animation(options.asset, clip, times, weld=True)
+    matrix = asset[0].normalizing()
+    poses = asset.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+    asset = replace(asset, vertices=poses, mesh=lighter(asset.mesh.with_vertices(poses[0]), options.exposure))
+    camera = framing(asset.vertices, options.yaw, options.pitch, SHARE)
+    fine = subdivided(asset, options.faces) if asset.mesh.texture is not None else asset
+    colors = vertex_colors(fine.mesh) if fine.mesh.colors is not None or fine.mesh.texture is not None else None
+    truth = GroundTruth.of(
+        fine.vertices.double().numpy(),
+        fine.mesh.faces.numpy(),
+        np.full((fine.vertices.shape[1], 3), 0.8) if colors is None else colors.numpy(),
+        camera,
+        DEFAULT_FOV,
+        options.fps or options.frames / length,
+    )
+    paint = surface_paint(asset.mesh)
+    for index, picture in enumerate(draw(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size)):
+        save_frame(picture, options.output / name, index)
+    truth.save(options.output / TRUTH_FOLDER / f"{name}.npz")
+    return name, truth
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 when all is well, 1 when the work failed, 2 on bad usage."""
+    options = tyro.cli(Options, args=arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
+    if options.frames < 1 or options.size < 1 or (options.fps is not None and options.fps <= 0):
+        log.error("--frames, --size and --fps must be positive")
+        return 2
+    if not options.asset.is_file():
+        log.error("%s: no such file", options.asset)
+        return 2
+    try:
+        name, truth = make_case(options)
+    except (ValueError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    frames, vertices = truth.vertices.shape[:2]
+    made = f"{frames} frames at {truth.fps:.4g} a second, {vertices} vertices, {len(truth.faces)} faces"
+    log.info("%s: %s", options.output / name, made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
