@@ -1,0 +1,247 @@
+"""What a method left, measured: figures, curves over the frames and pictures, written as JSON.
+
+    python -m evaluation.measurement JOB.json MEASURED.json
+
+The benchmark runs this for every case and method, as a process of its own (``evaluation.execution.Job``).
+"""
+
+from __future__ import annotations
+
+import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+
+from evaluation import geometry_metrics, video_metrics, views
+from evaluation.execution import Job
+from evaluation.sequences import read_sequence
+from evaluation.video_metrics import mask_on_white
+from evaluation.videos import Video, load_video, pair_frames
+from v2m4.export import CAMERAS
+from v2m4.ground_truth import GroundTruth
+from v2m4.io.gltf_animation import list_animations
+from v2m4.io.names import safe_name
+from v2m4.io.video import Source, list_pictures
+from v2m4.mesh import Mesh
+from v2m4.workspace import atomic
+
+log = logging.getLogger("evaluation")
+
+SIZE = 512  # pixels (side) at which pictures are compared
+SHOWN_FRAMES = 3
+SHOWN_SIZE = 176  # pixels (side) of a picture on the page
+QUALITY = 88  # of its JPEG
+
+
+@dataclass
+class Measured:
+    """What is found out about one result; grows as groups of metrics are computed.
+
+    Attributes:
+        figures: by the metric's name.
+        curves: values of every frame, by the metric's name.
+        notes: what a reader of the figures must know.
+        caption: what the pictures show.
+        columns: headings of the pictures' columns.
+        rows: label and files of every row of pictures.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    caption: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_curve(self, name: str, values: np.ndarray) -> None:
+        """A figure that is the mean of a value per frame (T,)."""
+        self.figures[name] = float(values.mean())
+        self.curves[name] = [round(float(value), 6) for value in values]
+
+    def add_row(self, folder: Path, label: str, pictures: Sequence[np.ndarray]) -> None:
+        """A row of pictures (H, W, 3) uint8, written into ``folder``."""
+        files = []
+        for index, picture in enumerate(pictures):
+            files.append(f"{label.replace(' ', '_')}_{index}.jpg")
+            with atomic(folder / files[-1]) as temporary:
+                iio.imwrite(temporary, picture, quality=QUALITY)
+        self.rows.append({"label": label, "files": files})
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        pictures = {"caption": " ".join(self.caption), "columns": self.columns, "rows": self.rows}
+        return {"figures": self.figures, "curves": self.curves, "notes": self.notes, "pictures": pictures}
+
+
+def measure(job: Job) -> Measured:
+    """Everything that is asked for and that the case has the truth for.
+
+    Raises:
+        ValueError: the result cannot be compared.
+        OSError: a file of it is not there.
+    """
+    measured = Measured()
+    if "picture" in job.metrics and job.pictures:
+        compare_pictures(job, measured)
+    if job.truth and job.mesh:
+        compare_meshes(job, measured)
+    return measured
+
+
+def read_pictures(path: Path, crop: Sequence[int]) -> Video:
+    """Frames of a folder or a video at ``SIZE``; cropped ones are taken as they are, on white.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: not readable, or smaller than the crop.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no pictures there; let rendering_video.py run after main.py")
+    if not crop:
+        kind, count = ("folder", len(list_pictures(path))) if path.is_dir() else ("video", 0)
+        return load_video(Source(safe_name(path.stem), path, kind, count), SIZE)  # type: ignore[arg-type]
+    left, top, right, bottom = crop
+    frames = []
+    for picture in iio.imiter(path, plugin="pyav"):
+        if picture.shape[0] < bottom or picture.shape[1] < right:
+            raise ValueError(
+                f"{path}: crop {list(crop)} reaches outside its {picture.shape[1]} x {picture.shape[0]} pixels"
+            )
+        cut = picture[top:bottom, left:right].astype(np.float32) / 255
+        shrinks = min(cut.shape[:2]) >= SIZE
+        frames.append(cv2.resize(cut, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    return Video([f"#{index}" for index in range(len(frames))], np.stack(frames), None, (right - left) / (bottom - top))
+
+
+def compare_pictures(job: Job, measured: Measured) -> None:
+    """PSNR, SSIM, mask IoU and flicker seen by the input's camera, and pictures of both sides."""
+    truth = read_pictures(Path(job.reference or job.frames), job.reference_crop)
+    result = read_pictures(Path(job.pictures), job.pictures_crop)
+    pairs, note = pair_frames(truth.names, result.names)
+    if note:
+        measured.notes.append(note)
+    truth, result = truth.chosen([a for a, _ in pairs]), result.chosen([b for _, b in pairs])
+    if truth.mask is not None and result.mask is not None:
+        masks, rule = (truth.mask, result.mask), "alpha above 0.5"
+    else:
+        masks, rule = (mask_on_white(truth.pictures), mask_on_white(result.pictures)), "darkest channel below 235"
+    measured.add_curve("psnr", video_metrics.psnr(truth.pictures, result.pictures))
+    measured.add_curve("ssim", video_metrics.ssim(truth.pictures, result.pictures))
+    measured.add_curve("iou", video_metrics.mask_iou(*masks))
+    measured.figures["flicker"] = video_metrics.flicker(truth.pictures, result.pictures)
+    frames = views.even_frames(len(pairs), SHOWN_FRAMES)
+    measured.columns = [f"frame {frame}" for frame in frames]
+    measured.caption.append(
+        "Video: input, result seen by the camera that the method found, their difference (white: none), masks"
+        f" ({rule}; grey in both, blue only in the input, red only in the result)."
+    )
+    strips = []
+    for t in frames:
+        pair = truth.pictures[t], result.pictures[t]
+        differences = 1 - np.abs(pair[0] - pair[1]), views.mask_difference(masks[0][t], masks[1][t])
+        strips.append(views.strip([*pair, *differences], SHOWN_SIZE))
+    measured.add_row(Path(job.shown), "video", strips)
+
+
+def read_result(path: Path, times: np.ndarray) -> list[Mesh]:
+    """The result's meshes at the truth's frames.
+
+    What main.py left is read at the video's own frames, other animated files at the truth's times.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: not readable, or it does not last as long as the truth.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: the method left no such file")
+    timed = path.suffix.lower() in (".glb", ".gltf") and not (path.parent / CAMERAS).is_file()
+    if timed:
+        stop, frame = list_animations(path)[0].stop, (times[-1] - times[0]) / max(len(times) - 1, 1)
+        if abs(stop - times[-1]) > max(0.5 * frame, 1e-3):
+            raise ValueError(
+                f"{path}: lasts until {stop:.3f} s, the truth until {times[-1]:.3f} s; hand {{fps}} to the method"
+            )
+    meshes = read_sequence(path, times if timed else None).frames
+    if len(meshes) != len(times):
+        raise ValueError(f"{path}: {len(meshes)} frames, the truth has {len(times)}")
+    return meshes
+
+
+def compare_meshes(job: Job, measured: Measured) -> None:
+    """Distances between the surfaces, and the pictures of both from the same views."""
+    truth = GroundTruth.load(Path(job.truth))
+    sequence = truth.sequence()
+    true_meshes = [sequence[frame] for frame in range(len(sequence))]
+    result = read_result(Path(job.mesh), sequence.times)
+    scores = geometry_metrics.motion80(true_meshes, result)
+    measured.add_curve("cd", scores.per_frame_cd)
+    measured.add_curve("f_score", scores.per_frame_f)
+    for group, compute in OTHER_GROUPS.items():
+        if group in job.metrics:
+            compute(true_meshes, result, measured)
+    to_truth = np.linalg.inv(scores.truth_transform) @ scores.prediction_transform
+    aligned = [views.transformed(mesh, to_truth) for mesh in result]
+    if "views" in job.metrics:
+        compare_views(truth, true_meshes, aligned, measured)
+    size = 2 / float(np.cbrt(np.linalg.det(scores.truth_transform[:3, :3])))
+    frames = views.even_frames(len(aligned), SHOWN_FRAMES)
+    measured.columns = [f"frame {frame}" for frame in frames]
+    measured.caption.append(
+        "Views, after the first frame is registered to the truth: truth, result, truth coloured by its distance to the"
+        f" result, result by its distance to the truth (blue 0, yellow {views.FAR / 2:.0%}, red {views.FAR:.0%} of the"
+        " truth's size or more)."
+    )
+    cameras = views.named_cameras(truth)
+    strips = [views.side_by_side(true_meshes[t], aligned[t], size, cameras, SHOWN_SIZE) for t in frames]
+    for name in cameras:
+        measured.add_row(Path(job.shown), name, [strip[name] for strip in strips])
+
+
+def compare_views(truth: GroundTruth, true_meshes: Sequence[Mesh], aligned: Sequence[Mesh], measured: Measured) -> None:
+    """PSNR, SSIM and mask IoU from the views around the object that the video does not show."""
+    cameras = views.cameras_around(truth)
+    values: dict[str, list[float]] = {"views_psnr": [], "views_ssim": [], "views_iou": []}
+    for true_mesh, mesh in zip(true_meshes, aligned, strict=True):
+        (pictures, masks), (others, other_masks) = (views.draw(side, cameras, SIZE) for side in (true_mesh, mesh))
+        values["views_psnr"].append(float(video_metrics.psnr(pictures, others).mean()))
+        values["views_ssim"].append(float(video_metrics.ssim(pictures, others).mean()))
+        values["views_iou"].append(float(video_metrics.mask_iou(masks > 0.5, other_masks > 0.5).mean()))
+    for name, curve in values.items():
+        measured.add_curve(name, np.array(curve))
+
+
+def _motion80_code(truth: list[Mesh], result: list[Mesh], measured: Measured) -> None:
+    scores = geometry_metrics.motion80_code(truth, result)
+    measured.add_curve("code_cd", scores.per_frame_cd)
+    measured.add_curve("code_f_score", scores.per_frame_f)
+
+
+OTHER_GROUPS: dict[str, Callable[[list[Mesh], list[Mesh], Measured], None]] = {"motion80-code": _motion80_code}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 when all is well, 1 when the result could not be measured."""
+    asked, written = (Path(argument) for argument in (sys.argv[1:] if arguments is None else arguments))
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
+    stored: dict[str, Any] = json.loads(asked.read_text("utf-8"))
+    stored |= {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+    job = Job(**stored)
+    try:
+        measured = measure(job)
+    except (ValueError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    written.write_text(json.dumps(measured.plain(), indent=1, ensure_ascii=False), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
