@@ -18,6 +18,7 @@ import contextlib
 import importlib
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -248,7 +249,9 @@ def _dreamsim_folder(folders: Sequence[Path]) -> Path:
 def _reading(path: Path) -> Iterator[None]:
     """Turn whatever the owner's loader raises at a broken or foreign file into one line that names the file."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the owners' packages call deprecated names: nothing a user could mend
+            yield
     except Exception as error:  # pickle, zip, safetensors, key and shape errors: each loader has its own
         raise BackboneError(f"{path}: cannot be loaded ({_line(error)})") from error
 

@@ -9,9 +9,11 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from evaluation.evaluation import main
+from evaluation.evaluation import main, wanted
+from evaluation.learned_metrics import Backbones
 from evaluation.videos import MASKS, RENDERED, find_videos, load_video, pair_frames
 from v2m4.io.video import write_video
 
@@ -128,6 +130,91 @@ def test_bad_usage_is_one_line_and_2(tmp_path, caplog, more, line):
     assert code == 2
     assert len(caplog.records) == 1
     assert line in caplog.text
+
+
+def test_missing_metrics_are_named_and_others_computed(tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    (tmp_path / "weights").mkdir()
+    for index in range(3):
+        save(tmp_path / "in" / "fox" / f"{index}.png", rgba(index))
+    more = ("--metrics", "psnr", "fvd", "lpips", "iou", "--weights_dir", str(tmp_path / "weights"), "--size", "64")
+    code, figures = run(tmp_path / "in", tmp_path / "in", *more)
+    assert code == 1
+    assert set(figures["missing"]) == {"fvd", "lpips"}
+    assert "put i3d_torchscript.pt from https://www.dropbox.com" in figures["missing"]["fvd"]
+    assert f"fvd is missing: {figures['missing']['fvd']}" in caplog.text
+    entry = figures["animations"]["fox"]
+    assert (entry["psnr"], entry["iou"]) == (100, 1)
+    assert not {"fvd", "lpips"} & (set(entry) | set(figures["mean"]))
+    printed = capsys.readouterr().out
+    assert printed.split().count("missing") == 4  # two cells in each of two rows
+    assert "missing: fvd, lpips" in printed
+
+
+class Networks:
+    """Stand-ins for the learned networks, by the same signatures, with figures that can be worked out."""
+
+    def __init__(self, metrics, weights_dir, device, clip_model):
+        self.asked = tuple(metrics), clip_model
+
+    def backbones(self):
+        def gap(truth, result):
+            return (truth - result).abs().mean((1, 2, 3))
+
+        frames = {"lpips": gap, "dreamsim": lambda a, b: 2 * gap(a, b), "clip": lambda a, b: 1 - gap(a, b)}
+        frames = {name: metric for name, metric in frames.items() if name in self.asked[0]}
+        videos = (lambda clips: clips.mean((3, 4)).flatten(1)) if "fvd" in self.asked[0] else None
+        return Backbones(torch.device("cpu"), frames, videos, {})
+
+
+def grey_videos(folder, levels, frames):
+    for name, level in levels.items():
+        for index in range(frames[name]):
+            save(folder / name / f"{index}.png", np.full((64, 64, 3), level, np.uint8))
+
+
+def test_learned_metrics_of_a_set(tmp_path, monkeypatch, capsys):
+    """Grey videos: 70 frames are two clips, 20 are padded to one; FVD over three clips, means over clips."""
+    monkeypatch.setattr("evaluation.backbones.load_backbones", lambda *arguments: Networks(*arguments).backbones())
+    frames = {"long": 70, "short": 20}
+    grey_videos(tmp_path / "in", {"long": 250, "short": 240}, frames)
+    grey_videos(tmp_path / "out", {"long": 240, "short": 245}, frames)
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--metrics", "all", "--size", "64")
+    assert code == 0
+    assert figures["missing"] == {}
+    long, short = figures["animations"]["long"], figures["animations"]["short"]
+    assert (long["clips"], short["clips"]) == (2, 1)
+    assert "leave out the last 6 of 70 frames" in long["note"]
+    assert short["note"] == "20 frames padded by reversal to a clip of 32"
+    assert long["lpips"] == pytest.approx(10 / 255, abs=1e-6)
+    assert short["dreamsim"] == pytest.approx(2 * 5 / 255, abs=1e-6)
+    assert figures["mean"]["clip"] == pytest.approx(1 - (2 * 10 + 5) / 3 / 255, abs=1e-6)
+    assert figures["mean"]["psnr"] == np.mean([entry["psnr"] for entry in (long, short)])
+    truth, result = np.array([250, 250, 240]) / 255, np.array([240, 240, 245]) / 255  # each feature is the grey level
+    spread = (truth.std(ddof=1) - result.std(ddof=1)) ** 2
+    assert figures["fvd"]["clips"] == 3
+    assert figures["fvd"]["between_means"] == pytest.approx(96 * (truth.mean() - result.mean()) ** 2, abs=1e-6)
+    assert figures["fvd"]["between_covariances"] == pytest.approx(96 * spread, abs=1e-6)
+    assert "fvd" not in long
+    assert figures["protocol"]["clip_frames"] == 32
+    assert "over 3 clips of 32 frames" in capsys.readouterr().out
+
+
+def test_one_clip_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.backbones.load_backbones", lambda *arguments: Networks(*arguments).backbones())
+    grey_videos(tmp_path, {"in": 250, "out": 240}, {"in": 3, "out": 3})
+    code, figures = run(tmp_path / "in", tmp_path / "out", "--metrics", "fvd", "--size", "64")
+    assert code == 0
+    assert figures["fvd"]["value"] == figures["fvd"]["between_means"] == pytest.approx(96 * (10 / 255) ** 2, rel=1e-4)
+    assert figures["fvd"]["clips"] == 1
+    printed = capsys.readouterr().out
+    assert "over 1 clip of 32 frames: the squared distance of its features alone" in printed
+
+
+def test_metrics_asked_for():
+    assert wanted(["all"]) == ("psnr", "ssim", "iou", "flicker", "fvd", "lpips", "dreamsim", "clip")
+    assert wanted(["clip", "psnr", "clip"]) == ("clip", "psnr")
+    assert wanted(["clip", "all"])[:2] == ("clip", "psnr")
 
 
 def test_nothing_there_is_2(tmp_path):
