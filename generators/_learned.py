@@ -6,10 +6,12 @@ user said ``--download``: without it the hub's client is put offline, so that no
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from generators.base import GenerationError, GeneratorUnavailable, installed
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.workspace import digest
+
+log = logging.getLogger(__name__)
 
 TRIES = 3  # with other noise, where a network's volume holds no surface
 FAINT = 13  # alpha up to here is haze, not object
@@ -235,11 +239,19 @@ def mean_color(frame: Frame) -> torch.Tensor:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch's global generators for an owner's code that uses no other, and put them back afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
+def owners_code(seed: int) -> Iterator[None]:
+    """Around the code of an owner that seeds and prints as it likes.
+
+    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log.
+    """
+    printed = io.StringIO()
+    try:
+        with torch.random.fork_rng(), redirect_stdout(printed):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        if printed.getvalue():
+            log.debug("%s", printed.getvalue().rstrip())
 
 
 class OneAtATime:

@@ -34,11 +34,11 @@ from generators._learned import (
     get_weights,
     mean_color,
     object_picture,
+    owners_code,
     require_packages,
     require_weights,
-    seeded,
 )
-from generators._surface import Y_UP, Surface, canonical, plain, textured, tidy
+from generators._surface import Y_UP, Surface, plain, posed, textured, tidy
 from generators.base import GenerationError, GeneratorUnavailable, register
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -104,25 +104,26 @@ class Hunyuan:
         picture = Image.fromarray(object_picture(frame))
         surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
         try:
-            surface = tidy(surface, self.config.max_faces)
+            surface = posed(tidy(surface, self.config.max_faces), Y_UP)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
         if self.paint_folder is None:
-            return Asset(canonical(plain(surface, mean_color(frame)), Y_UP))
-        return Asset(canonical(self._paint(surface, picture), Y_UP))
+            return Asset(plain(surface, mean_color(frame)))
+        return Asset(self._paint(surface, picture))
 
     def _surface(self, picture: Image.Image, seed: int) -> Surface | None:
         """The surface in the network's volume, None where it holds none."""
         options = self.config.generation
         pipeline, offload = self._shape
-        (mesh,) = pipeline(
-            image=picture,
-            num_inference_steps=options.steps or STEPS,
-            guidance_scale=GUIDANCE,
-            octree_resolution=options.resolution or RESOLUTION,
-            generator=torch.Generator().manual_seed(seed),
-            enable_pbar=False,
-        )
+        with owners_code(seed):
+            (mesh,) = pipeline(
+                image=picture,
+                num_inference_steps=options.steps or STEPS,
+                guidance_scale=GUIDANCE,
+                octree_resolution=options.resolution or RESOLUTION,
+                generator=torch.Generator().manual_seed(seed),
+                enable_pbar=False,
+            )
         if offload is not None:
             offload.release()  # the texture network comes next
         return None if mesh is None else (np.asarray(mesh.vertices), np.asarray(mesh.faces))
@@ -132,7 +133,7 @@ class Hunyuan:
         import trimesh
 
         pipeline, bare = self._texture, trimesh.Trimesh(*surface, process=False)
-        with seeded(self.config.seed):
+        with owners_code(self.config.seed):
             mesh = pipeline(bare, image=picture)
         image = np.asarray(mesh.visual.material.image.convert("RGB"))
         size = self.config.generation.texture_size
@@ -145,7 +146,7 @@ class Hunyuan:
 
         logging.getLogger("hy3dgen.shapgen").setLevel(logging.WARNING)  # the owner's spelling
         half = self.device.type == "cuda"
-        with seeded(0):  # networks are filled with noise before the weights are read
+        with owners_code(0):  # networks are filled with noise before the weights are read
             pipeline = Hunyuan3DDiTFlowMatchingPipeline.from_pretrained(
                 str(self.folder),
                 subfolder=_subfolder(self.config),
@@ -166,7 +167,7 @@ class Hunyuan:
         """The owner's texture pipeline, loaded when the first mesh is to be painted."""
         from hy3dgen.texgen import Hunyuan3DPaintPipeline
 
-        with seeded(0):
+        with owners_code(0):
             pipeline = Hunyuan3DPaintPipeline.from_pretrained(str(self.paint_folder))
         if self.config.low_vram:
             pipeline.enable_model_cpu_offload(device=self.device)

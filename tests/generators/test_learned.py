@@ -141,12 +141,14 @@ def test_the_mean_colour_is_the_objects():
     assert torch.allclose(_learned.mean_color(Frame("0", 0, rgba)), torch.tensor([1, 0.2, 0]))
 
 
-def test_seeding_leaves_the_global_generator_as_it_was():
+def test_an_owners_code_leaves_the_global_generator_and_the_output_as_they_were(capsys):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    with _learned.seeded(5):
+    with _learned.owners_code(5):
         inside = torch.rand(3)
+        print("final grids shape")
+    assert capsys.readouterr().out == ""
     assert torch.equal(torch.rand(3), expected)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), inside)

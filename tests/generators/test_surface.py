@@ -51,6 +51,16 @@ def test_faces_are_welded_cleaned_and_turned_outward():
     assert mesh.volume > 0
 
 
+def test_shreds_that_do_not_collapse_give_way_to_the_larger_parts():
+    rng = np.random.default_rng(0)
+    strips = []
+    for size in (40, 30, 20, *[8] * 60):  # open strips of crossing triangles, a border all round
+        steps = rng.uniform(0.5, 1, (size + 2, 3)).cumsum(0) * [1, 0, 0] + rng.uniform(-1, 1, (size + 2, 3))
+        strips.append((steps + rng.uniform(-50, 50, 3), np.arange(size)[:, None] + [0, 1, 2]))
+    vertices, faces = _surface.tidy(joined(*strips), 60)
+    assert 0 < len(faces) <= 60 and len(vertices) == len(np.unique(faces))
+
+
 def test_nothing_left_is_an_error():
     with pytest.raises(ValueError, match="no faces"):
         _surface.tidy((np.zeros((3, 3)), np.array([[0, 1, 2]])), 100)
@@ -63,7 +73,7 @@ def test_axes_are_rotations_and_a_figure_comes_out_upright(shapes):
     owners = vertices @ _surface.Z_UP.numpy()  # the inverse of the turn: z up, facing -y
     assert owners[:, 2].max() == vertices[:, 1].max() and owners[:, 1].min() == -vertices[:, 2].max()
     colour = torch.tensor([0.2, 0.4, 0.6])
-    mesh = _surface.canonical(_surface.plain((owners, faces), colour), _surface.Z_UP)
+    mesh = _surface.plain(_surface.posed((owners, faces), _surface.Z_UP), colour)
     shapes.assert_upright(mesh)
     assert torch.equal(mesh.colors, colour.expand(len(vertices), 3))
 

@@ -1,0 +1,228 @@
+"""MV-Adapter: six orthographic views of a bare mesh, painted after the frame, and a texture from them.
+
+Owner: huanngzh/MV-Adapter (4277e00). TripoSG and CraftsMan3D make shapes without colours; V2M4 paints both with this
+network, and so do we, with V2M4's settings: 768 pixels, 15 steps, guidance 3, views enlarged by RealESRGAN, holes
+filled by LaMa.
+
+Axes. The owner reads a mesh y up (``shape_init_mesh_up="+y"``) and turns it so that its first camera, azimuth -90 in
+its own z-up space, stands on the mesh's +z: the front is +z, as in the DESIGN, so the mesh goes there as it is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from PIL import Image
+
+from generators._learned import (
+    Package,
+    Weights,
+    device_of,
+    find_weights,
+    fingerprint,
+    get_weights,
+    on_grey,
+    owners_code,
+    require_packages,
+    require_weights,
+)
+from generators._surface import Surface, textured
+from generators.base import GeneratorUnavailable
+from v2m4.config import Config
+from v2m4.mesh import Mesh
+
+SIZE, STEPS, GUIDANCE, UV_SIZE = 768, 15, 3.0, 4096
+VIEWS = 6
+ELEVATION = [0, 0, 0, 0, 89.99, -89.99]
+AZIMUTH = [azimuth - 90 for azimuth in (0, 90, 180, 270, 180, 180)]
+AVOID = "watermark, ugly, deformed, noisy, blurry, low contrast"
+
+OR_NONE = "or add --generation.paint none"
+PACKAGES = (
+    Package(
+        "mvadapter",
+        "--generation.paint network needs MV-Adapter: "
+        f'pip install "git+https://github.com/huanngzh/MV-Adapter@4277e00", {OR_NONE}',
+    ),
+    Package(
+        "nvdiffrast",
+        f"MV-Adapter needs it: pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast, {OR_NONE}",
+    ),
+)
+BASE = Weights(
+    "stabilityai/stable-diffusion-xl-base-1.0",
+    ("model_index.json", "unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
+    ("*.json", "*.txt", "unet/*fp16.safetensors", "text_encoder*/*fp16.safetensors"),
+)
+VAE = Weights("madebyollin/sdxl-vae-fp16-fix", ("config.json",), ("config.json", "diffusion_pytorch_model.safetensors"))
+ADAPTER = Weights("huanngzh/mv-adapter", ("mvadapter_ig2mv_sdxl.safetensors",), ("mvadapter_ig2mv_sdxl.safetensors",))
+UPSCALER = Weights("dtarnow/UPscaler", ("RealESRGAN_x2plus.pth",), ("RealESRGAN_x2plus.pth",))
+INPAINTER = "big-lama.pt"
+INPAINTER_AT = "https://github.com/Sanster/models/releases/download/add_big_lama/big-lama.pt"
+
+
+class Painter:
+    """Paints bare meshes after a picture."""
+
+    def __init__(self, config: Config) -> None:
+        self.check(config)
+        self.config = config
+        self.device = device_of(config)
+        self.folders = {part: get_weights(part, config) for part in (BASE, VAE, ADAPTER, UPSCALER)}
+        self.version = "".join(fingerprint(part, folder) for part, folder in self.folders.items())
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Look whether everything is there, in no time.
+
+        Raises:
+            GeneratorUnavailable: a package, weights or a GPU are missing.
+        """
+        require_packages(PACKAGES)
+        if device_of(config).type != "cuda":
+            raise GeneratorUnavailable(
+                f"MV-Adapter, its texture network, needs a CUDA GPU; {OR_NONE.removeprefix('or ')}"
+            )
+        for part in (BASE, VAE, ADAPTER, UPSCALER):
+            require_weights(part, config)
+        if not _inpainter(config).is_file():
+            raise GeneratorUnavailable(
+                f"weights of MV-Adapter's inpainting are missing: put {INPAINTER} ({INPAINTER_AT}) into "
+                f"{_inpainter(config).parent}, {OR_NONE}"
+            )
+
+    def paint(self, surface: Surface, picture: np.ndarray, seed: int) -> Mesh:
+        """A textured mesh.
+
+        Args:
+            surface: in canonical pose.
+            picture: (S, S, 4) uint8, the object alone.
+            seed: of the views' noise.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            bare = Path(scratch) / "bare.glb"
+            trimesh.Trimesh(*surface, process=False).export(bare)
+            with owners_code(seed):
+                views = self._views(bare, picture, seed)
+                views.save(Path(scratch) / "views.png")
+                done = self._project(bare, Path(scratch) / "views.png")
+            mesh: Any = trimesh.load_mesh(done, process=False)
+        image = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
+        size = self.config.generation.texture_size
+        return textured(np.asarray(mesh.vertices), np.asarray(mesh.faces), np.asarray(mesh.visual.uv), image, size)
+
+    def _views(self, bare: Path, picture: np.ndarray, seed: int) -> Image.Image:
+        """The six views side by side, painted."""
+        from mvadapter.utils import make_image_grid
+        from mvadapter.utils.mesh_utils import NVDiffRastContextWrapper, get_orthogonal_camera, load_mesh, render
+
+        device = str(self.device)
+        cameras = get_orthogonal_camera(
+            elevation_deg=ELEVATION,
+            distance=[1.8] * VIEWS,
+            left=-0.55,
+            right=0.55,
+            bottom=-0.55,
+            top=0.55,
+            azimuth_deg=AZIMUTH,
+            device=device,
+        )
+        seen = render(
+            NVDiffRastContextWrapper(device=device, context_type="cuda"),
+            load_mesh(str(bare), rescale=True, device=device),
+            cameras,
+            height=SIZE,
+            width=SIZE,
+            render_attr=False,
+            normal_background=0.0,
+        )
+        control = torch.cat([(seen.pos + 0.5).clamp(0, 1), (seen.normal / 2 + 0.5).clamp(0, 1)], -1)
+        reference = Image.fromarray(on_grey(picture, 0.5)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        images = self._pipeline(
+            "high quality",
+            height=SIZE,
+            width=SIZE,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            num_images_per_prompt=VIEWS,
+            control_image=control.permute(0, 3, 1, 2).to(device),
+            control_conditioning_scale=1.0,
+            reference_image=reference,
+            reference_conditioning_scale=1.0,
+            negative_prompt=AVOID,
+            cross_attention_kwargs={"scale": 1.0},
+            generator=torch.Generator().manual_seed(seed),
+        ).images
+        return make_image_grid(images, rows=1)
+
+    def _project(self, bare: Path, views: Path) -> str:
+        """A GLB with the views as its texture."""
+        from mvadapter.pipelines.pipeline_texture import ModProcessConfig
+
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        done = self._texture(
+            mesh_path=str(bare),
+            save_dir=str(bare.parent),
+            save_name="painted",
+            uv_unwarp=True,
+            uv_size=UV_SIZE,
+            rgb_path=str(views),
+            rgb_process_config=ModProcessConfig(view_upscale=True, inpaint_mode="view"),
+            camera_azimuth_deg=AZIMUTH,
+        )
+        return done.shaded_model_save_path
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        """The multi-view network on Stable Diffusion XL."""
+        from diffusers import AutoencoderKL
+        from mvadapter.models.attention_processor import DecoupledMVRowColSelfAttnProcessor2_0
+        from mvadapter.pipelines.pipeline_mvadapter_i2mv_sdxl import MVAdapterI2MVSDXLPipeline
+        from mvadapter.schedulers.scheduling_shift_snr import ShiftSNRScheduler
+
+        half, base = torch.float16, self.folders[BASE]
+        variant = "fp16" if (base / "unet" / "diffusion_pytorch_model.fp16.safetensors").exists() else None
+        vae = AutoencoderKL.from_pretrained(str(self.folders[VAE]), torch_dtype=half)
+        pipeline = MVAdapterI2MVSDXLPipeline.from_pretrained(str(base), vae=vae, torch_dtype=half, variant=variant)
+        pipeline.scheduler = ShiftSNRScheduler.from_scheduler(
+            pipeline.scheduler, shift_mode="interpolated", shift_scale=8.0, scheduler_class=None
+        )
+        pipeline.init_custom_adapter(num_views=VIEWS, self_attn_processor=DecoupledMVRowColSelfAttnProcessor2_0)
+        pipeline.load_custom_adapter(str(self.folders[ADAPTER]), weight_name=ADAPTER.files[0])
+        pipeline.to(dtype=half)
+        if self.config.low_vram:
+            pipeline.enable_model_cpu_offload(device=self.device)
+        else:
+            pipeline.to(device=self.device)
+        pipeline.cond_encoder.to(
+            device=self.device, dtype=half
+        )  # no registered part of the pipeline, so it does not move
+        pipeline.enable_vae_slicing()
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @cached_property
+    def _texture(self) -> Any:
+        """What projects the views onto the mesh and fills what they do not see."""
+        from mvadapter.pipelines.pipeline_texture import TexturePipeline
+
+        return TexturePipeline(
+            upscaler_ckpt_path=str(self.folders[UPSCALER] / UPSCALER.files[0]),
+            inpaint_ckpt_path=str(_inpainter(self.config)),
+            device=str(self.device),
+        )
+
+
+def _inpainter(config: Config) -> Path:
+    """LaMa's file: it lies on no hub, so beside the upscaler's where the user named no folder."""
+    if config.weights_dir is not None:
+        return config.weights_dir / INPAINTER
+    beside = find_weights(UPSCALER, config)
+    return (beside or Path("FOLDER of --weights_dir")) / INPAINTER
