@@ -189,6 +189,7 @@ def compare_meshes(job: Job, measured: Measured) -> None:
             compute(true_meshes, result, measured)
     to_truth = np.linalg.inv(scores.truth_transform) @ scores.prediction_transform
     aligned = [views.transformed(mesh, to_truth) for mesh in result]
+    true_meshes = [views.lit(mesh, truth.orbit()) for mesh in true_meshes]
     if "views" in job.metrics:
         compare_views(truth, true_meshes, aligned, measured)
     size = 2 / float(np.cbrt(np.linalg.det(scores.truth_transform[:3, :3])))

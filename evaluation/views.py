@@ -13,6 +13,7 @@ import torch
 from evaluation.surface_points import nearest, positions, sample
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit, framing
 from v2m4.ground_truth import GroundTruth
+from v2m4.light import shade
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
@@ -53,6 +54,19 @@ def draw(mesh: Mesh, camera: Camera, size: int) -> tuple[np.ndarray, np.ndarray]
     values = torch.cat([picture.color, picture.mask], -1).permute(0, 3, 1, 2)
     small = torch.nn.functional.avg_pool2d(values, SUPERSAMPLING).permute(0, 2, 3, 1).clamp(0, 1).numpy()
     return small[..., :3], small[..., 3]
+
+
+def lit(mesh: Mesh, orbit: Orbit) -> Mesh:
+    """The mesh with its paint under the light of the pictures, as ``data_preparation_tools`` makes them.
+
+    A result's texture was taken from the pictures, light included, so it is compared with a truth that is lit, too.
+
+    Args:
+        mesh: with vertex colours.
+        orbit: the camera of the pictures.
+    """
+    colors = torch.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors
+    return replace(mesh, colors=shade(colors, mesh.normals(), torch.ones(len(colors), 1), orbit).to(colors))
 
 
 def distance_colours(distances: np.ndarray) -> np.ndarray:

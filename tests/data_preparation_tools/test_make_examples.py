@@ -8,11 +8,11 @@ from PIL import Image
 
 from data_preparation_tools.creatures import CREATURES, sculpt
 from data_preparation_tools.make_examples import main, quantised
-from data_preparation_tools.shading import shade
 from v2m4.camera import Orbit
 from v2m4.geometry import face_normals, unique_edges, vertex_normals
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.video import find_animations
+from v2m4.light import shade
 from v2m4.render import render
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -1,13 +1,17 @@
 """The pictures of the benchmark: cameras, colours, what is side by side."""
 
+from pathlib import Path
+
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
 import trimesh
 
 from evaluation import views
+from evaluation.video_metrics import psnr
 from v2m4.camera import DEFAULT_FOV, framing
-from v2m4.ground_truth import GroundTruth
+from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.mesh import Mesh
 
 
@@ -91,3 +95,14 @@ def test_mask_difference():
 )
 def test_even_frames(count, shown, frames):
     assert views.even_frames(count, shown) == frames
+
+
+def test_a_lit_truth_looks_as_in_the_pictures():
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    truth = GroundTruth.load(examples / TRUTH_FOLDER / "walking_dino.npz")
+    rgba = iio.imread(examples / "walking_dino" / "0000.png").astype(np.float32) / 255
+    frame = (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).reshape(128, 4, 128, 4, 3).mean((1, 3))
+    mesh, camera = truth.sequence()[0], truth.orbit().camera(float(truth.fov))
+    plain, lit = (views.draw(side, camera, 128)[0] for side in (mesh, views.lit(mesh, truth.orbit())))
+    assert psnr(frame[None], lit)[0] > psnr(frame[None], plain)[0] + 5
+    assert psnr(frame[None], lit)[0] > 24
