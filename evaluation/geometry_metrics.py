@@ -4,10 +4,8 @@ A sequence is anything that yields meshes frame by frame (a list, a ``MeshSequen
 without faces is a cloud of points. Frames are paired by order, so both sides need as many
 (``evaluation.sequences`` pairs by time). Everything is computed in float64 and follows from ``seed`` alone.
 
-========================  =====================================================================================
-``motion80``              Motion-80's CD and F-score as the paper's text says
-``motion80_code``         the same figures as the owner's released code computes them
-========================  =====================================================================================
+``motion80`` and ``motion80_code`` stand here; ``evaluation.actionbench``, ``evaluation.voxel_iou`` and
+``evaluation.trajectories`` hold the others.
 """
 
 from __future__ import annotations
@@ -18,11 +16,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.alignment import apply, normalizing, owner_icp, register_similarity, yaw_starts
-from evaluation.surface_points import Distances, bounding_box, positions, sample, surface_vertices
+from evaluation.surface_points import (
+    Distances,
+    bounding_box,
+    frame_lists,
+    generators,
+    positions,
+    sample,
+    surface_vertices,
+)
 from v2m4.mesh import Mesh
 
 F_THRESHOLD = 0.02  # of a cube of side 2
 ICP_POINTS = 10_000
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How two sequences are brought together, all frames alike.
+
+    Attributes:
+        truth: (4, 4) the truth's own coordinates to those where distances are measured.
+        prediction: (4, 4) the same of the prediction.
+    """
+
+    truth: np.ndarray
+    prediction: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,11 @@ class Motion80Scores:
     per_frame_f: np.ndarray
     truth_transform: np.ndarray
     prediction_transform: np.ndarray
+
+    @property
+    def alignment(self) -> Alignment:
+        """Both transforms, for the metrics that follow the same alignment."""
+        return Alignment(self.truth_transform, self.prediction_transform)
 
 
 def motion80(
@@ -75,16 +99,24 @@ def motion80(
         ValueError: the numbers of frames differ, or a frame has no surface.
     """
     true_frames, predicted_frames = frame_lists(truth, prediction)
-    first_rng, truth_rng, prediction_rng = _generators(seed, 3)
-    to_cube = normalizing(*bounding_box(surface_vertices(true_frames[0])))
-    roughly = normalizing(*bounding_box(surface_vertices(predicted_frames[0])))
+    truth_rng, prediction_rng = generators(seed, 2)
+    aligned = align_first_frames(true_frames[0], predicted_frames[0], seed, starts, icp_points)
+    return _motion80_scores((true_frames, truth_rng), (predicted_frames, prediction_rng), aligned, num_samples)
+
+
+def align_first_frames(
+    truth: Mesh, prediction: Mesh, seed: int = 0, starts: np.ndarray | None = None, icp_points: int = ICP_POINTS
+) -> Alignment:
+    """The alignment of ``motion80``, from the first frames; arguments as there."""
+    rng = generators(seed, 3)[2]
+    to_cube = normalizing(*bounding_box(surface_vertices(truth)))
+    roughly = normalizing(*bounding_box(surface_vertices(prediction)))
     registration = register_similarity(
-        apply(roughly, sample(predicted_frames[0], icp_points, first_rng)),
-        apply(to_cube, sample(true_frames[0], icp_points, first_rng)),
+        apply(roughly, sample(prediction, icp_points, rng)),
+        apply(to_cube, sample(truth, icp_points, rng)),
         yaw_starts() if starts is None else starts,
     )
-    aligned = registration.matrix @ roughly
-    return _motion80_scores((true_frames, to_cube, truth_rng), (predicted_frames, aligned, prediction_rng), num_samples)
+    return Alignment(to_cube, registration.matrix @ roughly)
 
 
 def motion80_code(
@@ -107,7 +139,7 @@ def motion80_code(
         ValueError: the numbers of frames differ, or a frame has no surface.
     """
     true_frames, predicted_frames = frame_lists(truth, prediction)
-    first_rng, truth_rng, prediction_rng = _generators(seed, 3)
+    first_rng, truth_rng, prediction_rng = generators(seed, 3)
     first_truth, first_prediction = true_frames[0], predicted_frames[0]
     # Boxes of all vertices, also of those on no face, as there.
     truth_to_cube = normalizing(*bounding_box(positions(first_truth)))
@@ -116,44 +148,22 @@ def motion80_code(
         apply(prediction_to_cube, positions(first_prediction)),
         apply(truth_to_cube, sample(first_truth, ICP_POINTS, first_rng)),
     )
-    return _motion80_scores(
-        (true_frames, found @ truth_to_cube, truth_rng),
-        (predicted_frames, prediction_to_cube, prediction_rng),
-        num_samples,
-    )
+    aligned = Alignment(found @ truth_to_cube, prediction_to_cube)
+    return _motion80_scores((true_frames, truth_rng), (predicted_frames, prediction_rng), aligned, num_samples)
 
 
-_Side = tuple[list[Mesh], np.ndarray, np.random.Generator]  # frames, the map to where they are compared, draws
+_Side = tuple[list[Mesh], np.random.Generator]  # frames and draws
 
 
-def _motion80_scores(truth: _Side, prediction: _Side, num_samples: int) -> Motion80Scores:
-    (true_frames, truth_map, truth_rng), (predicted_frames, prediction_map, prediction_rng) = truth, prediction
+def _motion80_scores(truth: _Side, prediction: _Side, alignment: Alignment, num_samples: int) -> Motion80Scores:
+    (true_frames, truth_rng), (predicted_frames, prediction_rng) = truth, prediction
     distances = [
         Distances.between(
-            apply(truth_map, sample(true_mesh, num_samples, truth_rng)),
-            apply(prediction_map, sample(predicted_mesh, num_samples, prediction_rng)),
+            apply(alignment.truth, sample(true_mesh, num_samples, truth_rng)),
+            apply(alignment.prediction, sample(predicted_mesh, num_samples, prediction_rng)),
         )
         for true_mesh, predicted_mesh in zip(true_frames, predicted_frames, strict=True)
     ]
     cd = np.array([distance.chamfer() for distance in distances])
     f_score = np.array([distance.f_score(F_THRESHOLD) for distance in distances])
-    return Motion80Scores(float(cd.mean()), float(f_score.mean()), cd, f_score, truth_map, prediction_map)
-
-
-def frame_lists(truth: Iterable[Mesh], prediction: Iterable[Mesh]) -> tuple[list[Mesh], list[Mesh]]:
-    """Both sides' frames, equally many and at least one.
-
-    Raises:
-        ValueError: they have not equally many, or none.
-    """
-    true_frames, predicted_frames = list(truth), list(prediction)
-    if len(true_frames) != len(predicted_frames) or not true_frames:
-        raise ValueError(
-            f"metrics: {len(true_frames)} true and {len(predicted_frames)} predicted frames; as many are needed"
-        )
-    return true_frames, predicted_frames
-
-
-def _generators(seed: int, count: int) -> list[np.random.Generator]:
-    """Independent generators, so that no side's draws depend on the other side's surface."""
-    return [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(count)]
+    return Motion80Scores(float(cd.mean()), float(f_score.mean()), cd, f_score, alignment.truth, alignment.prediction)

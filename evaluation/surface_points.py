@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
 
 from v2m4.mesh import Mesh
@@ -30,6 +32,10 @@ class SurfacePoints:
         for corner in range(1, self.corners.shape[1]):
             points = points + self.weights[:, corner, None] * vertices[..., self.corners[:, corner], :]
         return points
+
+    def taken(self, index: np.ndarray) -> SurfacePoints:
+        """Some of the places, any as often as it is named."""
+        return SurfacePoints(self.corners[index], self.weights[index])
 
 
 def positions(mesh: Mesh) -> np.ndarray:
@@ -66,7 +72,7 @@ def bounding_box(points: np.ndarray) -> tuple[np.ndarray, float]:
 def draw(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
     """Points drawn independently and uniformly over the area, as the metrics' owners draw them.
 
-    Of a cloud of points, ``count`` different ones (all of them where there are no more).
+    Of a cloud of points, ``count`` different ones in random order (all of them where there are no more).
 
     Raises:
         ValueError: the mesh has no area.
@@ -75,7 +81,7 @@ def draw(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
     if len(faces) == 0:
         if len(vertices) == 0:
             raise ValueError("a frame has neither faces nor points")
-        chosen = np.arange(len(vertices)) if count >= len(vertices) else rng.permutation(len(vertices))[:count]
+        chosen = rng.permutation(len(vertices))[:count]
         return SurfacePoints(chosen[:, None], np.ones((len(chosen), 1)))
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     cumulative = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
@@ -126,3 +132,31 @@ def nearest(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
 def search_tree(points: np.ndarray) -> cKDTree:
     """A tree that builds quickly; for points (M, 3)."""
     return cKDTree(points, balanced_tree=False, compact_nodes=False)
+
+
+def frame_lists(truth: Iterable[Mesh], prediction: Iterable[Mesh]) -> tuple[list[Mesh], list[Mesh]]:
+    """Both sides' frames, equally many and at least one.
+
+    Raises:
+        ValueError: they have not equally many, or none.
+    """
+    true_frames, predicted_frames = list(truth), list(prediction)
+    if len(true_frames) != len(predicted_frames) or not true_frames:
+        raise ValueError(
+            f"metrics: {len(true_frames)} true and {len(predicted_frames)} predicted frames; as many are needed"
+        )
+    return true_frames, predicted_frames
+
+
+def generators(seed: int, count: int) -> list[np.random.Generator]:
+    """Independent generators, so that no side's draws depend on the other side's surface."""
+    return [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(count)]
+
+
+def poses_of_one_topology(frames: list[Mesh]) -> np.ndarray | None:
+    """The vertices of all frames (T, V, 3) where the frames share their faces, else None."""
+    first = frames[0]
+    for mesh in frames[1:]:
+        if mesh.vertices.shape != first.vertices.shape or not torch.equal(mesh.faces, first.faces):
+            return None
+    return np.stack([positions(mesh) for mesh in frames])
