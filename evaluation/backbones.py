@@ -241,8 +241,12 @@ def _dreamsim_folder(folders: Sequence[Path]) -> Path:
         )
         if not lacking[-1]:
             return folder.resolve()
-    what = "; ".join(f"{part.replace('|', ' or ')} from {DREAMSIM_PARTS[part]}" for part in lacking[0])
-    raise BackboneError(f"put into {folders[0]}: {what}")
+    by_source: dict[str, list[str]] = {}
+    for part in lacking[0]:
+        by_source.setdefault(DREAMSIM_PARTS[part], []).append(part.replace("|", " or "))
+    what = "; ".join(f"from {source}: {', '.join(parts)}" for source, parts in by_source.items())
+    place = folders[0] if len(folders) > 1 else f"{folders[0]} (or --weights_dir's folder dreamsim)"
+    raise BackboneError(f"put into {place} {what}")
 
 
 @contextlib.contextmanager

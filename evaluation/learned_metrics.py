@@ -185,7 +185,8 @@ def frechet_distance(truth: np.ndarray, result: np.ndarray) -> FrechetDistance:
         return FrechetDistance(means, 0.0, samples)
     root_a, root_b = _covariance_root(truth), _covariance_root(result)
     cross = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    return FrechetDistance(means, float((root_a**2).sum() + (root_b**2).sum() - 2 * cross), samples)
+    covariances = float((root_a**2).sum() + (root_b**2).sum() - 2 * cross)
+    return FrechetDistance(means, max(covariances, 0.0), samples)  # of equal sets, rounding may leave -1e-12
 
 
 def _covariance_root(features: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def test_without_a_folder_the_cache_and_the_option_are_named(tmp_path):
     missing = load_backbones(LEARNED, None, CPU).missing
     for metric in ("fvd", "lpips"):
         assert f"into {tmp_path / 'hub' / 'checkpoints'} or into --weights_dir" in missing[metric]
-    assert "into models:" in missing["dreamsim"]
+    assert "into models (or --weights_dir's folder dreamsim)" in missing["dreamsim"]
     assert "--weights_dir" in missing["clip"]
 
 
@@ -272,5 +272,5 @@ def test_dreamsim_loads_its_ensemble_and_equals_the_owners_steps(torchvision, we
         with owner.disable_adapter():
             assert abs(owner(resize(truth[:1]), resize(result[:1]))[0] - expected[0]) > 1e-3  # LoRA matters
     (weights / "dreamsim" / "facebookresearch_dino_main" / "hubconf.py").unlink()  # the package would download it
-    with pytest.raises(BackboneError, match=r"put into .*dreamsim: facebookresearch_dino_main/hubconf.py from https"):
+    with pytest.raises(BackboneError, match=r"put into .*dreamsim from https.*: facebookresearch_dino_main/hubconf.py"):
         load_dreamsim(weights, CPU)

@@ -97,7 +97,7 @@ def test_distance_agrees_with_the_matrix_root_where_that_is_exact():
 
 def test_distance_laws():
     a, b = np.random.default_rng(0).normal(size=(2, 9, 40))  # fewer samples than features: singular covariances
-    assert frechet_distance(a, a).value == pytest.approx(0, abs=1e-9)
+    assert 0 <= frechet_distance(a, a).value < 1e-9
     assert frechet_distance(a, a[::-1]).value == pytest.approx(0, abs=1e-9)  # the order of clips is no matter
     assert frechet_distance(a, b).value == pytest.approx(frechet_distance(b, a).value, rel=1e-12)
     assert frechet_distance(a, b).covariances > 0
