@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,16 @@ class OneAtATime:
         for network in networks.values():
             network.to("cpu")
             for part in (network, *network.children()):
-                part.register_forward_pre_hook(lambda module, inputs, network=network: self.bring(network))
+                part.register_forward_pre_hook(partial(self._before, network), with_kwargs=True)
+
+    def _before(self, network: nn.Module, module: nn.Module, inputs: tuple, named: dict) -> tuple[tuple, dict]:
+        """Bring the network, and to it what it is called with: owners ask a network that is away where it is."""
+        self.bring(network)
+
+        def moved(value: Any) -> Any:
+            return value.to(self.device) if isinstance(value, torch.Tensor) else value
+
+        return tuple(moved(value) for value in inputs), {name: moved(value) for name, value in named.items()}
 
     def bring(self, network: nn.Module) -> None:
         """Make ``network`` the one on the device."""

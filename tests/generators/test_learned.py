@@ -160,7 +160,7 @@ def test_one_network_at_a_time_is_on_the_device():
     class Tracked(nn.Module):
         def __init__(self, name):
             super().__init__()
-            self.name, self.inner = name, nn.Linear(2, 2)
+            self.name, self.inner = name, nn.Identity()
 
         def to(self, device):
             where[self.name] = str(device)
@@ -173,7 +173,7 @@ def test_one_network_at_a_time_is_on_the_device():
     mover = _learned.OneAtATime(networks, torch.device("meta"))
     assert set(where.values()) == {"cpu"}
     for name, network in networks.items():
-        network(torch.zeros(1, 2))
+        assert network(torch.zeros(1, 2)).device.type == "meta"  # what it is called with comes along
         assert where == {other: "meta" if other == name else "cpu" for other in networks}
     networks["encoder"].inner(torch.zeros(1, 2))  # as an owner's decode() does, past forward
     assert where == {"encoder": "meta", "denoiser": "cpu", "decoder": "cpu"}
