@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.execution import CODE, LeftOut, Outcome, Place, Prepared, evaluate, prepare
+from evaluation.execution import CODE, Outcome, Place, Prepared, evaluate, prepare
 from evaluation.page import page
-from evaluation.processes import Processes, ProcessFailed
+from evaluation.processes import Processes
 from evaluation.suite import Case, Method, Suite, SuiteError, read_suite
 from evaluation.tables import Results, as_json, markdown, shown
 from v2m4.report import table
@@ -50,6 +50,8 @@ class Options:
     only: str = ""
     # The folder that {data} stands for in the suite.
     data: Path = CODE.parent / "shared" / "data"
+    # The folder with the weights of learned metrics (group learned), beside the caches of their packages.
+    weights_dir: Path | None = None
 
 
 def run(suite: Suite, place: Place, jobs: int, only: str) -> list[Outcome]:
@@ -60,7 +62,7 @@ def run(suite: Suite, place: Place, jobs: int, only: str) -> list[Outcome]:
     def ready(case: Case) -> Prepared | Exception:
         try:
             return prepare(case, place, work=any(case.name == name for name, _ in asked))
-        except (LeftOut, ProcessFailed, OSError, ValueError) as error:
+        except Exception as error:  # told with every result of the case
             return error
 
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(asked), unit="result", dynamic_ncols=True) as progress:
@@ -115,6 +117,8 @@ def check(options: Options, suite: Suite) -> str | None:
     """What is wrong with the options, in one line, or None."""
     if options.jobs < 1:
         return f"--jobs {options.jobs}: must be at least 1"
+    if options.weights_dir is not None and not options.weights_dir.is_dir():
+        return f"--weights_dir {options.weights_dir}: no such folder"
     names = [*(case.name for case in suite.cases), *(method.name for method in suite.methods)]
     if options.only and options.only not in names:
         return f"--only {options.only}: no such case or method; choose from {', '.join(names)}"
@@ -134,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong:
         log.error("%s", wrong)
         return 2
-    place = Place(options.data.resolve(), options.output.resolve(), Processes())
+    weights = None if options.weights_dir is None else options.weights_dir.resolve()
+    place = Place(options.data.resolve(), options.output.resolve(), Processes(), weights)
     try:
         outcomes = run(suite, place, options.jobs, options.only)
     except KeyboardInterrupt:

@@ -46,11 +46,13 @@ class Place:
         data: the folder that {data} stands for.
         output: the benchmark's own folder.
         processes: what runs the commands.
+        weights: the folder with the weights of learned metrics, or None.
     """
 
     data: Path
     output: Path
     processes: Processes
+    weights: Path | None = None
 
     def case(self, case: Case) -> Path:
         """The folder of a case."""
@@ -96,6 +98,7 @@ class Job:
         pictures: the result's pictures seen by the input's camera, a folder or a video, or "".
         pictures_crop: the part of them that is compared, or ().
         shown: the folder for the page's pictures.
+        weights: the folder with the weights of learned metrics, or "" for the caches of their packages alone.
     """
 
     metrics: tuple[str, ...]
@@ -107,6 +110,7 @@ class Job:
     pictures: str
     pictures_crop: tuple[int, ...]
     shown: str
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,12 +219,13 @@ def evaluate(
         if isinstance(prepared, Exception):
             raise prepared
         return _evaluate(prepared, method, suite, place, work)
-    except LeftOut:
-        return Outcome(case.name, method.name, "left out")
-    except Missing as error:
-        return Outcome(case.name, method.name, "missing", f"{error.args[0]}: not there")
-    except (ProcessFailed, OSError, ValueError) as error:
-        return Outcome(case.name, method.name, "failed", str(error))
+    except Exception as error:  # one broken case never stops the others
+        if not work or isinstance(error, LeftOut):
+            return Outcome(case.name, method.name, "left out")
+        if isinstance(error, Missing):
+            return Outcome(case.name, method.name, "missing", f"{error.args[0]}: not there")
+        known = isinstance(error, ProcessFailed | OSError | ValueError)
+        return Outcome(case.name, method.name, "failed", str(error) if known else f"{type(error).__name__}: {error}")
 
 
 def _evaluate(case: Prepared, method: Method, suite: Suite, place: Place, work: bool) -> Outcome:
@@ -253,7 +258,8 @@ def _evaluate(case: Prepared, method: Method, suite: Suite, place: Place, work: 
         if not Path(path).exists():
             raise Missing(path)
     key = digest("measure", key, suite.metrics, asdict(case.case), asdict(method), code_version("evaluation"))
-    key = digest(key, [_content(Path(path)) for path in ready])
+    weights = str(place.weights) if "learned" in suite.metrics else ""
+    key = digest(key, [_content(Path(path)) for path in ready], weights)
     if not workspace.fresh("measured.json", key):
         if not work:
             raise LeftOut
@@ -268,6 +274,7 @@ def _evaluate(case: Prepared, method: Method, suite: Suite, place: Place, work: 
             pictures=video or pictures,
             pictures_crop=method.crop,
             shown=str(folder / "pictures"),
+            weights=str(place.weights or ""),
         )
         _measure(job, workspace, key, place.processes)
     taken = json.loads(workspace.path("run.json").read_text("utf-8")) if commands else {}

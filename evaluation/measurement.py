@@ -19,12 +19,19 @@ from typing import Any
 import cv2
 import imageio.v3 as iio
 import numpy as np
+import torch
 
 from evaluation import geometry_metrics, video_metrics, views
+from evaluation.actionbench import actionbench
+from evaluation.backbones import load_backbones
 from evaluation.execution import Job
+from evaluation.geometry_metrics import Alignment
+from evaluation.learned_metrics import FRAME_METRICS, score_clips
 from evaluation.sequences import read_sequence
+from evaluation.trajectories import trajectory_error_matched
 from evaluation.video_metrics import mask_on_white
 from evaluation.videos import Video, load_video, pair_frames
+from evaluation.voxel_iou import voxel_iou
 from v2m4.export import CAMERAS
 from v2m4.ground_truth import GroundTruth
 from v2m4.io.gltf_animation import list_animations
@@ -89,7 +96,7 @@ def measure(job: Job) -> Measured:
         OSError: a file of it is not there.
     """
     measured = Measured()
-    if "picture" in job.metrics and job.pictures:
+    if {"picture", "learned"} & set(job.metrics) and job.pictures:
         compare_pictures(job, measured)
     if job.truth and job.mesh:
         compare_meshes(job, measured)
@@ -137,6 +144,8 @@ def compare_pictures(job: Job, measured: Measured) -> None:
     measured.add_curve("ssim", video_metrics.ssim(truth.pictures, result.pictures))
     measured.add_curve("iou", video_metrics.mask_iou(*masks))
     measured.figures["flicker"] = video_metrics.flicker(truth.pictures, result.pictures)
+    if "learned" in job.metrics:
+        compare_with_networks(truth.pictures, result.pictures, job.weights, measured)
     frames = views.even_frames(len(pairs), SHOWN_FRAMES)
     measured.columns = [f"frame {frame}" for frame in frames]
     measured.caption.append(
@@ -149,6 +158,19 @@ def compare_pictures(job: Job, measured: Measured) -> None:
         differences = 1 - np.abs(pair[0] - pair[1]), views.mask_difference(masks[0][t], masks[1][t])
         strips.append(views.strip([*pair, *differences], SHOWN_SIZE))
     measured.add_row(Path(job.shown), "video", strips)
+
+
+def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, measured: Measured) -> None:
+    """LPIPS, DreamSim and CLIP, those whose weights are here; a note says of the others what is missing.
+
+    FVD is the distance of two sets of clips, so one case has none; ``evaluation/evaluation.py`` computes it.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbones = load_backbones(FRAME_METRICS, Path(weights) if weights else None, device)
+    measured.notes += [f"{metric}: {line}" for metric, line in backbones.missing.items()]
+    scores = score_clips(truth, result, backbones)
+    for metric in backbones.frames:
+        measured.figures[metric] = getattr(scores, metric)
 
 
 def read_result(path: Path, times: np.ndarray) -> list[Mesh]:
@@ -186,13 +208,16 @@ def compare_meshes(job: Job, measured: Measured) -> None:
     measured.add_curve("f_score", scores.per_frame_f)
     for group, compute in OTHER_GROUPS.items():
         if group in job.metrics:
-            compute(true_meshes, result, measured)
-    to_truth = np.linalg.inv(scores.truth_transform) @ scores.prediction_transform
+            try:
+                compute(true_meshes, result, scores.alignment, measured)
+            except ValueError as error:  # this protocol cannot take this result; the others can
+                measured.notes.append(str(error))
+    to_truth = np.linalg.inv(scores.alignment.truth) @ scores.alignment.prediction
     aligned = [views.transformed(mesh, to_truth) for mesh in result]
     true_meshes = [views.lit(mesh, truth.orbit()) for mesh in true_meshes]
     if "views" in job.metrics:
         compare_views(truth, true_meshes, aligned, measured)
-    size = 2 / float(np.cbrt(np.linalg.det(scores.truth_transform[:3, :3])))
+    size = 2 / float(np.cbrt(np.linalg.det(scores.alignment.truth[:3, :3])))
     frames = views.even_frames(len(aligned), SHOWN_FRAMES)
     measured.columns = [f"frame {frame}" for frame in frames]
     measured.caption.append(
@@ -219,13 +244,41 @@ def compare_views(truth: GroundTruth, true_meshes: Sequence[Mesh], aligned: Sequ
         measured.add_curve(name, np.array(curve))
 
 
-def _motion80_code(truth: list[Mesh], result: list[Mesh], measured: Measured) -> None:
+def _motion80_code(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: Measured) -> None:
     scores = geometry_metrics.motion80_code(truth, result)
     measured.add_curve("code_cd", scores.per_frame_cd)
     measured.add_curve("code_f_score", scores.per_frame_f)
 
 
-OTHER_GROUPS: dict[str, Callable[[list[Mesh], list[Mesh], Measured], None]] = {"motion80-code": _motion80_code}
+def _actionbench(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: Measured) -> None:
+    scores = actionbench(truth, result)
+    measured.add_curve("cd_3d", scores.per_frame_cd_3d)
+    measured.add_curve("cd_4d", scores.per_frame_cd_4d)
+    if scores.per_frame_cd_m is None:
+        measured.notes.append("CD-M: the topology changes, so points cannot be followed")
+    else:
+        measured.add_curve("cd_m", scores.per_frame_cd_m)
+
+
+def _voxel_iou(truth: list[Mesh], result: list[Mesh], alignment: Alignment, measured: Measured) -> None:
+    scores = voxel_iou(truth, result, alignment=alignment)
+    measured.add_curve("voxel_iou", scores.per_frame_iou)
+    if not (scores.truth_closed and scores.prediction_closed):
+        side = "result" if scores.truth_closed else "truth"
+        measured.notes.append(f"voxel IoU: the {side}'s surface is not closed; inside is what most axes say")
+
+
+def _trajectory(truth: list[Mesh], result: list[Mesh], alignment: Alignment, measured: Measured) -> None:
+    scores = trajectory_error_matched(truth, result, alignment=alignment)
+    measured.add_curve("trajectory", scores.per_frame_error)
+
+
+OTHER_GROUPS: dict[str, Callable[[list[Mesh], list[Mesh], Alignment, Measured], None]] = {
+    "motion80-code": _motion80_code,
+    "actionbench": _actionbench,
+    "voxel_iou": _voxel_iou,
+    "trajectory": _trajectory,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,6 +30,7 @@ def page(results: Results, place: Place) -> str:
         f"<section><h2>Case by case</h2><nav>{links}</nav>{_by_metric(results, colours)}</section>",
         _failures(results),
         *(_case(results, case, colours, place) for case in results.cases),
+        _notes(results),
     ]
     title = f"Benchmark: {escape(suite.name)}"
     return (
@@ -119,6 +120,11 @@ def _failures(results: Results) -> str:
     return f"<section><h2>What did not end well</h2>{_table(['case', 'method', '', ''], rows)}</section>"
 
 
+def _notes(results: Results) -> str:
+    notes = "".join(f"<li>{escape(note)} ({escape(where)})</li>" for note, where in results.notes().items())
+    return f'<section><h2>Notes</h2><ul class="error">{notes}</ul></section>' if notes else ""
+
+
 def _case(results: Results, case: str, colours: dict[str, str], place: Place) -> str:
     """Figures, curves and pictures of one case."""
     columns = results.columns()
@@ -169,10 +175,9 @@ def _shots(outcome: Outcome, colours: dict[str, str], place: Place) -> str:
         )
         rows.append(f"<tr><th>{escape(row['label'])}</th>{cells}</tr>")
     head = "".join(f"<th>{escape(column)}</th>" for column in pictures["columns"])
-    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in outcome.measured.get("notes", []))
     return (
         f"<details open><summary>{_name(outcome.method, colours)}</summary>"
-        f'<p class="soft">{escape(pictures["caption"])}</p>{notes}'
+        f'<p class="soft">{escape(pictures["caption"])}</p>'
         f'<table class="shots"><tr><th></th>{head}</tr>{"".join(rows)}</table></details>'
     )
 

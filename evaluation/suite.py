@@ -42,14 +42,12 @@ class Metric:
         label: in the tables.
         digits: after the point.
         better: which way is better, "lower" or "higher".
-        percent: whether it is shown as a percentage.
     """
 
     name: str
     label: str
     digits: int
     better: str = "lower"
-    percent: bool = False
 
 
 GROUPS: dict[str, tuple[Metric, ...]] = {
@@ -67,12 +65,17 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
         Metric("cd_m", "CD-M", 4),
     ),
     "voxel_iou": (Metric("voxel_iou", "voxel IoU", 3, "higher"),),
-    "trajectory": (Metric("trajectory", "trajectory error", 2, percent=True),),
+    "trajectory": (Metric("trajectory", "trajectory error, %", 2),),
     "picture": (
         Metric("psnr", "PSNR", 2, "higher"),
         Metric("ssim", "SSIM", 3, "higher"),
         Metric("iou", "mask IoU", 3, "higher"),
         Metric("flicker", "flicker", 4),
+    ),
+    "learned": (
+        Metric("lpips", "LPIPS", 4),
+        Metric("dreamsim", "DreamSim", 4),
+        Metric("clip", "CLIP", 4, "higher"),
     ),
     "views": (
         Metric("views_psnr", "PSNR, other views", 2, "higher"),

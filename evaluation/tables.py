@@ -66,6 +66,17 @@ class Results:
         outcomes = [self.outcome(*pair) for pair in pairs]
         return [outcome for outcome in outcomes if outcome is not None and outcome.state != "done"]
 
+    def notes(self) -> dict[str, str]:
+        """What a reader of the figures must know, and which results each note is about."""
+        where: dict[str, list[str]] = {}
+        for outcome in self.by_pair.values():
+            for note in outcome.measured.get("notes", []):
+                where.setdefault(note, []).append(f"{outcome.case}, {outcome.method}")
+        measured = sum(outcome.state == "done" for outcome in self.by_pair.values())
+        return {
+            note: "all results" if len(pairs) == measured > 1 else "; ".join(pairs) for note, pairs in where.items()
+        }
+
     def best(self, values: Sequence[float | None], metric: Metric) -> float | None:
         """The best of some figures, where at least two are there and they differ."""
         known = [value for value in values if value is not None]
@@ -83,9 +94,7 @@ class Results:
 
 def shown(value: float | None, metric: Metric) -> str:
     """A figure as text."""
-    if value is None:
-        return ABSENT
-    return f"{100 * value:.{metric.digits}f}%" if metric.percent else f"{value:.{metric.digits}f}"
+    return ABSENT if value is None else f"{value:.{metric.digits}f}"
 
 
 def heading(metric: Metric) -> str:
@@ -132,9 +141,9 @@ def markdown(results: Results) -> str:
         lines += ["## What did not end well", ""]
         lines += [f"- {item.case}, {item.method}: {item.state}: {item.error}" for item in failures]
         lines.append("")
-    notes = [(key, note) for key, outcome in results.by_pair.items() for note in outcome.measured.get("notes", [])]
+    notes = results.notes()
     if notes:
-        lines += ["## Notes", "", *(f"- {case}, {method}: {note}" for (case, method), note in notes), ""]
+        lines += ["## Notes", "", *(f"- {note} ({where})" for note, where in notes.items()), ""]
     return "\n".join(lines)
 
 

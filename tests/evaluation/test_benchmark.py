@@ -14,8 +14,9 @@ import trimesh
 
 from evaluation import alignment, benchmark, execution, geometry_metrics, measurement, tables, views
 from evaluation.execution import Outcome
+from evaluation.learned_metrics import Backbones
 from evaluation.processes import Processes
-from evaluation.suite import Case, Method, Suite
+from evaluation.suite import Case, Method, Metric, Suite, read_suite
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.gltf import write_animation_glb
@@ -118,6 +119,10 @@ def suite(data: Path, methods: str = "", metrics: str = "motion80, picture", mor
     return path
 
 
+def suite_columns(data: Path) -> list[Metric]:
+    return read_suite(data.parent / "suite.yaml").columns()
+
+
 def run(data: Path, path: Path, *more: str, folder: str = "out") -> tuple[int, dict]:
     output = data.parent / folder
     code = benchmark.main([str(path), "--output", str(output), "--data", str(data), *more])
@@ -131,17 +136,17 @@ def entry(results: dict, case: str, method: str = "copy") -> dict:
 
 
 def test_a_perfect_result_has_perfect_figures(data, started):
-    code, results = run(data, suite(data, metrics="motion80, picture, views"))
+    code, results = run(data, suite(data, metrics="motion80, motion80-code, trajectory, voxel_iou, picture, views"))
     assert code == 0
     for case in ("wide", "tall"):
         found = entry(results, case)
         figures = found["figures"]
         assert figures["cd"] < SAME and figures["f_score"] > 0.4
+        assert figures["code_cd"] < 1.5 * SAME and figures["trajectory"] < 2 and figures["voxel_iou"] > 0.97
         assert figures["psnr"] == 100 and figures["iou"] == 1 and figures["flicker"] == 0
         assert figures["views_iou"] > 0.98 and figures["views_psnr"] > 25
-        assert {name: len(curve) for name, curve in found["curves"].items()} == dict.fromkeys(
-            ["psnr", "ssim", "iou", "cd", "f_score", "views_psnr", "views_ssim", "views_iou"], COUNT
-        )
+        curves = {metric.name for metric in suite_columns(data)} - {"flicker"}
+        assert {name: len(curve) for name, curve in found["curves"].items()} == dict.fromkeys(curves, COUNT)
         assert found["seconds"] > 0 and found["peak_memory_mib"] > 0
     assert results["mean_over"]["cd"] == ["wide", "tall"]
     values = [entry(results, case)["figures"]["cd"] for case in ("wide", "tall")]
@@ -216,6 +221,20 @@ def test_missing_data_are_named_and_the_others_go_on(data):
     assert entry(results, "wide")["state"] == "done"
 
 
+def test_what_only_leaves_out_does_not_count_as_missing(data):
+    code, results = run(data, suite(data, more_cases='  - {name: gone, input: "{data}/gone"}\n'), "--only", "wide")
+    assert code == 0
+    assert [item["case"] for item in results["results"]] == ["wide"]
+
+
+def test_an_unreadable_truth_fails_alone(data):
+    (data / TRUTH_FOLDER / "wide.npz").write_bytes(b"no truth")
+    code, results = run(data, suite(data, metrics="motion80"))
+    assert code == 1
+    assert entry(results, "wide")["state"] == "failed"
+    assert entry(results, "tall")["state"] == "done"
+
+
 def test_jobs_change_nothing_but_the_seconds(data):
     path = suite(data)
     _, one = run(data, path)
@@ -225,6 +244,28 @@ def test_jobs_change_nothing_but_the_seconds(data):
             item.pop("seconds")
             item.pop("peak_memory_mib")
     assert one == two
+
+
+def test_a_metric_that_cannot_be_had_is_a_note_and_no_number(data, monkeypatch):
+    monkeypatch.setattr(measurement, "load_backbones", lambda *_: Backbones(torch.device("cpu"), {}, None, MISSING))
+    frame = {"trajectory": measurement.OTHER_GROUPS["trajectory"]}
+    monkeypatch.setattr(measurement, "OTHER_GROUPS", {**frame, "voxel_iou": refuses})
+    code, results = run(data, suite(data, metrics="motion80, trajectory, voxel_iou, picture, learned"))
+    assert code == 0
+    found = entry(results, "wide")
+    assert "voxel_iou" not in found["figures"] and "lpips" not in found["figures"]
+    assert found["figures"]["trajectory"] < 2
+    assert found["notes"] == ["lpips: put vgg.pth there", "nothing is enclosed"]
+    table = (data.parent / "out" / "table.md").read_text()
+    assert "- lpips: put vgg.pth there (all results)" in table
+    assert "LPIPS" not in table.replace("lpips", "")
+
+
+MISSING = {"lpips": "put vgg.pth there"}
+
+
+def refuses(*_):
+    raise ValueError("nothing is enclosed")
 
 
 def test_only_runs_one_and_keeps_what_is_done(data, started):
