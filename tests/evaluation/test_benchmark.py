@@ -79,7 +79,8 @@ def data(stock, tmp_path):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Fewer points and pixels than the protocols ask for."""
+    """Fewer points and pixels than the protocols ask for, and code that nobody edits while the tests run."""
+    monkeypatch.setattr(execution, "code_version", lambda *packages: f"version 1 of {packages}")
     monkeypatch.setattr(geometry_metrics, "ICP_POINTS", 1000)
     monkeypatch.setattr(alignment, "COARSE_POINTS", 300)
     monkeypatch.setattr(alignment, "FINE_STEPS", 20)
@@ -172,7 +173,7 @@ def test_a_second_run_starts_nothing_and_gives_the_same(data, started):
     assert (data.parent / "out" / "index.html").read_bytes() == page
 
 
-def test_only_what_follows_from_a_change_is_done_again(data, started):
+def test_only_what_follows_from_a_change_is_done_again(data, started, monkeypatch):
     path = suite(data)
     run(data, path)
     started.clear()
@@ -188,6 +189,11 @@ def test_only_what_follows_from_a_change_is_done_again(data, started):
     (data / "method.py").write_text(METHOD + "\n")  # the method's code
     run(data, suite(data, metrics="motion80"))
     assert len((data / "started.txt").read_text().split()) == 5
+    started.clear()
+    monkeypatch.setattr(execution, "code_version", lambda *packages: f"version {1 + ('texture' in packages)}")
+    run(data, suite(data, metrics="motion80"), "--only", "wide")  # the program's code
+    assert len((data / "started.txt").read_text().split()) == 6
+    assert len(started) == 2
 
 
 def test_a_failure_stands_in_the_tables_and_the_others_go_on(data, started):
