@@ -83,22 +83,34 @@ def _without_floaters(faces: np.ndarray, count: int, share: float) -> np.ndarray
     return faces[size[part] >= min(share, 1) * size.max()]
 
 
-def posed(surface: Surface, axes: Tensor) -> Surface:
-    """A surface in canonical pose: y up, facing +z, in the cube [-0.5, 0.5]^3.
+def posing(surface: Surface, axes: Tensor) -> Tensor:
+    """The (4, 4) similarity that brings a surface into canonical pose: y up, facing +z, in the cube [-0.5, 0.5]^3.
 
     Args:
         surface: as its owner gives it.
         axes: (3, 3) rotation from the owner's axes to ours.
     """
-    vertices, faces = surface
-    mesh = Mesh(torch.from_numpy(np.asarray(vertices, np.float32)) @ axes.T, torch.from_numpy(faces))
-    return mesh.transformed(mesh.normalizing()).vertices.numpy(), faces
+    rotation = torch.eye(4)
+    rotation[:3, :3] = axes
+    mesh = Mesh(torch.from_numpy(np.asarray(surface[0], np.float32)), torch.from_numpy(surface[1]))
+    return mesh.transformed(rotation).normalizing() @ rotation
 
 
-def plain(surface: Surface, color: Tensor) -> Mesh:
-    """A mesh of one colour (3,)."""
+def posed(surface: Surface, matrix: Tensor) -> Surface:
+    """A surface under a (4, 4) similarity."""
+    vertices = torch.from_numpy(np.asarray(surface[0], np.float32)) @ matrix[:3, :3].T + matrix[:3, 3]
+    return vertices.numpy(), surface[1]
+
+
+def canonical(surface: Surface, axes: Tensor) -> Surface:
+    """A surface in canonical pose; see ``posing``."""
+    return posed(surface, posing(surface, axes))
+
+
+def colored(surface: Surface, colors: Tensor) -> Mesh:
+    """A mesh with vertex colours (V, 3), or of one colour (3,)."""
     vertices, faces = surface
-    return Mesh(torch.from_numpy(vertices), torch.from_numpy(faces), colors=color.expand(len(vertices), 3).clone())
+    return Mesh(torch.from_numpy(vertices), torch.from_numpy(faces), colors=colors.expand(len(vertices), 3).clone())
 
 
 def textured(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray, image: np.ndarray, size: int) -> Mesh:

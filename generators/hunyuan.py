@@ -38,7 +38,7 @@ from generators._learned import (
     require_packages,
     require_weights,
 )
-from generators._surface import Y_UP, Surface, plain, posed, textured, tidy
+from generators._surface import Y_UP, Surface, canonical, colored, textured, tidy
 from generators.base import GenerationError, GeneratorUnavailable, register
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -104,11 +104,11 @@ class Hunyuan:
         picture = Image.fromarray(object_picture(frame))
         surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
         try:
-            surface = posed(tidy(surface, self.config.max_faces), Y_UP)
+            surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
         if self.paint_folder is None:
-            return Asset(plain(surface, mean_color(frame)))
+            return Asset(colored(surface, mean_color(frame)))
         return Asset(self._paint(surface, picture))
 
     def _surface(self, picture: Image.Image, seed: int) -> Surface | None:

@@ -32,7 +32,7 @@ from generators._learned import (
     require_weights,
 )
 from generators._mvadapter import Painter
-from generators._surface import Y_UP, Surface, plain, posed, tidy
+from generators._surface import Y_UP, Surface, canonical, colored, tidy
 from generators.base import GenerationError, GeneratorUnavailable, register
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -89,11 +89,11 @@ class TripoSG:
         picture = object_picture(frame)
         surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
         try:
-            surface = posed(tidy(surface, self.config.max_faces), Y_UP)
+            surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
         if self.painter is None:
-            return Asset(plain(surface, mean_color(frame)))
+            return Asset(colored(surface, mean_color(frame)))
         return Asset(self.painter.paint(surface, picture, self.config.seed))
 
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:

@@ -83,12 +83,40 @@ def test_a_second_run_makes_nothing_and_stale_work_is_redone(tmp_path, frames, m
     assert made == ["0", "5", "0", "5"]
 
 
-@pytest.mark.parametrize("name", ["Hunyuan", "TripoSG", "TRELLIS", "Craftsman"])
-def test_generators_that_are_not_there_yet_say_what_to_do(name):
-    if base.importlib.util.find_spec(f"generators.{name.lower()}"):
-        pytest.skip(f"{name} is part of this version")
-    with pytest.raises(generators.GeneratorUnavailable, match="--model Inflate"):
-        generators.require(name)
+def test_a_generator_that_lacks_something_is_refused_by_its_own_word(monkeypatch):
+    class Lacking:
+        name = "Lacking"
+
+        @staticmethod
+        def check(config):
+            raise generators.GeneratorUnavailable(f"needs more than {config.max_faces} faces")
+
+    monkeypatch.setitem(base._FACTORIES, "Lacking", Lacking)
+    with pytest.raises(generators.GeneratorUnavailable, match="more than 600 faces"):
+        generators.check(replace(CONFIG, model="Lacking"))
+    generators.check(CONFIG)
+
+
+def test_other_weights_make_a_kept_asset_stale(tmp_path, frames, monkeypatch):
+    made = []
+
+    class Weighted:
+        name = "Weighted"
+        version = "first weights"
+
+        def __init__(self, config):
+            pass
+
+        def generate(self, frame):
+            made.append(frame.name)
+            return Asset(Mesh(torch.eye(3), torch.tensor([[0, 1, 2]])), None)
+
+    monkeypatch.setitem(base._FACTORIES, "Weighted", Weighted)
+    config = replace(CONFIG, model="Weighted")
+    for version in ("first weights", "first weights", "second weights"):
+        monkeypatch.setattr(Weighted, "version", version)
+        generators.run(frames[:1], Workspace(tmp_path / "clip"), config)
+    assert made == ["0", "0"]
 
 
 def test_an_unknown_name_lists_the_known_ones():

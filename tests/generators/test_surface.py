@@ -73,7 +73,7 @@ def test_axes_are_rotations_and_a_figure_comes_out_upright(shapes):
     owners = vertices @ _surface.Z_UP.numpy()  # the inverse of the turn: z up, facing -y
     assert owners[:, 2].max() == vertices[:, 1].max() and owners[:, 1].min() == -vertices[:, 2].max()
     colour = torch.tensor([0.2, 0.4, 0.6])
-    mesh = _surface.plain(_surface.posed((owners, faces), _surface.Z_UP), colour)
+    mesh = _surface.colored(_surface.canonical((owners, faces), _surface.Z_UP), colour)
     shapes.assert_upright(mesh)
     assert torch.equal(mesh.colors, colour.expand(len(vertices), 3))
 

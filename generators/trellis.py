@@ -1,0 +1,265 @@
+"""TRELLIS: a sparse structure, then a latent on it, each by a rectified flow; decoded to a mesh and to 3D Gaussians.
+
+Owner: microsoft/TRELLIS (6b0d647), source only, CUDA only; weights microsoft/TRELLIS-image-large, and DINOv2 through
+torch.hub (``facebookresearch/dinov2``).
+
+Axes. The owner's space is z up, the object in [-0.5, 0.5]^3; its own GLB export turns (x, y, z) to (x, z, -y), and so
+do we, which puts what faced -y, where the assets it was trained on mostly face, to +z. V2M4 assumed the opposite: it
+starts its point-map alignment from a camera at +y ("sometimes it works, but sometimes it fails, due to different
+initial pose"). Users report that the yaw differs from image to image (TRELLIS issues 159 and 170), so neither holds
+always; the camera search looks from all sides.
+
+The texture is baked from the Gaussians by the owner's code (``--generation.paint network``); ``none`` keeps the colours
+that the mesh decoder gives each vertex.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from generators._learned import (
+    OneAtATime,
+    Package,
+    Weights,
+    device_of,
+    fingerprint,
+    first_surface,
+    get_weights,
+    object_picture,
+    owners_code,
+    require_packages,
+    require_weights,
+)
+from generators._refine import Term, appearance_loss, refine
+from generators._surface import Z_UP, Surface, colored, posed, posing, textured, tidy
+from generators._trellis_flow import SIZE, SparseFlow, gaussian_picture, mesh_picture, square_window
+from generators.base import GenerationError, GeneratorUnavailable, installed, register
+from v2m4.camera import Camera
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Asset, Mesh
+
+SETUP = (
+    "git clone --recurse-submodules https://github.com/microsoft/TRELLIS && git -C TRELLIS checkout 6b0d647 && "
+    "cd TRELLIS && . ./setup.sh --basic --xformers --spconv --mipgaussian --kaolin --nvdiffrast, "
+    "then put the clone on PYTHONPATH"
+)
+PACKAGES = tuple(Package(name, SETUP) for name in ("trellis", "spconv", "kaolin", "nvdiffrast", "utils3d"))
+DINO_CODE, DINO_FILE = "facebookresearch_dinov2_main", "checkpoints/dinov2_vitl14_reg4_pretrain.pth"
+MANY_FACES = 20  # times max_faces: the owner's clean-up needs no more
+HOLE_AREA, HOLE_VIEWS, HOLE_SIZE, HOLE_EDGES = 0.04, 1000, 1024, 250  # the owner's
+
+
+@register("TRELLIS")
+class Trellis:
+    """TRELLIS, mesh and texture."""
+
+    name = "TRELLIS"
+
+    def __init__(self, config: Config) -> None:
+        self.check(config)
+        self.config = config
+        self.device = device_of(config)
+        weights = _weights(config)
+        self.folder = get_weights(weights, config)
+        self.version = fingerprint(weights, self.folder)
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Look whether everything is there, in no time.
+
+        Raises:
+            GeneratorUnavailable: a package, weights or a GPU are missing.
+        """
+        require_packages(PACKAGES)
+        if device_of(config).type != "cuda":
+            raise GeneratorUnavailable("its sparse convolutions are CUDA code; it needs a GPU")
+        require_weights(_weights(config), config)
+        hub = _hub(config)
+        missing = [name for name in (f"{DINO_CODE}/hubconf.py", DINO_FILE) if not (hub / name).exists()]
+        if missing and not config.download:
+            raise GeneratorUnavailable(
+                f"weights of facebookresearch/dinov2 are missing: put {', '.join(missing)} into {hub}, "
+                "or add --download to fetch them"
+            )
+
+    def generate(self, frame: Frame) -> Asset:
+        """See ``Generator``.
+
+        Raises:
+            GenerationError: the frame has no foreground, or the network finds no surface in it.
+        """
+        picture = Image.fromarray(object_picture(frame))
+        outputs = first_surface(self.name, frame, self.config.seed, lambda seed: self._sample(picture, seed))
+        try:
+            return Asset(self._finished(outputs)[0])
+        except ValueError as error:
+            raise GenerationError(f"frame {frame.name}: {error}") from error
+
+    def refine(self, asset: Asset, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Asset:
+        """See ``Refining``: the latent is sampled anew, on the same structure, towards the frame's colours.
+
+        The mesh may change a little too: the latent holds both. The structure is sampled again rather than kept, so
+        that the result follows from the frame, the camera and the config alone.
+
+        Raises:
+            GenerationError: see ``generate``; or ``--low_vram`` keeps the networks apart.
+        """
+        pipeline, offload = self._pipeline
+        if offload is not None:
+            raise GenerationError("TRELLIS cannot be refined with --low_vram: all of its networks work at once")
+        picture = Image.fromarray(object_picture(frame))
+        outputs = first_surface(self.name, frame, self.config.seed, lambda seed: self._sample(picture, seed))
+        matrix = self._finished(outputs)[1].to(self.device)
+        with owners_code(outputs["seed"]):
+            condition = pipeline.get_cond([pipeline.preprocess_image(picture)])
+            torch.manual_seed(outputs["seed"])  # as the owner does, once the picture is encoded
+            with torch.no_grad():
+                coords = pipeline.sample_sparse_structure(condition, 1, self._steps())
+            flow = SparseFlow(pipeline, condition["cond"], coords, self._steps())
+            square = camera.to(self.device).cropped(square_window(camera.aspect))
+            seen, mask = (value.to(self.device) for value in frame.tensors(SIZE, square.window, background=0.0))
+
+            def loss_of(latent: Any) -> Tensor:
+                decoded = pipeline.decode_slat(flow.denormalized(latent), ["mesh", "gaussian"])
+                renders = (
+                    mesh_picture(decoded["mesh"][0], matrix, square),
+                    gaussian_picture(decoded["gaussian"][0], matrix, square),
+                )
+                return torch.stack([appearance_loss(render, seen, mask, terms) for render in renders]).sum()
+
+            refined = refine(flow, condition["neg_cond"], loss_of)
+            with torch.no_grad():
+                outputs = pipeline.decode_slat(flow.denormalized(refined.sample), ["mesh", "gaussian"])
+        return Asset(self._finished(outputs, matrix)[0], asset.hint)
+
+    def _steps(self) -> dict[str, int]:
+        """What of the owner's sampler settings is the user's to choose."""
+        return {"steps": self.config.generation.steps} if self.config.generation.steps else {}
+
+    def _sample(self, picture: Image.Image, seed: int) -> dict[str, Any] | None:
+        """The owner's outputs, None where they hold no surface."""
+        pipeline, offload = self._pipeline
+        with owners_code(seed):
+            outputs = pipeline.run(
+                picture,
+                seed=seed,
+                sparse_structure_sampler_params=self._steps(),
+                slat_sampler_params=self._steps(),
+                formats=["mesh", "gaussian"] if self.config.generation.paint == "network" else ["mesh"],
+            )
+        if offload is not None:
+            offload.release()
+        return outputs | {"seed": seed} if outputs["mesh"][0].success else None
+
+    def _finished(self, outputs: dict[str, Any], matrix: Tensor | None = None) -> tuple[Mesh, Tensor]:
+        """A clean, coloured mesh in canonical pose, and the (4, 4) that brought it there from the owner's space.
+
+        Args:
+            outputs: the owner's.
+            matrix: the pose of an earlier mesh of the same frame, to be kept.
+
+        Raises:
+            ValueError: nothing is left of the mesh.
+        """
+        from trellis.utils import postprocessing_utils
+
+        raw = outputs["mesh"][0]
+        vertices, faces = raw.vertices.detach().cpu().numpy(), raw.faces.detach().cpu().numpy()
+        ratio = max(0.0, 1 - MANY_FACES * self.config.max_faces / len(faces))
+        with owners_code(self.config.seed):
+            surface = postprocessing_utils.postprocess_mesh(
+                vertices,
+                faces,
+                simplify=ratio > 0,
+                simplify_ratio=ratio,
+                fill_holes=True,
+                fill_holes_max_hole_size=HOLE_AREA,
+                fill_holes_max_hole_nbe=int(HOLE_EDGES * (1 - ratio) ** 0.5),
+                fill_holes_resolution=HOLE_SIZE,
+                fill_holes_num_views=HOLE_VIEWS,
+            )
+        surface = tidy(surface, self.config.max_faces)
+        matrix = posing(surface, Z_UP) if matrix is None else matrix.cpu()
+        if "gaussian" in outputs:
+            return self._baked(outputs["gaussian"][0], surface, matrix), matrix
+        colors = raw.vertex_attrs.detach()[:, :3].float().clamp(0, 1).cpu()
+        nearest = torch.from_numpy(cKDTree(vertices).query(surface[0])[1])
+        return colored(posed(surface, matrix), colors[nearest]), matrix
+
+    def _baked(self, gaussian: Any, surface: Surface, matrix: Tensor) -> Mesh:
+        """The surface with a texture baked from the Gaussians; the owner's export turns it y up."""
+        from trellis.utils import postprocessing_utils
+
+        size = self.config.generation.texture_size
+        shape = SimpleNamespace(vertices=torch.from_numpy(surface[0]), faces=torch.from_numpy(surface[1]))
+        with owners_code(self.config.seed):
+            glb = postprocessing_utils.to_glb(
+                gaussian, shape, simplify=0.0, fill_holes=False, texture_size=size, verbose=False
+            )
+        turned = torch.eye(4)
+        turned[:3, :3] = Z_UP
+        pose = matrix @ torch.linalg.inv(turned)  # of what the export has turned already
+        vertices, faces = posed((np.asarray(glb.vertices), np.asarray(glb.faces)), pose)
+        image = np.asarray(glb.visual.material.baseColorTexture.convert("RGB"))
+        return textured(vertices, faces, np.asarray(glb.visual.uv), image, size)
+
+    @cached_property
+    def _pipeline(self) -> tuple[Any, OneAtATime | None]:
+        """The owner's pipeline, loaded when the first frame needs it, and what moves its networks, if any."""
+        os.environ.setdefault("SPCONV_ALGO", "native")  # no benchmarking at every new shape
+        if not installed("flash_attn"):
+            os.environ.setdefault("ATTN_BACKEND", "xformers")
+        from trellis.pipelines import TrellisImageTo3DPipeline
+
+        with owners_code(0), _torch_hub(self.config):
+            pipeline = TrellisImageTo3DPipeline.from_pretrained(str(self.folder))
+        for network in pipeline.models.values():
+            network.requires_grad_(False)
+        if not self.config.low_vram:
+            pipeline.to(self.device)
+            return pipeline, None
+        # The owner asks some network where it is and puts its noise there; that network may be away.
+        pipeline.__class__ = type("Placed", (type(pipeline),), {"device": self.device})
+        return pipeline, OneAtATime(pipeline.models, self.device)
+
+
+def _weights(config: Config) -> Weights:
+    return Weights(config.generation.weights or "microsoft/TRELLIS-image-large", ("pipeline.json", "ckpts"))
+
+
+def _hub(config: Config) -> Path:
+    """The folder that torch.hub keeps code and weights in: the user's, if there is one."""
+    own = None if config.weights_dir is None else config.weights_dir / "torch_hub"
+    return own if own is not None and own.is_dir() else Path(torch.hub.get_dir())
+
+
+@contextmanager
+def _torch_hub(config: Config) -> Iterator[None]:
+    """The owner's loader asks GitHub for DINOv2 even where it lies on the disk; give it what lies there."""
+    before, hub, modules = torch.hub.get_dir(), _hub(config), vars(torch.hub)
+    load = modules["load"]
+
+    def from_disk(repository: str, model: str, **options: Any) -> Any:
+        return load(str(hub / DINO_CODE), model, source="local", **options)
+
+    torch.hub.set_dir(str(hub))
+    if (hub / DINO_CODE).is_dir():
+        modules["load"] = from_disk
+    try:
+        yield
+    finally:
+        modules["load"] = load
+        torch.hub.set_dir(before)
