@@ -72,7 +72,7 @@ class Options:
     # Any of motion80 motion80-code actionbench voxel_iou trajectory.
     protocols: tuple[str, ...] = DEFAULT
     # Points for ActionBench's registrations, nearly all of its time; its protocol says 10000.
-    icp_points: int = 2_000
+    icp_points: int = 1_000
     # motion80's registration also tries what lies on its side or its head (24 rotations more).
     any_pose: bool = False
     # Pictures of every frame, an overview and curves, in geometry/<animation>/ beside the figures.

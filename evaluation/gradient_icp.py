@@ -14,8 +14,6 @@ from evaluation.alignment import affine
 from evaluation.surface_points import WORKERS, search_tree
 
 LEARNING_RATE, STEPS = 0.01, 200
-# After so many steps only the nearest so many starts go on; a start that is far behind by then has never won.
-SURVIVORS = {50: 8, 100: 3}
 
 
 def owner_starts() -> np.ndarray:
@@ -31,18 +29,18 @@ def owner_starts() -> np.ndarray:
     return matrices[np.sort(first)]
 
 
-def gradient_icp(source: np.ndarray, target: np.ndarray, prune: bool = True) -> np.ndarray:
+def gradient_icp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The affine map (scale per axis, then rotation, then translation) that brings the source to the target.
 
     As ActionBench's ``icp.py`` (facebookresearch/actionmesh, 66db12e) computes it: 200 Adam steps of 0.01 on the
-    squared chamfer distance from every start at once; the map of the least distance met on any way wins. As there, its
-    scale and translation are those after the step that followed. For given neighbours the distance is a quadratic form
+    squared chamfer distance from every start at once, none dropped: one that is far behind half way may win. The map of
+    the least distance met counts; as there, its scale and translation are those after the step that followed. For given
+    neighbours the distance is a quadratic form
     of the map, so points enter through their moments and only small matrices are differentiated.
 
     Args:
         source: (N, 3), at the target's place and size, roughly.
         target: (M, 3).
-        prune: drop starts that fall behind (``SURVIVORS``).
 
     Returns:
         (4, 4) for column vectors.
@@ -56,25 +54,21 @@ def gradient_icp(source: np.ndarray, target: np.ndarray, prune: bool = True) -> 
     tree = search_tree(target)
     best = np.inf
     found = np.eye(4)
-    alive = np.arange(count)
     with ThreadPoolExecutor(WORKERS) as pool:
-        for step in range(STEPS):
+        for _ in range(STEPS):
             optimizer.zero_grad()
             rotations = starts @ _rotations(turn)
             linear = scale[:, :, None] * rotations
-            maps = [(linear[k].detach().numpy(), translation[k].detach().numpy()) for k in alive]
+            maps = [(linear[k].detach().numpy(), translation[k].detach().numpy()) for k in range(count)]
             moments = torch.stack(list(pool.map(lambda one: _moments(source, target, tree, *one), maps)))
-            losses = _chamfer(moments, linear[alive], translation[alive])
+            losses = _chamfer(moments, linear, translation)
             (losses.sum() / count).backward()
             optimizer.step()
-            winner = int(losses.detach().argmin())
-            if float(losses[winner].detach()) < best:
-                best, which = float(losses[winner].detach()), alive[winner]
+            which = int(losses.detach().argmin())
+            if float(losses[which].detach()) < best:
+                best = float(losses[which].detach())
                 matrix = scale[which].detach()[:, None] * rotations[which].detach()
                 found = affine(matrix.numpy().T, translation[which].detach().numpy().copy())
-            if prune and step + 1 in SURVIVORS:
-                order = np.argsort(losses.detach().numpy(), kind="stable")[: SURVIVORS[step + 1]]
-                alive = alive[np.sort(order)]
     return found
 
 

@@ -16,7 +16,7 @@ from evaluation.surface_points import sample
 from tests.evaluation.shapes import box, figure, moved
 from v2m4.mesh import Mesh
 
-POINTS = 120
+POINTS = 80
 actionbench = partial(module.actionbench, num_samples=2000, icp_points=POINTS)
 
 
@@ -52,15 +52,9 @@ def test_icp_recovers_a_scale_per_axis_from_any_side() -> None:
     assert np.abs(apply(gradient_icp(points, target), points) - target).max() < 0.05
 
 
-def test_pruned_starts_do_not_change_the_answer() -> None:
-    first, second = (sample(figure(turn), POINTS, np.random.default_rng(turn)) for turn in (0, 30))
-    second = second @ Rotation.from_euler("xyz", [20, 100, 10], degrees=True).as_matrix().T
-    assert np.allclose(gradient_icp(first, second), gradient_icp(first, second, prune=False))
-
-
 def test_3d_aligns_each_frame_and_4d_the_first() -> None:
     frames = [figure(0.0), figure(20.0)]
-    stretched = [frames[0], *moved(frames[1:], np.diag([0.85, 1.1, 1.0]), (0.1, 0.0, 0.0))]
+    stretched = [frames[0], *moved(frames[1:], np.diag([0.85, 1.1, 1.0]), (0.3, 0.0, 0.0))]
     floor, scores = actionbench(frames, frames), actionbench(frames, stretched)
     assert scores.cd_3d < 1.6 * floor.cd_3d
     assert scores.per_frame_cd_4d[1] > 1.5 * floor.per_frame_cd_4d[1]
