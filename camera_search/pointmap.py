@@ -1,8 +1,8 @@
 """One more guess of the camera: points of the mesh, seen in renders, are found again in the frame.
 
-The paper aligns point maps of a network (DUSt3R, VGGT) with the mesh. The twin without weights matches the frame with
-the best renders, takes the matched pixels' places on the mesh from the renders' position maps, and solves for the
-camera that sees these points at these pixels (perspective n-point).
+The paper aligns point maps of a network (DUSt3R, VGGT) with the mesh, see ``pointmap_alignment``. The twin without
+weights matches the frame with the best renders, takes the matched pixels' places on the mesh from the renders' position
+maps, and solves for the camera that sees these points at these pixels (perspective n-point).
 """
 
 from __future__ import annotations
@@ -53,8 +53,39 @@ class Scene:
         )
 
 
+@dataclass(frozen=True)
+class PointMaps:
+    """Where the pixels of pictures lie, all in one space whose place, turn and scale are unknown.
+
+    Attributes:
+        points: (N, h, w, 3), on the CPU.
+        confidence: (N, h, w), larger is surer; only its order within a picture counts.
+    """
+
+    points: Tensor
+    confidence: Tensor
+
+
+class PointMap(Protocol):
+    """A network that predicts point maps (``vggt.py``, ``dust3r.py``)."""
+
+    @property
+    def size(self) -> int:
+        """Pixels (side) of the pictures that it is made for."""
+        ...
+
+    def predict(self, pictures: Tensor) -> PointMaps:
+        """The maps of pictures (N, 3, h, w), sRGB in [0, 1] on black, N at least 2."""
+        ...
+
+
 class CameraGuess(Protocol):
     """Proposes cameras of the frame from renders whose cameras are known."""
+
+    @property
+    def size(self) -> int:
+        """Pixels (side) of the pictures that it wants; 0 takes the search's."""
+        ...
 
     def guess(self, scene: Scene) -> Tensor:
         """Extrinsics (K, 4, 4) of the frame's camera, K from 0 (nothing found) to as many as there are renders."""
@@ -69,11 +100,13 @@ class MatchedPoints:
         tolerance: pixels by which a point may miss its place after going there and back, and in the solution.
         points: matches used at most, spread evenly over those found.
         least: matches needed.
+        size: see ``CameraGuess``.
     """
 
     tolerance: float = 2.0
     points: int = 600
     least: int = 20
+    size: int = 0
 
     def guess(self, scene: Scene) -> Tensor:
         """Extrinsics (K, 4, 4), one for each render that could be matched and solved."""

@@ -176,6 +176,6 @@ def _proposals(comparison: Comparison, views: Tensor, guesses: Sequence[CameraGu
     """Views (K, 5) that the guesses make from renders of views (B, 5)."""
     if not guesses or len(views) == 0:
         return views[:0]
-    scene = Scene.of_views(comparison, views, size)
-    extrinsics = torch.cat([guess.guess(scene) for guess in guesses]).to(views)
+    extrinsics = torch.cat([guess.guess(Scene.of_views(comparison, views, guess.size or size)) for guess in guesses])
+    extrinsics = extrinsics.to(views)
     return comparison.space.views_of(extrinsics[_in_front(comparison, extrinsics)])
