@@ -9,9 +9,10 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-# Depth of a part over its width, against how elongated it is; measured against true meshes seen from three sides.
-DEPTH_AT = (1.2, 2.0, 4.0)
-DEPTH = (1.0, 1.25, 1.0)
+# Depth of a part over its width, against how elongated it is; measured against true meshes: heads and other compact
+# parts are as deep as long, trunks are less deep than wide (of an animal seen from the side, a person from the front).
+DEPTH_AT = (1.2, 2.0, 2.6, 3.2, 6.0)
+DEPTH = (1.0, 1.3, 1.1, 0.75, 1.0)
 DEPTH_BLUR = 0.03  # of the lattice's longer side: how softly one part's depth gives way to the next's
 NARROWER = 0.6  # a place this much narrower is the end of a part
 OFF_AXIS = 0.2  # cells: how far balls centred on nodes fall short of those centred on the axis, on average
@@ -139,20 +140,21 @@ class Relief:
     middle: np.ndarray
 
 
-def relief(distance: np.ndarray) -> Relief:
+def relief(distance: np.ndarray, foreshortening: float = 1.0) -> Relief:
     """How thick the object is, as far as a silhouette tells.
 
     A limb is as deep as it is wide: the balls inscribed along its axis make a cylinder. A compact part has a width and
     a height, and its depth is likely to be of either, so one that is longer than wide is deeper than its inscribed
-    balls; a long one turns into a limb again.
+    balls; a long one turns into a trunk, a very long one into a limb.
 
     Args:
         distance: (h, w) signed distance from the contour in cells, positive inside.
+        foreshortening: how many times longer parts are than they look, for they recede from the picture.
     """
     inside = distance > 0
     within = distance.clip(0)
     thickness, offset = _widest(within)
-    depth = np.interp(np.log(elongation(thickness)), np.log(DEPTH_AT), DEPTH)
+    depth = np.interp(np.log(foreshortening * elongation(thickness)), np.log(DEPTH_AT), DEPTH)
     depth = depth * (1 + OFF_AXIS / thickness.clip(2))
     depth = _spread(depth, inside, DEPTH_BLUR * max(distance.shape))
     square = depth**2 * _balls(within)

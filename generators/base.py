@@ -6,10 +6,10 @@ import importlib
 import importlib.util
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar, get_args
+from typing import Protocol, TypeVar, get_args, runtime_checkable
 
 import imageio.v3 as iio
 import numpy as np
@@ -55,6 +55,19 @@ class Generator(Protocol):
 
         Raises:
             GenerationError: nothing can be made of this frame.
+        """
+        ...
+
+
+@runtime_checkable
+class ClipGenerator(Protocol):
+    """A generator that makes better meshes when it has seen the whole clip."""
+
+    def of_clip(self, frames: Sequence[Frame]) -> Generator:
+        """The same generator, informed by the frames; what it generates follows from them, the frame and the config.
+
+        Args:
+            frames: all key frames, in order.
         """
         ...
 
@@ -135,9 +148,12 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
     generator = create(config.model, config)
     made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))
     options = (made_by, config.max_faces, config.seed, config.generation.__dict__)
+    clip = ""
+    if isinstance(generator, ClipGenerator):
+        generator, clip = generator.of_clip(frames), digest(*[frame.rgba for frame in frames])
     assets = []
     for frame in frames:
-        key = digest(frame.rgba, frame.name, frame.index, options)
+        key = digest(frame.rgba, frame.name, frame.index, options, clip)
         workspace.make_file(f"{frame.name}_rmbg.png", digest(frame.rgba), partial(_write_picture, picture=frame.rgba))
 
         def make(frame: Frame = frame) -> dict[str, np.ndarray]:

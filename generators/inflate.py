@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,7 +13,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from generators._ground import lean
 from generators._height import relief
+from generators._lean import lean_back
 from generators._remesh import lift, remesh
 from generators._silhouette import Silhouette, bleed, read_silhouette, triangulate
 from generators.base import GenerationError, register
@@ -20,7 +25,10 @@ from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
 
+log = logging.getLogger(__name__)
+
 THIN = 0.7  # edges of a thin part, at most, in its radii
+NEAREST = 0.5  # times the object's distance: how near it may reach; as far, its inverse
 FACE_AREA = 0.41  # of a face in squared edge lengths; sqrt(3) / 4 if all were equilateral
 
 
@@ -34,6 +42,15 @@ class Inflate:
         self.max_faces = config.max_faces
         self.grid = config.generation.grid
         self.texture_size = config.generation.texture_size
+        self.lean = 0.0
+
+    def of_clip(self, frames: Sequence[Frame]) -> Inflate:
+        """See ``ClipGenerator``: where the object stands on the ground tells whether it stretches into depth."""
+        informed = copy(self)
+        informed.lean = lean(frames)
+        if informed.lean != 0:
+            log.info("the object recedes to the right by %.0f degrees", math.degrees(math.atan(informed.lean)))
+        return informed
 
     def generate(self, frame: Frame) -> Asset:
         """See ``Generator``.
@@ -43,7 +60,7 @@ class Inflate:
         """
         try:
             silhouette = read_silhouette(frame.rgba[..., 3], self.grid)
-            solid = inflate(silhouette, self.max_faces)
+            solid = inflate(silhouette, self.max_faces, self.lean)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
         pixels = silhouette.origin + silhouette.cell * solid.vertices[:, :2]
@@ -55,6 +72,7 @@ class Inflate:
             silhouette.cell * solid.radii,
             frame.rgba.shape[:2],
         )
+        points = points * recession(silhouette.cell * solid.shift, frame.rgba.shape[0])[:, None]
         mesh, hint = canonical(points, solid.faces)
         return Asset(paint(mesh, frame.rgba, pixels, self.texture_size), hint)
 
@@ -68,32 +86,41 @@ class Solid:
         faces: (F, 3), anti-clockwise seen from outside.
         radii: (V,) of the part that a vertex belongs to.
         middles: (V, 2) where that part's middle is, seen from the vertex.
+        shift: (V,) how much nearer to the camera that part is than the object's middle.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     radii: np.ndarray
     middles: np.ndarray
+    shift: np.ndarray
 
 
-def inflate(silhouette: Silhouette, max_faces: int) -> Solid:
+def inflate(silhouette: Silhouette, max_faces: int, tangent: float = 0.0) -> Solid:
     """A closed mesh of at most ``max_faces`` faces over the silhouette.
+
+    Args:
+        silhouette: what is seen.
+        max_faces: as in ``--max_faces``.
+        tangent: how fast the object recedes to the right.
 
     Raises:
         ValueError: the silhouette's parts and holes need more faces.
     """
     points, faces, border = triangulate(silhouette.level)
-    shape = relief(silhouette.level)
-    front = lift(points, border, silhouette.level, shape.factor)
+    shape = relief(silhouette.level, math.hypot(1, tangent))
+    leaning = lean_back(silhouette.level, tangent)
+    factor = shape.factor * leaning.gain**2
+    front = lift(points, border, silhouette.level, factor)
     size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
-    front, faces, border = remesh(front, faces, border, silhouette.level, shape.factor, size, max_faces // 2)
+    front, faces, border = remesh(front, faces, border, silhouette.level, factor, size, max_faces // 2)
     vertices, faces = sew(front, faces, border)
 
     def at_vertices(grid: np.ndarray) -> np.ndarray:
         return ndimage.map_coordinates(grid, vertices[:, 1::-1].T, order=1, mode="nearest")
 
     middles = np.stack([at_vertices(shape.middle[..., axis]) for axis in (0, 1)], 1)
-    return Solid(vertices, faces, at_vertices(shape.radius), middles)
+    return Solid(vertices, faces, at_vertices(shape.radius), middles, at_vertices(leaning.shift))
 
 
 def edge_lengths(front: np.ndarray, faces: np.ndarray, thickness: np.ndarray, wanted: int) -> np.ndarray:
@@ -165,6 +192,20 @@ def place(
     cosine_rim = 1 / np.sqrt(1 + (radii / focal) ** 2)
     depth = depth - height * cosine_rim / (1 + ((ray - centre) ** 2).sum(1))
     return np.stack([ray[:, 0] * depth, -ray[:, 1] * depth, -depth], 1)
+
+
+def recession(shift: np.ndarray, height: int) -> np.ndarray:
+    """How many times farther than the object's distance parts are, (V,).
+
+    Moved along its rays, a part keeps its place in the picture and grows with its distance. The inverse distance is
+    what changes evenly across the picture of a plane.
+
+    Args:
+        shift: (V,) how much nearer parts would be in a picture from afar, in pixels.
+        height: of the picture, pixels.
+    """
+    focal = 0.5 * height / math.tan(DEFAULT_FOV / 2)
+    return 1 / np.clip(1 + shift / focal, NEAREST, 1 / NEAREST)
 
 
 def canonical(points: np.ndarray, faces: np.ndarray) -> tuple[Mesh, Orbit]:

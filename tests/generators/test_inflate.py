@@ -1,5 +1,6 @@
 """Inflate: known solids from their silhouettes, closed meshes, and the hint that lays them over the frame."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,39 @@ def test_a_thin_limb_is_thinner_than_the_body_that_it_hangs_on(shapes):
     high = mesh.vertices[mesh.vertices[:, 1] > 0]
     assert np.ptp(low[:, 2]) < 0.25 * np.ptp(high[:, 2])
     assert np.ptp(high[:, 2]) == pytest.approx(np.ptp(high[:, 0]), rel=0.15)
+
+
+@pytest.mark.parametrize("degrees", [-55, 30, 55])
+def test_a_body_that_recedes_is_a_cylinder_in_depth_and_still_lies_over_its_frame(shapes, degrees):
+    frame = shapes.frame_of(shapes.strip(SIZE, (60, 128), (196, 128), 14))
+    generator = Inflate(replace(FAST, max_faces=3000, generation=replace(FAST.generation, grid=96)))
+    generator.lean = math.tan(math.radians(degrees))
+    asset = generator.generate(frame)
+    assert solid(asset).is_watertight
+    assert overlap(asset, frame) > 0.985
+    points = asset.mesh.vertices.double().numpy()
+    axis = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][0]
+    assert math.degrees(math.atan2(-axis[2] * np.sign(axis[0]), abs(axis[0]))) == pytest.approx(degrees, abs=2)
+    along = (points - points.mean(0)) @ axis
+    away = np.linalg.norm(points - points.mean(0) - along[:, None] * axis, axis=1)
+    # A cone: near the far end it is as much wider as it is farther: the silhouette's strip is equally wide everywhere.
+    distance = (asset.hint.camera().positions()[0].numpy() - points)[:, 2]
+    ratio = (away / distance)[abs(along) < 0.25 * np.ptp(along)]
+    assert np.std(ratio) < 0.1 * np.mean(ratio)
+
+
+def test_the_clip_tells_whether_the_object_recedes(shapes):
+    size = (200, 320)
+    body = shapes.strip(size, (80, 70), (230, 70), 30)
+    for foot in ((75, 170), (110, 180), (200, 120), (235, 130)):
+        body = np.maximum(body, shapes.strip(size, (foot[0], 70), foot, 5))
+    frame, config = shapes.frame_of(body), replace(FAST, max_faces=2000)
+    alone = Inflate(config)
+    informed = alone.of_clip([frame, frame])
+    assert informed.lean > 0.5 and alone.lean == 0
+    near = {name: float(np.abs(solid(g.generate(frame)).extents[2])) for name, g in (("a", alone), ("i", informed))}
+    assert near["i"] > 1.5 * near["a"]
+    assert overlap(informed.generate(frame), frame) > 0.97
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""What feet tell, on tables of known direction, seen by a camera whose pitch is the one taken for granted."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from generators._ground import PITCH, lean, stance
+from v2m4.camera import Orbit
+from v2m4.render import render
+
+
+def table(length: float, width: float, height: float = 1.0) -> trimesh.Trimesh:
+    """A slab on four legs, long along z."""
+    parts = [trimesh.creation.box((width, 0.3 * height, length))]
+    for x in (-0.45 * width, 0.45 * width):
+        for z in (-0.45 * length, 0.45 * length):
+            leg = trimesh.creation.box((0.06, 0.7 * height, 0.06))
+            parts.append(leg.apply_translation((x, -0.5 * height, z)))
+    return trimesh.util.concatenate(parts)
+
+
+@pytest.fixture
+def seen(shapes):
+    def frame(mesh: trimesh.Trimesh, yaw: float):
+        camera = Orbit.of(math.radians(yaw), PITCH, 4.0, (0.0, -0.2, 0.0)).camera()
+        vertices = torch.tensor(mesh.vertices, dtype=torch.float32)
+        mask = render(vertices, torch.tensor(mesh.faces), camera, 256, channels=("mask",)).mask[0, ..., 0]
+        return shapes.frame_of(mask.numpy())
+
+    return frame
+
+
+@pytest.mark.parametrize("yaw", [40, 60, 80])
+def test_a_long_table_leans_as_it_stands(seen, yaw):
+    frame = seen(table(1.8, 0.4), yaw)
+    degrees = math.degrees(math.atan(lean([frame])))
+    assert degrees == pytest.approx(90 - yaw, abs=8)
+    flipped = replace(frame, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))
+    assert math.degrees(math.atan(lean([flipped]))) == pytest.approx(-degrees, abs=1)
+
+
+def test_an_upright_object_does_not_lean_whichever_foot_is_in_front(seen):
+    frame = seen(table(0.35, 0.2, height=1.6), 40)
+    assert stance(frame.rgba[..., 3]).slope > 0.3
+    assert lean([frame]) == 0
+
+
+def test_the_frames_that_contradict_each_other_tell_nothing(seen):
+    frame = seen(table(1.8, 0.4), 40)
+    flipped = replace(frame, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))
+    assert lean([frame, flipped]) == 0
+    assert lean([frame] * 9 + [flipped]) == pytest.approx(lean([frame]))
+
+
+def test_an_object_without_two_feet_tells_nothing(shapes):
+    ball = shapes.frame_of(shapes.disc((128, 128), (64, 64), 40))
+    empty = shapes.frame_of(np.zeros((128, 128)))
+    assert stance(ball.rgba[..., 3]) is None
+    assert stance(empty.rgba[..., 3]) is None
+    assert lean([ball, empty]) == 0
+
+
+def test_most_frames_must_show_feet(seen, shapes):
+    frame, ball = seen(table(1.8, 0.4), 40), shapes.frame_of(shapes.disc((256, 256), (128, 128), 60))
+    assert lean([frame, frame, ball]) > 0.5
+    assert lean([frame, ball, ball]) == 0
+
+
+def test_a_tail_beside_the_feet_is_no_foot(shapes):
+    size = (256, 256)
+    body = np.maximum(shapes.strip(size, (60, 100), (200, 100), 25), shapes.strip(size, (80, 100), (80, 200), 5))
+    body = np.maximum(body, shapes.strip(size, (180, 100), (180, 200), 5))
+    tail = np.maximum(body, shapes.strip(size, (200, 100), (235, 160), 5))
+    assert stance((255 * tail).astype(np.uint8)) is not None
+    assert abs(stance((255 * tail).astype(np.uint8)).slope) < 0.02
