@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,11 @@ SHAPE = "tencent/Hunyuan3D-2/hunyuan3d-dit-v2-0"
 PAINT = ("hunyuan3d-delight-v2-0", "hunyuan3d-paint-v2-0")
 STEPS, GUIDANCE, RESOLUTION = 50, 5.0, 384  # the owner's
 
-PACKAGE = Package("hy3dgen", "pip install hy3dgen==2.0.2")
+PACKAGE = Package("hy3dgen", 'pip install hy3dgen==2.0.2 "diffusers<0.38"')
+TRUSTING = (
+    0,
+    38,
+)  # before this, diffusers loads the pipeline inside hy3dgen, which does not declare that it is trusted
 RASTERIZER = Package(
     "custom_rasterizer",
     "--generation.paint network needs it: pip install --no-build-isolation "
@@ -92,6 +97,7 @@ class Hunyuan:
             if device_of(config).type != "cuda":
                 raise GeneratorUnavailable("its texture network needs a CUDA GPU; add --generation.paint none")
             require_packages([RASTERIZER])
+            _require_trusting_diffusers()
             require_weights(_paint_weights(), config)
         require_weights(_shape_weights(config), config)
 
@@ -172,6 +178,20 @@ class Hunyuan:
         if self.config.low_vram:
             pipeline.enable_model_cpu_offload(device=self.device)
         return pipeline
+
+
+def _require_trusting_diffusers() -> None:
+    """Refuse a diffusers that cannot load the texture network.
+
+    Raises:
+        GeneratorUnavailable: with the command that installs another.
+    """
+    found = metadata.version("diffusers")
+    if tuple(int(part) for part in found.split(".")[:2]) >= TRUSTING:
+        raise GeneratorUnavailable(
+            f'diffusers {found} does not load the texture network of hy3dgen 2.0.2; pip install "diffusers<0.38", '
+            "or add --generation.paint none"
+        )
 
 
 def _subfolder(config: Config) -> str:

@@ -269,6 +269,21 @@ def test_what_is_missing_is_told_before_any_work(fake, tmp_path):
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(
+    ("version", "loads"), [("0.35.2", True), ("0.37.1", True), ("0.38.0", False), ("1.0.0", False)]
+)
+def test_a_diffusers_that_refuses_the_texture_network_is_told(fake, monkeypatch, version, loads):
+    monkeypatch.setattr("generators.hunyuan.device_of", lambda config: torch.device("cuda"))
+    monkeypatch.setattr("generators.hunyuan.metadata.version", lambda package: version)
+    painted = settings(fake.root, paint="network")
+    if loads:
+        generators.check(painted)
+    else:
+        with pytest.raises(GeneratorUnavailable, match=rf"diffusers {version} does not load .*diffusers<0\.38"):
+            generators.check(painted)
+    generators.check(settings(fake.root))  # the shape's loads
+
+
 def test_loading_waits_for_the_first_frame_and_other_weights_make_other_results(fake):
     first = generators.create("Hunyuan", settings(fake.root))
     assert fake.calls == []
