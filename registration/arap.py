@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numba import prange
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from v2m4.geometry import unique_edges, vertex_normals
 from v2m4.render._compile import launch, parallel_kernel
 
 COTANGENT_RANGE = (0.05, 3.0)  # obtuse and thin triangles neither repel nor dominate
+JOINT_LINKS = 12
+JOINT_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
 _BALL_STEPS = 12
 _BALL_SLACK = 0.03  # how far (of its radius) a vertex may reach into a ball: normals of a mesh are not exact
 
@@ -129,15 +132,54 @@ def links_through_the_body(vertices: Tensor, faces: Tensor, every: int = 1) -> n
     return np.stack([seeds[opposite], touched[opposite]], 1)
 
 
-def shape_graph(vertices: Tensor, faces: Tensor, thickness: float = 0.0) -> Graph:
+def links_between_parts(vertices: Tensor, faces: Tensor, most: int = JOINT_LINKS) -> np.ndarray:
+    """Pairs of vertices (N, 2) that join the parts of a mesh which its edges leave apart.
+
+    Each part is tied by its vertices next to another part: a small part (a rivet) by so many that it cannot turn, a
+    long one (an arm) at its joint only. Groups of parts that still hang together with no other are then tied to the
+    nearest, so that the whole is one.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3).
+        most: links that one part starts.
+    """
+    points, edges = vertices.detach().cpu().double().numpy(), unique_edges(faces).cpu().numpy()
+    used = np.unique(edges)
+    labels = _components(edges, len(points))
+    links = np.zeros((0, 2), np.int64)
+    groups = labels
+    while len(np.unique(groups[used])) > 1:
+        names, sizes = np.unique(groups[used], return_counts=True)
+        # The largest group waits for the others to join it.
+        for name in names[np.argsort(sizes, kind="stable")][:-1]:
+            inside, outside = used[groups[used] == name], used[groups[used] != name]
+            distance, found = cKDTree(points[outside], balanced_tree=False).query(points[inside])
+            chosen = np.argsort(distance, kind="stable")[:most]
+            links = np.concatenate([links, np.stack([inside[chosen], outside[found[chosen]]], 1)])
+        groups = _components(np.concatenate([edges, links]), len(points))
+    return np.unique(np.sort(links, 1), axis=0)
+
+
+def _components(edges: np.ndarray, count: int) -> np.ndarray:
+    """The number of each vertex's connected part, (count,)."""
+    matrix = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    return connected_components(matrix, directed=False)[1]
+
+
+def shape_graph(vertices: Tensor, faces: Tensor, thickness: float = 0.0, joints: np.ndarray | None = None) -> Graph:
     """The graph of a rest shape.
 
     Args:
         vertices: (V, 3) rest positions.
         faces: (F, 3).
         thickness: measure of the links through the body, relative to that of the surface's edges.
+        joints: (N, 2) links between parts.
     """
     edges, weights = cotangent_weights(vertices, faces)
+    if joints is not None and len(joints):
+        edges = np.concatenate([edges, joints])
+        weights = np.concatenate([weights, np.full(len(joints), JOINT_WEIGHT)])
     if thickness <= 0:
         return Graph.of(vertices, edges, weights)
     links = links_through_the_body(vertices, faces)

@@ -21,10 +21,12 @@ class Descent:
     Attributes:
         vertices: (V, 3).
         curves: each term's unweighted value at every step, (steps,).
+        trusted: the pose has the shape of the key frame's own mesh, which turned out to be right all round.
     """
 
     vertices: Tensor
     curves: dict[str, np.ndarray]
+    trusted: bool = False
 
 
 def cosine(step: int, steps: int, last: float = 0.1) -> float:

@@ -102,10 +102,20 @@ class LargeSteps:
         count: number of vertices V.
         smoothness: lambda; a step is spread over about sqrt(lambda) edges.
         solver: a factored matrix instead of the fastest one installed.
+        links: (N, 2) further edges, that join parts of the mesh.
     """
 
-    def __init__(self, faces: Tensor, count: int, smoothness: float, solver: Solver | None = None) -> None:
-        laplacian = uniform_laplacian(faces, count)
+    def __init__(
+        self,
+        faces: Tensor,
+        count: int,
+        smoothness: float,
+        solver: Solver | None = None,
+        links: Tensor | None = None,
+    ) -> None:
+        # A link is a face that begins and ends at one vertex: its edge to itself cancels out of the Laplacian.
+        joined = faces if links is None or len(links) == 0 else torch.cat([faces, links[:, [0, 1, 1]].to(faces)])
+        laplacian = uniform_laplacian(joined, count)
         indices, values = laplacian.indices(), smoothness * laplacian.values()
         values = values + (indices[0] == indices[1])
         self.matrix = torch.sparse_coo_tensor(indices, values, (count, count), check_invariants=False).coalesce()

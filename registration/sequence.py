@@ -14,9 +14,10 @@ from registration.energy_video import Colour, Silhouette, in_fractions
 from registration.fine import Descent, cosine
 from registration.flow import FlowField, track
 from registration.large_steps import AdamUniform
-from registration.pairwise import SeenPoints, Subject
+from registration.subject import SeenPoints, Subject
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
+from v2m4.geometry import vertex_normals
 
 ROOT_FLOOR = 1e-3  # of a frame's energy, below which the root is smoothed
 TRACK_THRESHOLD = 0.01  # of the object's size: a larger deviation counts linearly
@@ -100,6 +101,30 @@ def motion_energy(motion: Motion, pose: Tensor, key_pose: Tensor, subject: Subje
     return (loss * motion.confidence).mean()
 
 
+class Stay:
+    """Mean squared distance of trusted poses from where they were, in units of the object's size.
+
+    Off the surface it counts in full; along it a tenth, since a surface does not tell how far it has slid.
+
+    Args:
+        poses: (K, V, 3).
+        subject: the moving object.
+        trusted: which of them are held.
+    """
+
+    def __init__(self, poses: Tensor, subject: Subject, trusted: Sequence[bool]) -> None:
+        self.unit = subject.unit
+        self.held = torch.tensor([index for index, flag in enumerate(trusted) if flag], device=poses.device)
+        self.poses = poses.index_select(0, self.held)
+        self.normals = vertex_normals(self.poses, subject.mesh.faces)
+
+    def __call__(self, vertices: Tensor) -> Tensor:
+        """Mean over the trusted poses and their vertices."""
+        way = (vertices.index_select(0, self.held) - self.poses) / self.unit
+        off = (way * self.normals).sum(2)
+        return 0.9 * off.square().mean() + 0.1 * way.square().sum(2).mean()
+
+
 def refine_sequence(
     poses: Tensor,
     keys: Sequence[int],
@@ -108,6 +133,7 @@ def refine_sequence(
     flows: list[FlowField],
     config: RegistrationConfig,
     generator: torch.Generator,
+    trusted: Sequence[bool] = (),
 ) -> Descent:
     """Descend on all poses together, each step looking at a few frames, key frames and frames between them alike.
 
@@ -119,6 +145,7 @@ def refine_sequence(
         flows: flow t joins frames t and t + 1.
         config: options of the stage.
         generator: draws the frames.
+        trusted: whether each of the K poses has the right shape all round already, and is held there.
 
     Returns:
         vertices (K, V, 3) and loss curves.
@@ -134,6 +161,7 @@ def refine_sequence(
     differential = subject.large_steps.to_differential(poses).requires_grad_()
     rate = config.fine_rate * subject.unit
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
+    stay = Stay(poses, subject, trusted) if any(trusted) else None
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
     curves: dict[str, list[float]] = {}
     order: list[int] = []
@@ -167,6 +195,10 @@ def refine_sequence(
             found, parts = total(shape, State(pose, step, generator))
             energy = energy + found / len(vertices)
             note(parts, 1 / len(vertices))
+        if stay is not None and weights.stay > 0:
+            away = stay(vertices)
+            energy = energy + weights.stay * away
+            note({"stay": float(away.detach())}, 1.0)
         if len(vertices) > 2 and weights.smoothness > 0:
             velocity = (vertices[1:] - vertices[:-1]) / gaps
             bend = (velocity[1:] - velocity[:-1]) * gaps[1:] / subject.unit

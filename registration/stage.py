@@ -16,9 +16,10 @@ from torch import Tensor
 
 from registration.fine import Descent
 from registration.flow import FlowField, flow_between
-from registration.pairwise import Subject, carry
+from registration.pairwise import carry
 from registration.report import draw_check, draw_curves
 from registration.sequence import refine_sequence
+from registration.subject import Subject
 from v2m4.config import Config
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
@@ -59,18 +60,20 @@ def run(
     log.info("%s: the mesh that moves", names[reference])
     source = posed[reference].mesh
     subject = Subject.of(source, frames[0].aspect, options)
-    poses = {reference: source.vertices}
+    poses, trusted = {reference: source.vertices}, {}
     key = digest(stage.key, reference, *_fingerprint(posed[reference]))
     onward = [(position - 1, position) for position in range(reference + 1, len(posed))]
     backward = [(position + 1, position) for position in range(reference - 1, -1, -1)]
     for start, stop in onward + backward:
         key = digest(key, start, stop, *_fingerprint(posed[stop]))
         found = stage.descent(f"{names[stop]}.npz", key, partial(stage.carry, poses[start], subject, start, stop))
-        poses[stop] = found.vertices
+        poses[stop], trusted[stop] = found.vertices, found.trusted
         log.info("%s: %s", names[stop], _last(found))
     together = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
-        found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, subject))
+        # The mesh that moves has its own key frame's shape; that is right where the others' shapes are.
+        held = [trusted.get(position, all(trusted.values())) for position in range(len(posed))]
+        found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, subject, held))
         together = found.vertices
         log.info("all key frames together: %s", _last(found))
     stage.show(source, together)
@@ -114,12 +117,11 @@ class _Stage:
         generator = self.generator(1, last)
         return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator)
 
-    def refine(self, poses: Tensor, subject: Subject) -> Descent:
+    def refine(self, poses: Tensor, subject: Subject, trusted: list[bool]) -> Descent:
         """All poses together."""
         options = self.config.registration
-        return refine_sequence(
-            poses, self.key_indices, subject, self.frames, self.flows, options, self.generator(0, len(poses))
-        )
+        generator = self.generator(0, len(poses))
+        return refine_sequence(poses, self.key_indices, subject, self.frames, self.flows, options, generator, trusted)
 
     def descent(self, name: str, key: str, make: partial[Descent]) -> Descent:
         """A descent kept as ``.npz``, with a picture of its loss curves beside it."""
@@ -127,14 +129,14 @@ class _Stage:
         def arrays() -> Arrays:
             made = make()
             curves = {CURVE + term: values for term, values in made.curves.items()}
-            return {"vertices": made.vertices.cpu().numpy(), **curves}
+            return {"vertices": made.vertices.cpu().numpy(), "trusted": np.array(made.trusted), **curves}
 
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {term.removeprefix(CURVE): values for term, values in stored.items() if term.startswith(CURVE)}
         picture = f"{FOLDER}/{Path(name).stem}_loss.png"
         self.workspace.make_file(picture, key, partial(draw_curves, curves=curves))
         vertices = torch.from_numpy(stored["vertices"]).to(self.posed[0].mesh.vertices.device)
-        return Descent(vertices, curves)
+        return Descent(vertices, curves, bool(stored["trusted"]))
 
     def show(self, source: Mesh, poses: Tensor) -> None:
         """Each key frame's mesh as GLB, and a picture of it over its frame."""

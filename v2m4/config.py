@@ -95,6 +95,8 @@ class EnergyWeights:
     flow: float = 1.0
     # Squared acceleration of vertices from key frame to key frame (joint refinement).
     smoothness: float = 0.05
+    # Squared distance of trusted poses from where they took their key frame's shape (joint refinement).
+    stay: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,16 @@ class RegistrationConfig:
     joint_frames: int = 4
     # What holds the thickness of the body, relative to what holds its surface (ARAP).
     thickness: float = 0.5
+    # Whether the meshes of the key frames are right all round, also where the video shows nothing. Then the mesh that
+    # moves takes their shapes; else they only guide it. auto tries for each, and looks whether one body can have both
+    # shapes: whether it comes as near and stretches as little as the next two options say.
+    trust: Literal["auto", "yes", "no"] = "auto"
+    # Largest distance from a trusted mesh's surface (rms), relative to the object's size.
+    trusted_residual: float = 0.006
+    # Largest mean squared relative stretch (ARAP energy) on the way there.
+    trusted_stretch: float = 0.1
+    # Rounds of partners and solves in which the shape of a key frame's mesh is taken.
+    settle_rounds: int = 30
     weights: EnergyWeights = field(default_factory=EnergyWeights)
 
 

@@ -37,8 +37,8 @@ def clip(capsule):
     return frames, posed, truth, shuffle
 
 
-@pytest.fixture(scope="module")
-def config() -> Config:
+@pytest.fixture(scope="module", params=["auto", "no"])
+def config(request) -> Config:
     small = replace(
         FAST.registration,
         reference="first",
@@ -49,6 +49,8 @@ def config() -> Config:
         video_size=96,
         size=48,
         points=500,
+        trust=request.param,
+        settle_rounds=12,
     )
     return replace(FAST, registration=small)
 
@@ -89,7 +91,7 @@ def test_sequence_has_the_reference_topology_and_the_first_pose_as_rest(clip, re
     assert sequence.times.tolist() == [0.0, 2.0, 4.0]
 
 
-def test_everything_a_person_needs_lies_on_disk(result) -> None:
+def test_everything_a_person_needs_lies_on_disk(config, result) -> None:
     _, workspace = result
     for index in KEYS:
         assert workspace.path(f"{index}_consistency_sample.glb").is_file()
@@ -97,7 +99,13 @@ def test_everything_a_person_needs_lies_on_disk(result) -> None:
     for name in ("2", "4", "joint"):
         assert workspace.path(f"3_registration/{name}_loss.png").is_file()
         with np.load(workspace.path(f"3_registration/{name}.npz")) as stored:
-            assert len(stored["curve_silhouette"]) in (40, 20)
+            if name == "joint":
+                assert len(stored["curve_silhouette"]) == 20
+                assert ("curve_stay" in stored) == (config.registration.trust == "auto")
+            else:
+                assert bool(stored["trusted"]) == (config.registration.trust == "auto")
+                curve = "curve_residual" if stored["trusted"] else "curve_silhouette"
+                assert len(stored[curve]) == (12 if stored["trusted"] else 40)
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(clip, config, result, tmp_path, monkeypatch) -> None:
@@ -129,6 +137,17 @@ def test_other_options_make_stale(clip, config, result, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         registration.run(frames, KEYS, posed, Workspace(result[1].root), other)
     assert asked == [1]
+
+
+def test_a_mesh_of_another_body_is_not_trusted(clip, config, tmp_path) -> None:
+    frames, posed, _, _ = clip
+    mesh = posed[1].mesh
+    middle = mesh.vertices.mean(0)
+    fat = mesh.with_vertices((mesh.vertices - middle) * torch.tensor([2.2, 1.0, 2.2]) + middle)
+    workspace = Workspace(tmp_path)
+    registration.run(frames[:3], [0, 2], [posed[0], PosedAsset(fat, torch.eye(4))], workspace, config)
+    with np.load(workspace.path("3_registration/2.npz")) as stored:
+        assert not stored["trusted"]
 
 
 def test_one_mesh_for_each_key_frame_is_asked_for(clip, config, tmp_path) -> None:
