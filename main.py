@@ -28,6 +28,7 @@ from v2m4.io.video import Source, find_animations, read_clip
 from v2m4.keyframes import choose_key_frames
 from v2m4.report import table
 from v2m4.sharding import shard
+from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace, peak_memory_mib
 
 log = logging.getLogger("v2m4")
@@ -64,8 +65,6 @@ def check(config: Config) -> Config:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
-    if config.use_vggt:
-        raise UsageError("--use_vggt: VGGT is not part of this version yet; leave the option out (matches + PnP serve)")
     if config.use_tracking:
         raise UsageError(
             "--use_tracking: CoTracker3 is not part of this version yet; leave the option out (dense flow serves)"
@@ -78,6 +77,10 @@ def check(config: Config) -> Config:
         generators.check(config)
     except generators.GeneratorUnavailable as error:
         raise UsageError(f"--model {config.model}: {error}") from error
+    try:
+        camera_search.require(config)
+    except Unavailable as error:
+        raise UsageError(str(error)) from error
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -97,8 +100,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "fps": clip.fps,
         "learned_parts": {
             "generator": config.model,
-            "similarity": "mask + colour + edges (no weights)",
-            "point_map": "feature matches + PnP (no weights)",
+            **camera_search.describe(config),
             "tracking": "dense optical flow (no weights)",
         },
     }

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camera_search.parts import Parts, version
 from camera_search.search import SearchResult, find_camera
 from v2m4.camera import Camera, Orbit
 from v2m4.config import Config
@@ -41,18 +44,21 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         frames: key frames with the background removed.
         assets: one for each frame, in canonical pose.
         workspace: the animation's folder.
-        config: all options; ``seed``, ``device`` and ``search`` count here.
+        config: all options; ``seed``, ``device``, ``search``, ``use_vggt`` and where weights lie count here.
 
     Returns:
         one posed asset for each frame, all at the depth of the first.
 
     Raises:
         ValueError: a frame has no foreground, or there is not one asset for each frame.
+        Unavailable: a learned part that the options name is not here.
     """
     if len(frames) != len(assets):
         raise ValueError(f"camera search: {len(assets)} assets for {len(frames)} frames")
     device = config.device if config.device != "auto" else "cpu"
-    options = (config.seed, config.search.__dict__, code_version("camera_search"))
+    config = replace(config, device=device)
+    options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
+    parts = cache(partial(Parts.load, config))  # only where a frame has to be searched
     posed: list[PosedAsset] = []
     orbits: list[Orbit] = []
     depth = 0.0
@@ -66,7 +72,7 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
             *(arrays[name] for name in sorted(arrays)),
             *(hint.parameters().numpy() for hint in hints),
         )
-        search = partial(_search, frame, asset.mesh.to(device), hints, config)
+        search = partial(_search, frame, asset.mesh.to(device), hints, config, parts)
         found = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
         orbit = Orbit.from_parameters(torch.from_numpy(found["orbit"]))
         extrinsics = orbit.camera().extrinsics[0]
@@ -106,10 +112,11 @@ def surface_center(mesh: Mesh) -> Tensor:
     return ((middles * areas[:, None]).sum(0) / areas.sum().clamp_min(1e-12)).to(mesh.vertices)
 
 
-def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config) -> Arrays:
+def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config, parts: Callable[[], Parts]) -> Arrays:
     """The result of a frame's search as arrays; its randomness follows from the seed and the frame alone."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + frame.index)
-    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints)
+    similarity, guesses = parts().similarity, parts().guesses
+    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints, similarity, guesses)
     return {
         "orbit": result.orbit.parameters().numpy(),
         "score": np.float64(result.score),

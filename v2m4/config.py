@@ -51,6 +51,11 @@ class GenerationConfig:
 class SearchConfig:
     """Stage 2: the camera of every key frame."""
 
+    # What compares renders with the frame: agreement of masks, colours and edges, or the network DreamSim.
+    similarity: Literal["agreement", "dreamsim"] = "agreement"
+    # Where one more guess of the camera comes from: matches between the frame and the best renders, or the point maps
+    # of a network, aligned with the mesh.
+    point_map: Literal["matches", "vggt", "dust3r"] = "matches"
     # Cameras drawn at first.
     samples: int = 512
     # Best views, well apart, that each start a particle swarm of their own.
@@ -193,7 +198,7 @@ class Config:
     seed: int = 42
     # Only generate a mesh per frame, without stages 2 to 4.
     baseline: bool = False
-    # Use VGGT point maps in the camera search.
+    # Use VGGT point maps in the camera search (short for --search.point_map vggt).
     use_vggt: bool = False
     # Use point tracks (CoTracker3) in the registration.
     use_tracking: bool = False

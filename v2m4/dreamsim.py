@@ -1,0 +1,112 @@
+"""DreamSim, a network that compares pictures as people do: its files, and the owner's loader.
+
+Owner: ssundaram21/dreamsim, ``dreamsim`` 0.2.1 on PyPI; MIT licence. The ensemble: DINO, CLIP and OpenCLIP, all
+ViT-B/16, with LoRA. Its loader downloads whatever is missing, so all parts are looked for first; they lie in
+``<weights_dir>/dreamsim``, or in ``./models``, the package's own default.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from v2m4.config import Config
+from v2m4.weights import Package, Unavailable, fingerprint, require_folder, require_packages
+
+log = logging.getLogger(__name__)
+
+SIZE = 224  # pixels (side) of the pictures that it sees
+INSTALL = "pip install dreamsim"  # brings open_clip, peft, timm and torchvision
+PACKAGES = tuple(Package(module, INSTALL) for module in ("dreamsim", "open_clip", "peft", "timm", "torchvision"))
+RELEASE = (
+    "https://github.com/ssundaram21/dreamsim/releases/download/v0.2.0-checkpoints/dreamsim_ensemble_checkpoint.zip"
+)
+PARTS = {  # where each comes from; alternatives are separated by "|"
+    "dino_vitb16_pretrain.pth": RELEASE,
+    "clip_vitb16_pretrain.pth.tar": RELEASE,
+    "open_clip_vitb16_pretrain.pth.tar": RELEASE,
+    "ensemble_lora/adapter_config.json": RELEASE,
+    "ensemble_lora/adapter_model.safetensors|ensemble_lora/adapter_model.bin": RELEASE,
+    "facebookresearch_dino_main/hubconf.py": "https://github.com/facebookresearch/dino (its main branch)",
+    "checkpoints/dino_vitbase16_pretrain.pth": (
+        "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"
+    ),
+}
+
+
+def check(config: Config) -> None:
+    """Look whether package and weights are there, in no time.
+
+    Raises:
+        Unavailable: says what to install, or which files to put where.
+    """
+    require_packages(PACKAGES)
+    require_folder(config)
+    places = folders(config.weights_dir)
+    if not config.download and not any(_complete(place) for place in places):
+        wanted = places[0] if config.weights_dir is not None else Path("FOLDER/dreamsim")
+        how = "" if config.weights_dir is not None else " and add --weights_dir FOLDER"
+        by_source: dict[str, list[str]] = {}
+        for part in _lacking(wanted):
+            by_source.setdefault(PARTS[part], []).append(part.replace("|", " or "))
+        what = "; ".join(f"{', '.join(parts)} from {source}" for source, parts in by_source.items())
+        raise Unavailable(f"weights of DreamSim are missing: put into {wanted} {what}{how}, or add --download")
+
+
+def folders(weights_dir: Path | None) -> list[Path]:
+    """Where its files may lie, in order."""
+    return ([weights_dir / "dreamsim"] if weights_dir is not None else []) + [Path("models")]
+
+
+def folder_of(config: Config) -> Path:
+    """The first folder that holds all parts, else the first: there ``--download`` puts them."""
+    places = folders(config.weights_dir)
+    return next((place for place in places if _complete(place)), places[0]).resolve()
+
+
+def version(config: Config) -> str:
+    """What tells one copy of the weights from another."""
+    return fingerprint("dreamsim", folder_of(config), [name for part in PARTS for name in part.split("|")])
+
+
+def load(folder: Path, device: torch.device) -> nn.Module:
+    """The owner's network, ready for pictures (B, 3, 224, 224) in [0, 1].
+
+    Raises:
+        Unavailable: the files cannot be read, or the package cannot be imported.
+    """
+    hub, printed = torch.hub.get_dir(), io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(printed):
+            warnings.simplefilter("ignore")  # of deprecated names: nothing that a user could mend
+            from dreamsim import dreamsim
+
+            network, _ = dreamsim(pretrained=True, device=str(device), cache_dir=str(folder))
+    except Exception as error:  # import, pickle, zip, key and shape errors: each part has its own
+        line = " ".join(str(error).split())[:200]
+        raise Unavailable(f"DreamSim cannot be loaded from {folder}: {type(error).__name__}: {line}") from error
+    finally:
+        torch.hub.set_dir(hub)  # the package leaves it at its own folder
+        log.debug("%s", printed.getvalue().strip())
+    return network
+
+
+def embedded(network: nn.Module, pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Embeddings of stacks of pictures (B, 3, 224, 224), two pictures at least; its distance is 1 - their cosine."""
+    joined = torch.cat(list(pictures))
+    return list(network.embed(joined).split([len(stack) for stack in pictures]))  # type: ignore[operator]
+
+
+def _lacking(folder: Path) -> list[str]:
+    return [part for part in PARTS if not any((folder / name).is_file() for name in part.split("|"))]
+
+
+def _complete(folder: Path) -> bool:
+    return not _lacking(folder)

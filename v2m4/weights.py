@@ -1,0 +1,198 @@
+"""Packages and weights of learned parts: where they are looked for, and what is said when they are not there.
+
+Weights are looked for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is fetched unless the
+user said ``--download``: without it the hub's client is put offline, so that no owner's loader can fetch either.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from v2m4.config import Config
+from v2m4.workspace import digest
+
+log = logging.getLogger(__name__)
+
+
+class Unavailable(Exception):
+    """A learned part that exists by name cannot run here; the message says in one line what to install or put where."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """Something the user installs.
+
+    Attributes:
+        module: name of the top-level module.
+        install: the command that installs it.
+    """
+
+    module: str
+    install: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Files of one repository of the Hugging Face hub.
+
+    Attributes:
+        repository: ``owner/name``.
+        files: files and folders in it without which nothing can be loaded.
+        patterns: what ``--download`` fetches.
+    """
+
+    repository: str
+    files: tuple[str, ...]
+    patterns: tuple[str, ...] = ("*",)
+
+
+def installed(module: str) -> bool:
+    """Whether a top-level module can be imported here, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def require_packages(packages: Iterable[Package]) -> None:
+    """Look whether packages are installed, without importing them.
+
+    Raises:
+        Unavailable: with the command that installs the first that is not.
+    """
+    for package in packages:
+        if not installed(package.module):
+            raise Unavailable(f"{package.module} is not installed; {package.install}")
+
+
+def device_of(config: Config) -> torch.device:
+    """The device that ``config.device`` stands for."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def find_weights(weights: Weights, config: Config) -> Path | None:
+    """The folder that holds a whole copy of the repository's files, or None."""
+    places = []
+    if config.weights_dir is not None:
+        places += [config.weights_dir / weights.repository, config.weights_dir / weights.repository.split("/")[-1]]
+    places += _cached(weights, config)
+    return next((place.resolve() for place in places if not _missing(weights, place)), None)
+
+
+def require_weights(weights: Weights, config: Config) -> None:
+    """Look for weights on the disk, where they may not be fetched.
+
+    Raises:
+        Unavailable: in one line, with repository, files and folder.
+    """
+    require_folder(config)
+    if config.download or find_weights(weights, config) is not None:
+        return
+    folder = config.weights_dir or Path("FOLDER")
+    place = folder / weights.repository
+    names = ", ".join(_missing(weights, place))
+    how = "" if config.weights_dir is not None else f" and add --weights_dir {folder}"
+    raise Unavailable(
+        f"weights of {weights.repository} are missing: put {names} into {place}{how}, or add --download to fetch them"
+    )
+
+
+def require_folder(config: Config) -> None:
+    """Refuse a ``--weights_dir`` that is not there.
+
+    Raises:
+        Unavailable: names the folder.
+    """
+    if config.weights_dir is not None and not config.weights_dir.is_dir():
+        raise Unavailable(f"--weights_dir {config.weights_dir}: no such folder")
+
+
+def get_weights(weights: Weights, config: Config) -> Path:
+    """The folder of the repository's files; they are fetched where they are missing and the user allows it.
+
+    Raises:
+        Unavailable: they are not there and may not, or could not, be fetched.
+    """
+    require_weights(weights, config)
+    found = find_weights(weights, config)
+    if not config.download:
+        _stay_offline()
+    if found is not None:
+        return found
+    from huggingface_hub import snapshot_download
+
+    target = None if config.weights_dir is None else config.weights_dir / weights.repository
+    try:
+        folder = snapshot_download(weights.repository, allow_patterns=list(weights.patterns), local_dir=target)
+    except Exception as error:  # the hub's client raises a dozen kinds; each means that there are no weights
+        raise Unavailable(f"weights of {weights.repository} could not be fetched: {type(error).__name__}") from error
+    return Path(folder).resolve()
+
+
+def fingerprint(name: str, folder: Path, files: Iterable[str]) -> str:
+    """What tells one copy of weights from another without reading them: names and sizes of files and of folders' files.
+
+    Args:
+        name: of the weights.
+        folder: where the files lie.
+        files: files and folders in it; those that are not there do not count.
+    """
+    places = [folder / file for file in files]
+    found = sorted({path for place in places for path in (place.rglob("*") if place.is_dir() else [place])})
+    sizes = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found if path.is_file()]
+    return digest(name, sizes)
+
+
+@contextmanager
+def owners_code(seed: int) -> Iterator[None]:
+    """Around the code of an owner that seeds, prints and warns as it likes.
+
+    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log.
+    """
+    printed = io.StringIO()
+    try:
+        with torch.random.fork_rng(), redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of deprecated names: nothing that a user could mend
+            torch.manual_seed(seed)
+            yield
+    finally:
+        if printed.getvalue():
+            log.debug("%s", printed.getvalue().rstrip())
+
+
+def _missing(weights: Weights, place: Path) -> list[str]:
+    return [name for name in weights.files if not (place / name).exists()]
+
+
+def _cached(weights: Weights, config: Config) -> list[Path]:
+    """Folders of the repository in the Hugging Face cache, the user's own folder read as a cache first."""
+    if not installed("huggingface_hub"):
+        return []
+    from huggingface_hub import try_to_load_from_cache
+
+    places = []
+    for cache in (config.weights_dir, None):
+        for name in weights.files:
+            found = try_to_load_from_cache(weights.repository, name, cache_dir=cache)
+            if isinstance(found, str):
+                places.append(Path(found).parents[len(Path(name).parts) - 1])
+                break
+    return places
+
+
+def _stay_offline() -> None:
+    """Let the hub's client fetch nothing in this process, whatever an owner's loader asks it for."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:  # read the variable when it was imported
+        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
