@@ -204,7 +204,7 @@ class Painter:
         pipeline.cond_encoder.to(
             device=self.device, dtype=half
         )  # no registered part of the pipeline, so it does not move
-        pipeline.enable_vae_slicing()
+        pipeline.vae.enable_slicing()
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

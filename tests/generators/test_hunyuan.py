@@ -249,6 +249,18 @@ def test_painting_keeps_the_surface_whole(fake, frame, shapes, monkeypatch):
     assert {"offload": "cpu"} in fake.calls
 
 
+def test_the_baseline_is_written_for_it_too(fake, frame, shapes, tmp_path):
+    from v2m4.io.gltf import read_glb
+    from v2m4.workspace import Workspace
+
+    workspace = Workspace(tmp_path / "clip")
+    generators.run([frame], workspace, settings(fake.root, baseline=True))
+    mesh = read_glb(workspace.path("4_baseline_sample.glb"))
+    lower, upper = mesh.bounds()
+    assert len(mesh.faces) == 8 and torch.allclose((upper - lower).max(), torch.tensor(1.0), atol=1e-3)
+    assert workspace.path("1_generation/4_preview.png").exists()
+
+
 def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeypatch):
     monkeypatch.setattr(FakeShape, "surface", None)
     with pytest.raises(GenerationError, match="frame 4: Hunyuan found no surface"):

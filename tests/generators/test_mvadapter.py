@@ -18,6 +18,7 @@ CALLS: list[dict] = []
 class FakePipeline:
     def __init__(self):
         self.scheduler, self.cond_encoder = "scheduler", torch.nn.Identity()
+        self.vae = SimpleNamespace(enable_slicing=lambda: CALLS.append({"sliced": True}))
 
     @classmethod
     def from_pretrained(cls, path, vae=None, torch_dtype=None, variant=None):
@@ -35,9 +36,6 @@ class FakePipeline:
 
     def enable_model_cpu_offload(self, gpu_id=None, device="cuda"):
         CALLS.append({"offload": str(device)})
-
-    def enable_vae_slicing(self):
-        pass
 
     def set_progress_bar_config(self, disable):
         assert disable
