@@ -24,6 +24,7 @@ SOLE = 0.03  # of the object's size: how much of a foot's tip is taken for its s
 APART = 0.1  # of the object's size: feet nearer to each other, as seen, tell nothing
 FRAMES = 0.5  # the share of the frames that must show two feet
 UPRIGHT, STRETCHED = 0.4, 0.5  # feet apart over the object's height: below, it stands upright; above, it stretches
+STEEPEST = math.radians(60)  # more than this is rather a camera that looks down more than it is thought to
 STEADY, UNSTEADY = math.radians(40), math.radians(80)  # spread of what the frames tell: below, trusted; above, not
 
 
@@ -101,4 +102,4 @@ def lean(frames: Sequence[Frame]) -> float:
     quartiles = np.searchsorted(share, np.array([0.25, 0.5, 0.75]) * share[-1])
     low, angle, high = (math.atan(found[index].slope) for index in quartiles)
     trust = np.interp(apart, (UPRIGHT, STRETCHED), (0, 1)) * np.interp(high - low, (STEADY, UNSTEADY), (1, 0))
-    return math.tan(trust * angle)
+    return math.tan(trust * min(max(angle, -STEEPEST), STEEPEST))

@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from generators._ground import PITCH, lean, stance
+from generators._ground import PITCH, STEEPEST, lean, stance
 from v2m4.camera import Orbit
 from v2m4.render import render
 
@@ -41,6 +41,16 @@ def test_a_long_table_leans_as_it_stands(seen, yaw):
     assert degrees == pytest.approx(90 - yaw, abs=8)
     flipped = replace(frame, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))
     assert math.degrees(math.atan(lean([flipped]))) == pytest.approx(-degrees, abs=1)
+
+
+def test_a_camera_from_high_above_does_not_stretch_the_object_without_end(shapes):
+    camera = Orbit.of(math.radians(30), math.radians(40), 4.0, (0.0, -0.2, 0.0)).camera()
+    mesh = table(1.8, 0.4)
+    vertices, faces = torch.tensor(mesh.vertices, dtype=torch.float32), torch.tensor(mesh.faces)
+    mask = render(vertices, faces, camera, 256, channels=("mask",)).mask[0, ..., 0]
+    frame = shapes.frame_of(mask.numpy())
+    assert stance(frame.rgba[..., 3]).slope > math.tan(STEEPEST)
+    assert lean([frame]) == pytest.approx(math.tan(STEEPEST))
 
 
 def test_an_upright_object_does_not_lean_whichever_foot_is_in_front(seen):
