@@ -24,6 +24,7 @@ from v2m4.config import Config, parse, resolve_preset
 from v2m4.contact_sheet import draw_contact_sheet
 from v2m4.export import export_animation
 from v2m4.frame import Clip
+from v2m4.io.segmenter import open_segmenter, require_segmenter
 from v2m4.io.video import Source, find_animations, read_clip
 from v2m4.keyframes import choose_key_frames
 from v2m4.report import table
@@ -69,8 +70,10 @@ def check(config: Config) -> Config:
         raise UsageError(
             "--use_tracking: CoTracker3 is not part of this version yet; leave the option out (dense flow serves)"
         )
-    if config.frames.foreground == "rembg" and not generators.installed("rembg"):
-        raise UsageError('--frames.foreground rembg: rembg is not installed; pip install "rembg[cpu]"')
+    try:
+        require_segmenter(config)
+    except Unavailable as error:
+        raise UsageError(f"--frames.foreground {config.frames.foreground}: {error}") from error
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     try:
@@ -117,7 +120,7 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     """One animation from pictures to ``output_animation.glb``."""
     start = time.perf_counter()
     progress.set_description(f"{source.name}: frames")
-    clip = read_clip(source, config.frames)
+    clip = read_clip(source, config.frames, open_segmenter(config))
     workspace = Workspace(config.output / source.name, config.overwrite)
     workspace.manifest |= describe_run(clip, config)
     keys = key_indices(clip, config)

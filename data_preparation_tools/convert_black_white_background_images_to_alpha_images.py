@@ -22,9 +22,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from v2m4.config import FramesConfig
+from v2m4.config import Config, FramesConfig
+from v2m4.io.segmenter import open_segmenter, require_segmenter
 from v2m4.io.video import Source, find_animations, read_clip
 from v2m4.report import table
+from v2m4.weights import Unavailable
 from v2m4.workspace import atomic
 
 log = logging.getLogger("convert_black_white_background_images_to_alpha_images")
@@ -39,21 +41,25 @@ class Options:
     # Folder for the results: one folder of RGBA pictures for each animation.
     output: Path
     # How the object is found: key takes black, white or another plain background; auto takes a given alpha first and
-    # GrabCut last.
-    foreground: Literal["key", "auto", "grabcut", "rembg"] = "key"
+    # GrabCut last; the networks rembg and sam2 need packages and weights (docs/models.md).
+    foreground: Literal["key", "auto", "grabcut", "rembg", "sam2"] = "key"
+    # Folder with the weights of networks.
+    weights_dir: Path | None = None
+    # Fetch weights that are not on the disk.
+    download: bool = False
     # Larger pictures are reduced to this longer side, pixels; 0 keeps them as they are.
     max_side: int = 0
 
 
-def convert(source: Source, options: Options) -> tuple[int, str]:
+def convert(source: Source, options: Options, config: Config) -> tuple[int, str]:
     """Write one animation's pictures with alpha; returns how many, and how the object was found.
 
     Raises:
         ValueError: a picture cannot be read, or shows no object.
-        ImportError: rembg is not installed.
+        Unavailable: the network's weights cannot be had.
         OSError: a picture cannot be written.
     """
-    clip = read_clip(source, FramesConfig(foreground=options.foreground, max_side=options.max_side))
+    clip = read_clip(source, config.frames, open_segmenter(config))
     for frame in clip.frames:
         with atomic(options.output / source.name / f"{frame.name}.png") as temporary:
             iio.imwrite(temporary, frame.rgba, plugin="pillow")
@@ -70,17 +76,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output.resolve() == options.input.resolve():
         log.error("--output %s: is the input too; give another folder", options.output)
         return 2
+    config = Config(
+        frames=FramesConfig(foreground=options.foreground, max_side=options.max_side),
+        weights_dir=options.weights_dir,
+        download=options.download,
+    )
     try:
+        require_segmenter(config)
         sources = find_animations(options.input)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, Unavailable) as error:
         log.error("%s", error)
         return 2
     rows, failed = [], False
     for source in tqdm(sources, unit="animation", dynamic_ncols=True):
         try:
-            count, method = convert(source, options)
+            count, method = convert(source, options, config)
             rows.append([source.name, count, method, str(options.output / source.name)])
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError, Unavailable) as error:
             failed = True
             rows.append([source.name, 0, "-", str(error)])
     print(table(rows, ["animation", "frames", "foreground", "result"]))

@@ -12,6 +12,19 @@ import tyro
 
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
 PresetName = Literal["auto", "fast", "paper"]
+RembgModel = Literal[
+    "birefnet-massive",
+    "birefnet-general",
+    "birefnet-general-lite",
+    "birefnet-portrait",
+    "birefnet-dis",
+    "birefnet-hrsod",
+    "birefnet-cod",
+    "u2net",
+    "u2netp",
+    "u2net_human_seg",
+    "isnet-general-use",
+]
 
 
 @dataclass(frozen=True)
@@ -19,8 +32,15 @@ class FramesConfig:
     """How frames become pictures with a transparent background."""
 
     # How the object is told from the background: auto takes a given alpha channel, else a black or white
-    # background, else GrabCut; rembg is a network and must be asked for.
-    foreground: Literal["auto", "alpha", "key", "grabcut", "rembg"] = "auto"
+    # background, else GrabCut; the networks rembg (BiRefNet, U2-Net) and sam2 (SAM 2) must be asked for.
+    foreground: Literal["auto", "alpha", "key", "grabcut", "rembg", "sam2"] = "auto"
+    # The network of rembg; V2M4 takes birefnet-massive.
+    rembg_model: RembgModel = "birefnet-massive"
+    # Repository of SAM 2's weights; facebook/sam2.1-hiera-tiny, -small and -base-plus are faster.
+    sam2_weights: str = "facebook/sam2.1-hiera-large"
+    # Where the object is in the first frame, for SAM 2: left, upper, right and lower edge as shares of width and height
+    # (0.2 0.1 0.8 0.95). Without it, where auto finds it.
+    sam2_box: tuple[float, float, float, float] | None = None
     # Frames per second of a folder of pictures; a video file knows its own.
     fps: float = 30.0
     # Larger pictures are reduced to this longer side, so that memory stays small; 0 keeps them as they are.

@@ -1,4 +1,4 @@
-"""The object told from its background: a given alpha, a plain background keyed out, GrabCut, or rembg on request.
+"""The object told from its background: a given alpha, a plain background keyed out, GrabCut, or a network's masks.
 
 Every way ends in the same picture: RGBA with straight alpha, specks removed, and the object's colours carried on a
 little way under the transparent pixels, so that neither bilinear sampling nor a filter picks up the old background.
@@ -12,20 +12,16 @@ Rules that decide what is kept:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from v2m4.io.matting import is_compressed, matte, nearest_known, solid_mask
+from v2m4.io.matting import fitted_to_picture, is_compressed, matte, nearest_known, solid_mask, unmixed
 
-log = logging.getLogger(__name__)
-
-Mode = Literal["auto", "alpha", "key", "grabcut", "rembg"]
+Mode = Literal["auto", "alpha", "key", "grabcut"]
 
 SPECK = 0.005  # of the largest part's area
 BLEED = 1 / 100  # of the picture's longer side: how far colours are carried outwards
@@ -45,7 +41,7 @@ class Method:
         ringing: (key) share of an edge's height that may lie on the background beside it.
     """
 
-    kind: Literal["alpha", "key", "grabcut", "rembg"]
+    kind: Literal["alpha", "key", "grabcut"]
     background: tuple[int, int, int] = BLACK
     threshold: int = 6
     ringing: float = 0.12
@@ -65,13 +61,9 @@ def choose_method(samples: Sequence[np.ndarray], mode: Mode = "auto") -> Method:
 
     Raises:
         ValueError: no samples, ``alpha`` asked for but not there, or ``key`` asked for but the border is not plain.
-        ImportError: ``rembg`` asked for but not installed.
     """
     if not samples:
         raise ValueError("foreground: no pictures to decide from")
-    if mode == "rembg":
-        _rembg_session()
-        return Method("rembg")
     if mode == "grabcut":
         return Method("grabcut")
     if mode in ("auto", "alpha") and all(has_alpha(sample) for sample in samples):
@@ -114,10 +106,24 @@ def remove_background(
         alpha, colour = picture[..., 3] if picture.shape[2] == 4 else np.full(rgb.shape[:2], 255, np.uint8), rgb
     elif method.kind == "key":
         alpha, colour = _key(rgb, method)
-    elif method.kind == "grabcut":
-        alpha, colour = _grabcut(rgb, None if previous is None else previous[..., 3])
     else:
-        alpha, colour = _rembg(rgb), rgb
+        alpha, colour = _grabcut(rgb, None if previous is None else previous[..., 3])
+    return _finished(colour, alpha)
+
+
+def cut_out(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The picture with an alpha that a network found, as ``remove_background`` returns it.
+
+    Args:
+        picture: (H, W, 3 or 4) uint8 sRGB; what alpha it has is passed over.
+        alpha: (H, W) uint8.
+    """
+    rgb = np.ascontiguousarray(picture[..., :3])
+    return _finished(unmixed(rgb, alpha), alpha)
+
+
+def _finished(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Straight colour (H, W, 3) and alpha (H, W) as one picture without specks, its colours bled outwards."""
     alpha = _without_specks(alpha)
     return np.dstack([_bled(colour, alpha), alpha])
 
@@ -217,16 +223,8 @@ def _grabcut(rgb: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray, 
     flooded = np.pad(_without_specks(opened * 255) >> 7, 1)
     cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
     solid = (flooded[1:-1, 1:-1] != 2).astype(np.float32)
-    guide = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32) / 255
-    soft = _guided_filter(guide, np.asarray(cv2.resize(solid, (width, height))), round(2 / scale) + 1, 1e-3)
-    alpha = np.round(255 * np.clip((soft - 0.2) / 0.6, 0, 1)).astype(np.uint8)
-    known_behind = alpha < 8
-    if not known_behind.any():
-        return alpha, rgb
-    behind = rgb.reshape(-1, 3)[nearest_known(known_behind)].astype(np.float32)
-    opacity = np.maximum(alpha[..., None], 1).astype(np.float32) / 255
-    straight = np.clip((rgb - (1 - opacity) * behind) / opacity, 0, 255)
-    return alpha, np.where(alpha[..., None] > 64, np.round(straight), rgb).astype(np.uint8)
+    alpha = fitted_to_picture(rgb, np.asarray(cv2.resize(solid, (width, height))), round(2 / scale) + 1)
+    return alpha, unmixed(rgb, alpha)
 
 
 def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
@@ -255,36 +253,3 @@ def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
         state[~near & ~likely] = cv2.GC_BGD
     state[ring & ~likely] = cv2.GC_BGD
     return state
-
-
-def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """Values smoothed but for the edges of the guide (He et al. 2010); all (H, W) float32."""
-
-    def mean(image: np.ndarray) -> np.ndarray:
-        return cv2.blur(image, (2 * radius + 1,) * 2)
-
-    mean_guide, mean_values = mean(guide), mean(values)
-    slope = (mean(guide * values) - mean_guide * mean_values) / (mean(guide * guide) - mean_guide**2 + epsilon)
-    return mean(slope) * guide + mean(mean_values - slope * mean_guide)
-
-
-@lru_cache(maxsize=1)
-def _rembg_session() -> object:
-    """The session of rembg, made once a process (its first import compiles for about a minute).
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    try:
-        from rembg import new_session
-    except ImportError as error:
-        raise ImportError('foreground rembg: rembg is not installed; pip install "rembg[cpu]"') from error
-    return new_session()
-
-
-def _rembg(rgb: np.ndarray) -> np.ndarray:
-    """Alpha (H, W) uint8 from rembg's network."""
-    session = _rembg_session()
-    from rembg import remove
-
-    return np.asarray(remove(rgb, session=session, only_mask=True))

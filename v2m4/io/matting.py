@@ -1,4 +1,4 @@
-"""Masks and soft edges of an object before a plain background."""
+"""Masks, soft edges and straight colours of an object before its background."""
 
 from __future__ import annotations
 
@@ -140,3 +140,43 @@ def nearest_known(known: np.ndarray) -> np.ndarray:
     where = np.zeros(labels.max() + 1, np.int64)
     where[labels.reshape(-1)[flat]] = flat
     return where[labels]
+
+
+def fitted_to_picture(rgb: np.ndarray, coverage: np.ndarray, radius: int) -> np.ndarray:
+    """Alpha (H, W) uint8 of a coarse mask whose edge is drawn to the picture's edges nearby.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        coverage: (H, W) float32 in [0, 1], the mask at the picture's size.
+        radius: how far its edge may be off, pixels.
+    """
+    guide = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32) / 255
+    soft = _guided_filter(guide, coverage, radius, 1e-3)
+    return np.round(255 * np.clip((soft - 0.2) / 0.6, 0, 1)).astype(np.uint8)
+
+
+def unmixed(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Straight colour (H, W, 3) uint8 of an object: at soft edges the share of the background nearby is taken out.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        alpha: (H, W) uint8.
+    """
+    known_behind = alpha < 8
+    if not known_behind.any():
+        return rgb
+    behind = rgb.reshape(-1, 3)[nearest_known(known_behind)].astype(np.float32)
+    opacity = np.maximum(alpha[..., None], 1).astype(np.float32) / 255
+    straight = np.clip((rgb - (1 - opacity) * behind) / opacity, 0, 255)
+    return np.where(alpha[..., None] > 64, np.round(straight), rgb).astype(np.uint8)
+
+
+def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
+    """Values smoothed but for the edges of the guide (He et al. 2010); all (H, W) float32."""
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return cv2.blur(image, (2 * radius + 1,) * 2)
+
+    mean_guide, mean_values = mean(guide), mean(values)
+    slope = (mean(guide * values) - mean_guide * mean_values) / (mean(guide * guide) - mean_guide**2 + epsilon)
+    return mean(slope) * guide + mean(mean_values - slope * mean_guide)

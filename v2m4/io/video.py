@@ -16,9 +16,10 @@ from av.error import FFmpegError
 
 from v2m4.config import FramesConfig
 from v2m4.frame import Clip, Frame
-from v2m4.io.foreground import Method, choose_method, remove_background
+from v2m4.io.foreground import Method, choose_method, cut_out, remove_background
 from v2m4.io.names import natural_key, safe_name
 from v2m4.io.picture import read_picture, reduced
+from v2m4.io.segmenter import Segmenter
 from v2m4.workspace import atomic
 
 log = logging.getLogger(__name__)
@@ -163,26 +164,23 @@ def read_pictures(source: Source, config: FramesConfig) -> Pictures:
     return Pictures(names, images, config.fps, digest)
 
 
-def read_clip(source: Source, config: FramesConfig) -> Clip:
+def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None = None) -> Clip:
     """Read an animation and remove its background, in one way for all its frames.
 
     Args:
         source: from ``find_animations``.
         config: how.
+        segmenter: the network, where ``config.foreground`` asks for one (from ``open_segmenter``).
 
     Raises:
         ValueError: as ``read_pictures``; the background cannot be removed that way; a frame shows no object.
-        ImportError: rembg asked for but not installed.
     """
     pictures = read_pictures(source, config)
     images = pictures.images
-    samples = sorted({round(index) for index in np.linspace(0, len(images) - 1, SAMPLES)})
     try:
-        method = choose_method([images[index] for index in samples], config.foreground)
+        method = _remove_backgrounds(source.name, images, config, segmenter)
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error
-    log.info("%s: %d frames, foreground: %s", source.name, len(images), method)
-    _remove_backgrounds(images, method)
     for name, image in zip(pictures.names, images, strict=True):
         if np.count_nonzero(image[..., 3] > 127) < max(16, LEAST_OBJECT * image.shape[0] * image.shape[1]):
             raise ValueError(
@@ -190,12 +188,36 @@ def read_clip(source: Source, config: FramesConfig) -> Clip:
                 " remove the frame or choose another --frames.foreground"
             )
     frames = [Frame(name, index, image) for index, (name, image) in enumerate(zip(pictures.names, images, strict=True))]
-    followed = hashlib.sha256(f"{pictures.digest} {config.foreground} {config.max_side}".encode()).hexdigest()
-    return Clip(source.name, frames, pictures.fps, followed, str(method))
+    follows = f"{pictures.digest} {config.foreground} {config.max_side}"
+    if segmenter is not None:
+        follows += f" {segmenter.identity}"
+    return Clip(source.name, frames, pictures.fps, hashlib.sha256(follows.encode()).hexdigest(), method)
 
 
-def _remove_backgrounds(images: list[np.ndarray], method: Method) -> None:
-    """Replace pictures by their RGBA results, in place, so that memory holds each frame once."""
+def _remove_backgrounds(name: str, images: list[np.ndarray], config: FramesConfig, segmenter: Segmenter | None) -> str:
+    """Replace pictures by their RGBA results, in place, so that memory holds each frame once; returns the way.
+
+    Raises:
+        ValueError: it cannot be done that way.
+    """
+    match config.foreground:
+        case "rembg" | "sam2" as network:
+            if segmenter is None:
+                raise ValueError(f"foreground {network}: needs its network, from open_segmenter")
+            log.info("%s: %d frames, foreground: %s", name, len(images), segmenter)
+            for index, alpha in enumerate(segmenter.alphas(image[..., :3] for image in images)):
+                images[index] = cut_out(images[index], alpha)
+            return str(segmenter)
+        case mode:
+            samples = sorted({round(index) for index in np.linspace(0, len(images) - 1, SAMPLES)})
+            method = choose_method([images[index] for index in samples], mode)
+            log.info("%s: %d frames, foreground: %s", name, len(images), method)
+            _apply(images, method)
+            return str(method)
+
+
+def _apply(images: list[np.ndarray], method: Method) -> None:
+    """Replace pictures by their RGBA results in a way that needs no network."""
     if method.kind == "grabcut":  # a frame starts from the one before
         previous = None
         for index, picture in enumerate(images):

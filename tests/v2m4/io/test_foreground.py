@@ -160,13 +160,3 @@ def test_matte_is_exact_where_colours_are_flat():
     found, straight = matte(picture, picture.max(2) > 6, np.zeros(3, np.float32), 6)
     assert np.abs(found / 255 - alpha).max() < 0.01
     assert np.abs(straight[alpha > 0.4] - colour[alpha > 0.4]).max() <= 3
-
-
-def test_rembg_is_asked_for_by_name():
-    try:
-        import rembg  # noqa: F401
-    except ImportError:
-        with pytest.raises(ImportError, match=r'pip install "rembg\[cpu\]"'):
-            choose_method([np.zeros((4, 4, 3), np.uint8)], "rembg")
-    else:
-        pytest.skip("rembg is installed")

@@ -1,0 +1,187 @@
+"""Foregrounds by rembg: BiRefNet and U2-Net as ONNX files, one picture at a time.
+
+rembg (https://github.com/danielgatis/rembg) keeps a network as ``<model>.onnx`` in a folder of its own, and fetches it
+where it is not there. Here its session is given the file instead, so that it never fetches without ``--download``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from v2m4.config import Config
+from v2m4.weights import Package, Unavailable, device_of, fingerprint, owners_code, require_packages
+
+log = logging.getLogger(__name__)
+
+REPOSITORY = "danielgatis/rembg"
+RELEASE = f"https://github.com/{REPOSITORY}/releases/download/v0.0.0"
+# The models of ``FramesConfig.rembg_model`` and what their owner calls the file.
+RELEASED: Mapping[str, str] = {
+    "birefnet-massive": "BiRefNet-massive-TR_DIS5K_TR_TEs-epoch_420.onnx",
+    "birefnet-general": "BiRefNet-general-epoch_244.onnx",
+    "birefnet-general-lite": "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
+    "birefnet-portrait": "BiRefNet-portrait-epoch_150.onnx",
+    "birefnet-dis": "BiRefNet-DIS-epoch_590.onnx",
+    "birefnet-hrsod": "BiRefNet-HRSOD_DHU-epoch_115.onnx",
+    "birefnet-cod": "BiRefNet-COD-epoch_125.onnx",
+    "u2net": "u2net.onnx",
+    "u2netp": "u2netp.onnx",
+    "u2net_human_seg": "u2net_human_seg.onnx",
+    "isnet-general-use": "isnet-general-use.onnx",
+}
+INSTALL = 'pip install "rembg[cpu]", or "rembg[gpu]" for CUDA'
+PACKAGES = (Package("rembg", INSTALL), Package("onnxruntime", INSTALL))  # rembg ends the process without the second
+
+
+@dataclass(frozen=True)
+class Rembg:
+    """One of rembg's networks.
+
+    Attributes:
+        model: its name.
+        file: its weights.
+        device: where it works; ONNX Runtime must have been built for it.
+    """
+
+    model: str
+    file: Path
+    device: torch.device
+
+    def __str__(self) -> str:
+        return f"rembg {self.model}"
+
+    @property
+    def identity(self) -> str:
+        """Hash of the model's name and its file's name and size."""
+        return fingerprint(self.model, self.file.parent, [self.file.name])
+
+    def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The object's alpha in each picture, (H, W) uint8, as the network gives it; see ``Segmenter``."""
+        with owners_code(0):
+            session = self._session()
+            from rembg import remove
+        for picture in pictures:
+            with owners_code(0), np.errstate(invalid="ignore"):  # it divides by 0 where the network sees nothing
+                alpha = np.asarray(remove(np.ascontiguousarray(picture), session=session, only_mask=True))
+            yield alpha
+
+    def _session(self) -> Any:
+        """A session of the model, on our file."""
+        import onnxruntime
+
+        owner = _owner(self.model)
+
+        class OnOurFile(owner):  # type: ignore[misc, valid-type]
+            @classmethod
+            def download_models(cls, *args: Any, **kwargs: Any) -> str:
+                return str(file)
+
+        file = self.file
+        providers = ["CPUExecutionProvider"]
+        if self.device.type == "cuda":
+            if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+                providers.insert(0, "CUDAExecutionProvider")
+            else:
+                log.warning('rembg works on the CPU: this onnxruntime knows no CUDA; pip install "rembg[gpu]"')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            return OnOurFile(self.model, options, providers=providers)
+        except Exception as error:  # ONNX Runtime has a dozen kinds of its own
+            raise Unavailable(f"{file}: is not a network that rembg's {self.model} can load ({error})") from error
+
+
+def require_rembg(config: Config) -> None:
+    """Look for rembg and the model's file, without importing rembg.
+
+    Raises:
+        Unavailable: the command that installs it, or the file, where it is had and where it goes.
+    """
+    require_packages(PACKAGES)
+    model = config.frames.rembg_model
+    if config.download or _find(model, config) is not None:
+        return
+    place = (config.weights_dir or Path("FOLDER")) / REPOSITORY / f"{model}.onnx"
+    how = " and add --weights_dir FOLDER" if config.weights_dir is None else ""
+    raise Unavailable(
+        f"weights of {model} are missing: put {RELEASE}/{RELEASED[model]} as {place}{how}, or as"
+        f" {_homes()[0] / 'models' / model / place.name}, or add --download to fetch them"
+    )
+
+
+def open_rembg(config: Config) -> Rembg:
+    """The network that ``--frames.rembg_model`` names; its file is fetched where the user allows it.
+
+    Raises:
+        Unavailable: as ``require_rembg``, or the file could not be fetched.
+    """
+    require_rembg(config)
+    model = config.frames.rembg_model
+    file = _find(model, config) or _fetched(model, config)
+    return Rembg(model, file, device_of(config))
+
+
+def _owner(model: str) -> Any:
+    """The class that rembg has for a model's sessions."""
+    log.info("rembg is loaded; its first import compiles for about a minute")
+    from rembg.sessions import sessions_class
+
+    found = next((owner for owner in sessions_class if owner.name() == model), None)
+    if found is None:
+        raise Unavailable(f"this rembg knows no {model}; pip install --upgrade rembg")
+    return found
+
+
+def _homes() -> list[Path]:
+    """Folders that rembg keeps networks in: since 2.0.7x, and before."""
+    given, shared = os.environ.get("U2NET_HOME"), os.environ.get("XDG_DATA_HOME")
+    if given:
+        return [Path(given).expanduser()]
+    now = os.environ.get("REMBG_HOME") or (Path(shared) / "rembg" if shared else "~/.rembg")
+    return [Path(now).expanduser(), Path(shared or "~").expanduser() / ".u2net"]
+
+
+def _find(model: str, config: Config) -> Path | None:
+    """The model's file: in the user's folder, else in rembg's own."""
+    folders = _homes()
+    if config.weights_dir is not None:
+        folders[:0] = [config.weights_dir / REPOSITORY, config.weights_dir / "rembg"]
+    name = f"{model}.onnx"
+    places = [place for folder in folders for place in (folder / name, folder / "models" / model / name)]
+    return next((place.resolve() for place in places if place.is_file()), None)
+
+
+def _fetched(model: str, config: Config) -> Path:
+    """The model's file, fetched by rembg, which checks its sum, into the user's folder or its own."""
+    with owners_code(0):
+        owner = _owner(model)
+        log.info("%s/%s is fetched", RELEASE, RELEASED[model])
+        with _home(config.weights_dir and config.weights_dir / REPOSITORY):
+            try:
+                return Path(owner.download_models()).resolve()
+            except Exception as error:  # whatever it is, there are no weights
+                raise Unavailable(f"weights of {model} could not be fetched: {type(error).__name__}") from error
+
+
+@contextmanager
+def _home(folder: Path | None) -> Iterator[None]:
+    """Let rembg fetch into a folder; None leaves it its own."""
+    before = os.environ.get("U2NET_HOME")
+    if folder is not None:
+        os.environ["U2NET_HOME"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.environ.pop("U2NET_HOME")
+            if before is not None:
+                os.environ["U2NET_HOME"] = before

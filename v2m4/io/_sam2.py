@@ -1,0 +1,209 @@
+"""Foregrounds by SAM 2 (Ravi et al. 2024), which follows one object through a video, by transformers.
+
+SAM 2 is told in the first frame where the object is: by the user's box, or by the box of what the way without weights
+finds there and a point well inside of it. Frames are streamed, and what the network will not look at again is let go,
+so that memory does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from v2m4.config import Config
+from v2m4.io.foreground import choose_method, remove_background
+from v2m4.io.matting import fitted_to_picture
+from v2m4.weights import (
+    Package,
+    Unavailable,
+    Weights,
+    device_of,
+    fingerprint,
+    get_weights,
+    owners_code,
+    require_packages,
+    require_weights,
+)
+
+log = logging.getLogger(__name__)
+
+INSTALL = 'pip install "transformers>=4.56" torchvision'
+PACKAGES = (Package("transformers", INSTALL), Package("torchvision", INSTALL))
+FILES = ("config.json", "model.safetensors", "processor_config.json")
+OBJECT = 1  # the number that the object has in a session; there is one
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What SAM 2 is told about the first frame, in pixels; (0, 0) is the upper left corner of the picture.
+
+    Attributes:
+        box: left, upper, right and lower edge.
+        point: in the object, or None.
+        origin: who says so, for the log.
+    """
+
+    box: Box
+    point: tuple[float, float] | None
+    origin: str
+
+
+def prompt_for(picture: np.ndarray, box: Box | None) -> Prompt:
+    """Where the object is in the first frame.
+
+    Args:
+        picture: (H, W, 3) uint8 sRGB.
+        box: given by the user, as shares of width and height.
+
+    Raises:
+        ValueError: no box, and the way without weights finds no object.
+    """
+    height, width = picture.shape[:2]
+    if box is not None:
+        x0, y0, x1, y1 = box
+        return Prompt((x0 * width, y0 * height, x1 * width, y1 * height), None, "--frames.sam2_box")
+    method = choose_method([picture])
+    found = remove_background(picture, method)[..., 3] > 127
+    if not found.any():
+        raise ValueError("foreground sam2: no object found in the first frame to show SAM 2; give --frames.sam2_box")
+    ys, xs = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    depth = cv2.distanceTransform(np.pad(found.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    edges = (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1))
+    return Prompt(edges, (float(x) + 0.5, float(y) + 0.5), f"mask by {method}")
+
+
+@dataclass(frozen=True)
+class Sam2:
+    """SAM 2 as it lies in a folder.
+
+    Attributes:
+        weights: which.
+        folder: where.
+        device: where it works: bfloat16 on CUDA, as its owners run it, float32 on a CPU.
+        box: where the object is in the first frame, as shares of width and height; None finds out.
+    """
+
+    weights: Weights
+    folder: Path
+    device: torch.device
+    box: Box | None = None
+
+    def __str__(self) -> str:
+        return f"sam2 {self.weights.repository}"
+
+    @property
+    def identity(self) -> str:
+        """Hash of the weights' files, and the box."""
+        return f"{fingerprint(self.weights.repository, self.folder, FILES)} {self.box}"
+
+    def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The object's alpha in each picture, (H, W) uint8, edges fitted to the picture; see ``Segmenter``."""
+        with owners_code(0):
+            model, processor = self._load()
+        session = None
+        for index, picture in enumerate(pictures):
+            if session is None:
+                session = processor.init_video_session(inference_device=self.device, dtype=model.dtype)
+                _tell(processor, session, picture, prompt_for(picture, self.box))
+            with owners_code(0), torch.inference_mode():
+                logits = _step(model, processor, session, picture, index)
+            _forget(session, model.config, index)
+            yield _alpha(logits, picture)
+
+    def _load(self) -> tuple[Any, Any]:
+        """The network on its device, and what prepares pictures for it."""
+        from transformers import Sam2VideoModel, Sam2VideoProcessor
+
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        try:
+            processor = Sam2VideoProcessor.from_pretrained(self.folder, local_files_only=True)
+            model = Sam2VideoModel.from_pretrained(self.folder, local_files_only=True, dtype=dtype)
+        except Exception as error:  # torn files, another network, another version: transformers raises many kinds
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise Unavailable(f"{self.folder}: SAM 2 cannot be loaded from it ({reason})") from error
+        return model.to(self.device).eval(), processor
+
+
+def require_sam2(config: Config) -> None:
+    """Look for transformers and the weights, without importing transformers.
+
+    Raises:
+        Unavailable: the command that installs it, the files and where they go, or what is wrong with the box.
+    """
+    require_packages(PACKAGES)
+    major, minor = (int(part) for part in metadata.version("transformers").split(".")[:2])
+    if (major, minor) < (4, 56):
+        raise Unavailable(f"transformers {major}.{minor} does not know SAM 2's videos; {INSTALL}")
+    box = config.frames.sam2_box
+    if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        raise Unavailable(
+            "--frames.sam2_box: left, upper, right and lower edge are shares of the picture's width and height,"
+            f" as in 0.2 0.1 0.8 0.95; got {' '.join(f'{edge:g}' for edge in box)}"
+        )
+    require_weights(_weights(config), config)
+
+
+def open_sam2(config: Config) -> Sam2:
+    """SAM 2 with the weights that ``--frames.sam2_weights`` names.
+
+    Raises:
+        Unavailable: as ``require_sam2``, or the weights could not be fetched.
+    """
+    require_sam2(config)
+    weights = _weights(config)
+    return Sam2(weights, get_weights(weights, config), device_of(config), config.frames.sam2_box)
+
+
+def _weights(config: Config) -> Weights:
+    return Weights(config.frames.sam2_weights, FILES, patterns=("*.json", "*.safetensors"))
+
+
+def _tell(processor: Any, session: Any, picture: np.ndarray, prompt: Prompt) -> None:
+    """Give the session its object."""
+    x0, y0, x1, y1 = prompt.box
+    point = "" if prompt.point is None else " and the point ({:.0f}, {:.0f})".format(*prompt.point)
+    log.info("SAM 2 is shown the box (%.0f, %.0f, %.0f, %.0f)%s: %s", x0, y0, x1, y1, point, prompt.origin)
+    processor.add_inputs_to_inference_session(
+        session,
+        frame_idx=0,
+        obj_ids=OBJECT,
+        input_boxes=[[[x0, y0, x1, y1]]],
+        input_points=None if prompt.point is None else [[[list(prompt.point)]]],
+        input_labels=None if prompt.point is None else [[[1]]],
+        original_size=picture.shape[:2],
+    )
+
+
+def _step(model: Any, processor: Any, session: Any, picture: np.ndarray, index: int) -> np.ndarray:
+    """The network's scores of one frame at the picture's size, (H, W) float32; above 0 is the object."""
+    inputs = processor(images=picture, return_tensors="pt")
+    result = model(session, frame=inputs["pixel_values"][0].to(model.device), frame_idx=index)
+    size = list(picture.shape[:2])
+    scores = processor.post_process_masks([result.pred_masks.float().cpu()], original_sizes=[size], binarize=False)[0]
+    return scores[0, 0].numpy()
+
+
+def _forget(session: Any, config: Any, index: int) -> None:
+    """Drop from the session what no later frame asks for."""
+    session.processed_frames.pop(index, None)
+    reach = max(config.num_maskmem, config.max_object_pointers_in_encoder)
+    for outputs in session.output_dict_per_obj.values():
+        outputs["non_cond_frame_outputs"].pop(index - reach, None)
+
+
+def _alpha(scores: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Scores as alpha (H, W) uint8: the network's mask is coarse (256 cells a side), so edges are fitted."""
+    coverage = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
+    radius = round(2 * max(picture.shape[:2]) / 256) + 1
+    return fitted_to_picture(np.ascontiguousarray(picture), coverage.astype(np.float32), radius)
