@@ -50,11 +50,13 @@ class Weights:
         repository: ``owner/name``.
         files: files and folders in it without which nothing can be loaded.
         patterns: what ``--download`` fetches.
+        places: further folders that may hold a copy of the repository.
     """
 
     repository: str
     files: tuple[str, ...]
     patterns: tuple[str, ...] = ("*",)
+    places: tuple[Path, ...] = ()
 
 
 def installed(module: str) -> bool:
@@ -82,9 +84,9 @@ def device_of(config: Config) -> torch.device:
 
 def find_weights(weights: Weights, config: Config) -> Path | None:
     """The folder that holds a whole copy of the repository's files, or None."""
-    places = []
+    places = [*weights.places]
     if config.weights_dir is not None:
-        places += [config.weights_dir / weights.repository, config.weights_dir / weights.repository.split("/")[-1]]
+        places[:0] = [config.weights_dir / weights.repository, config.weights_dir / weights.repository.split("/")[-1]]
     places += _cached(weights, config)
     return next((place.resolve() for place in places if not _missing(weights, place)), None)
 

@@ -38,6 +38,8 @@ def test_weights_are_found_in_the_users_folder(tmp_path, below):
     assert weights.find_weights(WEIGHTS, config) is None  # half a copy is none
     _put(tmp_path / below, WEIGHTS.files[1])
     assert weights.find_weights(WEIGHTS, config) == (tmp_path / below).resolve()
+    elsewhere = replace(WEIGHTS, places=(tmp_path / below,))
+    assert weights.find_weights(elsewhere, FAST) == (tmp_path / below).resolve()
 
 
 def test_missing_weights_are_told_in_one_line(tmp_path):
