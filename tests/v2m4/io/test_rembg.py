@@ -101,6 +101,15 @@ def test_weights_are_found(contract, tmp_path, place):
     assert _rembg.open_rembg(config).file == file.resolve()
 
 
+def test_another_file_is_another_input(tmp_path):
+    file = put(tmp_path / "u2netp.onnx")
+    network = _rembg.Rembg("u2netp", file, torch.device("cpu"))
+    before = network.identity
+    assert before == network.identity != _rembg.Rembg("u2net", file, torch.device("cpu")).identity
+    put(file, b"another")
+    assert before != network.identity
+
+
 def test_its_own_variables_say_where_too(contract, tmp_path, monkeypatch):
     file = put(tmp_path / "there/models/u2netp/u2netp.onnx")
     monkeypatch.setenv("REMBG_HOME", str(tmp_path / "there"))
