@@ -1,4 +1,4 @@
-"""What every learned generator needs: its packages and weights, seeds, a picture of the object, GPU memory to spare.
+"""What every learned generator needs: its packages and weights, seeds, a picture of the object.
 
 Weights are looked for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is fetched unless the
 user said ``--download``: without it the hub's client is put offline, so that no owner's loader can fetch either.
@@ -10,17 +10,15 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from generators.base import GenerationError, GeneratorUnavailable, installed
 from v2m4.config import Config
@@ -253,49 +251,3 @@ def owners_code(seed: int) -> Iterator[None]:
     finally:
         if printed.getvalue():
             log.debug("%s", printed.getvalue().rstrip())
-
-
-class OneAtATime:
-    """Brings a network to the device when it, or one of its direct children, is called, and sends the others away.
-
-    For owners' pipelines whose own offloading does not work: hy3dgen's asks for ``components`` that it does not have.
-
-    Args:
-        networks: by name; each starts in main memory.
-        device: where they work.
-    """
-
-    def __init__(self, networks: Mapping[str, nn.Module], device: torch.device) -> None:
-        self.device = device
-        self.present: nn.Module | None = None
-        for network in networks.values():
-            network.to("cpu")
-            for part in (network, *network.children()):
-                part.register_forward_pre_hook(partial(self._before, network), with_kwargs=True)
-
-    def _before(self, network: nn.Module, module: nn.Module, inputs: tuple, named: dict) -> tuple[tuple, dict]:
-        """Bring the network, and to it what it is called with: owners ask a network that is away where it is."""
-        self.bring(network)
-
-        def moved(value: Any) -> Any:
-            return value.to(self.device) if isinstance(value, torch.Tensor) else value
-
-        return tuple(moved(value) for value in inputs), {name: moved(value) for name, value in named.items()}
-
-    def bring(self, network: nn.Module) -> None:
-        """Make ``network`` the one on the device."""
-        if self.present is network:
-            return
-        self.release()
-        with torch.inference_mode(False):  # or its parameters would never again serve outside of inference
-            network.to(self.device)
-        self.present = network
-
-    def release(self) -> None:
-        """Send the network that is on the device back to main memory."""
-        if self.present is not None:
-            with torch.inference_mode(False):
-                self.present.to("cpu")
-            self.present = None
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()

@@ -97,19 +97,18 @@ class Painter:
                 f"{_inpainter(config).parent}, {OR_NONE}"
             )
 
-    def paint(self, surface: Surface, picture: np.ndarray, seed: int) -> Mesh:
+    def paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
         """A textured mesh.
 
         Args:
             surface: in canonical pose.
             picture: (S, S, 4) uint8, the object alone.
-            seed: of the views' noise.
         """
         with tempfile.TemporaryDirectory() as scratch:
             bare = Path(scratch) / "bare.glb"
             trimesh.Trimesh(*surface, process=False).export(bare)
-            with owners_code(seed):
-                views = self._views(bare, picture, seed)
+            with owners_code(self.config.seed):
+                views = self._views(bare, picture)
                 views.save(Path(scratch) / "views.png")
                 done = self._project(bare, Path(scratch) / "views.png")
             mesh: Any = trimesh.load_mesh(done, process=False)
@@ -117,7 +116,7 @@ class Painter:
         size = self.config.generation.texture_size
         return textured(np.asarray(mesh.vertices), np.asarray(mesh.faces), np.asarray(mesh.visual.uv), image, size)
 
-    def _views(self, bare: Path, picture: np.ndarray, seed: int) -> Image.Image:
+    def _views(self, bare: Path, picture: np.ndarray) -> Image.Image:
         """The six views side by side, painted."""
         from mvadapter.utils import make_image_grid
         from mvadapter.utils.mesh_utils import NVDiffRastContextWrapper, get_orthogonal_camera, load_mesh, render
@@ -157,7 +156,7 @@ class Painter:
             reference_conditioning_scale=1.0,
             negative_prompt=AVOID,
             cross_attention_kwargs={"scale": 1.0},
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(self.config.seed),
         ).images
         return make_image_grid(images, rows=1)
 

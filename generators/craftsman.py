@@ -25,23 +25,21 @@ import yaml
 from PIL import Image
 
 from generators._learned import (
-    OneAtATime,
     Package,
     Weights,
     device_of,
     find_weights,
     fingerprint,
-    first_surface,
     get_weights,
-    mean_color,
-    object_picture,
     owners_code,
     require_packages,
     require_weights,
 )
+from generators._memory import OneAtATime
 from generators._mvadapter import Painter
-from generators._surface import Y_UP, Surface, canonical, colored, tidy
-from generators.base import GenerationError, register
+from generators._shape import shape_and_paint
+from generators._surface import Surface
+from generators.base import register
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset
@@ -100,15 +98,8 @@ class Craftsman:
         Raises:
             GenerationError: the frame has no foreground, or the network finds no surface in it.
         """
-        picture = object_picture(frame)
-        surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
-        try:
-            surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
-        except ValueError as error:
-            raise GenerationError(f"frame {frame.name}: {error}") from error
-        if self.painter is None:
-            return Asset(colored(surface, mean_color(frame)))
-        return Asset(self.painter.paint(surface, picture, self.config.seed))
+        paint = None if self.painter is None else self.painter.paint
+        return shape_and_paint(self.name, frame, self.config, self._surface, paint)
 
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
         """The surface in the network's volume, None where it holds none."""

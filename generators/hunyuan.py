@@ -26,21 +26,19 @@ import torch
 from PIL import Image
 
 from generators._learned import (
-    OneAtATime,
     Package,
     Weights,
     device_of,
     fingerprint,
-    first_surface,
     get_weights,
-    mean_color,
-    object_picture,
     owners_code,
     require_packages,
     require_weights,
 )
-from generators._surface import Y_UP, Surface, canonical, colored, textured, tidy
-from generators.base import GenerationError, GeneratorUnavailable, register
+from generators._memory import OneAtATime
+from generators._shape import shape_and_paint
+from generators._surface import Surface, textured
+from generators.base import GeneratorUnavailable, register
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
@@ -107,23 +105,15 @@ class Hunyuan:
         Raises:
             GenerationError: the frame has no foreground, or the network finds no surface in it.
         """
-        picture = Image.fromarray(object_picture(frame))
-        surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
-        try:
-            surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
-        except ValueError as error:
-            raise GenerationError(f"frame {frame.name}: {error}") from error
-        if self.paint_folder is None:
-            return Asset(colored(surface, mean_color(frame)))
-        return Asset(self._paint(surface, picture))
+        return shape_and_paint(self.name, frame, self.config, self._surface, self._paint if self.paint_folder else None)
 
-    def _surface(self, picture: Image.Image, seed: int) -> Surface | None:
+    def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
         """The surface in the network's volume, None where it holds none."""
         options = self.config.generation
         pipeline, offload = self._shape
         with owners_code(seed):
             (mesh,) = pipeline(
-                image=picture,
+                image=Image.fromarray(picture),
                 num_inference_steps=options.steps or STEPS,
                 guidance_scale=GUIDANCE,
                 octree_resolution=options.resolution or RESOLUTION,
@@ -134,13 +124,13 @@ class Hunyuan:
             offload.release()  # the texture network comes next
         return None if mesh is None else (np.asarray(mesh.vertices), np.asarray(mesh.faces))
 
-    def _paint(self, surface: Surface, picture: Image.Image) -> Mesh:
+    def _paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
         """The surface with the texture network's colours."""
         import trimesh
 
         pipeline, bare = self._texture, trimesh.Trimesh(*surface, process=False)
         with owners_code(self.config.seed):
-            mesh = pipeline(bare, image=picture)
+            mesh = pipeline(bare, image=Image.fromarray(picture))
         image = np.asarray(mesh.visual.material.image.convert("RGB"))
         size = self.config.generation.texture_size
         return textured(np.asarray(mesh.vertices), np.asarray(mesh.faces), np.asarray(mesh.visual.uv), image, size)

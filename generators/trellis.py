@@ -30,7 +30,6 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from generators._learned import (
-    OneAtATime,
     Package,
     Weights,
     device_of,
@@ -42,6 +41,7 @@ from generators._learned import (
     require_packages,
     require_weights,
 )
+from generators._memory import OneAtATime
 from generators._refine import Term, appearance_loss, refine
 from generators._surface import Z_UP, Surface, colored, posed, posing, textured, tidy
 from generators._trellis_flow import SIZE, SparseFlow, gaussian_picture, mesh_picture, square_window

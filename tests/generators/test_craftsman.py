@@ -11,6 +11,7 @@ import yaml
 
 import generators
 from generators import GeneratorUnavailable
+from generators._surface import colored
 from v2m4.config import FAST
 
 FOLDER = "craftsman3d/craftsman-DoraVAE"
@@ -72,6 +73,30 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, shapes, capsys):
     generators.create("Craftsman", replace(fake, seed=1)).generate(frame)
     noise = [call["noise"] for call in FakePipeline.calls if "noise" in call]
     assert noise[0] == noise[1] != noise[2]
+
+
+def test_a_painter_gets_the_mesh_in_canonical_pose(fake, shapes, monkeypatch):
+    class Painter:
+        version = "painter"
+
+        def __init__(self, config):
+            pass
+
+        @staticmethod
+        def check(config):
+            pass
+
+        def paint(self, surface, picture):
+            assert picture.shape[2] == 4
+            return colored(surface, torch.tensor([0.0, 1.0, 0.0]))
+
+    monkeypatch.setattr("generators.craftsman.Painter", Painter)
+    config = replace(fake, generation=replace(fake.generation, paint="network"))
+    generator = generators.create("Craftsman", config)
+    mesh = generator.generate(shapes.frame_of(shapes.disc((64, 64), (32, 32), 20), "2")).mesh
+    shapes.assert_upright(mesh)
+    assert (mesh.colors == torch.tensor([0.0, 1.0, 0.0])).all()
+    assert generator.version == generators.create("Craftsman", fake).version + "painter"
 
 
 @pytest.mark.parametrize(

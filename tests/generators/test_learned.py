@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import main
 from generators import GenerationError, GeneratorUnavailable, _learned
@@ -42,6 +41,18 @@ def test_weights_are_found_in_the_users_folder(tmp_path, below):
     assert _learned.find_weights(WEIGHTS, config) is None  # half a copy is none
     put(tmp_path / below, WEIGHTS.files[1])
     assert _learned.find_weights(WEIGHTS, config) == (tmp_path / below).resolve()
+
+
+def test_weights_are_found_in_the_cache(tmp_path, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.undo()
+    snapshot = tmp_path / "models--owner--Model-1/snapshots/abc"
+    put(snapshot, *WEIGHTS.files)
+    put(tmp_path / "models--owner--Model-1", "refs/main")
+    (tmp_path / "models--owner--Model-1/refs/main").write_text("abc")
+    assert _learned.find_weights(WEIGHTS, replace(FAST, weights_dir=tmp_path)) == snapshot.resolve()
+    (snapshot / WEIGHTS.files[1]).unlink()
+    assert _learned.find_weights(WEIGHTS, replace(FAST, weights_dir=tmp_path)) is None
 
 
 def test_missing_weights_are_told_in_one_line(tmp_path):
@@ -152,33 +163,6 @@ def test_an_owners_code_leaves_the_global_generator_and_the_output_as_they_were(
     assert torch.equal(torch.rand(3), expected)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), inside)
-
-
-def test_one_network_at_a_time_is_on_the_device():
-    where = {}
-
-    class Tracked(nn.Module):
-        def __init__(self, name):
-            super().__init__()
-            self.name, self.inner = name, nn.Identity()
-
-        def to(self, device):
-            where[self.name] = str(device)
-            return self
-
-        def forward(self, x):
-            return self.inner(x)
-
-    networks = {name: Tracked(name) for name in ("encoder", "denoiser", "decoder")}
-    mover = _learned.OneAtATime(networks, torch.device("meta"))
-    assert set(where.values()) == {"cpu"}
-    for name, network in networks.items():
-        assert network(torch.zeros(1, 2)).device.type == "meta"  # what it is called with comes along
-        assert where == {other: "meta" if other == name else "cpu" for other in networks}
-    networks["encoder"].inner(torch.zeros(1, 2))  # as an owner's decode() does, past forward
-    assert where == {"encoder": "meta", "denoiser": "cpu", "decoder": "cpu"}
-    mover.release()
-    assert set(where.values()) == {"cpu"}
 
 
 @pytest.mark.parametrize("model", ["Hunyuan", "TripoSG", "TRELLIS", "Craftsman"])

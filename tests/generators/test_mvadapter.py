@@ -145,7 +145,7 @@ def test_a_painted_mesh_keeps_its_pose_and_its_surface(owner, config, shapes, mo
     vertices, faces = shapes.figure()
     surface = ((vertices - [0.1, 0.35, 0.25]) / 1.3).astype(np.float32), faces
     picture = np.zeros((32, 32, 4), np.uint8)
-    mesh = painter.paint(surface, picture, 42)
+    mesh = painter.paint(surface, picture)
     shapes.assert_upright(mesh)
     right = mesh.vertices[:, 0] > 0.1
     assert mesh.texture.shape == (32, 32, 3)

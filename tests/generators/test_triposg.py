@@ -10,6 +10,7 @@ import torch
 
 import generators
 from generators import GenerationError, GeneratorUnavailable
+from generators._surface import colored
 from generators.triposg import PARTS, TripoSG
 from v2m4.config import FAST
 
@@ -83,6 +84,31 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes, monkeypa
     assert placed == ({"offload": "cpu"} if low_vram else {"to": "cpu"})
     assert called["seed"] == 42 and called["depth"] == 7 and called["image"].mode == "RGB"
     assert np.asarray(called["image"])[0, 0].tolist() == [255, 255, 255]  # on white, as the owner prepares it
+
+
+def test_a_painter_gets_the_mesh_in_canonical_pose(fake, shapes, monkeypatch):
+    class Painter:
+        version = "painter"
+
+        def __init__(self, config):
+            pass
+
+        @staticmethod
+        def check(config):
+            pass
+
+        def paint(self, surface, picture):
+            assert picture.shape[2] == 4
+            return colored(surface, torch.tensor([0.0, 1.0, 0.0]))
+
+    monkeypatch.setattr(TripoSG, "check", staticmethod(lambda config: None))
+    monkeypatch.setattr("generators.triposg.Painter", Painter)
+    config = replace(fake, generation=replace(fake.generation, paint="network"))
+    generator = generators.create("TripoSG", config)
+    mesh = generator.generate(shapes.frame_of(shapes.disc((64, 64), (32, 32), 20), "2")).mesh
+    shapes.assert_upright(mesh)
+    assert (mesh.colors == torch.tensor([0.0, 1.0, 0.0])).all()
+    assert generator.version == generators.create("TripoSG", fake).version + "painter"
 
 
 def test_no_surface_is_told_and_other_faults_keep_their_cause(fake, frame, monkeypatch):
