@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ def carry(
     stop: int,
     config: RegistrationConfig,
     generator: torch.Generator,
+    trust: Literal["fits", "yes", "no"] = "no",
 ) -> Descent:
     """The pose of frame ``stop`` from that of frame ``start``.
 
@@ -47,6 +49,7 @@ def carry(
         stop: frame index.
         config: options of the stage.
         generator: for everything random.
+        trust: whether the target's shape is taken, see ``RegistrationConfig.trust``.
     """
     weights, faces, device = config.weights, subject.mesh.faces, previous.device
     seen = SeenPoints.of(previous, subject, frames[start], config.video_size)
@@ -64,12 +67,13 @@ def carry(
         Chamfer(weights.chamfer, faces, target, subject.unit, config.points),
         NormalMaps(weights.normals, faces, target, config.views, config.size),
     ]
-    if config.trust != "no":
+    if trust != "no":
         settled = _settled(previous, subject, target, frames, flows, (start, stop), seen, tracks, config)
-        log.info("%s: residual %.4f, stretch %.4f", frames[stop].name, settled.residual[-1], settled.stretch[-1])
-        if config.trust == "yes" or fits(settled, config):
+        if trust == "yes" or fits(settled, config):
             curves = {"residual": settled.residual, "stretch": settled.stretch}
             return Descent(settled.vertices, curves, trusted=True)
+        told = (frames[stop].name, settled.residual[-1], settled.stretch[-1])
+        log.info("%s: its mesh is no pose of the same body (residual %.4f, stretch %.4f) and only guides", *told)
     alignment = align(
         previous,
         [*shape, points],

@@ -37,7 +37,7 @@ def clip(capsule):
     return frames, posed, truth, shuffle
 
 
-@pytest.fixture(scope="module", params=["auto", "no"])
+@pytest.fixture(scope="module", params=["fits", "no"])
 def config(request) -> Config:
     small = replace(
         FAST.registration,
@@ -101,9 +101,9 @@ def test_everything_a_person_needs_lies_on_disk(config, result) -> None:
         with np.load(workspace.path(f"3_registration/{name}.npz")) as stored:
             if name == "joint":
                 assert len(stored["curve_silhouette"]) == 20
-                assert ("curve_stay" in stored) == (config.registration.trust == "auto")
+                assert ("curve_stay" in stored) == (config.registration.trust == "fits")
             else:
-                assert bool(stored["trusted"]) == (config.registration.trust == "auto")
+                assert bool(stored["trusted"]) == (config.registration.trust == "fits")
                 curve = "curve_residual" if stored["trusted"] else "curve_silhouette"
                 assert len(stored[curve]) == (12 if stored["trusted"] else 40)
 
