@@ -6,7 +6,7 @@ Files are looked for in ``--weights_dir`` first, then where the packages keep wh
 | --- | --- | --- | --- |
 | fvd | | i3d_torchscript.pt | torch hub's checkpoints/ |
 | lpips | lpips torchvision | vgg16-397923af.pth | torch hub's checkpoints/ |
-| dreamsim | dreamsim | dreamsim/, its parts as in ``DREAMSIM_PARTS`` | ./models/, the package's own default |
+| dreamsim | dreamsim | dreamsim/, its parts as in ``v2m4.dreamsim.PARTS`` | ./models/, the package's own default |
 | clip | open_clip_torch | <clip_model>/open_clip_model.safetensors or open_clip_pytorch_model.bin | Hugging Face's |
 
 A package or a file that is not here is a ``BackboneError`` that says what to install or what to put where.
@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,28 +27,14 @@ import torch
 from torch import Tensor
 
 from evaluation.learned_metrics import LEARNED, Backbones, FrameMetric, VideoFeatures
-
-log = logging.getLogger(__name__)
+from v2m4 import dreamsim
+from v2m4.weights import Unavailable
 
 CLIP_MODEL = "ViT-bigG-14"  # V2M4's
 CLIP_REPOSITORY = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"
 CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 I3D_FILE, I3D_SOURCE = "i3d_torchscript.pt", "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1"
 VGG_FILE, VGG_SOURCE = "vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"
-DREAMSIM_SOURCE = (
-    "https://github.com/ssundaram21/dreamsim/releases/download/v0.2.0-checkpoints/dreamsim_ensemble_checkpoint.zip"
-)
-DINO_CODE = "https://github.com/facebookresearch/dino (its main branch)"
-DINO_SOURCE = "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"
-DREAMSIM_PARTS = {  # where each comes from; alternatives are separated by "|"
-    "dino_vitb16_pretrain.pth": DREAMSIM_SOURCE,
-    "clip_vitb16_pretrain.pth.tar": DREAMSIM_SOURCE,
-    "open_clip_vitb16_pretrain.pth.tar": DREAMSIM_SOURCE,
-    "ensemble_lora/adapter_config.json": DREAMSIM_SOURCE,
-    "ensemble_lora/adapter_model.safetensors|ensemble_lora/adapter_model.bin": DREAMSIM_SOURCE,
-    "facebookresearch_dino_main/hubconf.py": DINO_CODE,
-    "checkpoints/dino_vitbase16_pretrain.pth": DINO_SOURCE,
-}
 NETWORK_SIZE = 224  # pixels that I3D and DreamSim see
 
 
@@ -134,18 +118,11 @@ def load_dreamsim(weights_dir: Path | None, device: torch.device) -> FrameMetric
     Raises:
         BackboneError: no package or no weights.
     """
-    folders = [weights_dir / "dreamsim"] if weights_dir is not None else []
-    package, folder = _all(
-        lambda: _package("dreamsim", "dreamsim"), lambda: _dreamsim_folder([*folders, Path("models")])
-    )
-    hub = torch.hub.get_dir()
-    said = io.StringIO()
+    _, folder = _all(lambda: _package("dreamsim", "dreamsim"), lambda: _dreamsim_folder(dreamsim.folders(weights_dir)))
     try:
-        with _reading(folder), contextlib.redirect_stdout(said):
-            network, _ = package.dreamsim(pretrained=True, device=str(device), cache_dir=str(folder))
-    finally:
-        torch.hub.set_dir(hub)  # the package leaves it at its own folder
-        log.debug("dreamsim: %s", said.getvalue().strip())
+        network = dreamsim.load(folder, device)
+    except Unavailable as error:
+        raise BackboneError(str(error)) from error
 
     def distance(truth: Tensor, result: Tensor) -> Tensor:
         size = (NETWORK_SIZE,) * 2
@@ -233,20 +210,12 @@ def _cached(repository: str, names: Sequence[str]) -> list[Path]:
 
 
 def _dreamsim_folder(folders: Sequence[Path]) -> Path:
-    """The first folder that holds all of ``DREAMSIM_PARTS``: the package downloads when one is missing."""
-    lacking = []
+    """The first folder that holds all of DreamSim: the package downloads what is missing."""
     for folder in folders:
-        lacking.append(
-            [part for part in DREAMSIM_PARTS if not any((folder / name).is_file() for name in part.split("|"))]
-        )
-        if not lacking[-1]:
+        if not dreamsim.lacking(folder):
             return folder.resolve()
-    by_source: dict[str, list[str]] = {}
-    for part in lacking[0]:
-        by_source.setdefault(DREAMSIM_PARTS[part], []).append(part.replace("|", " or "))
-    what = "; ".join(f"from {source}: {', '.join(parts)}" for source, parts in by_source.items())
     place = folders[0] if len(folders) > 1 else f"{folders[0]} (or --weights_dir's folder dreamsim)"
-    raise BackboneError(f"put into {place} {what}")
+    raise BackboneError(f"put into {place} {dreamsim.lacking(folders[0])}")
 
 
 @contextlib.contextmanager

@@ -50,14 +50,12 @@ def check(config: Config) -> None:
     require_packages(PACKAGES)
     require_folder(config)
     places = folders(config.weights_dir)
-    if not config.download and not any(_complete(place) for place in places):
+    if not config.download and all(lacking(place) for place in places):
         wanted = places[0] if config.weights_dir is not None else Path("FOLDER/dreamsim")
         how = "" if config.weights_dir is not None else " and add --weights_dir FOLDER"
-        by_source: dict[str, list[str]] = {}
-        for part in _lacking(wanted):
-            by_source.setdefault(PARTS[part], []).append(part.replace("|", " or "))
-        what = "; ".join(f"{', '.join(parts)} from {source}" for source, parts in by_source.items())
-        raise Unavailable(f"weights of DreamSim are missing: put into {wanted} {what}{how}, or add --download")
+        raise Unavailable(
+            f"weights of DreamSim are missing: put into {wanted} {lacking(wanted)}{how}, or add --download"
+        )
 
 
 def folders(weights_dir: Path | None) -> list[Path]:
@@ -68,7 +66,16 @@ def folders(weights_dir: Path | None) -> list[Path]:
 def folder_of(config: Config) -> Path:
     """The first folder that holds all parts, else the first: there ``--download`` puts them."""
     places = folders(config.weights_dir)
-    return next((place for place in places if _complete(place)), places[0]).resolve()
+    return next((place for place in places if not lacking(place)), places[0]).resolve()
+
+
+def lacking(folder: Path) -> str:
+    """What a folder lacks, source by source, to be put there; empty where it holds all parts."""
+    by_source: dict[str, list[str]] = {}
+    for part, source in PARTS.items():
+        if not any((folder / name).is_file() for name in part.split("|")):
+            by_source.setdefault(source, []).append(part.replace("|", " or "))
+    return "; ".join(f"from {source}: {', '.join(parts)}" for source, parts in by_source.items())
 
 
 def version(config: Config) -> str:
@@ -102,11 +109,3 @@ def embedded(network: nn.Module, pictures: Sequence[Tensor]) -> list[Tensor]:
     """Embeddings of stacks of pictures (B, 3, 224, 224), two pictures at least; its distance is 1 - their cosine."""
     joined = torch.cat(list(pictures))
     return list(network.embed(joined).split([len(stack) for stack in pictures]))  # type: ignore[operator]
-
-
-def _lacking(folder: Path) -> list[str]:
-    return [part for part in PARTS if not any((folder / name).is_file() for name in part.split("|"))]
-
-
-def _complete(folder: Path) -> bool:
-    return not _lacking(folder)

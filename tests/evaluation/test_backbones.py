@@ -15,7 +15,6 @@ from evaluation import backbones
 from evaluation.backbones import (
     CLIP_FILES,
     CLIP_MODEL,
-    DREAMSIM_PARTS,
     I3D_FILE,
     VGG_FILE,
     BackboneError,
@@ -26,6 +25,7 @@ from evaluation.backbones import (
     load_lpips,
 )
 from evaluation.learned_metrics import LEARNED
+from v2m4 import dreamsim
 
 CPU = torch.device("cpu")
 SMALL_CLIP = "ViT-S-32-alt"
@@ -94,7 +94,7 @@ def test_what_is_missing_is_named_with_its_source_and_its_place(weights):
     for metric, words in {
         "fvd": (I3D_FILE, "https://www.dropbox.com/", str(weights)),
         "lpips": (VGG_FILE, "https://download.pytorch.org/models/", str(weights)),
-        "dreamsim": (*(name for part in DREAMSIM_PARTS for name in part.split("|")), str(weights / "dreamsim")),
+        "dreamsim": (*(name for part in dreamsim.PARTS for name in part.split("|")), str(weights / "dreamsim")),
         "clip": (*CLIP_FILES, "https://huggingface.co/laion/", str(weights / CLIP_MODEL)),
     }.items():
         assert all(word in loaded.missing[metric] for word in words), loaded.missing[metric]
