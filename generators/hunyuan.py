@@ -81,7 +81,7 @@ class Hunyuan:
             self.paint_folder = get_weights(paint, config)
             self.version += fingerprint(paint, self.paint_folder)
         if self.device.type == "cpu":
-            log.warning("Hunyuan3D-2 works on the CPU: expect an hour a frame")
+            log.warning("Hunyuan3D-2 works on the CPU, in single precision: this takes long")
 
     @staticmethod
     def check(config: Config) -> None:
