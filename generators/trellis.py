@@ -16,10 +16,8 @@ that the mesh decoder gives each vertex.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,6 +42,7 @@ from generators._learned import (
 from generators._memory import OneAtATime
 from generators._refine import Term, appearance_loss, refine
 from generators._surface import Z_UP, Surface, colored, posed, posing, textured, tidy
+from generators._torch_hub import from_disk, hub_folder
 from generators._trellis_flow import SIZE, SparseFlow, gaussian_picture, mesh_picture, square_window
 from generators.base import GenerationError, GeneratorUnavailable, installed, register
 from v2m4.camera import Camera
@@ -87,7 +86,7 @@ class Trellis:
         if device_of(config).type != "cuda":
             raise GeneratorUnavailable("its sparse convolutions are CUDA code; it needs a GPU")
         require_weights(_weights(config), config)
-        hub = _hub(config)
+        hub = hub_folder(config)
         missing = [name for name in (f"{DINO_CODE}/hubconf.py", DINO_FILE) if not (hub / name).exists()]
         if missing and not config.download:
             raise GeneratorUnavailable(
@@ -224,7 +223,7 @@ class Trellis:
             os.environ.setdefault("ATTN_BACKEND", "xformers")
         from trellis.pipelines import TrellisImageTo3DPipeline
 
-        with owners_code(0), _torch_hub(self.config):
+        with owners_code(0), from_disk(DINO_CODE, self.config):
             pipeline = TrellisImageTo3DPipeline.from_pretrained(str(self.folder))
         for network in pipeline.models.values():
             network.requires_grad_(False)
@@ -238,28 +237,3 @@ class Trellis:
 
 def _weights(config: Config) -> Weights:
     return Weights(config.generation.weights or "microsoft/TRELLIS-image-large", ("pipeline.json", "ckpts"))
-
-
-def _hub(config: Config) -> Path:
-    """The folder that torch.hub keeps code and weights in: the user's, if there is one."""
-    own = None if config.weights_dir is None else config.weights_dir / "torch_hub"
-    return own if own is not None and own.is_dir() else Path(torch.hub.get_dir())
-
-
-@contextmanager
-def _torch_hub(config: Config) -> Iterator[None]:
-    """The owner's loader asks GitHub for DINOv2 even where it lies on the disk; give it what lies there."""
-    before, hub, modules = torch.hub.get_dir(), _hub(config), vars(torch.hub)
-    load = modules["load"]
-
-    def from_disk(repository: str, model: str, **options: Any) -> Any:
-        return load(str(hub / DINO_CODE), model, source="local", **options)
-
-    torch.hub.set_dir(str(hub))
-    if (hub / DINO_CODE).is_dir():
-        modules["load"] = from_disk
-    try:
-        yield
-    finally:
-        modules["load"] = load
-        torch.hub.set_dir(before)
