@@ -37,7 +37,13 @@ log = logging.getLogger(__name__)
 
 INSTALL = 'pip install "transformers>=4.56" torchvision'
 PACKAGES = (Package("transformers", INSTALL), Package("torchvision", INSTALL))
-FILES = ("config.json", "model.safetensors", "processor_config.json")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+)
 OBJECT = 1  # the number that the object has in a session; there is one
 
 Box = tuple[float, float, float, float]
@@ -139,18 +145,18 @@ def require_sam2(config: Config) -> None:
     """Look for transformers and the weights, without importing transformers.
 
     Raises:
-        Unavailable: the command that installs it, the files and where they go, or what is wrong with the box.
+        Unavailable: what is wrong with the box, the command that installs it, or the files and where they go.
     """
-    require_packages(PACKAGES)
-    major, minor = (int(part) for part in metadata.version("transformers").split(".")[:2])
-    if (major, minor) < (4, 56):
-        raise Unavailable(f"transformers {major}.{minor} does not know SAM 2's videos; {INSTALL}")
     box = config.frames.sam2_box
     if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
         raise Unavailable(
             "--frames.sam2_box: left, upper, right and lower edge are shares of the picture's width and height,"
             f" as in 0.2 0.1 0.8 0.95; got {' '.join(f'{edge:g}' for edge in box)}"
         )
+    require_packages(PACKAGES)
+    major, minor = (int(part) for part in metadata.version("transformers").split(".")[:2])
+    if (major, minor) < (4, 56):
+        raise Unavailable(f"transformers {major}.{minor} does not know SAM 2's videos; {INSTALL}")
     require_weights(_weights(config), config)
 
 

@@ -1,6 +1,7 @@
 """SAM 2: told where the object is, its masks on the object, memory that does not grow; the real code where it is."""
 
 import importlib.util
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -195,9 +196,9 @@ def test_missing_weights_are_told_in_one_line(packages, tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """SAM 2, small and random but sure that it sees an object, saved as transformers does."""
-    from transformers import Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor
-    from transformers import Sam2VideoVideoProcessor as VideoProcessor
+    """SAM 2, small and random but sure that it sees an object, saved in the files that the hub has."""
+    import transformers
+    from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoVideoProcessor
     from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
 
     folder, side, width = tmp_path_factory.mktemp("weights"), 128, 128
@@ -239,9 +240,12 @@ def tiny(tmp_path_factory):
     torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.proj_out.bias, 1e3)
     model.save_pretrained(folder / NAME)
     size, cells = {"height": side, "width": side}, {"height": side // 4, "width": side // 4}
-    Sam2VideoProcessor(
-        Sam2ImageProcessor(size=size, mask_size=cells), VideoProcessor(size=size), target_size=side
-    ).save_pretrained(folder / NAME)
+    pictures = getattr(transformers, "Sam2ImageProcessor", None) or transformers.Sam2ImageProcessorFast  # since 5, 4
+    pictures(size=size, mask_size=cells).save_pretrained(folder / NAME)
+    Sam2VideoVideoProcessor(size=size).save_pretrained(folder / NAME)
+    whole = {"point_pad_value": -10, "processor_class": "Sam2VideoProcessor", "target_size": side}
+    (folder / NAME / "processor_config.json").write_text(json.dumps(whole))
+    assert {file.name for file in (folder / NAME).iterdir()} == set(_sam2.FILES)
     return folder
 
 
