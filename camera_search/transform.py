@@ -210,7 +210,7 @@ class _Pairing:
         self.points, self.surface, self.both_ways = points, surface, both_ways
         self.tree = cKDTree(surface)
 
-    def descend(self, start: Transform, rounds: int, tolerance: float = 1e-5) -> tuple[Transform, float]:
+    def descend(self, start: Transform, rounds: int, tolerance: float = 2e-4) -> tuple[Transform, float]:
         """The best transform of some rounds from a start, and its distance; over early where no round helps."""
         best, least, current = start, math.inf, start
         for _ in range(rounds + 1):
