@@ -100,7 +100,8 @@ class PictureAgreement:
     def _at_one_scale(self, ours: Tensor, theirs: Tensor) -> Tensor:
         """Agreement (B,) of channels (B, 4, h, w) with (1, 4, h, w)."""
         mask = intersection_over_union(ours[:, 3:], theirs[:, 3:])
-        both = torch.minimum(ours[:, 3:], theirs[:, 3:])
+        # A pixel with outlines on several sides comes out of the antialiasing with less than no coverage.
+        both = torch.minimum(ours[:, 3:], theirs[:, 3:]).clamp_min(0)
         mine = ours[:, :3] / ours[:, 3:].clamp_min(0.05)
         other = theirs[:, :3] / theirs[:, 3:].clamp_min(0.05)
         weight = both.sum((1, 2, 3)).clamp_min(EPSILON)

@@ -40,6 +40,15 @@ def test_a_mask_elsewhere_scores_next_to_nothing():
     assert float(PictureAgreement().score(_disc(10, 10, 6), _disc(38, 38, 6))) < 0.1
 
 
+def test_a_pixel_with_less_than_no_coverage_does_no_harm():
+    """Antialiasing takes from a pixel for each of its sides, and may take more than there is."""
+    reference = _disc(24, 24, 8)
+    mask, color = reference.mask.clone(), reference.color.clone()
+    mask[0, 20:22, 20], color[0, 20:22, 20] = -0.4, -0.4
+    clean, speck = PictureAgreement().score(_join(reference, Pictures(color, mask)), reference)
+    assert 0.5 < float(speck) < float(clean)
+
+
 def test_empty_pictures_are_finite():
     empty = Pictures(torch.zeros(1, 48, 48, 3), torch.zeros(1, 48, 48, 1))
     score = PictureAgreement().score(_join(empty, _disc(24, 24)), empty)
