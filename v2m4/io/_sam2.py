@@ -20,7 +20,7 @@ import torch
 
 from v2m4.config import Config
 from v2m4.io.foreground import choose_method, remove_background
-from v2m4.io.matting import fitted_to_picture
+from v2m4.io.matting import matte_coarse
 from v2m4.weights import (
     Package,
     Unavailable,
@@ -44,6 +44,7 @@ FILES = (
     "processor_config.json",
     "video_preprocessor_config.json",
 )
+CELLS = 256  # of the network's mask, on each side
 OBJECT = 1  # the number that the object has in a session; there is one
 
 Box = tuple[float, float, float, float]
@@ -114,7 +115,7 @@ class Sam2:
         return f"{fingerprint(self.weights.repository, self.folder, FILES)} {self.box}"
 
     def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The object's alpha in each picture, (H, W) uint8, edges fitted to the picture; see ``Segmenter``."""
+        """The object's alpha in each picture, (H, W) uint8, soft edges from the picture; see ``Segmenter``."""
         with owners_code(0):
             model, processor = self._load()
         session = None
@@ -209,7 +210,7 @@ def _forget(session: Any, config: Any, index: int) -> None:
 
 
 def _alpha(scores: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Scores as alpha (H, W) uint8: the network's mask is coarse (256 cells a side), so edges are fitted."""
+    """Scores as alpha (H, W) uint8; the mask is coarse, so the picture decides within 1.5 cells of its edge."""
     coverage = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
-    radius = round(2 * max(picture.shape[:2]) / 256) + 1
-    return fitted_to_picture(np.ascontiguousarray(picture), coverage.astype(np.float32), radius)
+    reach = 1.5 * max(1.0, max(picture.shape[:2]) / CELLS)
+    return matte_coarse(np.ascontiguousarray(picture), coverage.astype(np.float32), reach)

@@ -155,6 +155,38 @@ def fitted_to_picture(rgb: np.ndarray, coverage: np.ndarray, radius: int) -> np.
     return np.round(255 * np.clip((soft - 0.2) / 0.6, 0, 1)).astype(np.uint8)
 
 
+def matte_coarse(rgb: np.ndarray, coverage: np.ndarray, reach: float) -> np.ndarray:
+    """Alpha (H, W) uint8 of a coarse mask before any background: where its edge is in doubt, the colours decide.
+
+    Within ``reach`` of the mask's edge, a pixel lies between the nearest colour that is surely the object's and the
+    nearest that is surely the background's. Where these two are alike, the mask stands.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        coverage: (H, W) float32 in [0, 1], the mask at the picture's size.
+        reach: how far its edge may be off, pixels.
+    """
+    inside = (coverage > 0.5).astype(np.uint8)
+    depth, away = (cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (inside, 1 - inside))
+    ridge = (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8))) & (coverage > 0.9)  # the middle of thin parts
+    sure, behind = (depth > reach) | ridge, away > reach
+    alpha = coverage.copy()
+    if sure.any() and behind.any():
+        doubt = ~sure & ~behind
+        calm = cv2.blur(rgb, (3, 3)).reshape(-1, 3)
+        own, inner, outer = (
+            colours.astype(np.float32)
+            for colours in (rgb[doubt], calm[nearest_known(sure)[doubt]], calm[nearest_known(behind)[doubt]])
+        )
+        axis = inner - outer
+        length = (axis * axis).sum(1)
+        share = np.clip(((own - outer) * axis).sum(1) / np.maximum(length, 1e-6), 0, 1)
+        trust = np.clip((np.sqrt(length) - 20) / 40, 0, 1)
+        alpha[doubt] = trust * share + (1 - trust) * coverage[doubt]
+        alpha[sure], alpha[behind] = 1, 0
+    return np.round(255 * alpha).astype(np.uint8)
+
+
 def unmixed(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Straight colour (H, W, 3) uint8 of an object: at soft edges the share of the background nearby is taken out.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from v2m4.io.foreground import Method, choose_method, has_alpha, remove_background
-from v2m4.io.matting import matte
+from v2m4.io.matting import matte, matte_coarse
 
 
 def scene(size=160, supersample=8):
@@ -160,3 +160,32 @@ def test_matte_is_exact_where_colours_are_flat():
     found, straight = matte(picture, picture.max(2) > 6, np.zeros(3, np.float32), 6)
     assert np.abs(found / 255 - alpha).max() < 0.01
     assert np.abs(straight[alpha > 0.4] - colour[alpha > 0.4]).max() <= 3
+
+
+def coarse(alpha, cells=40):
+    """A network's mask: coverage of cells, stretched to the picture again."""
+    small = cv2.resize(alpha.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+    return np.clip(cv2.resize(small, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def test_colours_decide_where_the_edge_of_a_coarse_mask_is_in_doubt():
+    colour, alpha = scene()
+    y, x = np.mgrid[:160, :160] / 160
+    behind = np.stack([20 + 60 * x, 30 + 20 * y, 20 + 90 * y], -1)
+    picture = np.round(colour * alpha[..., None] + behind * (1 - alpha[..., None])).astype(np.uint8)
+    mask = coarse(alpha)
+    found = matte_coarse(picture, mask, 6.0) / 255
+    edge = (alpha > 0.05) & (alpha < 0.95)
+    assert np.abs(found - alpha)[edge].mean() < 0.4 * np.abs(mask - alpha)[edge].mean()
+    assert np.abs(found - alpha).mean() < 0.5 * np.abs(mask - alpha).mean()
+    assert iou(found > 0.5, alpha > 0.5) > 0.98
+
+
+def test_a_coarse_mask_stands_where_colours_do_not_tell():
+    _, alpha = scene()
+    mask = coarse(alpha)
+    flat = np.full((160, 160, 3), 90, np.uint8)
+    found = matte_coarse(flat, mask, 6.0) / 255
+    assert iou(found > 0.5, mask > 0.5) > 0.99
+    for nothing in (np.zeros_like(mask), np.ones_like(mask)):
+        np.testing.assert_array_equal(matte_coarse(flat, nothing, 6.0), 255 * nothing)
