@@ -86,18 +86,19 @@ class Rembg:
                 return str(file)
 
         file = self.file
-        providers = ["CPUExecutionProvider"]
+        wanted = ["CPUExecutionProvider"]
         if self.device.type == "cuda":
-            if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-                providers.insert(0, "CUDAExecutionProvider")
-            else:
-                log.warning('rembg works on the CPU: this onnxruntime knows no CUDA; pip install "rembg[gpu]"')
+            wanted.insert(0, "CUDAExecutionProvider")
+        known = onnxruntime.get_available_providers()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            return OnOurFile(self.model, options, providers=providers)
+            session = OnOurFile(self.model, options, providers=[name for name in wanted if name in known])
         except Exception as error:  # ONNX Runtime has a dozen kinds of its own
             raise Unavailable(f"{file}: is not a network that rembg's {self.model} can load ({error})") from error
+        if wanted[0] not in session.inner_session.get_providers():  # its libraries may be missing too
+            log.warning('rembg works on the CPU: this onnxruntime starts no CUDA; pip install "rembg[gpu]"')
+        return session
 
 
 def require_rembg(config: Config) -> None:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -45,9 +45,11 @@ class Owner:
     """A session of rembg, as their base class has it: the file first, then whatever the caller names."""
 
     made: ClassVar[list] = []
+    works: ClassVar[list] = []
 
     def __init__(self, model_name, sess_opts, *args, **kwargs):
         Owner.made.append((model_name, self.download_models(*args, **kwargs), sess_opts, kwargs["providers"]))
+        self.inner_session = SimpleNamespace(get_providers=lambda: [p for p in kwargs["providers"] if p in Owner.works])
 
     @classmethod
     def name(cls, *args, **kwargs):
@@ -75,6 +77,7 @@ def contract(monkeypatch):
         module.__spec__ = ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     Owner.made.clear()
+    Owner.works[:] = runtime.get_available_providers()
     return runtime
 
 
@@ -145,10 +148,16 @@ def test_the_session_has_our_file_on_the_device_that_is_asked_for(contract, tmp_
     assert capsys.readouterr().out == ""
 
 
-def test_a_runtime_without_cuda_is_said(contract, tmp_path, caplog):
-    contract.get_available_providers = lambda: ["CPUExecutionProvider"]
-    list(_rembg.Rembg("u2netp", put(tmp_path / "u2netp.onnx"), torch.device("cuda")).alphas([]))
-    assert Owner.made[0][3] == ["CPUExecutionProvider"] and "knows no CUDA" in caplog.text
+@pytest.mark.parametrize("built_for_cuda", [False, True])
+def test_a_runtime_that_starts_no_cuda_is_said(contract, tmp_path, caplog, built_for_cuda):
+    network = _rembg.Rembg("u2netp", put(tmp_path / "u2netp.onnx"), torch.device("cuda"))
+    list(network.alphas([]))
+    assert caplog.text.count("WARNING") == 0
+    Owner.works[:] = ["CPUExecutionProvider"]
+    if not built_for_cuda:
+        contract.get_available_providers = lambda: ["CPUExecutionProvider"]
+    list(network.alphas([]))
+    assert len(Owner.made[1][3]) == 1 + built_for_cuda and "starts no CUDA" in caplog.text
 
 
 def test_weights_are_fetched_into_the_users_folder_when_allowed(contract, tmp_path):
