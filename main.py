@@ -66,10 +66,6 @@ def check(config: Config) -> Config:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
-    if config.use_tracking:
-        raise UsageError(
-            "--use_tracking: CoTracker3 is not part of this version yet; leave the option out (dense flow serves)"
-        )
     try:
         require_segmenter(config)
     except Unavailable as error:
@@ -82,6 +78,7 @@ def check(config: Config) -> Config:
         raise UsageError(f"--model {config.model}: {error}") from error
     try:
         camera_search.require(config)
+        registration.require(config)
     except Unavailable as error:
         raise UsageError(str(error)) from error
     device = config.device
@@ -104,7 +101,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "learned_parts": {
             "generator": config.model,
             **camera_search.describe(config),
-            "tracking": "dense optical flow (no weights)",
+            "tracking": registration.describe(config),
         },
     }
 

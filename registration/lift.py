@@ -269,8 +269,8 @@ def anchors(ends: SurfaceTracks, pose: Tensor, triangles: Tensor, target: Mesh, 
     for view in range(len(ends.extrinsics)):
         here = torch.nonzero(ends.view == view)[:, 0]
         if len(here):
-            points, there = lift(ends.positions[0].index_select(0, here), there_too, ends.camera(view), size)
-            wanted[here], lifted[here] = points.on(target.vertices, target.faces), there
+            found, there = lift(ends.positions[0].index_select(0, here), there_too, ends.camera(view), size)
+            wanted[here], lifted[here] = found.on(target.vertices, target.faces), there
     kept = torch.nonzero(lifted)[:, 0]
     confidence, source = ends.confidence[0].index_select(0, kept), ends.of(kept).points
     way = wanted.index_select(0, kept) - source.on(pose, triangles)

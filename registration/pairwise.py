@@ -12,10 +12,12 @@ from torch import Tensor
 from registration.coarse import align
 from registration.deform import follow_tracks
 from registration.energy import Chamfer, NormalMaps, Term
+from registration.energy_tracking import TrackedPoints
 from registration.energy_video import Colour, PointTracks, Silhouette
 from registration.fine import Descent, descend
 from registration.flow import FlowField, Tracks, track
 from registration.follow import follow, lifted
+from registration.lift import SurfaceTracks, anchors, merged
 from registration.settle import Settled, Surface, settle
 from registration.subject import SeenPoints, Subject
 from v2m4.config import RegistrationConfig
@@ -36,6 +38,7 @@ def carry(
     config: RegistrationConfig,
     generator: torch.Generator,
     trust: Literal["fits", "yes", "no"] = "no",
+    ends: SurfaceTracks | None = None,
 ) -> Descent:
     """The pose of frame ``stop`` from that of frame ``start``.
 
@@ -50,6 +53,7 @@ def carry(
         config: options of the stage.
         generator: for everything random.
         trust: whether the target's shape is taken, see ``RegistrationConfig.trust``.
+        ends: of tracks of the moving object's points in rendered views, where the target is seen.
     """
     weights, faces, device = config.weights, subject.mesh.faces, previous.device
     seen = SeenPoints.of(previous, subject, frames[start], config.video_size)
@@ -68,7 +72,7 @@ def carry(
         NormalMaps(weights.normals, faces, target, config.views, config.size),
     ]
     if trust != "no":
-        settled = _settled(previous, subject, target, frames, flows, (start, stop), seen, tracks, config)
+        settled = _settled(previous, subject, target, frames, flows, (start, stop), seen, tracks, config, ends)
         if trust == "yes" or fits(settled, config):
             curves = {"residual": settled.residual, "stretch": settled.stretch}
             return Descent(settled.vertices, curves, trusted=True)
@@ -92,6 +96,8 @@ def carry(
         Silhouette(weights.silhouette, view),
         Colour(weights.colour, view),
     ]
+    if ends is not None:
+        terms.append(TrackedPoints(weights.tracking, ends, faces))
     rate = config.fine_rate * subject.unit
     return descend(followed, terms, subject.large_steps, config.fine_steps, rate, generator)
 
@@ -111,9 +117,13 @@ def _settled(
     seen: SeenPoints,
     tracks: Tracks,
     config: RegistrationConfig,
+    ends: SurfaceTracks | None,
 ) -> Settled:
     """The pose that has the target's shape; ``way`` is the start's and the target's frame index."""
     followed = follow(previous, subject, frames, flows, *way, config.video_size)[-1]
-    anchors = lifted(tracks, seen.index.cpu().numpy(), target, subject.camera, 2 * config.video_size)
+    known = lifted(tracks, seen.index.cpu().numpy(), target, subject.camera, 2 * config.video_size)
+    if ends is not None:
+        anchored = anchors(ends, followed, subject.mesh.faces, target, 2 * config.tracked_size)
+        known = merged(known, anchored)
     surface = Surface(target, subject.unit, 4 * config.points)
-    return settle(followed, subject.mesh.faces, subject.arap, surface, config.settle_rounds, anchors=anchors)
+    return settle(followed, subject.mesh.faces, subject.arap, surface, config.settle_rounds, anchors=known)

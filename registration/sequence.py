@@ -134,6 +134,7 @@ def refine_sequence(
     config: RegistrationConfig,
     generator: torch.Generator,
     trusted: Sequence[bool] = (),
+    further: Sequence[Sequence[Term]] = (),
 ) -> Descent:
     """Descend on all poses together, each step looking at a few frames, key frames and frames between them alike.
 
@@ -146,6 +147,7 @@ def refine_sequence(
         config: options of the stage.
         generator: draws the frames.
         trusted: whether each of the K poses has the right shape all round already, and is held there.
+        further: terms of each of the K poses alone.
 
     Returns:
         vertices (K, V, 3) and loss curves.
@@ -191,8 +193,9 @@ def refine_sequence(
                 found, parts = found + weights.flow * mean, {**parts, "flow": float(mean.detach())}
             energy = energy + found / config.joint_frames
             note(parts, 1 / config.joint_frames)
-        for pose in vertices:
-            found, parts = total(shape, State(pose, step, generator))
+        for position, pose in enumerate(vertices):
+            terms = [*shape, *further[position]] if further else shape
+            found, parts = total(terms, State(pose, step, generator))
             energy = energy + found / len(vertices)
             note(parts, 1 / len(vertices))
         if stay is not None and weights.stay > 0:

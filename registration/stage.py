@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registration.energy import Term
+from registration.energy_tracking import TrackedPoints
 from registration.fine import Descent
 from registration.flow import FlowField, flow_between
 from registration.pairwise import carry
 from registration.report import draw_check, draw_curves
 from registration.sequence import refine_sequence
 from registration.subject import Subject
+from registration.tracked import TrackedKeyFrames
 from v2m4.config import Config
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
@@ -62,6 +65,10 @@ def run(
     subject = Subject.of(source, frames[0].aspect, options)
     poses, trusted = {reference: source.vertices}, {}
     key = digest(stage.key, reference, *_fingerprint(posed[reference]))
+    if config.use_tracking and len(posed) > 1:
+        every = digest(stage.key, *(part for asset in posed for part in _fingerprint(asset)))
+        stage.tracked = TrackedKeyFrames(posed, reference, names, workspace, config, every)
+        key = digest(key, stage.tracked.key)
     onward = [(position - 1, position) for position in range(reference + 1, len(posed))]
     backward = [(position + 1, position) for position in range(reference - 1, -1, -1)]
     for start, stop in onward + backward:
@@ -96,6 +103,7 @@ class _Stage:
         pictures = [part for frame in frames for part in (frame.name, frame.rgba)]
         options = (config.seed, asdict(config.registration), config.trust(), key_indices, code_version("registration"))
         self.key = digest(options, *pictures)
+        self.tracked: TrackedKeyFrames | None = None
         self._flows: list[FlowField] | None = None
 
     @property
@@ -116,13 +124,20 @@ class _Stage:
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
         trust = self.config.trust()
-        return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator, trust)
+        ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
+        return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator, trust, ends)
 
     def refine(self, poses: Tensor, subject: Subject, trusted: list[bool]) -> Descent:
         """All poses together."""
         options = self.config.registration
         generator = self.generator(0, len(poses))
-        return refine_sequence(poses, self.key_indices, subject, self.frames, self.flows, options, generator, trusted)
+        further: list[list[Term]] = []
+        if self.tracked is not None:
+            ends = [self.tracked.tracks.at(position) for position in range(len(poses))]
+            further = [[TrackedPoints(options.weights.tracking, part, subject.mesh.faces)] for part in ends]
+        return refine_sequence(
+            poses, self.key_indices, subject, self.frames, self.flows, options, generator, trusted, further
+        )
 
     def descent(self, name: str, key: str, make: partial[Descent]) -> Descent:
         """A descent kept as ``.npz``, with a picture of its loss curves beside it."""

@@ -119,6 +119,8 @@ class EnergyWeights:
     colour: float = 1.0
     # Point tracks from key frame to key frame, in the video's own view.
     flow: float = 1.0
+    # Point tracks in rendered views of the key frames' meshes (with --use_tracking).
+    tracking: float = 1e-3
     # Squared acceleration of vertices from key frame to key frame (joint refinement).
     smoothness: float = 0.05
     # Squared distance of trusted poses from where they took their key frame's shape (joint refinement).
@@ -166,6 +168,15 @@ class RegistrationConfig:
     trusted_stretch: float = 0.1
     # Rounds of partners and solves in which the shape of a key frame's mesh is taken.
     settle_rounds: int = 30
+    # What follows points through rendered views (with --use_tracking): the network CoTracker3, or dense optical flow,
+    # which needs no weights.
+    tracker: Literal["cotracker", "flow"] = "cotracker"
+    # Views of every key frame's mesh that points are followed in.
+    tracked_views: int = 20
+    # Pixels (side) of those views.
+    tracked_size: int = 256
+    # Points followed in a view, at most.
+    tracked_points: int = 500
     weights: EnergyWeights = field(default_factory=EnergyWeights)
 
 
@@ -221,9 +232,9 @@ class Config:
     baseline: bool = False
     # Use VGGT point maps in the camera search (short for --search.point_map vggt).
     use_vggt: bool = False
-    # Use point tracks (CoTracker3) in the registration.
+    # Follow points through rendered views of the key frames' meshes (CoTracker3) and hold the registration to them.
     use_tracking: bool = False
-    # Distance of the cameras that points are tracked from (with --use_tracking).
+    # Distance of the cameras that points are tracked from, in sizes of the object (with --use_tracking).
     tracking_camera_radius: float = 8.0
     # Folder of a Blender installation; the animation is then written as .fbx, .usd and .abc too.
     blender_path: Path | None = None
@@ -297,6 +308,8 @@ PAPER = replace(
         video_size=512,
         points=10000,
         joint_steps=1000,
+        tracked_size=512,
+        tracked_points=10000,
         weights=EnergyWeights(normals=1.0, chamfer=10.0, arap=1.0, edge_length=1e2, face_area=1e6),
     ),
     texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, alignments=0, steps=2500),

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import cv2
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -122,6 +123,36 @@ def test_a_killed_run_goes_on_to_the_same_bytes(clip, config, result, tmp_path, 
     monkeypatch.setattr(registration.stage._Stage, "carry", killed)  # the carried poses lie on disk
     again = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
     assert again.vertices.numpy().tobytes() == result[0].vertices.numpy().tobytes()
+
+
+def test_tracks_guide_the_registration_and_lie_on_disk(clip, config, tmp_path_factory) -> None:
+    frames, posed, truth, shuffle = clip
+    small = replace(config.registration, tracker="flow", tracked_views=4, tracked_size=96, tracked_points=100)
+    tracked = replace(config, use_tracking=True, registration=small)
+    folders = [Workspace(tmp_path_factory.mktemp("tracked")) for _ in range(2)]
+    sequences = [registration.run(frames, KEYS, posed, folder, tracked) for folder in folders]
+    assert sequences[0].vertices.numpy().tobytes() == sequences[1].vertices.numpy().tobytes()
+    for position, index in enumerate(KEYS):
+        off = (sequences[0].vertices[position] - truth[index].vertices[shuffle]).norm(dim=1)
+        assert off.mean() < 0.02
+    for view in range(4):
+        assert read_video(folders[0].path(f"3_registration/track_video{view}.mp4")) == 3
+        assert read_video(folders[0].path(f"3_registration/track_result{view}.mp4")) == 3
+    with np.load(folders[0].path("3_registration/tracks.npz")) as stored:
+        assert stored["positions"].shape[0] == 3
+        assert (stored["confidence"] >= 0.5).mean() > 0.6
+    with np.load(folders[0].path("3_registration/joint.npz")) as stored:
+        assert len(stored["curve_tracking"]) == 20
+
+
+def read_video(path) -> int:
+    """How many frames."""
+    return len(iio.imread(path, plugin="pyav"))
+
+
+def test_without_tracking_nothing_is_tracked(result) -> None:
+    folder = result[1].path("3_registration")
+    assert not [file.name for file in folder.iterdir() if file.name.startswith("track")]
 
 
 def test_other_options_make_stale(clip, config, result, monkeypatch) -> None:

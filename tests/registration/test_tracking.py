@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from registration import _cotracker
+from registration import _cotracker, tracking
 from registration.flow import Tracks, flow_between, track
 from registration.lift import TrackingViews, picture, set_points
 from registration.tracking import VISIBLE, FlowTracker, track_through
@@ -219,3 +219,13 @@ def test_missing_weights_are_told_with_file_and_folder(owners) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
     with pytest.raises(Unavailable, match=r"put scaled_offline\.pth into .*weights/facebook/cotracker3"):
         _cotracker.check(owners)
+
+
+def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
+    monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "cotracker")
+    config = replace(FAST, use_tracking=True)
+    with pytest.raises(
+        Unavailable, match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
+    ):
+        tracking.require(config)
+    tracking.require(replace(FAST, use_tracking=False))
