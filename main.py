@@ -74,7 +74,7 @@ def check(config: Config) -> Config:
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     try:
         generators.check(config)
-    except generators.GeneratorUnavailable as error:
+    except Unavailable as error:
         raise UsageError(f"--model {config.model}: {error}") from error
     try:
         camera_search.require(config)

@@ -3,10 +3,8 @@
 from generators.base import (
     GenerationError,
     Generator,
-    GeneratorUnavailable,
     check,
     create,
-    installed,
     register,
     require,
     run,
@@ -15,10 +13,8 @@ from generators.base import (
 __all__ = [
     "GenerationError",
     "Generator",
-    "GeneratorUnavailable",
     "check",
     "create",
-    "installed",
     "register",
     "require",
     "run",

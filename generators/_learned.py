@@ -1,169 +1,22 @@
-"""What every learned generator needs: its packages and weights, seeds, a picture of the object.
-
-Weights are looked for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is fetched unless the
-user said ``--download``: without it the hub's client is put offline, so that no owner's loader can fetch either.
-"""
+"""What every learned generator needs: seeds, further tries, a picture of the object."""
 
 from __future__ import annotations
 
-import io
 import logging
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from generators.base import GenerationError, GeneratorUnavailable, installed
-from v2m4.config import Config
+from generators.base import GenerationError
 from v2m4.frame import Frame
-from v2m4.workspace import digest
 
 log = logging.getLogger(__name__)
 
 TRIES = 3  # with other noise, where a network's volume holds no surface
 FAINT = 13  # alpha up to here is haze, not object
-
-
-@dataclass(frozen=True)
-class Package:
-    """Something the user installs.
-
-    Attributes:
-        module: name of the top-level module.
-        install: the command that installs it.
-    """
-
-    module: str
-    install: str
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Files of one repository of the Hugging Face hub.
-
-    Attributes:
-        repository: ``owner/name``.
-        files: files and folders in it without which nothing can be loaded.
-        patterns: what ``--download`` fetches.
-        places: further folders that may hold a copy of the repository.
-    """
-
-    repository: str
-    files: tuple[str, ...]
-    patterns: tuple[str, ...] = ("*",)
-    places: tuple[Path, ...] = ()
-
-
-def require_packages(packages: Iterable[Package]) -> None:
-    """Look whether packages are installed, without importing them.
-
-    Raises:
-        GeneratorUnavailable: with the command that installs the first that is not.
-    """
-    for package in packages:
-        if not installed(package.module):
-            raise GeneratorUnavailable(f"{package.module} is not installed; {package.install}")
-
-
-def device_of(config: Config) -> torch.device:
-    """The device that ``config.device`` stands for."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def find_weights(weights: Weights, config: Config) -> Path | None:
-    """The folder that holds a whole copy of the repository's files, or None."""
-    places = [*weights.places]
-    if config.weights_dir is not None:
-        places[:0] = [config.weights_dir / weights.repository, config.weights_dir / weights.repository.split("/")[-1]]
-    places += _cached(weights, config)
-    return next((place.resolve() for place in places if not _missing(weights, place)), None)
-
-
-def require_weights(weights: Weights, config: Config) -> None:
-    """Look for weights on the disk, where they may not be fetched.
-
-    Raises:
-        GeneratorUnavailable: in one line, with repository, files and folder.
-    """
-    if config.weights_dir is not None and not config.weights_dir.is_dir():
-        raise GeneratorUnavailable(f"--weights_dir {config.weights_dir}: no such folder")
-    if config.download or find_weights(weights, config) is not None:
-        return
-    folder = config.weights_dir or Path("FOLDER")
-    place = folder / weights.repository
-    names = ", ".join(_missing(weights, place))
-    how = "" if config.weights_dir is not None else f" and add --weights_dir {folder}"
-    raise GeneratorUnavailable(
-        f"weights of {weights.repository} are missing: put {names} into {place}{how}, or add --download to fetch them"
-    )
-
-
-def get_weights(weights: Weights, config: Config) -> Path:
-    """The folder of the repository's files; they are fetched where they are missing and the user allows it.
-
-    Raises:
-        GeneratorUnavailable: they are not there and may not, or could not, be fetched.
-    """
-    require_weights(weights, config)
-    found = find_weights(weights, config)
-    if not config.download:
-        _stay_offline()
-    if found is not None:
-        return found
-    from huggingface_hub import snapshot_download
-
-    target = None if config.weights_dir is None else config.weights_dir / weights.repository
-    try:
-        folder = snapshot_download(weights.repository, allow_patterns=list(weights.patterns), local_dir=target)
-    except Exception as error:  # the hub's client raises a dozen kinds; each means that there are no weights
-        raise GeneratorUnavailable(
-            f"weights of {weights.repository} could not be fetched: {type(error).__name__}"
-        ) from error
-    return Path(folder).resolve()
-
-
-def fingerprint(weights: Weights, folder: Path) -> str:
-    """What tells one copy of weights from another without reading them: names and sizes of all files of a folder."""
-    wanted = [folder / name for name in weights.files]
-    files = sorted(path for place in wanted for path in (place.rglob("*") if place.is_dir() else [place]))
-    return digest(weights.repository, [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
-
-
-def _missing(weights: Weights, place: Path) -> list[str]:
-    return [name for name in weights.files if not (place / name).exists()]
-
-
-def _cached(weights: Weights, config: Config) -> list[Path]:
-    """Folders of the repository in the Hugging Face cache, the user's own folder read as a cache first."""
-    if not installed("huggingface_hub"):
-        return []
-    from huggingface_hub import try_to_load_from_cache
-
-    places = []
-    for cache in (config.weights_dir, None):
-        for name in weights.files:
-            found = try_to_load_from_cache(weights.repository, name, cache_dir=cache)
-            if isinstance(found, str):
-                places.append(Path(found).parents[len(Path(name).parts) - 1])
-                break
-    return places
-
-
-def _stay_offline() -> None:
-    """Let the hub's client fetch nothing in this process, whatever an owner's loader asks it for."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:  # read the variable when it was imported
-        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def seed_for(seed: int, frame: Frame, attempt: int) -> int:
@@ -235,19 +88,3 @@ def mean_color(frame: Frame) -> torch.Tensor:
     weight = frame.rgba[..., 3:].astype(np.float64)
     mean = (frame.rgba[..., :3] * weight).sum((0, 1)) / max(float(weight.sum()), 1.0) / 255
     return torch.from_numpy(mean.astype(np.float32))
-
-
-@contextmanager
-def owners_code(seed: int) -> Iterator[None]:
-    """Around the code of an owner that seeds and prints as it likes.
-
-    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log.
-    """
-    printed = io.StringIO()
-    try:
-        with torch.random.fork_rng(), redirect_stdout(printed):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        if printed.getvalue():
-            log.debug("%s", printed.getvalue().rstrip())

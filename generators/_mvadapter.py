@@ -20,22 +20,22 @@ import torch
 import trimesh
 from PIL import Image
 
-from generators._learned import (
+from generators._learned import on_grey
+from generators._surface import Surface, textured
+from v2m4.config import Config
+from v2m4.mesh import Mesh
+from v2m4.weights import (
     Package,
+    Unavailable,
     Weights,
     device_of,
     find_weights,
     fingerprint,
     get_weights,
-    on_grey,
     owners_code,
     require_packages,
     require_weights,
 )
-from generators._surface import Surface, textured
-from generators.base import GeneratorUnavailable
-from v2m4.config import Config
-from v2m4.mesh import Mesh
 
 SIZE, STEPS, GUIDANCE, UV_SIZE = 768, 15, 3.0, 4096
 VIEWS = 6
@@ -75,24 +75,24 @@ class Painter:
         self.config = config
         self.device = device_of(config)
         self.folders = {part: get_weights(part, config) for part in (BASE, VAE, ADAPTER, UPSCALER)}
-        self.version = "".join(fingerprint(part, folder) for part, folder in self.folders.items())
+        self.version = "".join(
+            fingerprint(part.repository, folder, part.files) for part, folder in self.folders.items()
+        )
 
     @staticmethod
     def check(config: Config) -> None:
         """Look whether everything is there, in no time.
 
         Raises:
-            GeneratorUnavailable: a package, weights or a GPU are missing.
+            Unavailable: a package, weights or a GPU are missing.
         """
         require_packages(PACKAGES)
         if device_of(config).type != "cuda":
-            raise GeneratorUnavailable(
-                f"MV-Adapter, its texture network, needs a CUDA GPU; {OR_NONE.removeprefix('or ')}"
-            )
+            raise Unavailable(f"MV-Adapter, its texture network, needs a CUDA GPU; {OR_NONE.removeprefix('or ')}")
         for part in (BASE, VAE, ADAPTER, UPSCALER):
             require_weights(part, config)
         if not _inpainter(config).is_file():
-            raise GeneratorUnavailable(
+            raise Unavailable(
                 f"weights of MV-Adapter's inpainting are missing: put {INPAINTER} ({INPAINTER_AT}) into "
                 f"{_inpainter(config).parent}, {OR_NONE}"
             )

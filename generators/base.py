@@ -21,15 +21,12 @@ from v2m4.frame import Frame
 from v2m4.io.gltf import write_glb
 from v2m4.mesh import Asset, Mesh
 from v2m4.render import render_mesh
+from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace, code_version, digest
 
 log = logging.getLogger(__name__)
 
 HINT = "hint"  # the six numbers of Asset.hint among a mesh's arrays
-
-
-class GeneratorUnavailable(Exception):
-    """A generator that exists by name cannot run here; the message says what is missing and what to do."""
 
 
 class GenerationError(ValueError):
@@ -42,7 +39,7 @@ class Generator(Protocol):
     Attributes:
         name: as in ``--model``.
 
-    A class that needs packages, weights or a GPU has a static ``check(config)`` that raises GeneratorUnavailable; one
+    A class that needs packages, weights or a GPU has a static ``check(config)`` that raises Unavailable; one
     whose results follow from files too has a ``version`` that tells them apart.
     """
 
@@ -87,23 +84,18 @@ def register(name: str) -> Callable[[_Class], _Class]:
     return decorate
 
 
-def installed(package: str) -> bool:
-    """Whether a top-level package can be imported here, without importing it."""
-    return importlib.util.find_spec(package) is not None
-
-
 def require(name: str) -> Factory:
     """The generator's class; its file is imported now, and only its.
 
     Raises:
-        GeneratorUnavailable: there is no such generator, or it is not part of this version.
+        Unavailable: there is no such generator, or it is not part of this version.
     """
     module = f"{__package__}.{name.lower()}"
     if name not in _FACTORIES:
         if name not in get_args(ModelName):
-            raise GeneratorUnavailable(f"no such generator; known are {', '.join(get_args(ModelName))}")
+            raise Unavailable(f"no such generator; known are {', '.join(get_args(ModelName))}")
         if importlib.util.find_spec(module) is None:
-            raise GeneratorUnavailable(
+            raise Unavailable(
                 "this learned generator is not part of this version yet; use --model Inflate, which needs no weights"
             )
         importlib.import_module(module)
@@ -114,7 +106,7 @@ def check(config: Config) -> None:
     """Refuse, before any work, a generator that lacks something here: a package, weights, a GPU.
 
     Raises:
-        GeneratorUnavailable: says what is missing and what to do.
+        Unavailable: says what is missing and what to do.
     """
     look = getattr(require(config.model), "check", None)
     if look is not None:
@@ -125,7 +117,7 @@ def create(name: str, config: Config) -> Generator:
     """A generator by name.
 
     Raises:
-        GeneratorUnavailable: see ``require``.
+        Unavailable: see ``require``.
     """
     return require(name)(config)
 
@@ -143,7 +135,7 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
 
     Raises:
         GenerationError: nothing can be made of a frame.
-        GeneratorUnavailable: see ``require``.
+        Unavailable: see ``require``.
     """
     generator = create(config.model, config)
     made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))

@@ -24,7 +24,15 @@ import torch
 import yaml
 from PIL import Image
 
-from generators._learned import (
+from generators._memory import OneAtATime
+from generators._mvadapter import Painter
+from generators._shape import shape_and_paint
+from generators._surface import Surface
+from generators.base import register
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Asset
+from v2m4.weights import (
     Package,
     Weights,
     device_of,
@@ -35,14 +43,6 @@ from generators._learned import (
     require_packages,
     require_weights,
 )
-from generators._memory import OneAtATime
-from generators._mvadapter import Painter
-from generators._shape import shape_and_paint
-from generators._surface import Surface
-from generators.base import register
-from v2m4.config import Config
-from v2m4.frame import Frame
-from v2m4.mesh import Asset
 
 STEPS, GUIDANCE, DEPTH = 50, 7.5, 8  # the owner's; 2^8 cells along a side
 PACKAGES = (
@@ -75,14 +75,16 @@ class Craftsman:
         for encoder in _encoders(self.folder):
             get_weights(encoder, config)
         self.painter = Painter(config) if config.generation.paint == "network" else None
-        self.version = fingerprint(weights, self.folder) + (self.painter.version if self.painter else "")
+        self.version = fingerprint(weights.repository, self.folder, weights.files) + (
+            self.painter.version if self.painter else ""
+        )
 
     @staticmethod
     def check(config: Config) -> None:
         """Look whether everything is there, in no time.
 
         Raises:
-            GeneratorUnavailable: a package, weights or a GPU are missing.
+            Unavailable: a package, weights or a GPU are missing.
         """
         require_packages(PACKAGES)
         if config.generation.paint == "network":

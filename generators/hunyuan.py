@@ -25,8 +25,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from generators._learned import (
+from generators._memory import OneAtATime
+from generators._shape import shape_and_paint
+from generators._surface import Surface, textured
+from generators.base import register
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Asset, Mesh
+from v2m4.weights import (
     Package,
+    Unavailable,
     Weights,
     device_of,
     fingerprint,
@@ -35,13 +43,6 @@ from generators._learned import (
     require_packages,
     require_weights,
 )
-from generators._memory import OneAtATime
-from generators._shape import shape_and_paint
-from generators._surface import Surface, textured
-from generators.base import GeneratorUnavailable, register
-from v2m4.config import Config
-from v2m4.frame import Frame
-from v2m4.mesh import Asset, Mesh
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +75,12 @@ class Hunyuan:
         self.device = device_of(config)
         shape = _shape_weights(config)
         self.folder = get_weights(shape, config)
-        self.version = fingerprint(shape, self.folder)
+        self.version = fingerprint(shape.repository, self.folder, shape.files)
         self.paint_folder: Path | None = None
         if config.generation.paint == "network":
             paint = _paint_weights()
             self.paint_folder = get_weights(paint, config)
-            self.version += fingerprint(paint, self.paint_folder)
+            self.version += fingerprint(paint.repository, self.paint_folder, paint.files)
         if self.device.type == "cpu":
             log.warning("Hunyuan3D-2 works on the CPU, in single precision: this takes long")
 
@@ -88,12 +89,12 @@ class Hunyuan:
         """Look whether everything is there, in no time.
 
         Raises:
-            GeneratorUnavailable: a package, weights or a GPU are missing.
+            Unavailable: a package, weights or a GPU are missing.
         """
         require_packages([PACKAGE])
         if config.generation.paint == "network":
             if device_of(config).type != "cuda":
-                raise GeneratorUnavailable("its texture network needs a CUDA GPU; add --generation.paint none")
+                raise Unavailable("its texture network needs a CUDA GPU; add --generation.paint none")
             require_packages([RASTERIZER])
             _require_trusting_diffusers()
             require_weights(_paint_weights(), config)
@@ -174,11 +175,11 @@ def _require_trusting_diffusers() -> None:
     """Refuse a diffusers that cannot load the texture network.
 
     Raises:
-        GeneratorUnavailable: with the command that installs another.
+        Unavailable: with the command that installs another.
     """
     found = metadata.version("diffusers")
     if tuple(int(part) for part in found.split(".")[:2]) >= TRUSTING:
-        raise GeneratorUnavailable(
+        raise Unavailable(
             f'diffusers {found} does not load the texture network of hy3dgen 2.0.2; pip install "diffusers<0.38", '
             "or add --generation.paint none"
         )
@@ -192,11 +193,11 @@ def _shape_weights(config: Config) -> Weights:
     """Which files the shape pipeline loads.
 
     Raises:
-        GeneratorUnavailable: ``--generation.weights`` names no sub-folder of a repository.
+        Unavailable: ``--generation.weights`` names no sub-folder of a repository.
     """
     parts = (config.generation.weights or SHAPE).split("/")
     if len(parts) < 3:
-        raise GeneratorUnavailable(f"--generation.weights {config.generation.weights}: expected owner/name/sub-folder")
+        raise Unavailable(f"--generation.weights {config.generation.weights}: expected owner/name/sub-folder")
     folder = "/".join(parts[2:])
     files = (f"{folder}/config.yaml", f"{folder}/model.fp16.safetensors")
     return Weights("/".join(parts[:2]), files, files, _owners_places("/".join(parts[:2])))

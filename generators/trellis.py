@@ -27,28 +27,29 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from generators._learned import (
-    Package,
-    Weights,
-    device_of,
-    fingerprint,
-    first_surface,
-    get_weights,
-    object_picture,
-    owners_code,
-    require_packages,
-    require_weights,
-)
+from generators._learned import first_surface, object_picture
 from generators._memory import OneAtATime
 from generators._refine import Term, appearance_loss, refine
 from generators._surface import Z_UP, Surface, colored, posed, posing, textured, tidy
 from generators._torch_hub import from_disk, hub_folder
 from generators._trellis_flow import SIZE, SparseFlow, gaussian_picture, mesh_picture, square_window
-from generators.base import GenerationError, GeneratorUnavailable, installed, register
+from generators.base import GenerationError, register
 from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
+from v2m4.weights import (
+    Package,
+    Unavailable,
+    Weights,
+    device_of,
+    fingerprint,
+    get_weights,
+    installed,
+    owners_code,
+    require_packages,
+    require_weights,
+)
 
 SETUP = (
     "git clone --recurse-submodules https://github.com/microsoft/TRELLIS && git -C TRELLIS checkout 6b0d647 && "
@@ -73,23 +74,23 @@ class Trellis:
         self.device = device_of(config)
         weights = _weights(config)
         self.folder = get_weights(weights, config)
-        self.version = fingerprint(weights, self.folder)
+        self.version = fingerprint(weights.repository, self.folder, weights.files)
 
     @staticmethod
     def check(config: Config) -> None:
         """Look whether everything is there, in no time.
 
         Raises:
-            GeneratorUnavailable: a package, weights or a GPU are missing.
+            Unavailable: a package, weights or a GPU are missing.
         """
         require_packages(PACKAGES)
         if device_of(config).type != "cuda":
-            raise GeneratorUnavailable("its sparse convolutions are CUDA code; it needs a GPU")
+            raise Unavailable("its sparse convolutions are CUDA code; it needs a GPU")
         require_weights(_weights(config), config)
         hub = hub_folder(config)
         missing = [name for name in (f"{DINO_CODE}/hubconf.py", DINO_FILE) if not (hub / name).exists()]
         if missing and not config.download:
-            raise GeneratorUnavailable(
+            raise Unavailable(
                 f"weights of facebookresearch/dinov2 are missing: put {', '.join(missing)} into {hub}, "
                 "or add --download to fetch them"
             )

@@ -17,24 +17,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from generators._learned import (
+from generators._learned import on_grey
+from generators._mvadapter import Painter
+from generators._shape import shape_and_paint
+from generators._surface import Surface
+from generators.base import register
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Asset
+from v2m4.weights import (
     Package,
+    Unavailable,
     Weights,
     device_of,
     fingerprint,
     get_weights,
-    on_grey,
     owners_code,
     require_packages,
     require_weights,
 )
-from generators._mvadapter import Painter
-from generators._shape import shape_and_paint
-from generators._surface import Surface
-from generators.base import GeneratorUnavailable, register
-from v2m4.config import Config
-from v2m4.frame import Frame
-from v2m4.mesh import Asset
 
 STEPS, GUIDANCE, DEPTH = 50, 7.0, 9  # the owner's; 2^9 cells along a side
 PACKAGES = (
@@ -62,18 +63,20 @@ class TripoSG:
         weights = _weights(config)
         self.folder = get_weights(weights, config)
         self.painter = Painter(config) if config.generation.paint == "network" else None
-        self.version = fingerprint(weights, self.folder) + (self.painter.version if self.painter else "")
+        self.version = fingerprint(weights.repository, self.folder, weights.files) + (
+            self.painter.version if self.painter else ""
+        )
 
     @staticmethod
     def check(config: Config) -> None:
         """Look whether everything is there, in no time.
 
         Raises:
-            GeneratorUnavailable: a package, weights or a GPU are missing.
+            Unavailable: a package, weights or a GPU are missing.
         """
         require_packages(PACKAGES)
         if device_of(config).type != "cuda":
-            raise GeneratorUnavailable("it takes its surface with CUDA code; it needs a GPU")
+            raise Unavailable("it takes its surface with CUDA code; it needs a GPU")
         if config.generation.paint == "network":
             Painter.check(config)
         require_weights(_weights(config), config)

@@ -12,6 +12,7 @@ from generators import base
 from v2m4.camera import Orbit
 from v2m4.config import FAST
 from v2m4.mesh import Asset, Mesh
+from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace
 
 CONFIG = replace(FAST, max_faces=600, generation=replace(FAST.generation, grid=48, texture_size=64))
@@ -89,10 +90,10 @@ def test_a_generator_that_lacks_something_is_refused_by_its_own_word(monkeypatch
 
         @staticmethod
         def check(config):
-            raise generators.GeneratorUnavailable(f"needs more than {config.max_faces} faces")
+            raise Unavailable(f"needs more than {config.max_faces} faces")
 
     monkeypatch.setitem(base._FACTORIES, "Lacking", Lacking)
-    with pytest.raises(generators.GeneratorUnavailable, match="more than 600 faces"):
+    with pytest.raises(Unavailable, match="more than 600 faces"):
         generators.check(replace(CONFIG, model="Lacking"))
     generators.check(CONFIG)
 
@@ -120,7 +121,7 @@ def test_other_weights_make_a_kept_asset_stale(tmp_path, frames, monkeypatch):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(generators.GeneratorUnavailable, match="Inflate, Hunyuan"):
+    with pytest.raises(Unavailable, match="Inflate, Hunyuan"):
         generators.create("Nonsense", CONFIG)
 
 
@@ -130,8 +131,3 @@ def test_arrays_round_trip_exactly(shapes):
     assert all(np.array_equal(value, back.mesh.arrays()[name]) for name, value in asset.mesh.arrays().items())
     assert torch.equal(back.hint.parameters(), asset.hint.parameters())
     assert isinstance(back.hint, Orbit)
-
-
-def test_installed_does_not_import():
-    assert generators.installed("numpy")
-    assert not generators.installed("no_such_package_anywhere")

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 import generators
-from generators import GeneratorUnavailable
 from generators._surface import colored
 from v2m4.config import FAST
+from v2m4.weights import Unavailable
 
 FOLDER = "craftsman3d/craftsman-DoraVAE"
 ENCODER = "facebook/dinov2-with-registers-large"
@@ -110,6 +110,6 @@ def test_a_painter_gets_the_mesh_in_canonical_pose(fake, shapes, monkeypatch):
 def test_a_missing_encoder_is_told_before_any_work(fake, condition, repository):
     file = fake.weights_dir / FOLDER / "config.yaml"
     file.write_text(yaml.safe_dump({"system": {"condition_model": condition}}))
-    with pytest.raises(GeneratorUnavailable, match=f"weights of {repository} are missing: put config.json, prepro"):
+    with pytest.raises(Unavailable, match=f"weights of {repository} are missing: put config.json, prepro"):
         generators.check(fake)
     assert FakePipeline.calls == []

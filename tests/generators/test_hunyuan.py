@@ -12,8 +12,9 @@ import trimesh
 from PIL import Image
 
 import generators
-from generators import GenerationError, GeneratorUnavailable
+from generators import GenerationError
 from v2m4.config import FAST
+from v2m4.weights import Unavailable
 
 FOLDER = "tencent/Hunyuan3D-2"
 TINY = {
@@ -269,14 +270,14 @@ def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeyp
 
 
 def test_what_is_missing_is_told_before_any_work(fake, tmp_path):
-    with pytest.raises(GeneratorUnavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
+    with pytest.raises(Unavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
         generators.check(settings(fake.root, paint="network"))
     (fake.root / FOLDER / "hunyuan3d-dit-v2-0" / "model.fp16.safetensors").unlink()
-    with pytest.raises(GeneratorUnavailable, match=r"weights of tencent/Hunyuan3D-2 are missing: put hunyuan3d-dit"):
+    with pytest.raises(Unavailable, match=r"weights of tencent/Hunyuan3D-2 are missing: put hunyuan3d-dit"):
         generators.check(settings(fake.root))
     other = settings(fake.root)
     other = replace(other, generation=replace(other.generation, weights="tencent/Hunyuan3D-2mini"))
-    with pytest.raises(GeneratorUnavailable, match="expected owner/name/sub-folder"):
+    with pytest.raises(Unavailable, match="expected owner/name/sub-folder"):
         generators.check(other)
     assert fake.calls == []
 
@@ -291,7 +292,7 @@ def test_a_diffusers_that_refuses_the_texture_network_is_told(fake, monkeypatch,
     if loads:
         generators.check(painted)
     else:
-        with pytest.raises(GeneratorUnavailable, match=rf"diffusers {version} does not load .*diffusers<0\.38"):
+        with pytest.raises(Unavailable, match=rf"diffusers {version} does not load .*diffusers<0\.38"):
             generators.check(painted)
     generators.check(settings(fake.root))  # the shape's loads
 

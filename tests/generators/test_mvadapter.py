@@ -9,8 +9,9 @@ import torch
 import trimesh
 from PIL import Image
 
-from generators import GeneratorUnavailable, _mvadapter
+from generators import _mvadapter
 from v2m4.config import FAST
+from v2m4.weights import Unavailable
 
 CALLS: list[dict] = []
 
@@ -160,13 +161,13 @@ def test_a_painted_mesh_keeps_its_pose_and_its_surface(owner, config, shapes, mo
 
 
 def test_what_is_missing_is_told_with_its_file(owner, config, monkeypatch):
-    with pytest.raises(GeneratorUnavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
+    with pytest.raises(Unavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
         _mvadapter.Painter.check(replace(config, device="cpu"))
     monkeypatch.setattr(_mvadapter, "device_of", lambda config: torch.device("cuda"))
     _mvadapter.Painter.check(config)
     (config.weights_dir / _mvadapter.INPAINTER).unlink()
-    with pytest.raises(GeneratorUnavailable, match=r"put big-lama\.pt \(https://github"):
+    with pytest.raises(Unavailable, match=r"put big-lama\.pt \(https://github"):
         _mvadapter.Painter.check(config)
     (config.weights_dir / "huanngzh/mv-adapter" / _mvadapter.ADAPTER.files[0]).unlink()
-    with pytest.raises(GeneratorUnavailable, match="weights of huanngzh/mv-adapter are missing"):
+    with pytest.raises(Unavailable, match="weights of huanngzh/mv-adapter are missing"):
         _mvadapter.Painter.check(config)

@@ -11,11 +11,12 @@ import trimesh
 from PIL import Image
 
 import generators
-from generators import GenerationError, GeneratorUnavailable, _trellis_flow
+from generators import GenerationError, _trellis_flow
 from generators._surface import Z_UP
 from generators.trellis import DINO_CODE, DINO_FILE, Trellis
 from v2m4.camera import Orbit
 from v2m4.config import FAST
+from v2m4.weights import Unavailable
 
 FOLDER = "microsoft/TRELLIS-image-large"
 CALLS: list[dict] = []
@@ -215,7 +216,7 @@ def test_the_square_about_a_picture_has_square_pixels_and_the_same_middle(aspect
 
 def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(GeneratorUnavailable, match=r"trellis is not installed; git clone .*checkout 6b0d647"):
+    with pytest.raises(Unavailable, match=r"trellis is not installed; git clone .*checkout 6b0d647"):
         Trellis.check(fake)
 
 
@@ -225,5 +226,5 @@ def test_missing_dino_is_told_with_its_place(fake, monkeypatch):
     monkeypatch.setattr("generators.trellis.device_of", lambda config: torch.device("cuda"))
     Trellis.check(fake)
     (fake.weights_dir / "torch_hub" / DINO_FILE).unlink()
-    with pytest.raises(GeneratorUnavailable, match=rf"facebookresearch/dinov2 are missing: put {DINO_FILE} into .*hub"):
+    with pytest.raises(Unavailable, match=rf"facebookresearch/dinov2 are missing: put {DINO_FILE} into .*hub"):
         Trellis.check(fake)

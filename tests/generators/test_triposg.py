@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import generators
-from generators import GenerationError, GeneratorUnavailable
+from generators import GenerationError
 from generators._surface import colored
 from generators.triposg import PARTS, TripoSG
 from v2m4.config import FAST
+from v2m4.weights import Unavailable
 
 FOLDER = "VAST-AI/TripoSG"
 
@@ -122,14 +123,14 @@ def test_no_surface_is_told_and_other_faults_keep_their_cause(fake, frame, monke
 
 
 def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
-    with pytest.raises(GeneratorUnavailable, match="needs a GPU"):
+    with pytest.raises(Unavailable, match="needs a GPU"):
         generators.check(fake)
     monkeypatch.setattr("generators.triposg.device_of", lambda config: torch.device("cuda"))
     generators.check(fake)
     painted = replace(fake, generation=replace(fake.generation, paint="network"))
-    with pytest.raises(GeneratorUnavailable, match=r"mvadapter is not installed.*MV-Adapter@4277e00.*paint none"):
+    with pytest.raises(Unavailable, match=r"mvadapter is not installed.*MV-Adapter@4277e00.*paint none"):
         generators.check(painted)
     (fake.weights_dir / FOLDER / "model_index.json").unlink()
-    with pytest.raises(GeneratorUnavailable, match=r"weights of VAST-AI/TripoSG are missing: put model_index\.json"):
+    with pytest.raises(Unavailable, match=r"weights of VAST-AI/TripoSG are missing: put model_index\.json"):
         generators.check(fake)
     assert FakePipeline.calls == []

@@ -42,6 +42,18 @@ def test_weights_are_found_in_the_users_folder(tmp_path, below):
     assert weights.find_weights(elsewhere, FAST) == (tmp_path / below).resolve()
 
 
+def test_weights_are_found_in_the_cache(tmp_path, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.undo()
+    snapshot = tmp_path / "models--owner--Model-1/snapshots/abc"
+    _put(snapshot, *WEIGHTS.files)
+    _put(tmp_path / "models--owner--Model-1", "refs/main")
+    (tmp_path / "models--owner--Model-1/refs/main").write_text("abc")
+    assert weights.find_weights(WEIGHTS, replace(FAST, weights_dir=tmp_path)) == snapshot.resolve()
+    (snapshot / WEIGHTS.files[1]).unlink()
+    assert weights.find_weights(WEIGHTS, replace(FAST, weights_dir=tmp_path)) is None
+
+
 def test_missing_weights_are_told_in_one_line(tmp_path):
     _put(tmp_path / "owner/Model-1", WEIGHTS.files[0])
     with pytest.raises(Unavailable) as told:
@@ -122,3 +134,8 @@ def test_an_owners_code_leaves_the_global_generator_and_the_output_as_they_were(
     with weights.owners_code(5):
         assert torch.equal(torch.rand(3), inside)
     assert capsys.readouterr().out == ""
+
+
+def test_installed_does_not_import():
+    assert weights.installed("numpy")
+    assert not weights.installed("no_such_package_anywhere")
