@@ -19,6 +19,7 @@ from v2m4.weights import Package, Unavailable, Weights
 
 INSTALL = "pip install git+https://github.com/facebookresearch/co-tracker@82e02e8"
 PACKAGES = (Package("cotracker", INSTALL),)
+FETCHING = Package("huggingface_hub", "pip install huggingface_hub")
 CHECKPOINT = "scaled_offline.pth"
 WEIGHTS = Weights("facebook/cotracker3", (CHECKPOINT,), (CHECKPOINT,))
 FRAMES = 60  # that the offline network's time code was trained for
@@ -32,6 +33,8 @@ def check(config: Config) -> None:
     """
     weights.require_packages(PACKAGES)
     weights.require_weights(WEIGHTS, config)
+    if weights.find_weights(WEIGHTS, config) is None:  # then --download is given
+        weights.require_packages([FETCHING])
 
 
 def version(config: Config) -> str:

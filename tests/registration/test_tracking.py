@@ -221,6 +221,13 @@ def test_missing_weights_are_told_with_file_and_folder(owners) -> None:
         _cotracker.check(owners)
 
 
+def test_fetching_needs_the_hubs_client_before_any_work(owners, monkeypatch) -> None:
+    (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
+    monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "huggingface_hub")
+    with pytest.raises(Unavailable, match="pip install huggingface_hub"):
+        _cotracker.check(replace(owners, download=True))
+
+
 def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "cotracker")
     config = replace(FAST, use_tracking=True)
