@@ -13,8 +13,8 @@ from registration.coarse import align
 from registration.energy import Chamfer, EdgeLength, NormalMaps, Rigidity
 from registration.fine import descend
 from registration.large_steps import LargeSteps
-from tests.registration.skinned import skinned_vertices
 from v2m4.geometry import nearest, sample_surface
+from v2m4.io.gltf_animation import read_animation
 from v2m4.mesh import Mesh
 
 FOX = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated" / "Fox.glb"
@@ -26,9 +26,8 @@ pytestmark = [
 
 def fox(time: float, faces: int, size: float | None = None) -> tuple[Mesh, float]:
     """The walking fox at a moment, remeshed to about so many faces; scaled to 1 by the given size or its own."""
-    vertices, triangles = skinned_vertices(FOX, "Walk", time)
-    shape = trimesh.Trimesh(vertices, triangles)
-    shape.merge_vertices(merge_tex=True, merge_norm=True)
+    mesh = read_animation(FOX, "Walk", [time], weld=True)[0]
+    shape = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy())
     dense = shape.subdivide().subdivide()
     points, triangles = fast_simplification.simplify(dense.vertices, dense.faces, target_count=faces)
     size = size or float(np.ptp(points, axis=0).max())
