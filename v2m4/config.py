@@ -120,7 +120,7 @@ class EnergyWeights:
     # Point tracks from key frame to key frame, in the video's own view.
     flow: float = 1.0
     # Point tracks in rendered views of the key frames' meshes (with --use_tracking).
-    tracking: float = 1e-3
+    tracking: float = 0.2
     # Squared acceleration of vertices from key frame to key frame (joint refinement).
     smoothness: float = 0.05
     # Squared distance of trusted poses from where they took their key frame's shape (joint refinement).
@@ -310,7 +310,7 @@ PAPER = replace(
         joint_steps=1000,
         tracked_size=512,
         tracked_points=10000,
-        weights=EnergyWeights(normals=1.0, chamfer=10.0, arap=1.0, edge_length=1e2, face_area=1e6),
+        weights=EnergyWeights(normals=1.0, chamfer=10.0, arap=1.0, edge_length=1e2, face_area=1e6, tracking=1e-3),
     ),
     texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, alignments=0, steps=2500),
 )

@@ -214,4 +214,4 @@ def test_blend_is_linear_between_key_frames() -> None:
 def test_paper_preset_has_the_published_weights() -> None:
     weights = PAPER.registration.weights
     assert (weights.normals, weights.arap, weights.chamfer) == (1.0, 1.0, 10.0)
-    assert (weights.edge_length, weights.face_area) == (1e2, 1e6)
+    assert (weights.edge_length, weights.face_area, weights.tracking) == (1e2, 1e6, 1e-3)
