@@ -64,6 +64,29 @@ def line_chart(title: str, curves: Mapping[str, Sequence[float]], colours: Mappi
     return "".join([*parts, "</svg>"])
 
 
+def standalone(charts: Mapping[str, str]) -> str:
+    """Charts above each other under their titles, as the text of one SVG file.
+
+    Args:
+        charts: what ``line_chart`` made, by title.
+    """
+    title_height = 22
+    height = (HEIGHT + title_height) * len(charts)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{2 * height}" '
+        f'viewBox="0 0 {WIDTH} {height}">',
+        "<style>text { font: 10px sans-serif; fill: #333 } .title { font-weight: bold } .grid { stroke: #ddd }"
+        " polyline { fill: none; stroke-width: 1.5 }</style>",
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for index, (title, chart) in enumerate(charts.items()):
+        top = index * (HEIGHT + title_height)
+        parts.append(f'<text class="title" x="{LEFT}" y="{top + 15}">{escape(title)}</text>')
+        place = f'y="{top + title_height}" width="{WIDTH}" height="{HEIGHT}" '
+        parts.append(chart.replace("<svg ", f"<svg {place}", 1))
+    return "".join([*parts, "</svg>"])
+
+
 def _finite_runs(curve: Sequence[float]) -> list[list[tuple[int, float]]]:
     """The stretches of a curve without gaps, as (frame, value)."""
     runs: list[list[tuple[int, float]]] = [[]]

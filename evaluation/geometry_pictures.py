@@ -9,10 +9,9 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from evaluation.alignment import apply
+from evaluation.charts import COLOURS, line_chart, standalone
 from evaluation.geometry_metrics import Motion80Scores
 from evaluation.surface_points import nearest, positions, sample
 from v2m4.camera import Camera, Orbit
@@ -77,7 +76,7 @@ def frame_picture(truth: Mesh, prediction: Mesh, scores: Motion80Scores, index: 
 
 
 def write_pictures(truth: Sequence[Mesh], prediction: Sequence[Mesh], scores: Motion80Scores, folder: Path) -> None:
-    """Write ``frame_<index>.png`` for every frame, ``overview.png`` (four moments) and ``curves.png``.
+    """Write ``frame_<index>.png`` for every frame, ``overview.png`` (four moments) and ``curves.svg``.
 
     Raises:
         ValueError: a side has no faces.
@@ -92,22 +91,19 @@ def write_pictures(truth: Sequence[Mesh], prediction: Sequence[Mesh], scores: Mo
         if index in shown:
             overview.append(picture)
     _write(folder / "overview.png", np.concatenate(overview))
-    _write(folder / "curves.png", curves(scores))
+    with atomic(folder / "curves.svg") as temporary:
+        temporary.write_text(curves(scores), "utf-8")
 
 
-def curves(scores: Motion80Scores) -> np.ndarray:
-    """CD and F-score over the frames, (H, W, 3) uint8."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+def curves(scores: Motion80Scores) -> str:
+    """CD and F-score over the frames, one SVG picture."""
     named = (("CD", scores.per_frame_cd, scores.cd), ("F-score(0.02)", scores.per_frame_f, scores.f_score))
-    for axes, (name, values, mean) in zip(figure.subplots(2, 1, sharex=True), named, strict=True):
-        axes.plot(values, marker="." if len(values) < 60 else None)
-        axes.axhline(mean, color="0.6", linestyle="--", linewidth=1)
-        axes.set_ylabel(f"{name} (mean {mean:.3f})")
-        axes.set_ylim(bottom=0)
-    axes.set_xlabel("frame")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return standalone(
+        {
+            f"{name} (mean {mean:.3f})": line_chart(name, {name: list(values)}, {name: COLOURS[0]})
+            for name, values, mean in named
+        }
+    )
 
 
 def _write(path: Path, picture: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import imageio.v3 as iio
 import numpy as np
@@ -57,8 +58,10 @@ def test_one_pair_with_pictures(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert stored["protocol"]["num_samples"] == 500
     pictures = output.parent / "geometry" / "b"
     assert sorted(file.name for file in pictures.iterdir()) == [
-        "curves.png", "frame_0000.png", "frame_0001.png", "frame_0002.png", "overview.png"
+        "curves.svg", "frame_0000.png", "frame_0001.png", "frame_0002.png", "overview.png"
     ]  # fmt: skip
+    chart = ElementTree.fromstring((pictures / "curves.svg").read_text("utf-8"))
+    assert len(list(chart.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
     picture = iio.imread(pictures / "frame_0002.png")
     assert picture.shape == (512, 1024, 3)
     assert 0.02 < (picture.min(2) < 200).mean() < 0.6  # something is drawn on white
