@@ -188,8 +188,6 @@ def register(
     moved = 0 if config.registration.reference == "first" else most_spread(key_frames)
     places = truth.given_mesh(keys[moved], config)[1]
     if given == "meshes":
-        if config.registration.trust == "auto":
-            config = replace(config, registration=replace(config.registration, trust="fits"))
         posed = [truth.posed(index, config) for index in keys]
     else:
         with workspace.stage("generation"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +36,6 @@ def carry(
     stop: int,
     config: RegistrationConfig,
     generator: torch.Generator,
-    trust: Literal["fits", "yes", "no"] = "no",
     ends: SurfaceTracks | None = None,
 ) -> Descent:
     """The pose of frame ``stop`` from that of frame ``start``.
@@ -52,7 +50,6 @@ def carry(
         stop: frame index.
         config: options of the stage.
         generator: for everything random.
-        trust: whether the target's shape is taken, see ``RegistrationConfig.trust``.
         ends: of tracks of the moving object's points in rendered views, where the target is seen.
     """
     weights, faces, device = config.weights, subject.mesh.faces, previous.device
@@ -71,9 +68,9 @@ def carry(
         Chamfer(weights.chamfer, faces, target, subject.unit, config.points),
         NormalMaps(weights.normals, faces, target, config.views, config.size),
     ]
-    if trust != "no":
+    if config.trust != "no":
         settled = _settled(previous, subject, target, frames, flows, (start, stop), seen, tracks, config, ends)
-        if trust == "yes" or fits(settled, config):
+        if config.trust == "yes" or fits(settled, config):
             curves = {"residual": settled.residual, "stretch": settled.stretch}
             return Descent(settled.vertices, curves, trusted=True)
         told = (frames[stop].name, settled.residual[-1], settled.stretch[-1])

@@ -45,7 +45,7 @@ def run(
         key_indices: frame indices of the key frames, ascending.
         posed: the mesh of each key frame, in the space of the video's camera.
         workspace: the animation's folder.
-        config: all options; ``seed``, ``registration`` and ``trust()`` count here.
+        config: all options; ``seed`` and ``registration`` count here.
 
     Returns:
         the poses of the key frames at times ``key_indices``; topology and look of one key frame's mesh (see
@@ -101,7 +101,7 @@ class _Stage:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
         pictures = [part for frame in frames for part in (frame.name, frame.rgba)]
-        options = (config.seed, asdict(config.registration), config.trust(), key_indices, code_version("registration"))
+        options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
         self.key = digest(options, *pictures)
         self.tracked: TrackedKeyFrames | None = None
         self._flows: list[FlowField] | None = None
@@ -123,9 +123,8 @@ class _Stage:
         target, options = self.posed[stop].mesh, self.config.registration
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
-        trust = self.config.trust()
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
-        return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator, trust, ends)
+        return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator, ends)
 
     def refine(self, poses: Tensor, subject: Subject, trusted: list[bool]) -> Descent:
         """All poses together."""

@@ -12,7 +12,6 @@ import tyro
 
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
 PresetName = Literal["auto", "fast", "paper"]
-ONE_SIDED = ("Inflate",)  # generators that see one side only: where the frame shows nothing, their shape is a guess
 RembgModel = Literal[
     "birefnet-massive",
     "birefnet-general",
@@ -160,8 +159,8 @@ class RegistrationConfig:
     thickness: float = 0.5
     # Whether the key frames' meshes are trusted to be right all round, also where the video shows nothing: a trusted
     # mesh's shape is taken, another only guides. fits takes a shape if one body can have both, that is if it comes as
-    # near and stretches as little as the next two options say; auto is fits, but no for Inflate, whose back is a guess.
-    trust: Literal["auto", "fits", "yes", "no"] = "auto"
+    # near and stretches as little as the next two options say.
+    trust: Literal["fits", "yes", "no"] = "fits"
     # Largest distance from a trusted mesh's surface (rms), relative to the object's size.
     trusted_residual: float = 0.006
     # Largest mean squared relative stretch (ARAP energy) on the way there.
@@ -261,13 +260,6 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     texture: TextureConfig = field(default_factory=TextureConfig)
-
-    def trust(self) -> Literal["fits", "yes", "no"]:
-        """``registration.trust`` with ``auto`` resolved."""
-        asked = self.registration.trust
-        if asked == "auto":
-            return "no" if self.model in ONE_SIDED else "fits"
-        return asked
 
     def describe(self) -> dict[str, Any]:
         """All options as plain values, for manifests and hashes."""

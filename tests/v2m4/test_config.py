@@ -45,9 +45,3 @@ def test_bad_usage_exits_with_two(line: str, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stop:
         parse(line.split(), False)
     assert stop.value.code == 2
-
-
-def test_auto_trusts_meshes_that_are_right_all_round() -> None:
-    assert parse([], cuda_available=False).trust() == "no"
-    assert parse(["--model", "Hunyuan"], cuda_available=False).trust() == "fits"
-    assert parse(["--model", "Hunyuan", "--registration.trust", "no"], cuda_available=False).trust() == "no"
