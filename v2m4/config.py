@@ -180,6 +180,28 @@ class RegistrationConfig:
 
 
 @dataclass(frozen=True)
+class DriveConfig:
+    """Stage 3 where one mesh is moved as the video shows (--mesh, --motion video, --inbetween fit)."""
+
+    # Nodes of the deformation graph that moves the mesh, at most.
+    nodes: int = 300
+    # Pixels (side) of the window around the object that a frame is looked at in.
+    size: int = 384
+    # Points of the surface that are observed in a frame, at most.
+    points: int = 1500
+    # Times that a frame is observed anew and the pose solved for again.
+    rounds: int = 4
+    # Passes over all frames together, at the end.
+    passes: int = 2
+    # Frames that are solved together; longer videos go through windows that overlap.
+    window: int = 48
+    # Weight of rigidity, where what is observed has 1.
+    rigidity: float = 1.0
+    # Weight of smooth motion.
+    smoothness: float = 0.1
+
+
+@dataclass(frozen=True)
 class TextureConfig:
     """Stage 4: one texture for the whole animation."""
 
@@ -221,8 +243,18 @@ class Config:
     N: int = 1
     # Index of this process, from 0 to N - 1.
     n: int = 0
-    # One key frame in every skip frames; the frames between are interpolated.
+    # A mesh of your own (.glb .gltf .obj .ply .stl .off, .fbx through Blender) that is moved as the video shows; its
+    # topology, UVs, materials and textures are kept.
+    mesh: Path | None = None
+    # One video file or folder of frames, in place of --root.
+    video: Path | None = None
+    # What moves the mesh: registration of a mesh for every key frame (V2M4's way), or the video alone, from the first
+    # frame's mesh on. With --mesh it is always the video.
+    motion: Literal["registration", "video"] = "registration"
+    # One key frame in every skip frames.
     skip: int = 5
+    # The frames between key frames: fitted to the video, or linear between the poses of key frames.
+    inbetween: Literal["fit", "linear"] = "linear"
     # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
     key_frames: Literal["motion", "even"] = "motion"
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
@@ -259,6 +291,7 @@ class Config:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
+    drive: DriveConfig = field(default_factory=DriveConfig)
     texture: TextureConfig = field(default_factory=TextureConfig)
 
     def describe(self) -> dict[str, Any]:
