@@ -4,7 +4,8 @@
         --output cases --name fox_walk_35
 
 writes RGBA pictures cases/fox_walk_35/0000.png and so on, and cases/ground_truth/fox_walk_35.npz (see
-``v2m4.ground_truth``): what ``main.py`` takes as input, and what ``evaluation/`` measures its result against.
+``v2m4.ground_truth``): what ``main.py`` takes as input, and what ``evaluation/`` measures its result against. The first
+frame's mesh with its own texture lies beside it as fox_walk_35.glb, for methods that move a given mesh (``--mesh``).
 
 One similarity, the same for all frames, brings the first frame into the cube [-0.5, 0.5]^3 (so later frames may leave
 it). One camera sees all frames; the whole motion is in the picture. The truth's vertices are those of the asset, joined
@@ -32,10 +33,12 @@ from data_preparation_tools.shading import Paint, draw, save_frame
 from v2m4.bake import sample_texture, vertex_colors
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
+from v2m4.io.gltf import write_glb
 from v2m4.io.gltf_animation import list_animations, read_animation
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import interpolate
+from v2m4.workspace import atomic
 
 log = logging.getLogger("render_ground_truth")
 
@@ -173,6 +176,8 @@ def make_case(options: Options) -> tuple[str, GroundTruth]:
     for index, picture in enumerate(draw(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size)):
         save_frame(picture, options.output / name, index)
     truth.save(options.output / TRUTH_FOLDER / f"{name}.npz")
+    with atomic(options.output / TRUTH_FOLDER / f"{name}.glb") as temporary:
+        write_glb(temporary, asset[0])
     return name, truth
 
 

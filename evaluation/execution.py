@@ -238,10 +238,12 @@ def _evaluate(case: Prepared, method: Method, suite: Suite, place: Place, work: 
         "output": output,
     }
     names |= {"truth": case.truth or "", "fps": _frames_per_second(case.truth)}
+    names |= {"first_mesh": case.truth.with_suffix(".glb") if case.truth and case.case.asset else ""}
     commands = [shlex.split(line) for line in method.run]
     commands = [[filled(word, place, **names) for word in command] for command in commands]
-    if any("{truth}" in line for line in method.run) and case.truth is None:
-        raise ValueError(f"method {method.name} needs {{truth}}, and case {case.case.name} has none")
+    for needed in ("truth", "first_mesh"):
+        if any(f"{{{needed}}}" in line for line in method.run) and not names[needed]:
+            raise ValueError(f"method {method.name} needs {{{needed}}}, and case {case.case.name} has none")
     workspace = Workspace(folder)
     key = digest("run", method.run, case.key, _code_of(commands) if commands else "")
     reused = True

@@ -8,7 +8,8 @@
 Text in braces stands for what the benchmark knows: {python}, {code} (this repository), {data} (--data) and {case} (the
 case's name) anywhere; in methods also {root} (a folder that holds the case as main.py reads it), {frames} (the case's
 folder of pictures or its video file), {fps} (its frames per second, 30 where nothing says it), {truth} (its ground
-truth) and {output} (a fresh folder for this run).
+truth), {first_mesh} (the first frame's true mesh with its texture, of a case with an asset) and {output} (a fresh
+folder for this run).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import yaml
 
 ANYWHERE = frozenset({"python", "code", "data", "case"})
-IN_METHODS = ANYWHERE | {"root", "frames", "fps", "truth", "output"}
+IN_METHODS = ANYWHERE | {"root", "frames", "fps", "truth", "first_mesh", "output"}
 
 
 NUMBERS = ("frames", "yaw", "pitch", "exposure")  # of a case with an asset

@@ -10,8 +10,9 @@ import trimesh
 
 from data_preparation_tools.render_ground_truth import lighter, main, subdivided
 from v2m4.camera import DEFAULT_FOV
+from v2m4.geometry import nearest
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
-from v2m4.io.gltf import write_animation_glb
+from v2m4.io.gltf import read_glb, write_animation_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
@@ -105,6 +106,15 @@ def test_a_textured_truth_is_fine_enough_and_closed(case: Path) -> None:
     mesh = trimesh.Trimesh(truth.positions()[2].numpy(), truth.faces, process=False)
     assert mesh.is_watertight
     assert mesh.volume > 0
+
+
+def test_the_first_mesh_is_the_truth_with_the_assets_own_texture(case: Path) -> None:
+    truth = _truth(case)
+    first = read_glb(case / TRUTH_FOLDER / "case.glb")
+    apart, _ = nearest(first.vertices.double(), truth.positions()[0].double())
+    assert apart.max() < 2 * float(truth.step)
+    assert first.texture is not None and first.texture.shape == (16, 16, 3)
+    assert truth.vertices.shape[1] > len(first.vertices) / 2
 
 
 def test_the_same_options_give_the_same_bytes(case: Path, asset: Path, tmp_path: Path) -> None:

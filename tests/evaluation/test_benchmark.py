@@ -353,14 +353,16 @@ def test_names_agree_with_the_ground_floor():
 def test_an_asset_becomes_a_case(data, monkeypatch):
     """Pictures and truth are rendered by the tool, as a process, and a truth that lies ready is found perfect."""
     path = data.parent / "suite.yaml"
+    copy = '"{python} -c \\"import sys, shutil; shutil.copy(*sys.argv[1:])\\" %s {output}"'
     path.write_text(
         "name: asset\nmetrics: [motion80]\nmethods:\n"
-        '  - {name: copy, run: ["{python} -c \\"import sys, shutil; shutil.copy(*sys.argv[1:])\\" {truth} {output}"],\n'
-        '     mesh: "{output}/{case}.npz"}\ncases:\n'
-        '  - {name: box, asset: "{data}/wide.glb", frames: 2, yaw: 35, pitch: 8}\n'
+        f'  - {{name: copy, run: [{copy % "{truth}"}, {copy % "{first_mesh}"}], mesh: "{{output}}/{{case}}.npz"}}\n'
+        'cases:\n  - {name: box, asset: "{data}/wide.glb", frames: 2, yaw: 35, pitch: 8}\n'
     )
     code, results = run(data, path)
     assert code == 0
     assert entry(results, "box")["figures"]["cd"] < SAME
     root = data.parent / "out" / "cases" / "box" / "input"
     assert len(list((root / "box").glob("*.png"))) == 2
+    left = next((data.parent / "out" / "results" / "copy").rglob("box.glb"))
+    assert left.read_bytes() == (root / TRUTH_FOLDER / "box.glb").read_bytes()
