@@ -12,10 +12,11 @@ from __future__ import annotations
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +29,9 @@ from tqdm import tqdm
 
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FramesConfig
-from v2m4.export import CAMERAS, FRAME_MESH, read_cameras
+from v2m4.export import ANIMATION, CAMERAS, FRAME_MESH, read_cameras
 from v2m4.io.gltf import read_glb
+from v2m4.io.gltf_animation import read_animation
 from v2m4.io.names import natural_key
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
@@ -43,6 +45,7 @@ IMAGES, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
 VIDEO = "output_final_rendering_video"
 BASELINE_MESH = "{}_baseline_sample.glb"
 SUPERSAMPLING = 2
+BLOCK = 16  # frames of an animation that are held in memory
 BASELINE_RADIUS = 2.0  # a mesh in canonical pose has no camera of its own: it is seen from the front
 
 
@@ -154,6 +157,39 @@ def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -
         yield read_glb(file).to(device)
 
 
+def final_meshes(folder: Path, names: Sequence[str], fps: float, device: str) -> Iterator[Mesh]:
+    """The finished meshes of the frames, one at a time: of their own files, or of the animation of a given mesh.
+
+    Raises:
+        ValueError: one is missing or broken.
+    """
+    files = [folder / FRAME_MESH.format(name) for name in names]
+    if any(file.is_file() for file in files) or not (folder / ANIMATION).is_file():
+        yield from read_meshes(folder, names, FRAME_MESH, device)
+        return
+    for start in range(0, len(names), BLOCK):
+        times = np.arange(start, min(start + BLOCK, len(names))) / fps
+        sequence = read_animation(folder / ANIMATION, times=times)
+        for index in range(len(sequence)):
+            yield sequence[index].to(device)
+
+
+def into_reach(mesh: Mesh, camera: Camera) -> float:
+    """The scale that brings a mesh to about two units from the camera: a given mesh may be in millimetres.
+
+    A power of two, so that nothing is rounded.
+    """
+    depth = float(camera.to_camera_space(mesh.vertices)[..., 2].mean())
+    return 2.0 ** -round(math.log2(depth / 2)) if depth > 0 else 1.0
+
+
+def scaled(camera: Camera, scale: float) -> Camera:
+    """The cameras of a world that has been scaled about its origin."""
+    extrinsics = camera.extrinsics.clone()
+    extrinsics[:, :3, 3] *= scale
+    return replace(camera, extrinsics=extrinsics)
+
+
 def render_final(folder: Path, options: Options, device: str, progress: tqdm) -> tuple[int, list[str]]:
     """Pictures and videos of the finished animation; returns the number of frames and the files written.
 
@@ -167,8 +203,10 @@ def render_final(folder: Path, options: Options, device: str, progress: tqdm) ->
     shots: list[Shot] = []
     fine: list[np.ndarray] = []
     previous: Mesh | None = None
-    for index, mesh in enumerate(read_meshes(folder, video.names, FRAME_MESH, device)):
-        camera = cameras[index]
+    scale = 0.0
+    for index, found in enumerate(final_meshes(folder, video.names, video.fps, device)):
+        scale = scale or into_reach(found, cameras[index])
+        mesh, camera = found.with_vertices(found.vertices * scale), scaled(cameras[index], scale)
         if previous is not None and between > 1:
             if not torch.equal(previous.faces, mesh.faces):
                 raise ValueError(

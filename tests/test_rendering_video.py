@@ -64,6 +64,31 @@ def test_pictures_show_the_mesh_where_the_video_camera_sees_it(tmp_path):
     assert iio.immeta(tmp_path / "ball" / f"{VIDEO}.mp4", plugin="pyav")["fps"] == 10
 
 
+def test_an_animation_without_meshes_of_its_frames_gives_the_same_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering_video, "BLOCK", 2)
+    make_result(tmp_path / "ball", frames=5)
+    assert run(tmp_path) == 0
+    pictures = [iio.imread(tmp_path / "ball" / IMAGES / f"{index}.png").astype(int) for index in range(5)]
+    for file in (tmp_path / "ball").glob("*_texture_consistency_sample.glb"):
+        file.unlink()
+    assert run(tmp_path) == 0
+    for index, picture in enumerate(pictures):
+        again = iio.imread(tmp_path / "ball" / IMAGES / f"{index}.png")
+        assert np.abs(again - picture).mean() < 0.05
+        assert (picture < 250).any()
+
+
+def test_a_mesh_in_millimetres_is_seen_as_one_in_metres(tmp_path):
+    mesh = ball().transformed(torch.diag(torch.tensor([1000.0, 1000.0, 1000.0, 1.0])))
+    camera = Orbit.of(radius=2000.0).camera()
+    scale = rendering_video.into_reach(mesh, camera)
+    assert scale == 2.0**-10
+    far = draw(mesh.with_vertices(mesh.vertices * scale), rendering_video.scaled(camera, scale), SIZE, False)
+    near = draw(ball(), Orbit.of(radius=2.0).camera(), SIZE, False)
+    assert np.abs(far.mask.astype(int) - near.mask).max() <= 2
+    assert near.mask.max() == 255
+
+
 def test_interpolated_video_has_frames_between_at_the_same_pace(tmp_path):
     make_result(tmp_path / "ball")
     assert run(tmp_path / "ball", "--interpolate", "4") == 0
