@@ -1,0 +1,142 @@
+"""Where a frame shows the surface, by dense optical flow from the picture of a pose to the frame.
+
+The points are held to the mesh's own paint, so nothing drifts. Both pictures are normalised about each pixel (mean and
+contrast of its surroundings within the object), so the frame's gain, its offset and slow shades do not count.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from registration.look import INSIDE, Sight, eroded
+from registration.observations import Observations
+
+SURROUNDINGS = 0.07  # of the object's size, the radius that a pixel is normalised within
+NOISE = 0.012  # sRGB, standard deviation of what is no texture
+CONTRAST = 40.0  # grey levels to one standard deviation
+PATCH = 0.02  # of the object's size, the radius that gradients are gathered within
+GRADIENT = 6.0  # grey levels a pixel, of texture that holds a point firmly
+RETURN = 1.0  # pixels that going there and back may miss by, and
+RETURN_SHARE = 0.05  # of the way
+LIKENESS = 0.7  # standard deviations that the pictures may differ by where a point is taken to lie
+OBLIQUE = 0.25  # cosine to the camera below which a surface is not trusted
+
+
+def observe_appearance(sight: Sight, limit: int, reach: float | None = None) -> Observations:
+    """Points spread evenly over what a pose shows, where the frame shows the same paint.
+
+    A point is trusted as far as flow there and back ends where it began, the pictures agree there, and the surface
+    around it is turned to the camera and free of edges. Where there is no texture across some direction, its place
+    along that direction is left open.
+
+    Args:
+        sight: the pose in the frame's view.
+        limit: points at most.
+        reach: pixels of the view that a point may go; None for any number.
+    """
+    view = sight.view
+    rows, columns = spread(sight, limit)
+    if len(rows) == 0 or not (view.mask > INSIDE).any():
+        return none(sight)
+    given, wanted = pictures(sight)
+    ahead, back = dense(given, wanted), dense(wanted, given)
+    start = np.stack([columns, rows], 1) + 0.5
+    moved = start + ahead[rows, columns]
+    missed = np.linalg.norm(moved + sampled(back, moved) - start, axis=1)
+    way = np.linalg.norm(moved - start, axis=1)
+    trust = np.exp(-np.square(missed / (RETURN + RETURN_SHARE * way)))
+    trust *= np.square(sampled(view.mask, moved)[:, 0]).clip(0, 1)
+    trust *= undisturbed(sight, PATCH * view.extent)[rows, columns]
+    difference = (sampled(wanted, moved)[:, 0] - given[rows, columns]) / CONTRAST
+    trust *= np.exp(-np.square(difference / LIKENESS))
+    if reach is not None:
+        trust *= way < reach
+    root = texture_root(given, PATCH * view.extent, rows, columns) * np.sqrt(trust)[:, None, None]
+    kept = trust > 0.02
+    return Observations(sight.points(rows[kept], columns[kept]), view.fractions(moved[kept]), root[kept])
+
+
+def pictures(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
+    """The pose and the frame as (h, w) float32 grey levels, each normalised within its object; 0 outside."""
+    view, radius = sight.view, max(3.0, SURROUNDINGS * sight.view.extent)
+    return normalised(grey(sight.color), sight.mask, radius), normalised(grey(view.color), view.mask, radius)
+
+
+def grey(color: np.ndarray) -> np.ndarray:
+    """Brightness (h, w) of sRGB colours (h, w, 3)."""
+    return np.ascontiguousarray(color @ np.array([0.299, 0.587, 0.114], np.float32))
+
+
+def normalised(picture: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarray:
+    """A picture (h, w) less its mean, over its contrast, both within ``radius`` pixels and the mask."""
+    inside = (mask > 0.5).astype(np.float32)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        side = 2 * round(radius) + 1
+        return cv2.blur(cv2.blur(values, (side, side)), (side, side))
+
+    share = np.maximum(mean(inside), 1e-3)
+    middle = mean(picture * inside) / share
+    variance = np.maximum(mean(picture * picture * inside) / share - middle * middle, 0)
+    return ((picture - middle) / np.sqrt(variance + NOISE**2)).clip(-3, 3) * CONTRAST * inside
+
+
+def dense(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Dense inverse search flow (medium preset), (h, w, 2) pixels from the first to the second of grey levels."""
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    bytes_ = [(picture + 128).clip(0, 255).round().astype(np.uint8) for picture in (first, second)]
+    return np.asarray(search.calc(bytes_[0], bytes_[1], None))
+
+
+def texture_root(picture: np.ndarray, radius: float, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """How firmly texture holds a point across each direction: (N, 2, 2) symmetric, eigenvalues 0 to 1.
+
+    A square root of the structure tensor's share J (J + g^2)^-1, g the gradient that counts half.
+    """
+    across, down = (cv2.Scharr(picture, cv2.CV_32F, *order) / 32.0 for order in ((1, 0), (0, 1)))
+    side = 2 * max(2, round(radius)) + 1
+    xx, xy, yy = (cv2.blur(value, (side, side))[rows, columns] for value in (across**2, across * down, down**2))
+    tensor = np.stack([np.stack([xx, xy], 1), np.stack([xy, yy], 1)], 1).astype(np.float64)
+    values, axes = np.linalg.eigh(tensor)
+    values = values.clip(0) / (values.clip(0) + GRADIENT**2)
+    return (axes * np.sqrt(values)[:, None]) @ axes.transpose(0, 2, 1)
+
+
+def spread(sight: Sight, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of pixels that show the pose, on a grid just coarse enough for ``limit`` of them."""
+    shown = (sight.rast[..., 3] > 0) & (sight.facing > OBLIQUE)
+    stride = max(1.0, np.sqrt(shown.sum() / max(limit, 1)))
+    while True:
+        rows, columns = (np.arange(stride / 2, length, stride).astype(np.int64) for length in shown.shape)
+        grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+        grid = grid[shown[grid[:, 0], grid[:, 1]]]
+        if len(grid) <= limit:
+            return grid[:, 0], grid[:, 1]
+        stride *= 1.02
+
+
+def undisturbed(sight: Sight, radius: float) -> np.ndarray:
+    """How far pixels (h, w) are from edges of the surface, where one part hides another or it ends, 0 to 1."""
+    depth, shown = sight.depth, sight.rast[..., 3] > 0
+    jump = 0.03 * sight.view.extent * sight.view.pixel[1] * float(np.median(depth[shown])) if shown.any() else 1.0
+    filled = np.where(shown, depth, 1e3).astype(np.float32)
+    kernel = np.ones((3, 3), np.uint8)
+    # Steep surfaces are no edges: the second difference is what jumps.
+    bend = np.abs(cv2.Laplacian(filled, cv2.CV_32F)) > jump
+    solid = shown & ~(cv2.dilate(bend.astype(np.uint8), kernel) > 0) & eroded(shown, 1)
+    distance = cv2.distanceTransform(solid.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.minimum(distance / max(radius, 1.0), 1.0)
+
+
+def sampled(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Bilinear values (N, C) or (N, K, C) at pixels (N, 2) or (N, K, 2), the first pixel centred at (0.5, 0.5)."""
+    at = points.astype(np.float32).reshape(len(points), -1, 2) - 0.5
+    found = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(*points.shape[:-1], -1)
+
+
+def none(sight: Sight) -> Observations:
+    """No observation."""
+    empty = np.zeros(0, np.int64)
+    return Observations(sight.points(empty, empty), np.zeros((0, 2)), np.zeros((0, 2, 2)))

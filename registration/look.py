@@ -1,0 +1,215 @@
+"""What a mesh looks like in a video: a frame seen through a window, the light, a pose as the window shows it.
+
+Colours are compared as sRGB values. There light is close to a factor on the paint (a gamma curve keeps products), so
+paint times a smooth function of the normal stands for a lit surface. The function is a series of spherical harmonics up
+to the second order, which holds all that matte surfaces show of distant light (Ramamoorthi and Hanrahan 2001, "An
+efficient representation for irradiance environment maps"). It is fitted to the first frame, whose pose is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from registration.energy_video import in_fractions
+from registration.flow import Window, object_box, window_around
+from registration.lift import SurfacePoints
+from v2m4.camera import Camera
+from v2m4.frame import Frame
+from v2m4.geometry import vertex_normals
+from v2m4.mesh import Mesh
+from v2m4.render import render_attributes
+
+MARGIN = 0.1  # of the object's longer side, around it
+INSIDE = 0.99  # coverage from which on a pixel shows nothing else
+ROBUST = 0.06  # difference of sRGB values from which on it counts linearly
+BRIGHTNESS = (0.4, 2.5)  # what light and a vertex's own factor may make of paint
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame seen through a square window around the object.
+
+    Attributes:
+        frame: the whole picture.
+        camera: the video's, cropped to the window.
+        color: (h, w, 3) float32 sRGB, straight (not weighted by the mask); 0 where there is no object.
+        mask: (h, w) float32, coverage.
+        box: of the frame's object, fractions of the picture.
+    """
+
+    frame: Frame
+    camera: Camera
+    color: np.ndarray
+    mask: np.ndarray
+    box: Window
+
+    @classmethod
+    def of(cls, frame: Frame, camera: Camera, size: int, poses: list[Tensor]) -> View:
+        """The window that holds the frame's object and the poses (V, 3), at ``size`` rows; they may then move in it."""
+        box, boxes = object_box(frame), []
+        if frame.rgba[..., 3].max() > 127:
+            boxes.append(box)
+        for pose in poses:
+            pixels = in_fractions(camera, pose)
+            low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
+            boxes.append((low[0], low[1], high[0], high[1]))
+        window = window_around(boxes or [box], frame.aspect, MARGIN, square=True)
+        color, mask = (part.numpy() for part in frame.tensors(size, window, background=0.0))
+        straight = np.where(mask > 0.05, color / np.maximum(mask, 0.05), 0).clip(0, 1)
+        return cls(frame, camera.cropped(window), straight, np.ascontiguousarray(mask[..., 0]), box)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.mask.shape[0], self.mask.shape[1]
+
+    @property
+    def pixel(self) -> np.ndarray:
+        """(2,) a pixel's width and height, in fractions of the picture's."""
+        x0, y0, x1, y1 = self.camera.window
+        return np.array([(x1 - x0) / self.shape[1], (y1 - y0) / self.shape[0]])
+
+    @property
+    def extent(self) -> float:
+        """The longer side of the frame's object, in pixels of the window."""
+        return float(((np.array(self.box[2:]) - np.array(self.box[:2])) / self.pixel).max())
+
+    def fractions(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (N, 2) of the window, the first centred at (0.5, 0.5), in fractions of the whole picture."""
+        return np.asarray(self.camera.window[:2]) + pixels * self.pixel
+
+    def pixels(self, fractions: np.ndarray) -> np.ndarray:
+        """The inverse of ``fractions``."""
+        return (fractions - np.asarray(self.camera.window[:2])) / self.pixel
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A pose as a view shows it.
+
+    Attributes:
+        view: the window.
+        color: (h, w, 3) float32 sRGB, straight; 0 where there is no surface.
+        mask: (h, w) float32, coverage.
+        depth: (h, w) float32, camera z; 0 where there is no surface.
+        facing: (h, w) float32, cosine between the normal and the way to the camera; 0 where there is no surface.
+        rast: (h, w, 4) float32: two barycentric weights, unused, triangle + 1 (0 where there is none).
+    """
+
+    view: View
+    color: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    facing: np.ndarray
+    rast: np.ndarray
+
+    def points(self, rows: np.ndarray, columns: np.ndarray) -> SurfacePoints:
+        """The surface at the centres of pixels (N,) that show it."""
+        u, v, _, face = torch.from_numpy(self.rast[rows, columns]).unbind(1)
+        weights = torch.stack([u, v, 1 - u - v], 1).clamp(0, 1)
+        return SurfacePoints(face.long() - 1, weights / weights.sum(1, keepdim=True))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Topology and paint of a mesh, and what the video's light makes of it.
+
+    Attributes:
+        mesh: its vertices are not used.
+        light: (9, 3) factors on the paint by the normal (camera axes), see ``harmonics``; None for none.
+        tone: (V, 3) each vertex's own factor on that, learned from the first frame: shade that hides from the light,
+            and where the mesh's paint is not the video's.
+    """
+
+    mesh: Mesh
+    light: Tensor | None = None
+    tone: Tensor | None = None
+
+    @classmethod
+    def of(cls, mesh: Mesh, pose: Tensor, view: View) -> Look:
+        """Fit the light, then each vertex's own factor, to a frame whose pose (V, 3) is known.
+
+        Where the frame shows too little of the pose, the paint stays as it is.
+        """
+        plain = cls(mesh)
+        sight = plain.seen(pose, view)
+        solid = eroded(np.minimum(sight.mask, view.mask) > INSIDE, 2) & (sight.facing > 0.2)
+        rows, columns = np.nonzero(solid)
+        if len(rows) < 100:
+            return plain
+        points, paint = sight.points(rows, columns), torch.from_numpy(sight.color[rows, columns]).double()
+        wanted = torch.from_numpy(view.color[rows, columns]).double()
+        corners = mesh.faces.index_select(0, points.faces).reshape(-1)
+        normals = vertex_normals(pose, mesh.faces).index_select(0, corners).reshape(-1, 3, 3)
+        basis = harmonics(torch.nn.functional.normalize((normals * points.weights[..., None]).sum(1), dim=1)).double()
+        light = torch.stack([_fit(basis * paint[:, c : c + 1], wanted[:, c]) for c in range(3)], 1)
+        lit = paint * (basis @ light).clamp(*BRIGHTNESS)
+        # Of each vertex's pixels, shrunk to 1 where they are few or dark.
+        share = points.weights.double()
+        above, below = (torch.zeros(len(mesh.vertices), 3, dtype=torch.float64) for _ in range(2))
+        for total, value in ((above, lit * wanted), (below, lit * lit)):
+            total.index_add_(0, corners, (share[..., None] * value[:, None]).reshape(-1, 3))
+        prior = 0.01
+        tone = ((above + prior) / (below + prior)).clamp(*BRIGHTNESS)
+        return replace(plain, light=light.float(), tone=tone.float())
+
+    def seen(self, vertices: Tensor, view: View) -> Sight:
+        """A pose (V, 3) in a view."""
+        mesh, camera, triangles = self.mesh, view.camera, self.mesh.faces.to(torch.int32)
+        vertices = vertices.detach().float()
+        normals = vertex_normals(vertices, mesh.faces)
+        shade = torch.ones_like(vertices)
+        if self.light is not None:
+            shade = (harmonics(normals) @ self.light).clamp(*BRIGHTNESS)
+        if self.tone is not None:
+            shade = shade * self.tone
+        toward = -(normals * torch.nn.functional.normalize(vertices, dim=1)).sum(1, keepdim=True)
+        textured = None
+        if mesh.texture is not None and mesh.uvs is not None:
+            corners = triangles if mesh.uv_faces is None else mesh.uv_faces.to(torch.int32)
+            textured = (mesh.texture[None], mesh.uvs[None], corners)
+        elif mesh.colors is not None:
+            shade = shade * mesh.colors
+        attributes = torch.cat([shade, vertices[:, 2:], toward], 1)[None]
+        with torch.no_grad():
+            picture, rast = render_attributes(
+                camera.clip(vertices), triangles, attributes, view.shape, textured=textured, antialias=3
+            )
+        parts = picture[0].numpy()
+        mask, depth, facing = parts[..., 0], parts[..., -2], parts[..., -1]
+        weight = np.maximum(mask, 0.05)[..., None]
+        color = parts[..., -5:-2] / weight
+        if textured is not None:
+            color = color * parts[..., 1:4] / weight
+        mask, depth, facing = (np.ascontiguousarray(part) for part in (mask, depth, facing))
+        return Sight(view, color.clip(0, 1), mask, depth, facing, rast[0].numpy())
+
+
+def harmonics(normals: Tensor) -> Tensor:
+    """Real spherical harmonics up to the second order, without their constants, of unit vectors (N, 3): (N, 9)."""
+    x, y, z = normals.unbind(1)
+    return torch.stack([torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], 1)
+
+
+def _fit(system: Tensor, wanted: Tensor, rounds: int = 4, ridge: float = 1e-3) -> Tensor:
+    """Robust least squares (N, 9) x = (N,); what the pixels do not decide stays even light of factor 1."""
+    start = torch.zeros(system.shape[1], dtype=system.dtype)
+    start[0] = 1.0
+    found, weight = start, torch.ones_like(wanted)
+    pull = ridge * system.square().sum() / system.shape[1] * torch.eye(system.shape[1], dtype=system.dtype)
+    for _ in range(rounds):
+        weighted = system * weight[:, None]
+        found = start + torch.linalg.solve(system.T @ weighted + pull, weighted.T @ (wanted - system @ start))
+        weight = ROBUST / (wanted - system @ found).abs().clamp_min(ROBUST)
+    return found
+
+
+def eroded(mask: np.ndarray, radius: int) -> np.ndarray:
+    """A (h, w) bool mask less what lies within so many pixels of its border."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0

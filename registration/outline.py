@@ -1,0 +1,164 @@
+"""The outline of a pose held against the outline of a frame's mask: how far points of it have to go across it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+from registration.appearance import sampled
+from registration.look import Sight
+from registration.observations import Observations
+
+STEP = 0.5  # pixels between the places that are looked at along a normal
+AGREEMENT = 0.6  # least cosine between the two outlines' normals
+BLUR = 1.0  # pixels, standard deviation, of the masks that normals are taken from
+FOUND = 2.0  # pixels to the nearest match from which on the frame's outline is unexplained
+UNEXPLAINED = 0.3  # share of confidence where the frame's outline pulls
+TURN = 0.15  # of the object's size, that opposite normals are worth when the nearest point is asked for
+
+
+def observe_outline(sight: Sight, limit: int, reach: float, pull: bool = True) -> Observations:
+    """Points on the outline of a pose, each to lie on the frame's outline across the normal there.
+
+    A point looks along its normal for the nearest place where the frame's mask ends in the same direction. Where the
+    frame has an outline that none found, it pulls the nearest point of the pose's outline of like direction.
+
+    Args:
+        sight: the pose in the frame's view.
+        limit: points at most.
+        reach: pixels of the view that a point may go.
+        pull: whether the frame's unexplained outlines pull.
+    """
+    view = sight.view
+    rows, columns = border(sight.rast[..., 3] > 0)
+    rows, columns = thinned(rows, columns, limit)
+    if not (view.mask > 0.5).any() or len(rows) == 0:
+        return _lines(sight, rows[:0], columns[:0], np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+    start = np.stack([columns, rows], 1) + 0.5
+    ours, theirs = _outward(sight.mask), _outward(view.mask)
+    normals, firm = _unit(sampled(ours, start))
+    within = _crossing(sight.mask, start, normals, 2.0)[0]
+    off, found = _crossing(view.mask, start + within[:, None] * normals, normals, reach, theirs)
+    confidence = found * firm * np.exp(-np.square(off / max(reach, 1e-6)))
+    parts = [_lines(sight, rows, columns, start + off[:, None] * normals, normals, confidence)]
+    if pull:
+        landed = (start + (within + off)[:, None] * normals)[confidence > 0]
+        parts.append(_pulled(sight, landed, rows, columns, start + within[:, None] * normals, normals, theirs, reach))
+    return Observations.joined(parts)
+
+
+def _pulled(
+    sight: Sight,
+    landed: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    edge: np.ndarray,
+    normals: np.ndarray,
+    theirs: np.ndarray,
+    reach: float,
+) -> Observations:
+    """What the frame's outline wants that no point of the pose's outline found.
+
+    Args:
+        sight: the pose in the frame's view.
+        landed: (M, 2) pixels where points of the pose's outline found the frame's.
+        rows: (N,) of the pose's outline.
+        columns: (N,).
+        edge: (N, 2) pixels, the same points, exactly where the mask ends.
+        normals: (N, 2).
+        theirs: (h, w, 2) from ``_outward`` of the frame's mask.
+        reach: pixels.
+    """
+    view = sight.view
+    there = np.stack(border(view.mask > 0.5)[::-1], 1) + 0.5
+    facing, firm = _unit(sampled(theirs, there))
+    there = there + _crossing(view.mask, there, facing, 2.0)[0][:, None] * facing
+    lost = firm > 0
+    if len(landed):
+        lost &= cKDTree(landed).query(there)[0] > FOUND
+    there, facing = there[lost], facing[lost]
+    if len(there) == 0:
+        return _lines(sight, rows[:0], columns[:0], np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+    scale = TURN * view.extent
+    distance, index = cKDTree(np.concatenate([edge, scale * normals], 1)).query(
+        np.concatenate([there, scale * facing], 1)
+    )
+    way = there - edge[index]
+    good = (np.linalg.norm(way, axis=1) < 2 * reach) & ((normals[index] * facing).sum(1) > AGREEMENT)
+    confidence = UNEXPLAINED * np.exp(-np.square(distance / (2 * reach))) * good
+    kept = np.flatnonzero(good)
+    index = index[kept]
+    target = np.stack([columns, rows], 1)[index] + 0.5 + way[kept]
+    return _lines(sight, rows[index], columns[index], target, facing[kept], confidence[kept])
+
+
+def border(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of a (h, w) bool mask next to one that is not of it, or to the picture's edge."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
+    rows, columns = np.nonzero(inside & ~core)
+    return rows, columns
+
+
+def thinned(rows: np.ndarray, columns: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``limit`` pixels, spread evenly: the first in each cell of a grid."""
+    cell = 1.0
+    while len(rows) > limit:
+        cell *= 1.15
+        keys = (rows // cell) * 100000 + columns // cell
+        first = np.unique(keys, return_index=True)[1]
+        if len(first) <= limit:
+            return rows[np.sort(first)], columns[np.sort(first)]
+    return rows, columns
+
+
+def _outward(mask: np.ndarray) -> np.ndarray:
+    """The way out of a mask, (h, w, 2): minus the gradient of the blurred coverage, per pixel."""
+    soft = cv2.GaussianBlur(mask, (0, 0), BLUR)
+    return -np.stack([cv2.Scharr(soft, cv2.CV_32F, 1, 0), cv2.Scharr(soft, cv2.CV_32F, 0, 1)], -1) / 32.0
+
+
+def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (N, 2), and how far each direction is certain (N,): 0 at thin parts and tips, where sides cancel."""
+    length = np.linalg.norm(vectors, axis=1)
+    return vectors / np.maximum(length, 1e-6)[:, None], np.clip(length / 0.2, 0, 1) ** 2
+
+
+def _crossing(
+    mask: np.ndarray, start: np.ndarray, normals: np.ndarray, reach: float, outward: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far (N,) along normals from (N, 2) a mask ends, going outward, and whether it does within reach (N,) bool.
+
+    With ``outward``, only where the mask ends in a direction like the normal's.
+    """
+    steps = np.arange(-np.ceil(reach / STEP), np.ceil(reach / STEP) + 1) * STEP
+    places = start[:, None] + steps[:, None] * normals[:, None]
+    values = sampled(mask, places)[..., 0]
+    first, second = values[:, :-1], values[:, 1:]
+    ends = (first >= 0.5) & (second < 0.5)
+    exact = steps[:-1] + STEP * (first - 0.5) / np.maximum(first - second, 1e-6)
+    if outward is not None:
+        candidates = np.nonzero(ends)
+        at = start[candidates[0]] + exact[candidates][:, None] * normals[candidates[0]]
+        direction, _ = _unit(sampled(outward, at))
+        ends[candidates] &= (direction * normals[candidates[0]]).sum(1) > AGREEMENT
+    cost = np.where(ends, np.abs(exact), np.inf)
+    best = cost.argmin(1)
+    found = np.isfinite(cost[np.arange(len(start)), best])
+    return np.where(found, exact[np.arange(len(start)), best], 0.0), found
+
+
+def _lines(
+    sight: Sight,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    targets: np.ndarray,
+    normals: np.ndarray,
+    confidence: np.ndarray,
+) -> Observations:
+    """Points at pixels (N,) on lines across normals (N, 2) through pixels (N, 2)."""
+    kept = np.flatnonzero(confidence > 0.02)
+    points = sight.points(rows[kept], columns[kept])
+    fractions = sight.view.fractions(targets[kept])
+    return Observations.on_lines(points, fractions, normals[kept], confidence[kept])
