@@ -53,7 +53,7 @@ class Comparison:
         return Pictures.of_frame(self.frame, size, self.window).to(self.mesh.vertices.device)
 
     def camera(self, views: Tensor) -> Camera:
-        """The cameras of views (B, 5), looking at the window."""
+        """The cameras of views (B, 5 or 6), looking at the window."""
         return self.space.camera(views).cropped(self.window)
 
     def pictures(self, views: Tensor, size: int) -> Pictures:

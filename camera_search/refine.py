@@ -14,7 +14,8 @@ from torch import Tensor
 from camera_search.comparison import Comparison
 from camera_search.similarity import PictureAgreement
 
-STEP = (0.02, 0.02, 0.004, 0.004, 0.01)  # of yaw, pitch (radians), the centre's tangents and the logarithm of its depth
+# Of yaw, pitch (radians), the centre's tangents, the logarithm of its depth, and roll.
+STEP = (0.02, 0.02, 0.004, 0.004, 0.01, 0.02)
 TOLERANCE = 1e-4  # progress smaller than this is none
 
 
@@ -31,7 +32,7 @@ def refine(
 
     Args:
         comparison: the mesh and the frame.
-        views: (B, 5) where to start.
+        views: (B, 5) where to start, or (B, 6) to let the roll change, too.
         size: pixels (side) of the pictures.
         steps: Adam steps.
         agreement: what is maximised, differentiable; a new ``PictureAgreement`` if None.
@@ -39,11 +40,11 @@ def refine(
         patience: steps without progress of any view after which it is over.
 
     Returns:
-        views (B, 5), none worse than where it started, and their agreement (B,).
+        views, none worse than where it started, and their agreement (B,).
     """
     agreement = agreement or PictureAgreement()
     reference = comparison.reference(size)
-    unit = torch.tensor(STEP).to(views)
+    unit = torch.tensor(STEP[: views.shape[1]]).to(views)
     start = views.detach()
     offset = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([offset], lr=rate, betas=(0.8, 0.95))

@@ -72,12 +72,12 @@ def find_camera(
     Raises:
         ValueError: the frame has no foreground, or the mesh no faces or no colours.
     """
-    with _one_thread():
+    with one_thread():
         return _find(mesh, frame, config, generator, hints, similarity, guesses)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Torch on one thread: the tensors are small, and OpenMP's threads spin for longer than they work on busy cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

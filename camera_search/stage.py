@@ -83,12 +83,12 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         posed.append(pose)
         orbits.append(orbit)
         key = digest(key, pose.scale)
-        workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(_draw, frame=frame, mesh=pose.mesh))
+        workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=pose.mesh))
         write_mesh_glb_in_world(
             workspace, f"{frame.name}_re-canonicalization_sample.glb", pose.mesh, posed[0].extrinsics
         )
-    text = _cameras_json(frames, posed, orbits)
-    workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(_write_text, text=text))
+    text = cameras_json(frames, posed, orbits)
+    workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(write_text, text=text))
     return posed
 
 
@@ -125,7 +125,7 @@ def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config, parts:
     }
 
 
-def _draw(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
+def draw_posed(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
     """A PNG of the frame, the posed mesh, and their masks over each other (both white, frame red, mesh blue)."""
     color, mask = frame.tensors(size)
     height, width = color.shape[:2]
@@ -137,12 +137,12 @@ def _draw(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
     iio.imwrite(path, (sheet * 255).round().to(torch.uint8).numpy())
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """A text file."""
     path.write_text(text, "utf-8")
 
 
-def _cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbit]) -> str:
+def cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbit]) -> str:
     """What was found, for people to read."""
     entries = [
         {

@@ -4,7 +4,7 @@ The paper's six numbers move the object all over the picture when the camera tur
 the optical axis) changes nothing. Here a view is (yaw, pitch, a, b, log depth): direction of the camera, tangents of
 the object's centre (0 is the optical axis, a to the right, b downwards), and the logarithm of the centre's depth.
 Turning leaves the object in its place, and each number changes the picture in its own way. It is the five degrees of
-freedom of an upright camera; ``ViewSpace`` converts both ways.
+freedom of an upright camera; ``ViewSpace`` converts both ways. A sixth number, where there is one, is its roll.
 """
 
 from __future__ import annotations
@@ -61,8 +61,15 @@ class ViewSpace:
         return Orbit(yaw, pitch, depth, self.center.to(views) - depth[:, None] * aside)
 
     def camera(self, views: Tensor) -> Camera:
-        """The pinhole cameras of views (B, 5) for the whole picture, differentiable."""
-        return self.orbit(views).camera(self.fov, self.aspect)
+        """The pinhole cameras of views (B, 5), or of (B, 6) with roll, for the whole picture, differentiable."""
+        if views.shape[1] == DIMENSIONS:
+            return self.orbit(views).camera(self.fov, self.aspect)
+        yaw, pitch, across, downwards, log_depth, roll = views.unbind(1)
+        rotation = rolled(rotations(yaw, pitch), roll)
+        place = log_depth.exp()[:, None] * torch.stack([across, downwards, torch.ones_like(across)], 1)
+        translation = place - rotation @ self.center.to(views)
+        bottom = views.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(views), 1, 4)
+        return Camera(torch.cat([torch.cat([rotation, translation[..., None]], 2), bottom], 1), self.fov, self.aspect)
 
     def views(self, orbit: Orbit) -> Tensor:
         """Views (B, 5) of cameras given as the six numbers.
@@ -90,6 +97,13 @@ def rotations(yaw: Tensor, pitch: Tensor) -> Tensor:
     """World to camera rotations (B, 3, 3) of upright cameras; yaw, pitch: (B,) radians."""
     zeros = torch.zeros_like(yaw)
     return Orbit(yaw, pitch, zeros + 1, torch.stack([zeros] * 3, 1)).camera().extrinsics[:, :3, :3]
+
+
+def rolled(rotation: Tensor, roll: Tensor) -> Tensor:
+    """World to camera rotations (B, 3, 3) followed by turns about the optical axis, (B,) radians, of the picture."""
+    sine, cosine, zero = torch.sin(roll), torch.cos(roll), torch.zeros_like(roll)
+    turn = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], 1).reshape(-1, 3, 3)
+    return turn @ rotation
 
 
 def angles_between(first: Tensor, second: Tensor) -> Tensor:

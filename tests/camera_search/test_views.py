@@ -58,3 +58,14 @@ def test_angles():
 def test_a_camera_that_looks_away_is_an_error(space):
     with pytest.raises(ValueError, match="in front of the camera"):
         space.views(Orbit.of(0.0, 0.0, 0.5, (0.0, 0.0, -3.0)))
+
+
+def test_roll_turns_the_picture_about_the_objects_place(space):
+    views = torch.tensor([[0.4, 0.3, 0.1, -0.05, 0.8]])
+    level = space.camera(torch.cat([views, torch.zeros(1, 1)], 1)).extrinsics
+    torch.testing.assert_close(level, space.camera(views).extrinsics, atol=1e-5, rtol=0)
+    leaning = space.camera(torch.cat([views, torch.full((1, 1), 0.5)], 1)).extrinsics
+    places = [matrix[0, :3, :3] @ space.center + matrix[0, :3, 3] for matrix in (level, leaning)]
+    torch.testing.assert_close(places[0], places[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(leaning[0, 2, :3], level[0, 2, :3], atol=1e-6, rtol=0)
+    assert float(angles_between(level[0, :3, :3], leaning[0, :3, :3])) == pytest.approx(0.5, abs=1e-4)
