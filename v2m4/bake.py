@@ -54,20 +54,24 @@ def vertex_colors(mesh: Mesh) -> Tensor:
     return total / count.clamp_min(1)
 
 
-def simplified(mesh: Mesh, faces: int) -> Mesh:
+def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
     """A mesh of at most about ``faces`` faces with vertex colours instead of a texture.
 
-    Vertices at the same place are made one first, or the surface would tear along texture seams. Every old vertex gives
-    its colour to the nearest new one, so that a new vertex has the mean colour of its surroundings.
+    Every old vertex gives its colour to the nearest new one, so that a new vertex has the mean colour of its
+    surroundings.
 
     Args:
         mesh: with vertex colours or a texture.
         faces: number of faces to keep; a mesh that has no more is only welded.
+        weld: make vertices at the same place one first, or the surface tears along texture seams that are split; a mesh
+            that is welded already need not be, and its parts stay apart where they touch.
     """
     colors = vertex_colors(mesh).detach().cpu().numpy()
     points = mesh.vertices.detach().cpu().numpy()
-    welded, index = np.unique(points, axis=0, return_inverse=True)
-    triangles = index.reshape(-1)[mesh.faces.cpu().numpy()]
+    welded, triangles = points, mesh.faces.cpu().numpy()
+    if weld:
+        welded, index = np.unique(points, axis=0, return_inverse=True)
+        triangles = index.reshape(-1)[triangles]
     whole = (np.diff(np.sort(triangles, 1), axis=1) > 0).all(1)
     triangles = triangles[whole]
     if len(triangles) > faces:

@@ -282,16 +282,33 @@ class Builder:
             entry["min"], entry["max"] = table.min(0).tolist(), table.max(0).tolist()
         return self.add("accessors", entry)
 
+    def document(self, path: Path) -> Document:
+        """What has been collected, as if it had been read from ``path``."""
+        return Document(path, self.json | {"buffers": [{"byteLength": len(self._binary)}]}, [bytes(self._binary)])
+
     def tobytes(self) -> bytes:
         """The GLB file."""
-        binary = bytes(self._binary) + b"\0" * (-len(self._binary) % 4)
-        document = dict(self.json)
-        if binary:
-            document["buffers"] = [{"byteLength": len(self._binary)}]
-        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
-        text += b" " * (-len(text) % 4)
-        parts = [struct.pack("<II", len(text), JSON_CHUNK), text]
-        if binary:
-            parts += [struct.pack("<II", len(binary), BINARY_CHUNK), binary]
-        body = b"".join(parts)
-        return struct.pack("<III", MAGIC, 2, 12 + len(body)) + body
+        binary = bytes(self._binary)
+        return glb_head(self.json, len(binary)) + binary + b"\0" * (-len(binary) % 4)
+
+
+def glb_head(document: dict[str, Any], length: int) -> bytes:
+    """What stands in a GLB before its binary buffer, which is then padded with zeros to a multiple of 4 bytes.
+
+    Args:
+        document: without its buffers.
+        length: of the binary buffer, bytes.
+
+    Raises:
+        ValueError: the file would be larger than a GLB can be.
+    """
+    if length:
+        document = document | {"buffers": [{"byteLength": length}]}
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    text += b" " * (-len(text) % 4)
+    padded = length + -length % 4
+    whole = 20 + len(text) + (8 + padded if length else 0)
+    if whole >= 2**32:
+        raise ValueError(f"{whole / 2**30:.1f} GiB are more than a GLB can hold (4); take fewer frames or vertices")
+    head = struct.pack("<III", MAGIC, 2, whole) + struct.pack("<II", len(text), JSON_CHUNK) + text
+    return head + (struct.pack("<II", padded, BINARY_CHUNK) if length else b"")

@@ -252,12 +252,12 @@ class _Rest:
 def _finish(builder: Builder, nodes: list[int], camera: Camera | None) -> None:
     """Add the camera's node and the scene."""
     if camera is not None:
-        nodes.append(_camera_node(builder, camera))
+        nodes.append(camera_node(builder, camera))
     builder.add("scenes", {"nodes": nodes})
     builder.json["scene"] = 0
 
 
-def _camera_node(builder: Builder, camera: Camera) -> int:
+def camera_node(builder: Builder, camera: Camera) -> int:
     """A node that sees what ``camera`` sees: glTF cameras look along -z with y up."""
     if len(camera) != 1 or camera.window != (0.0, 0.0, 1.0, 1.0):
         raise ValueError(f"camera: expected one camera of the whole picture, got {len(camera)} at {camera.window}")
