@@ -12,11 +12,13 @@ import numpy as np
 from registration.look import INSIDE, Sight, eroded
 from registration.observations import Observations
 
-SURROUNDINGS = 0.07  # of the object's size, the radius that a pixel is normalised within
+SURROUNDINGS = 0.15  # of the object's size, the radius that a pixel is normalised within
 NOISE = 0.012  # sRGB, standard deviation of what is no texture
 CONTRAST = 40.0  # grey levels to one standard deviation
+OUTSIDE = -3.0  # standard deviations, what stands for the background in both pictures
 PATCH = 0.02  # of the object's size, the radius that gradients are gathered within
 GRADIENT = 6.0  # grey levels a pixel, of texture that holds a point firmly
+UNLIKE = 0.6  # share of the pictures' squared difference that squared gradients have to exceed
 RETURN = 1.0  # pixels that going there and back may miss by, and
 RETURN_SHARE = 0.05  # of the way
 LIKENESS = 0.7  # standard deviations that the pictures may differ by where a point is taken to lie
@@ -48,17 +50,18 @@ def observe_appearance(sight: Sight, limit: int, reach: float | None = None) -> 
     trust = np.exp(-np.square(missed / (RETURN + RETURN_SHARE * way)))
     trust *= np.square(sampled(view.mask, moved)[:, 0]).clip(0, 1)
     trust *= undisturbed(sight, PATCH * view.extent)[rows, columns]
-    difference = (sampled(wanted, moved)[:, 0] - given[rows, columns]) / CONTRAST
-    trust *= np.exp(-np.square(difference / LIKENESS))
+    warped = cv2.remap(wanted, *_grid_moved(ahead), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    unlike = np.square(warped - given)
+    trust *= np.exp(-unlike[rows, columns] / (LIKENESS * CONTRAST) ** 2)
     if reach is not None:
         trust *= way < reach
-    root = texture_root(given, PATCH * view.extent, rows, columns) * np.sqrt(trust)[:, None, None]
+    root = texture_root(given, PATCH * view.extent, rows, columns, unlike) * np.sqrt(trust)[:, None, None]
     kept = trust > 0.02
     return Observations(sight.points(rows[kept], columns[kept]), view.fractions(moved[kept]), root[kept])
 
 
 def pictures(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
-    """The pose and the frame as (h, w) float32 grey levels, each normalised within its object; 0 outside."""
+    """The pose and the frame as (h, w) float32 grey levels, each normalised within its object."""
     view, radius = sight.view, max(3.0, SURROUNDINGS * sight.view.extent)
     return normalised(grey(sight.color), sight.mask, radius), normalised(grey(view.color), view.mask, radius)
 
@@ -79,27 +82,48 @@ def normalised(picture: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarr
     share = np.maximum(mean(inside), 1e-3)
     middle = mean(picture * inside) / share
     variance = np.maximum(mean(picture * picture * inside) / share - middle * middle, 0)
-    return ((picture - middle) / np.sqrt(variance + NOISE**2)).clip(-3, 3) * CONTRAST * inside
+    level = ((picture - middle) / np.sqrt(variance + NOISE**2)).clip(OUTSIDE + 0.1, 3)
+    return CONTRAST * np.where(inside > 0, level, np.float32(OUTSIDE))
 
 
 def dense(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Dense inverse search flow (medium preset), (h, w, 2) pixels from the first to the second of grey levels."""
+    """Dense inverse search flow, (h, w, 2) pixels from the first to the second of grey levels.
+
+    Patches are larger than the presets': there is little texture, and their own paint has no noise.
+    """
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setPatchSize(12)
+    search.setPatchStride(5)
+    search.setGradientDescentIterations(16)
     bytes_ = [(picture + 128).clip(0, 255).round().astype(np.uint8) for picture in (first, second)]
     return np.asarray(search.calc(bytes_[0], bytes_[1], None))
 
 
-def texture_root(picture: np.ndarray, radius: float, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def texture_root(
+    picture: np.ndarray, radius: float, rows: np.ndarray, columns: np.ndarray, unlike: np.ndarray | None = None
+) -> np.ndarray:
     """How firmly texture holds a point across each direction: (N, 2, 2) symmetric, eigenvalues 0 to 1.
 
-    A square root of the structure tensor's share J (J + g^2)^-1, g the gradient that counts half.
+    A square root of the structure tensor's share J (J + g^2)^-1, where gradients of g grey levels a pixel count half;
+    they have to be the larger, the more the pictures differ.
+
+    Args:
+        picture: (h, w) grey levels.
+        radius: pixels that gradients are gathered within.
+        rows: (N,).
+        columns: (N,).
+        unlike: (h, w) squared difference of the two pictures where the points are taken to lie.
     """
-    across, down = (cv2.Scharr(picture, cv2.CV_32F, *order) / 32.0 for order in ((1, 0), (0, 1)))
+    inside = eroded(picture > OUTSIDE * CONTRAST, 1).astype(np.float32)  # an outline is no texture
+    across, down = (cv2.Scharr(picture, cv2.CV_32F, *order) / 32.0 * inside for order in ((1, 0), (0, 1)))
     side = 2 * max(2, round(radius)) + 1
     xx, xy, yy = (cv2.blur(value, (side, side))[rows, columns] for value in (across**2, across * down, down**2))
     tensor = np.stack([np.stack([xx, xy], 1), np.stack([xy, yy], 1)], 1).astype(np.float64)
     values, axes = np.linalg.eigh(tensor)
-    values = values.clip(0) / (values.clip(0) + GRADIENT**2)
+    noise = np.full(len(rows), GRADIENT**2)
+    if unlike is not None:
+        noise = noise + UNLIKE * cv2.blur(unlike, (side, side))[rows, columns]
+    values = values.clip(0) / (values.clip(0) + noise[:, None])
     return (axes * np.sqrt(values)[:, None]) @ axes.transpose(0, 2, 1)
 
 
@@ -134,6 +158,13 @@ def sampled(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     at = points.astype(np.float32).reshape(len(points), -1, 2) - 0.5
     found = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(*points.shape[:-1], -1)
+
+
+def _grid_moved(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows, (h, w) each, that every pixel goes to, as ``cv2.remap`` takes them."""
+    height, width = flow.shape[:2]
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    return flow[..., 0] + columns, flow[..., 1] + rows[:, None]
 
 
 def none(sight: Sight) -> Observations:

@@ -141,8 +141,8 @@ def overlap(sight: Sight) -> float:
 
 def residual(found: Observations, vertices: Tensor, look: Look, view: View) -> float:
     """Root mean square of how far points are from where they are seen, in sizes of the frame's object."""
-    weight = np.square(found.root).sum()
-    if weight / 2 < LEAST_SEEN * POINTS:
+    weight = np.square(found.root).sum() / 2  # a full root counts twice
+    if weight < LEAST_SEEN * POINTS:
         return 0.0
     places, _ = view.camera.project(found.points.on(vertices.detach(), look.mesh.faces), view.shape)
     off = (places[0].cpu().double().numpy() - view.pixels(found.targets)) / view.extent

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
 
+from registration.flow import object_box
 from registration.health import FrameHealth, Health, Lengths, measure
 from registration.look import Look, View
 from tests.registration.moving import at, speckled
@@ -39,9 +42,13 @@ def test_the_truth_is_well(body: Mesh) -> None:
 
 
 def test_a_shift_shows_as_residual(body: Mesh) -> None:
-    off = body.with_vertices(body.vertices + torch.tensor([0.02, 0.0, 0.0]))
-    # 0.02 of about 0.96, the longer side.
-    assert health(off, photographed(body, 0)).residual == pytest.approx(100 * 0.02 / 0.96, rel=0.15)
+    """Moved by 2% of its height in the picture, along rays, the body is off by 2%."""
+    frame = photographed(body, 0)
+    box = object_box(frame)
+    height = (box[3] - box[1]) * 2 * math.tan(CAMERA.fov / 2)
+    vertices = body.vertices.clone()
+    vertices[:, 0] += 0.02 * height * vertices[:, 2]
+    assert health(body.with_vertices(vertices), frame).residual == pytest.approx(2.0, rel=0.15)
 
 
 def test_stretch_is_counted_per_edge(body: Mesh) -> None:
