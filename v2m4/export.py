@@ -155,7 +155,7 @@ def export_animation(
     for index, name in enumerate(names):
         write = partial(write_glb, mesh=frames[index], texture=compact)
         workspace.make_file(FRAME_MESH.format(name), content, write)
-    _write_cameras(workspace, content, names, camera, fps)
+    write_cameras(workspace, content, names, camera, fps)
     if key_names is None:
         named = dict(zip(times.tolist(), names, strict=True))
         key_names = [named.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()]
@@ -183,7 +183,7 @@ def read_cameras(path: Path) -> VideoCameras:
         raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
 
 
-def _write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float) -> None:
+def write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float) -> None:
     """The camera of every frame as JSON, and the same matrices as a pickle for people's own scripts."""
     matrix = camera.extrinsics[0].numpy()
     stored = {
