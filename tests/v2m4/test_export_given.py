@@ -64,7 +64,7 @@ def test_the_animation_lies_in_the_files_world_and_is_seen_where_the_video_shows
     offsets = np.load(tmp_path / "out" / OFFSETS)
     assert offsets.shape == (4, len(given.mesh.vertices), 3)
     np.testing.assert_allclose(offsets[0], 0, atol=1e-4)
-    np.testing.assert_allclose(still.vertices + offsets, found.vertices, atol=3e-3)
+    np.testing.assert_allclose(still.vertices.numpy() + offsets, found.vertices.numpy(), atol=3e-3)
 
 
 def test_what_is_there_already_is_left_and_other_poses_are_written(given, tmp_path):
