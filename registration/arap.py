@@ -27,6 +27,8 @@ from v2m4.render._compile import launch, parallel_kernel
 COTANGENT_RANGE = (0.05, 3.0)  # obtuse and thin triangles neither repel nor dominate
 JOINT_LINKS = 12
 JOINT_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
+# A part's links to others than its nearest neighbour: as many times as long as its shortest, and part of the size more.
+TOUCHING, TOUCHING_SLACK = 2.0, 0.01
 _BALL_STEPS = 12
 _BALL_SLACK = 0.03  # how far (of its radius) a vertex may reach into a ball: normals of a mesh are not exact
 
@@ -136,8 +138,9 @@ def links_between_parts(vertices: Tensor, faces: Tensor, most: int = JOINT_LINKS
     """Pairs of vertices (N, 2) that join the parts of a mesh which its edges leave apart.
 
     Each part is tied by its vertices next to another part: a small part (a rivet) by so many that it cannot turn, a
-    long one (an arm) at its joint only. Groups of parts that still hang together with no other are then tied to the
-    nearest, so that the whole is one.
+    long one (an arm) at its joint only. Only its nearest neighbour, and parts that are about as near, are tied: a hand
+    beside a thigh is not. Groups of parts that still hang together with no other are then tied to the nearest, so that
+    the whole is one.
 
     Args:
         vertices: (V, 3).
@@ -149,6 +152,7 @@ def links_between_parts(vertices: Tensor, faces: Tensor, most: int = JOINT_LINKS
     labels = _components(edges, len(points))
     links = np.zeros((0, 2), np.int64)
     groups = labels
+    slack = TOUCHING_SLACK * float(np.ptp(points[used], axis=0).max()) if len(used) else 0.0
     while len(np.unique(groups[used])) > 1:
         names, sizes = np.unique(groups[used], return_counts=True)
         # The largest group waits for the others to join it.
@@ -156,6 +160,9 @@ def links_between_parts(vertices: Tensor, faces: Tensor, most: int = JOINT_LINKS
             inside, outside = used[groups[used] == name], used[groups[used] != name]
             distance, found = cKDTree(points[outside], balanced_tree=False).query(points[inside])
             chosen = np.argsort(distance, kind="stable")[:most]
+            near = distance[chosen] <= TOUCHING * distance[chosen[0]] + slack
+            neighbour = groups[outside[found[chosen]]]
+            chosen = chosen[near | (neighbour == neighbour[0])]
             links = np.concatenate([links, np.stack([inside[chosen], outside[found[chosen]]], 1)])
         groups = _components(np.concatenate([edges, links]), len(points))
     return np.unique(np.sort(links, 1), axis=0)

@@ -109,6 +109,17 @@ def test_links_join_all_parts_and_leave_one_part_alone(sphere) -> None:
     assert len(np.flatnonzero(np.linalg.eigvalsh(graph.laplacian().toarray()) < 1e-8)) == 1
 
 
+def test_a_hand_beside_a_thigh_is_not_tied_to_it() -> None:
+    sizes = [(0.2, 0.4, 0.2), (0.1, 0.5, 0.1), (0.1, 0.5, 0.1)]  # body, arm and leg
+    places = [(0, 0.2, 0), (0.16, 0.1, 0), (0, -0.26, 0)]
+    boxes = [trimesh.creation.box(size).subdivide().subdivide() for size in sizes]
+    for box, place in zip(boxes, places, strict=True):
+        box.apply_translation(place)
+    links = links_between_parts(*tensors(trimesh.util.concatenate(boxes)))
+    part = np.repeat(np.arange(3), [len(box.vertices) for box in boxes])
+    assert {tuple(pair) for pair in np.sort(part[links], 1).tolist()} == {(0, 1), (0, 2)}
+
+
 def test_a_linked_part_takes_part_in_smooth_steps() -> None:
     vertices, faces = tensors(
         trimesh.util.concatenate(
