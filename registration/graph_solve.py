@@ -1,0 +1,321 @@
+"""Poses of a deformation graph from what frames show: Gauss-Newton over one frame, or over many together.
+
+The energy of T frames, in units of the object's size:
+
+- seen points lie where they are seen (Cauchy's loss), mean over a frame's points;
+- neighbouring nodes agree: ``rigidity`` times the mean over the nodes of their edges' relative stretch, squared, and of
+  the angle between their turns, squared, each edge with its own weight (``Joints``);
+- motion is slow and even: ``velocity`` and ``smoothness`` times the mean squared first and second differences over time.
+
+Frames are solved together by conjugate gradients, preconditioned with the factors of the frames' own equations; fixed
+frames take part but stay as they are, to the byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from registration._graph_factor import Pattern, factored, multiplied, solved
+from registration._graph_kernels import add_edges, add_motion, add_observed, turn_by
+from registration.graph import Bound, DeformationGraph, Poses
+from registration.observations import Observations
+from v2m4.camera import Camera
+
+DAMPING = 1e-6  # of the equations' mean diagonal
+MOST_DAMPING = 1e3
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What terms count.
+
+    Attributes:
+        rigidity: of ties between nodes, where what is seen has 1.
+        bend: of the squared angle between neighbours in radians, where a squared relative stretch has 1.
+        velocity: of first differences over time.
+        smoothness: of second differences.
+        reach: residual, relative to the object's size, from which on a seen point counts less.
+    """
+
+    rigidity: float = 0.01
+    bend: float = 0.1
+    velocity: float = 0.0
+    smoothness: float = 0.01
+    reach: float = 0.02
+
+
+@dataclass(frozen=True)
+class Joints:
+    """How much of its tie each edge keeps, 1 where it never bends.
+
+    Attributes:
+        stretch: (E,).
+        bend: (E,).
+    """
+
+    stretch: np.ndarray
+    bend: np.ndarray
+
+    @classmethod
+    def none(cls, graph: DeformationGraph) -> Joints:
+        """All edges alike."""
+        return cls(np.ones(len(graph.edges)), np.ones(len(graph.edges)))
+
+    @classmethod
+    def learned(cls, graph: DeformationGraph, poses: Poses, strain: float, angle: float) -> Joints:
+        """Edges that give way in some frames are joints in all: weights of a prior that is sparse over edges.
+
+        Args:
+            graph: K nodes.
+            poses: T.
+            strain: root mean square relative stretch over time at which an edge keeps half of its tie.
+            angle: the same of its bend, radians.
+        """
+        first, second = graph.edges.T
+        arms = graph.anchors[:, None, :] - graph.centres[graph.edges]
+        off = np.einsum("teab,eb->tea", poses.rotations[:, first], arms[:, 0]) + poses.positions[:, first]
+        off -= np.einsum("teab,eb->tea", poses.rotations[:, second], arms[:, 1]) + poses.positions[:, second]
+        stretched = np.square(off).sum(2).mean(0) / np.square(graph.lengths)
+        turned = 0.5 * np.square(poses.rotations[:, first] - poses.rotations[:, second]).sum((2, 3)).mean(0)
+        return cls(1 / (1 + stretched / strain**2), 1 / (1 + turned / angle**2))
+
+
+@dataclass(frozen=True)
+class Lens:
+    """The video's camera: focal length in fractions of the picture's width and height, and its aspect."""
+
+    x: float
+    y: float
+    aspect: float
+
+    @classmethod
+    def of(cls, camera: Camera) -> Lens:
+        """Of a camera that is not cropped, at the origin."""
+        matrix = camera.intrinsics((1, 1))
+        return cls(float(matrix[0, 0]), float(matrix[1, 1]), camera.aspect)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(3,), as the kernels read them."""
+        return np.array([self.x, self.y, self.aspect])
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Where the solver ended.
+
+    Attributes:
+        poses: of all frames, the fixed ones as they were.
+        energy: after every step, the first before any.
+    """
+
+    poses: Poses
+    energy: list[float]
+
+
+class Problem:
+    """The energy of T frames.
+
+    Args:
+        graph: the mesh's nodes.
+        lens: the video's.
+        observations: of each frame; None where nothing is seen.
+        weights: of the terms.
+        joints: of the edges.
+        free: (T,) which frames may move; default all.
+    """
+
+    def __init__(
+        self,
+        graph: DeformationGraph,
+        lens: Lens,
+        observations: Sequence[Observations | None],
+        weights: Weights,
+        joints: Joints,
+        free: np.ndarray | None = None,
+        depth: float | None = None,
+    ) -> None:
+        self.graph, self.lens, self.weights = graph, lens, weights
+        self.free = np.ones(len(observations), bool) if free is None else np.asarray(free, bool)
+        # Heights of the picture to units of the object at its distance.
+        depth = float(np.median(graph.centres[:, 2])) if depth is None else depth
+        self.scale = depth / (lens.y * graph.unit)
+        self.seen: list[tuple[Bound, np.ndarray, np.ndarray] | None] = []
+        for frame, (found, moves) in enumerate(zip(observations, self.free, strict=True)):
+            if found is None or len(found) == 0 or not moves:
+                self.seen.append(None)
+                continue
+            root = found.root * self.scale / np.sqrt(len(found))
+            self.seen.append((graph.bound(found.points), np.asarray(found.targets, np.float64), root))
+            self.seen[frame] = self.seen[-1]
+        count = len(graph)
+        centres = graph.centres
+        self.arms = graph.anchors[:, None, :] - centres[graph.edges]
+        share = weights.rigidity / count
+        lengths = np.maximum(graph.lengths, 1e-3 * graph.unit)
+        self.stretch = share * joints.stretch / np.square(lengths)
+        self.bend = share * weights.bend * joints.bend
+        self.slow = np.full(count, 1.0 / (count * graph.unit**2))
+        self.radius = 0.5 * float(np.median(graph.lengths))
+
+    def differences(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """Frames, coefficients and weight of every difference over time that a free frame takes part in."""
+        out, count = [], len(self.free)
+        kinds = [((-1.0, 1.0), self.weights.velocity), ((1.0, -2.0, 1.0), self.weights.smoothness)]
+        for shares, weight in kinds:
+            for time in range(count - len(shares) + 1):
+                frames = np.arange(time, time + len(shares))
+                if weight > 0 and self.free[frames].any():
+                    out.append((frames, np.array(shares), weight))
+        return out
+
+    def equations(self, poses: Poses) -> Equations:
+        """Energy, its gradient and its Gauss-Newton matrix at poses."""
+        times, size = len(poses), 6 * len(self.graph)
+        graph, pattern = self.graph, self.graph.pattern
+        blocks = np.zeros((times, len(pattern.row), 6, 6))
+        gradient = np.zeros((times, size))
+        energy = 0.0
+        reach = self.weights.reach
+        for time in np.flatnonzero(self.free):
+            state = (
+                blocks[time],
+                pattern.slot,
+                gradient[time],
+                pattern.place,
+                poses.rotations[time],
+                poses.positions[time],
+            )
+            seen = self.seen[time]
+            if seen is not None:
+                bound, target, root = seen
+                limit = reach / np.sqrt(len(target))
+                energy += add_observed(
+                    *state, bound.start, bound.node, bound.weight, bound.local, target, root, self.lens.numbers, limit
+                )
+            energy += add_edges(*state, graph.edges, self.arms, self.stretch, self.bend)
+        pairs: dict[tuple[int, int], int] = {}
+        differences = self.differences()
+        for frames, _, _ in differences:
+            for a, first in enumerate(frames):
+                for second in frames[a + 1 :]:
+                    if self.free[first] and self.free[second]:
+                        pairs.setdefault((int(first), int(second)), len(pairs))
+        across = np.zeros((len(pairs), len(graph), 6, 6))
+        for frames, shares, weight in differences:
+            slots = np.full((len(frames), len(frames)), -1)
+            for a, first in enumerate(frames):
+                for b in range(a, len(frames)):
+                    second = frames[b]
+                    if self.free[first] and self.free[second]:
+                        slots[a, b] = pairs[(int(first), int(second))] if b > a else 0
+            energy += add_motion(
+                blocks, pattern.slot, gradient, across, pattern.place, poses.rotations, poses.positions, frames,
+                shares, slots,
+                weight * self.slow, self.radius,
+            )  # fmt: skip
+        coupled = np.array(list(pairs), np.int64).reshape(-1, 2)
+        return Equations(energy, gradient, pattern, blocks, coupled, across, self.free)
+
+
+@dataclass
+class Equations:
+    """Normal equations of T frames.
+
+    Attributes:
+        energy: a number.
+        gradient: (T, 6K).
+        pattern: of the blocks.
+        blocks: (T, B, 6, 6) each frame's own.
+        pairs: (P, 2) frames that are coupled.
+        across: (P, K, 6, 6) what couples a place's unknowns in them.
+        free: (T,) frames that are unknown.
+    """
+
+    energy: float
+    gradient: np.ndarray
+    pattern: Pattern
+    blocks: np.ndarray
+    pairs: np.ndarray
+    across: np.ndarray
+    free: np.ndarray
+
+    def diagonal(self) -> np.ndarray:
+        """(free frames, K, 6)."""
+        return np.einsum("tkaa->tka", self.blocks[self.free][:, self.pattern.start[:-1]])
+
+    def step(self, damping: float, tolerance: float, most: int) -> np.ndarray | None:
+        """Minus the inverse of the matrix times the gradient, (T, 6K), by conjugate gradients.
+
+        Args:
+            damping: added to the diagonal.
+            tolerance: of the squared residual.
+            most: steps.
+
+        Returns:
+            None where the matrix is not positive definite.
+        """
+        blocks = self.blocks.copy()
+        for axis in range(6):
+            blocks[:, self.pattern.start[:-1], axis, axis] += damping
+        factor, good = factored(blocks, self.pattern, self.free)
+        if not good:
+            return None
+        residual = -self.gradient * self.free[:, None]
+        found = solved(factor, self.pattern, self.free, residual)
+        if len(self.pairs) == 0:
+            return found
+        step, direction, rest = np.zeros_like(found), found, float((residual * found).sum())
+        first = rest
+        for _ in range(most):
+            if rest <= tolerance * first:
+                break
+            moved = multiplied(blocks, self.pattern, self.free, self.pairs, self.across, direction)
+            length = rest / float((direction * moved).sum())
+            step += length * direction
+            residual -= length * moved
+            found = solved(factor, self.pattern, self.free, residual)
+            last, rest = rest, float((residual * found).sum())
+            direction = found + rest / last * direction
+        return step
+
+
+def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, inner: int = 40) -> Solved:
+    """Gauss-Newton steps, damped where they fail.
+
+    Args:
+        problem: the energy.
+        poses: of its T frames, where to start.
+        steps: at most.
+        tolerance: relative decrease of the energy below which it ends.
+        inner: conjugate gradient steps at most.
+    """
+    poses = Poses(poses.rotations.copy(), poses.positions.copy())
+    equations = problem.equations(poses)
+    energies = [equations.energy]
+    damping = DAMPING
+    place = problem.graph.pattern.place
+    for _ in range(steps):
+        mean = float(equations.diagonal().mean())
+        while damping < MOST_DAMPING:
+            step = equations.step(damping * mean, 1e-6, inner)
+            if step is not None:
+                tried = Poses(poses.rotations.copy(), poses.positions.copy())
+                for time in np.flatnonzero(problem.free):
+                    turn_by(tried.rotations[time], tried.positions[time], step[time], place)
+                there = problem.equations(tried)
+                if there.energy <= energies[-1]:
+                    break
+            damping *= 10
+        else:
+            break
+        damping = max(damping / 10, DAMPING)
+        gain = energies[-1] - there.energy
+        poses, equations = tried, there
+        energies.append(there.energy)
+        if gain <= tolerance * energies[-1]:
+            break
+    return Solved(poses, energies)
