@@ -11,26 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
 
-import camera_search
-import generators
-import registration
-import texture
-from v2m4.camera import DEFAULT_FOV
+from v2m4 import needs
 from v2m4.config import Config, parse, resolve_preset
-from v2m4.contact_sheet import draw_contact_sheet
-from v2m4.export import export_animation
-from v2m4.frame import Clip
-from v2m4.io.segmenter import open_segmenter, require_segmenter
-from v2m4.io.video import Source, find_animations, read_clip
-from v2m4.keyframes import choose_key_frames
+from v2m4.device import cuda_in_sight
 from v2m4.report import table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
-from v2m4.workspace import Workspace, peak_memory_mib
+
+# PyTorch and all that rests on it take seconds to load: they are imported in the functions that work, so that a command
+# line that cannot be followed is refused at once.
+if TYPE_CHECKING:
+    from v2m4.frame import Clip
+    from v2m4.io.video import Source
 
 log = logging.getLogger("v2m4")
 
@@ -64,33 +60,31 @@ def check(config: Config) -> Config:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
-    if config.device == "cuda" and not torch.cuda.is_available():
+    if config.device == "cuda" and not cuda_in_sight():
         raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
-    try:
-        require_segmenter(config)
-    except Unavailable as error:
-        raise UsageError(f"--frames.foreground {config.frames.foreground}: {error}") from error
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
-    try:
-        generators.check(config)
-    except Unavailable as error:
-        raise UsageError(f"--model {config.model}: {error}") from error
-    try:
-        camera_search.require(config)
-        registration.require(config)
-    except Unavailable as error:
-        raise UsageError(str(error)) from error
     device = config.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if cuda_in_sight() else "cpu"
+    config = replace(config, device=device, preset=resolve_preset(config.preset, device))
+    try:
+        needs.require(config)
+    except Unavailable as error:
+        raise UsageError(str(error)) from error
     if device == "cuda":
-        log.warning("cuda: camera search and --texture.solver adam use the GPU; all else still works on the CPU")
-    return replace(config, device=device, preset=resolve_preset(config.preset, device))
+        import torch  # its word is the last: it needs a driver that is new enough
+
+        if not torch.cuda.is_available():
+            raise UsageError("PyTorch cannot use the GPU that the driver has; update the driver, or use --device cpu")
+    return config
 
 
 def describe_run(clip: Clip, config: Config) -> dict[str, object]:
     """What the manifest tells of the program, the machine, the options and the input."""
+    import camera_search
+    import registration
+
     packages = ("torch", "numpy", "numba", "scipy", "opencv-python-headless", "xatlas", "trimesh")
     return {
         "config": config.describe(),
@@ -108,6 +102,8 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
 
 def key_indices(clip: Clip, config: Config) -> list[int]:
     """Every frame for the baseline, else one in every ``--skip``."""
+    from v2m4.keyframes import choose_key_frames
+
     if config.baseline:
         return clip.key_indices(1)
     return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
@@ -115,6 +111,17 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 
 def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     """One animation from pictures to ``output_animation.glb``."""
+    import camera_search
+    import generators
+    import registration
+    import texture
+    from v2m4.camera import DEFAULT_FOV
+    from v2m4.contact_sheet import draw_contact_sheet
+    from v2m4.export import export_animation
+    from v2m4.io.segmenter import open_segmenter
+    from v2m4.io.video import read_clip
+    from v2m4.workspace import Workspace
+
     start = time.perf_counter()
     progress.set_description(f"{source.name}: frames")
     clip = read_clip(source, config.frames, open_segmenter(config))
@@ -190,6 +197,11 @@ class _TqdmHandler(logging.Handler):
 
 def run(config: Config) -> int:
     """All animations of this process's share; returns the exit code."""
+    from v2m4.io.video import find_animations
+    from v2m4.workspace import peak_memory_mib
+
+    if config.device == "cuda":
+        log.warning("cuda: camera search and --texture.solver adam use the GPU; all else still works on the CPU")
     sources = find_animations(config.root)
     mine = shard(sources, config.N, config.n)
     if not mine:
@@ -209,7 +221,7 @@ def run(config: Config) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
-    config = parse(sys.argv[1:] if arguments is None else arguments, torch.cuda.is_available())
+    config = parse(sys.argv[1:] if arguments is None else arguments, cuda_in_sight())
     logging.basicConfig(
         level=logging.DEBUG if config.verbose else logging.INFO,
         format="%(levelname).1s %(message)s",

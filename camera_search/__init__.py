@@ -2,7 +2,7 @@
 
 import v2m4  # noqa: F401  # before torch: sets how idle threads wait
 from camera_search.given import pose_given_mesh
-from camera_search.parts import describe, require
+from camera_search.parts import describe
 from camera_search.stage import run
 
-__all__ = ["describe", "pose_given_mesh", "require", "run"]
+__all__ = ["describe", "pose_given_mesh", "run"]

@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity, interpolate
 from camera_search.similarity import Pictures
 from v2m4 import dreamsim
 from v2m4.config import Config
-from v2m4.weights import device_of
+from v2m4.device import device_of
 
 BATCH = 64  # pictures at once
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from camera_search.comparison import Comparison
-from camera_search.parts import Parts, version
+from camera_search.parts import Parts
 from camera_search.pointmap import CameraGuess
 from camera_search.refine import refine
 from camera_search.sampling import hull_points, sample_views
@@ -32,6 +32,7 @@ from v2m4.config import Config, SearchConfig
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh, PosedAsset
+from v2m4.needs.camera_search import version
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")

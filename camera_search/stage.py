@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camera_search.parts import Parts, version
+from camera_search.parts import Parts
 from camera_search.search import SearchResult, find_camera
 from v2m4.camera import Camera, Orbit
 from v2m4.config import Config
@@ -27,6 +27,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.geometry import face_areas
 from v2m4.mesh import Asset, Mesh, PosedAsset
+from v2m4.needs.camera_search import version
 from v2m4.render import render_mesh
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 

@@ -3,7 +3,6 @@
 from generators.base import (
     GenerationError,
     Generator,
-    check,
     create,
     register,
     require,
@@ -13,7 +12,6 @@ from generators.base import (
 __all__ = [
     "GenerationError",
     "Generator",
-    "check",
     "create",
     "register",
     "require",

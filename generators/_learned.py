@@ -1,9 +1,10 @@
-"""What every learned generator needs: seeds, further tries, a picture of the object."""
+"""What every learned generator shares: its weights, seeds, further tries, a picture of the object."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,12 +12,43 @@ import numpy as np
 import torch
 
 from generators.base import GenerationError
+from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.frame import Frame
+from v2m4.needs import generators as needs
+from v2m4.weights import fingerprint, get_weights
 
 log = logging.getLogger(__name__)
 
 TRIES = 3  # with other noise, where a network's volume holds no surface
 FAINT = 13  # alpha up to here is haze, not object
+
+
+class LearnedGenerator:
+    """A generator that loads an owner's networks; what it needs stands in ``v2m4.needs.generators``.
+
+    Attributes:
+        name: as in ``--model``.
+        config: all options.
+        device: where its networks work.
+        folder: where its weights lie.
+        version: tells one copy of them from another.
+    """
+
+    name: str
+
+    def __init__(self, config: Config) -> None:
+        """Find the weights; nothing is loaded yet.
+
+        Raises:
+            Unavailable: a package, weights or a GPU are missing.
+        """
+        needs.check(self.name, config)
+        self.config = config
+        self.device = device_of(config)
+        (weights,) = {part.weights[0] for part in needs.needs_of(self.name, config)}
+        self.folder: Path = get_weights(weights, config)
+        self.version = fingerprint(weights.repository, self.folder, weights.files)
 
 
 def seed_for(seed: int, frame: Frame, attempt: int) -> int:

@@ -23,19 +23,10 @@ from PIL import Image
 from generators._learned import on_grey
 from generators._surface import Surface, textured
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.mesh import Mesh
-from v2m4.weights import (
-    Package,
-    Unavailable,
-    Weights,
-    device_of,
-    find_weights,
-    fingerprint,
-    get_weights,
-    owners_code,
-    require_packages,
-    require_weights,
-)
+from v2m4.needs import generators as needs
+from v2m4.owners import owners_code
 
 SIZE, STEPS, GUIDANCE, UV_SIZE = 768, 15, 3.0, 4096
 VIEWS = 6
@@ -43,67 +34,24 @@ ELEVATION = [0, 0, 0, 0, 89.99, -89.99]
 AZIMUTH = [azimuth - 90 for azimuth in (0, 90, 180, 270, 180, 180)]
 AVOID = "watermark, ugly, deformed, noisy, blurry, low contrast"
 
-OR_NONE = "or add --generation.paint none"
-PACKAGES = (
-    Package(
-        "mvadapter",
-        "--generation.paint network needs MV-Adapter: "
-        f'pip install "git+https://github.com/huanngzh/MV-Adapter@4277e00", {OR_NONE}',
-    ),
-    Package(
-        "nvdiffrast",
-        f"MV-Adapter needs it: pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast, {OR_NONE}",
-    ),
-)
-BASE = Weights(
-    "stabilityai/stable-diffusion-xl-base-1.0",
-    ("model_index.json", "unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
-    ("*.json", "*.txt", "unet/*fp16.safetensors", "text_encoder*/*fp16.safetensors"),
-)
-VAE = Weights("madebyollin/sdxl-vae-fp16-fix", ("config.json",), ("config.json", "diffusion_pytorch_model.safetensors"))
-ADAPTER = Weights("huanngzh/mv-adapter", ("mvadapter_ig2mv_sdxl.safetensors",), ("mvadapter_ig2mv_sdxl.safetensors",))
-UPSCALER = Weights("dtarnow/UPscaler", ("RealESRGAN_x2plus.pth",), ("RealESRGAN_x2plus.pth",))
-INPAINTER = "big-lama.pt"
-INPAINTER_AT = "https://github.com/Sanster/models/releases/download/add_big_lama/big-lama.pt"
 
-
-class Painter:
+class MVAdapter:
     """Paints bare meshes after a picture."""
 
     def __init__(self, config: Config) -> None:
-        self.check(config)
-        self.config = config
-        self.device = device_of(config)
-        self.folders = {part: get_weights(part, config) for part in (BASE, VAE, ADAPTER, UPSCALER)}
-        self.version = "".join(
-            fingerprint(part.repository, folder, part.files) for part, folder in self.folders.items()
-        )
-
-    @staticmethod
-    def check(config: Config) -> None:
-        """Look whether everything is there, in no time.
+        """Find the weights; nothing is loaded yet.
 
         Raises:
             Unavailable: a package, weights or a GPU are missing.
         """
-        require_packages(PACKAGES)
-        if device_of(config).type != "cuda":
-            raise Unavailable(f"MV-Adapter, its texture network, needs a CUDA GPU; {OR_NONE.removeprefix('or ')}")
-        for part in (BASE, VAE, ADAPTER, UPSCALER):
-            require_weights(part, config)
-        if not _inpainter(config).is_file():
-            raise Unavailable(
-                f"weights of MV-Adapter's inpainting are missing: put {INPAINTER} ({INPAINTER_AT}) into "
-                f"{_inpainter(config).parent}, {OR_NONE}"
-            )
+        needs.MVADAPTER.check(config)
+        self.config = config
+        self.device = device_of(config)
+        self.folders = needs.MVADAPTER.folders(config)
+        self.version = needs.MVADAPTER.version(config)
 
     def paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
-        """A textured mesh.
-
-        Args:
-            surface: in canonical pose.
-            picture: (S, S, 4) uint8, the object alone.
-        """
+        """See ``Painter``."""
         with tempfile.TemporaryDirectory() as scratch:
             bare = Path(scratch) / "bare.glb"
             trimesh.Trimesh(*surface, process=False).export(bare)
@@ -186,15 +134,15 @@ class Painter:
         from mvadapter.pipelines.pipeline_mvadapter_i2mv_sdxl import MVAdapterI2MVSDXLPipeline
         from mvadapter.schedulers.scheduling_shift_snr import ShiftSNRScheduler
 
-        half, base = torch.float16, self.folders[BASE]
+        half, base = torch.float16, self.folders[needs.SDXL]
         variant = "fp16" if (base / "unet" / "diffusion_pytorch_model.fp16.safetensors").exists() else None
-        vae = AutoencoderKL.from_pretrained(str(self.folders[VAE]), torch_dtype=half)
+        vae = AutoencoderKL.from_pretrained(str(self.folders[needs.SDXL_VAE]), torch_dtype=half)
         pipeline = MVAdapterI2MVSDXLPipeline.from_pretrained(str(base), vae=vae, torch_dtype=half, variant=variant)
         pipeline.scheduler = ShiftSNRScheduler.from_scheduler(
             pipeline.scheduler, shift_mode="interpolated", shift_scale=8.0, scheduler_class=None
         )
         pipeline.init_custom_adapter(num_views=VIEWS, self_attn_processor=DecoupledMVRowColSelfAttnProcessor2_0)
-        pipeline.load_custom_adapter(str(self.folders[ADAPTER]), weight_name=ADAPTER.files[0])
+        pipeline.load_custom_adapter(str(self.folders[needs.ADAPTER]), weight_name=needs.ADAPTER.files[0])
         pipeline.to(dtype=half)
         if self.config.low_vram:
             pipeline.enable_model_cpu_offload(device=self.device)
@@ -213,15 +161,7 @@ class Painter:
         from mvadapter.pipelines.pipeline_texture import TexturePipeline
 
         return TexturePipeline(
-            upscaler_ckpt_path=str(self.folders[UPSCALER] / UPSCALER.files[0]),
-            inpaint_ckpt_path=str(_inpainter(self.config)),
+            upscaler_ckpt_path=str(self.folders[needs.UPSCALER] / needs.UPSCALER.files[0]),
+            inpaint_ckpt_path=str(needs.inpainter_file(self.config)),
             device=str(self.device),
         )
-
-
-def _inpainter(config: Config) -> Path:
-    """LaMa's file: it lies on no hub, so beside the upscaler's where the user named no folder."""
-    if config.weights_dir is not None:
-        return config.weights_dir / INPAINTER
-    beside = find_weights(UPSCALER, config)
-    return (beside or Path("FOLDER of --weights_dir")) / INPAINTER

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from typing import Protocol
 
 import numpy as np
 
-from generators._learned import first_surface, mean_color, object_picture
+from generators._learned import LearnedGenerator, first_surface, mean_color, object_picture
+from generators._mvadapter import MVAdapter
 from generators._surface import Y_UP, Surface, canonical, colored, tidy
 from generators.base import GenerationError
 from v2m4.config import Config
@@ -14,29 +16,55 @@ from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
 
 
-def shape_and_paint(
-    generator: str,
-    frame: Frame,
-    config: Config,
-    shape: Callable[[np.ndarray, int], Surface | None],
-    paint: Callable[[Surface, np.ndarray], Mesh] | None,
-) -> Asset:
-    """A clean mesh in canonical pose, painted, or of the frame's mean colour.
+class Painter(Protocol):
+    """A texture network; ``version`` tells one copy of its weights from another."""
 
-    Args:
-        generator: its name, for messages.
-        frame: any.
-        config: ``max_faces`` and ``seed`` count here.
-        shape: picture (S, S, 4) and seed to a surface, y up and facing +z, None where the network holds none.
-        paint: surface in canonical pose and picture to a mesh in the same pose; None paints nothing.
+    version: str
 
-    Raises:
-        GenerationError: the frame has no foreground, or the network finds no surface in it.
-    """
-    picture = object_picture(frame)
-    surface = first_surface(generator, frame, config.seed, lambda seed: shape(picture, seed))
-    try:
-        surface = canonical(tidy(surface, config.max_faces), Y_UP)
-    except ValueError as error:
-        raise GenerationError(f"frame {frame.name}: {error}") from error
-    return Asset(colored(surface, mean_color(frame)) if paint is None else paint(surface, picture))
+    def paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
+        """A textured mesh.
+
+        Args:
+            surface: in canonical pose.
+            picture: (S, S, 4) uint8, the object alone.
+        """
+        ...
+
+
+class ShapeGenerator(LearnedGenerator, ABC):
+    """A shape network, and a texture network unless ``--generation.paint none``."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.painter = self._painter() if config.generation.paint == "network" else None
+        if self.painter is not None:
+            self.version += self.painter.version
+
+    def generate(self, frame: Frame) -> Asset:
+        """See ``Generator``; without a texture network the mesh has the frame's mean colour.
+
+        Raises:
+            GenerationError: the frame has no foreground, or the network finds no surface in it.
+        """
+        picture = object_picture(frame)
+        surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
+        try:
+            surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
+        except ValueError as error:
+            raise GenerationError(f"frame {frame.name}: {error}") from error
+        if self.painter is None:
+            return Asset(colored(surface, mean_color(frame)))
+        return Asset(self.painter.paint(surface, picture))
+
+    def _painter(self) -> Painter:
+        """Its texture network: MV-Adapter, where the owner has none."""
+        return MVAdapter(self.config)
+
+    @abstractmethod
+    def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
+        """The surface in the network's volume, y up and facing +z; None where it holds none.
+
+        Args:
+            picture: (S, S, 4) uint8, the object alone.
+            seed: of the noise.
+        """

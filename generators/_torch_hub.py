@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from v2m4.config import Config
-
-
-def hub_folder(config: Config) -> Path:
-    """The folder that torch.hub keeps code and weights in: ``<weights_dir>/torch_hub``, if it is there."""
-    own = None if config.weights_dir is None else config.weights_dir / "torch_hub"
-    return own if own is not None and own.is_dir() else Path(torch.hub.get_dir())
+from v2m4.needs.generators import hub_folder
 
 
 @contextmanager

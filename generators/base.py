@@ -39,8 +39,8 @@ class Generator(Protocol):
     Attributes:
         name: as in ``--model``.
 
-    A class that needs packages, weights or a GPU has a static ``check(config)`` that raises Unavailable; one
-    whose results follow from files too has a ``version`` that tells them apart.
+    What a class needs (packages, weights, a GPU) stands in ``v2m4.needs.generators``; one whose results follow from
+    files too has a ``version`` that tells them apart.
     """
 
     name: str
@@ -100,17 +100,6 @@ def require(name: str) -> Factory:
             )
         importlib.import_module(module)
     return _FACTORIES[name]
-
-
-def check(config: Config) -> None:
-    """Refuse, before any work, a generator that lacks something here: a package, weights, a GPU.
-
-    Raises:
-        Unavailable: says what is missing and what to do.
-    """
-    look = getattr(require(config.model), "check", None)
-    if look is not None:
-        look(config)
 
 
 def create(name: str, config: Config) -> Generator:

@@ -27,73 +27,29 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from generators._learned import first_surface, object_picture
+from generators._learned import LearnedGenerator, first_surface, object_picture
 from generators._memory import OneAtATime
 from generators._refine import Term, appearance_loss, refine
 from generators._surface import Z_UP, Surface, colored, posed, posing, textured, tidy
-from generators._torch_hub import from_disk, hub_folder
+from generators._torch_hub import from_disk
 from generators._trellis_flow import SIZE, SparseFlow, gaussian_picture, mesh_picture, square_window
 from generators.base import GenerationError, register
 from v2m4.camera import Camera
-from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
-from v2m4.weights import (
-    Package,
-    Unavailable,
-    Weights,
-    device_of,
-    fingerprint,
-    get_weights,
-    installed,
-    owners_code,
-    require_packages,
-    require_weights,
-)
+from v2m4.needs.generators import DINO_CODE
+from v2m4.owners import owners_code
+from v2m4.weights import installed
 
-SETUP = (
-    "git clone --recurse-submodules https://github.com/microsoft/TRELLIS && git -C TRELLIS checkout 6b0d647 && "
-    "cd TRELLIS && . ./setup.sh --basic --xformers --spconv --mipgaussian --kaolin --nvdiffrast, "
-    "then put the clone on PYTHONPATH"
-)
-PACKAGES = tuple(Package(name, SETUP) for name in ("trellis", "spconv", "kaolin", "nvdiffrast", "utils3d"))
-DINO_CODE, DINO_FILE = "facebookresearch_dinov2_main", "checkpoints/dinov2_vitl14_reg4_pretrain.pth"
 MANY_FACES = 20  # times max_faces: the owner's clean-up needs no more
 HOLE_AREA, HOLE_VIEWS, HOLE_SIZE, HOLE_EDGES = 0.04, 1000, 1024, 250  # the owner's
 
 
 @register("TRELLIS")
-class Trellis:
+class Trellis(LearnedGenerator):
     """TRELLIS, mesh and texture."""
 
     name = "TRELLIS"
-
-    def __init__(self, config: Config) -> None:
-        self.check(config)
-        self.config = config
-        self.device = device_of(config)
-        weights = _weights(config)
-        self.folder = get_weights(weights, config)
-        self.version = fingerprint(weights.repository, self.folder, weights.files)
-
-    @staticmethod
-    def check(config: Config) -> None:
-        """Look whether everything is there, in no time.
-
-        Raises:
-            Unavailable: a package, weights or a GPU are missing.
-        """
-        require_packages(PACKAGES)
-        if device_of(config).type != "cuda":
-            raise Unavailable("its sparse convolutions are CUDA code; it needs a GPU")
-        require_weights(_weights(config), config)
-        hub = hub_folder(config)
-        missing = [name for name in (f"{DINO_CODE}/hubconf.py", DINO_FILE) if not (hub / name).exists()]
-        if missing and not config.download:
-            raise Unavailable(
-                f"weights of facebookresearch/dinov2 are missing: put {', '.join(missing)} into {hub}, "
-                "or add --download to fetch them"
-            )
 
     def generate(self, frame: Frame) -> Asset:
         """See ``Generator``.
@@ -234,7 +190,3 @@ class Trellis:
         # The owner asks some network where it is and puts its noise there; that network may be away.
         pipeline.__class__ = type("Placed", (type(pipeline),), {"device": self.device})
         return pipeline, OneAtATime(pipeline.models, self.device)
-
-
-def _weights(config: Config) -> Weights:
-    return Weights(config.generation.weights or "microsoft/TRELLIS-image-large", ("pipeline.json", "ckpts"))

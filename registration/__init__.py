@@ -1,6 +1,6 @@
 """Stage 3: the meshes of all key frames become one mesh that moves."""
 
 from registration.stage import run
-from registration.tracking import describe, require
+from registration.tracking import describe
 
-__all__ = ["describe", "require", "run"]
+__all__ = ["describe", "run"]

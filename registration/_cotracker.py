@@ -13,33 +13,11 @@ import numpy as np
 import torch
 
 from registration.flow import Tracks
-from v2m4 import weights
 from v2m4.config import Config
-from v2m4.weights import Package, Unavailable, Weights
+from v2m4.needs import registration as needs
+from v2m4.owners import OwnersNetwork, loading
 
-INSTALL = "pip install git+https://github.com/facebookresearch/co-tracker@82e02e8"
-PACKAGES = (Package("cotracker", INSTALL),)
-FETCHING = Package("huggingface_hub", "pip install huggingface_hub")
-CHECKPOINT = "scaled_offline.pth"
-WEIGHTS = Weights("facebook/cotracker3", (CHECKPOINT,), (CHECKPOINT,))
 FRAMES = 60  # that the offline network's time code was trained for
-
-
-def check(config: Config) -> None:
-    """Look whether package and weights are there, in no time.
-
-    Raises:
-        Unavailable: says what to install, or which file to put where.
-    """
-    weights.require_packages(PACKAGES)
-    weights.require_weights(WEIGHTS, config)
-    if weights.find_weights(WEIGHTS, config) is None:  # then --download is given
-        weights.require_packages([FETCHING])
-
-
-def version(config: Config) -> str:
-    """What tells one copy of the weights from another."""
-    return weights.fingerprint(WEIGHTS.repository, weights.get_weights(WEIGHTS, config), WEIGHTS.files)
 
 
 class CoTracker:
@@ -51,19 +29,14 @@ class CoTracker:
         Raises:
             Unavailable: its package or weights are missing, or cannot be loaded.
         """
-        check(config)
-        self.seed, self.low_memory = config.seed, config.low_vram
-        self.device = weights.device_of(config)
-        file = weights.get_weights(WEIGHTS, config) / CHECKPOINT
-        try:
-            with weights.owners_code(self.seed):
-                from cotracker.predictor import CoTrackerPredictor
+        needs.COTRACKER.check(config)
+        (folder,) = needs.COTRACKER.folders(config).values()
+        file = folder / needs.CHECKPOINT
+        with loading("CoTracker3", file, config.seed):
+            from cotracker.predictor import CoTrackerPredictor
 
-                self.network = CoTrackerPredictor(checkpoint=str(file), offline=True, v2=False, window_len=FRAMES)
-        except Exception as error:  # import, pickle, key and shape errors
-            line = " ".join(str(error).split())[:200]
-            raise Unavailable(f"CoTracker3 cannot be loaded from {file}: {type(error).__name__}: {line}") from error
-        self.network.requires_grad_(False)
+            network = CoTrackerPredictor(checkpoint=str(file), offline=True, v2=False, window_len=FRAMES)
+        self.network = OwnersNetwork.of(network, config)
 
     def track(self, video: np.ndarray, points: np.ndarray, starts: np.ndarray) -> Tracks:
         """See ``Tracker``; confidences are 0 or 1."""
@@ -74,10 +47,8 @@ class CoTracker:
         colour = video[..., :3].astype(np.float32) * (video[..., 3:].astype(np.float32) / 255)
         pictures = torch.from_numpy(colour).permute(0, 3, 1, 2)[None]
         queries = torch.from_numpy(np.concatenate([starts[:, None], points * size - 0.5], 1).astype(np.float32))[None]
-        self.network.to(self.device)
-        with weights.owners_code(self.seed), torch.no_grad():
-            found, visible = self.network(pictures.to(self.device), queries=queries.to(self.device))
-        if self.low_memory:
-            self.network.to("cpu")
+        device = self.network.device
+        with self.network.at_work() as network, torch.no_grad():
+            found, visible = network(pictures.to(device), queries=queries.to(device))
         positions = (found[0].double().cpu().numpy() + 0.5) / size
         return Tracks(positions, visible[0].double().cpu().numpy())

@@ -20,6 +20,7 @@ from registration.tracking import VISIBLE, Tracker, track_through
 from v2m4.config import Config
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh, PosedAsset
+from v2m4.needs import registration as needs
 from v2m4.workspace import Workspace, digest
 
 log = logging.getLogger("v2m4.registration")
@@ -68,7 +69,7 @@ class TrackedKeyFrames:
         warn_of_leaving(self.views, names)
         self.meshes = [self.views.moved(mesh) for mesh in meshes]
         self._tracker: Tracker | None = None
-        self.key = digest(key, moved, config.seed, config.tracking_camera_radius, tracking.version(config))
+        self.key = digest(key, moved, config.seed, config.tracking_camera_radius, needs.version(config))
         every = range(len(meshes))
         stored = workspace.make_arrays(
             f"{FOLDER}/tracks.npz", self.key, lambda: self._follow(self.meshes[moved], every, moved).arrays()

@@ -18,7 +18,6 @@ from registration import _cotracker
 from registration.flow import Tracks, flow_between, track
 from v2m4.config import Config
 from v2m4.frame import Frame
-from v2m4.weights import Unavailable
 
 WINDOW = 32  # frames that a tracker sees at once
 OVERLAP = 8  # of them shared with the window before
@@ -118,24 +117,6 @@ def load(config: Config) -> Tracker:
         Unavailable: its package or weights are missing, or cannot be loaded.
     """
     return TRACKERS[config.registration.tracker](config)
-
-
-def require(config: Config) -> None:
-    """Refuse, before any work, a tracker that lacks something here.
-
-    Raises:
-        Unavailable: in one line, the option, what is missing and what to do.
-    """
-    if config.use_tracking and config.registration.tracker == "cotracker":
-        try:
-            _cotracker.check(config)
-        except Unavailable as error:
-            raise Unavailable(f"--use_tracking: {error}; or choose --registration.tracker flow") from error
-
-
-def version(config: Config) -> str:
-    """What tells one copy of the tracker's weights from another; empty where it has none."""
-    return _cotracker.version(config) if config.registration.tracker == "cotracker" else ""
 
 
 def describe(config: Config) -> str:

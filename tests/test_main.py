@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -157,6 +159,41 @@ def test_what_cannot_be_had_exits_with_two_and_one_line(
     assert len(told) == 1
     assert line.split(maxsplit=1)[0] in told[0]
     assert not (tmp_path / "out").exists()
+
+
+HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--model Hunyuan",
+        "--model TripoSG",
+        "--model Craftsman",
+        "--model TRELLIS",
+        "--use_vggt",
+        "--search.point_map dust3r",
+        "--search.similarity dreamsim",
+        "--use_tracking",
+        "--frames.foreground rembg",
+        "--frames.foreground sam2",
+        "--skip 0",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
+    """So that it comes within a second, on a slow machine too."""
+    code = (
+        "import importlib.util, sys; find = importlib.util.find_spec\n"
+        # As on a machine that has nothing but the core.
+        f"importlib.util.find_spec = lambda name, *more: find(name, *more) if name in {HEAVY} else None\n"
+        "import main\ntry: ended = main.main(sys.argv[1:])\nexcept SystemExit as stop: ended = stop.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], ended)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == ("[] 0" if line == "--help" else "[] 2")
+    if line not in ("--help", "--skip 0"):
+        assert "is not installed; " in told.stderr
 
 
 def test_a_root_that_is_not_there_exits_with_two(tmp_path: Path) -> None:

@@ -7,20 +7,16 @@ ViT-B/16, with LoRA. Its loader downloads whatever is missing, so all parts are 
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from v2m4.config import Config
 from v2m4.weights import Package, Unavailable, fingerprint, require_folder, require_packages
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:  # what it needs is looked for before PyTorch is loaded, which takes seconds
+    import torch
+    from torch import Tensor, nn
 
 SIZE = 224  # pixels (side) of the pictures that it sees
 INSTALL = "pip install dreamsim"  # brings open_clip, peft, timm and torchvision
@@ -89,23 +85,24 @@ def load(folder: Path, device: torch.device) -> nn.Module:
     Raises:
         Unavailable: the files cannot be read, or the package cannot be imported.
     """
-    hub, printed = torch.hub.get_dir(), io.StringIO()
+    import torch
+
+    from v2m4.owners import loading
+
+    hub = torch.hub.get_dir()
     try:
-        with warnings.catch_warnings(), redirect_stdout(printed):
-            warnings.simplefilter("ignore")  # of deprecated names: nothing that a user could mend
+        with loading("DreamSim", folder):
             from dreamsim import dreamsim
 
             network, _ = dreamsim(pretrained=True, device=str(device), cache_dir=str(folder))
-    except Exception as error:  # import, pickle, zip, key and shape errors: each part has its own
-        line = " ".join(str(error).split())[:200]
-        raise Unavailable(f"DreamSim cannot be loaded from {folder}: {type(error).__name__}: {line}") from error
     finally:
         torch.hub.set_dir(hub)  # the package leaves it at its own folder
-        log.debug("%s", printed.getvalue().strip())
     return network
 
 
 def embedded(network: nn.Module, pictures: Sequence[Tensor]) -> list[Tensor]:
     """Embeddings of stacks of pictures (B, 3, 224, 224), two pictures at least; its distance is 1 - their cosine."""
+    import torch
+
     joined = torch.cat(list(pictures))
     return list(network.embed(joined).split([len(stack) for stack in pictures]))  # type: ignore[operator]

@@ -2,27 +2,21 @@
 
 Weights are looked for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is fetched unless the
 user said ``--download``: without it the hub's client is put offline, so that no owner's loader can fetch either.
+
+Nothing here needs PyTorch, which takes seconds to load: what is missing is told in no time.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import io
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from v2m4.config import Config
-from v2m4.workspace import digest
-
-log = logging.getLogger(__name__)
+from v2m4.device import on_gpu
 
 
 class Unavailable(Exception):
@@ -59,6 +53,53 @@ class Weights:
     places: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a learned part must find here; looked for before any work.
+
+    Attributes:
+        packages: in the order in which they are asked for.
+        gpu: what is said where there is none; empty where the part works without.
+        weights: all of them.
+        further: looks for whatever else there must be; raises Unavailable.
+    """
+
+    packages: tuple[Package, ...] = ()
+    gpu: str = ""
+    weights: tuple[Weights, ...] = ()
+    further: Callable[[Config], None] | None = None
+
+    def check(self, config: Config) -> None:
+        """Look whether everything is here, in no time.
+
+        Raises:
+            Unavailable: in one line, what to install, or which files to put where.
+        """
+        require_packages(self.packages)
+        if self.gpu and not on_gpu(config):
+            raise Unavailable(self.gpu)
+        for part in self.weights:
+            require_weights(part, config)
+        if self.further is not None:
+            self.further(config)
+
+    def folders(self, config: Config) -> dict[Weights, Path]:
+        """Where each part of the weights lies; they are fetched where they are missing and the user allows it.
+
+        Raises:
+            Unavailable: they are not there and may not, or could not, be fetched.
+        """
+        return {part: get_weights(part, config) for part in self.weights}
+
+    def version(self, config: Config) -> str:
+        """What tells one copy of the weights from another."""
+        found = self.folders(config)
+        return "".join(fingerprint(part.repository, folder, part.files) for part, folder in found.items())
+
+
+HUB = Package("huggingface_hub", "--download needs it: pip install huggingface_hub")
+
+
 def installed(module: str) -> bool:
     """Whether a top-level module can be imported here, without importing it."""
     return importlib.util.find_spec(module) is not None
@@ -75,13 +116,6 @@ def require_packages(packages: Iterable[Package]) -> None:
             raise Unavailable(f"{package.module} is not installed; {package.install}")
 
 
-def device_of(config: Config) -> torch.device:
-    """The device that ``config.device`` stands for."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
 def find_weights(weights: Weights, config: Config) -> Path | None:
     """The folder that holds a whole copy of the repository's files, or None."""
     places = [*weights.places]
@@ -95,10 +129,13 @@ def require_weights(weights: Weights, config: Config) -> None:
     """Look for weights on the disk, where they may not be fetched.
 
     Raises:
-        Unavailable: in one line, with repository, files and folder.
+        Unavailable: in one line, with repository, files and folder; or what fetches them is not installed.
     """
     require_folder(config)
-    if config.download or find_weights(weights, config) is not None:
+    if find_weights(weights, config) is not None:
+        return
+    if config.download:
+        require_packages([HUB])
         return
     folder = config.weights_dir or Path("FOLDER")
     place = folder / weights.repository
@@ -149,27 +186,12 @@ def fingerprint(name: str, folder: Path, files: Iterable[str]) -> str:
         folder: where the files lie.
         files: files and folders in it; those that are not there do not count.
     """
+    from v2m4.workspace import digest
+
     places = [folder / file for file in files]
     found = sorted({path for place in places for path in (place.rglob("*") if place.is_dir() else [place])})
     sizes = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found if path.is_file()]
     return digest(name, sizes)
-
-
-@contextmanager
-def owners_code(seed: int) -> Iterator[None]:
-    """Around the code of an owner that seeds, prints and warns as it likes.
-
-    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log.
-    """
-    printed = io.StringIO()
-    try:
-        with torch.random.fork_rng(), redirect_stdout(printed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of deprecated names: nothing that a user could mend
-            torch.manual_seed(seed)
-            yield
-    finally:
-        if printed.getvalue():
-            log.debug("%s", printed.getvalue().rstrip())
 
 
 def _missing(weights: Weights, place: Path) -> list[str]:

@@ -20,6 +20,7 @@ from v2m4 import weights as shared_weights
 from v2m4.camera import Orbit
 from v2m4.config import FAST, SearchConfig
 from v2m4.mesh import Asset
+from v2m4.needs import camera_search as needs
 from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace
 
@@ -161,12 +162,10 @@ def owners(tmp_path, monkeypatch):
     write(tmp_path / "packages", VGGT | DUST3R | DREAMSIM)
     monkeypatch.syspath_prepend(tmp_path / "packages")
     monkeypatch.setattr(shared_weights, "_cached", lambda *_: [])
-    for module in (vggt, dust3r, dreamsim):  # what the owners need beside is of no use to these
-        kept = tuple(package for package in module.PACKAGES if package.module in ("vggt", "dust3r", "roma", "dreamsim"))
-        monkeypatch.setattr(module, "PACKAGES", kept)
+    monkeypatch.setattr(shared_weights, "installed", lambda module: True)
     small = {"config.json": '{"embed_dim": 32}', "model.safetensors": "2"}
-    for owner in (vggt, dust3r):
-        write(tmp_path / "weights" / owner.WEIGHTS.repository, small)
+    for part in (*needs.VGGT.weights, *needs.DUST3R.weights):
+        write(tmp_path / "weights" / part.repository, small)
     write(tmp_path / "weights" / "dreamsim", {part.split("|")[-1]: "" for part in dreamsim.PARTS})
     hub = torch.hub.get_dir()
     yield tmp_path
@@ -186,7 +185,7 @@ OPTIONS = [
 def test_a_missing_package_is_told_with_the_option_and_the_command(tmp_path, monkeypatch, search, option, install):
     monkeypatch.setattr(shared_weights, "installed", lambda module: False)
     with pytest.raises(Unavailable, match="is not installed; ") as told:
-        camera_search.require(_config(tmp_path, **search))
+        needs.require(_config(tmp_path, **search))
     assert str(told.value).startswith(option)
     assert install in str(told.value)
     assert "\n" not in str(told.value)
@@ -202,38 +201,38 @@ def test_a_missing_package_is_told_with_the_option_and_the_command(tmp_path, mon
 )
 def test_missing_weights_are_told_with_the_option_and_the_place(owners, search, option, file):
     config = _config(owners, **search)
-    camera_search.require(config)
+    needs.require(config)
     (owners / "weights" / file).unlink()
     with pytest.raises(Unavailable, match=r"weights of .* are missing: put") as told:
-        camera_search.require(config)
+        needs.require(config)
     assert str(told.value).startswith(option)
     assert all(part in str(told.value) for part in (file.split("/")[-1], str(owners / "weights")))
     assert "\n" not in str(told.value)
-    camera_search.require(replace(config, download=True))
+    needs.require(replace(config, download=True))
 
 
 def test_use_vggt_is_short_for_the_option(owners):
     config = replace(_config(owners), use_vggt=True)
     assert camera_search.describe(config)["point_map"] == "VGGT"
-    camera_search.require(config)
+    needs.require(config)
     (owners / "weights/facebook/VGGT-1B/config.json").unlink()
     with pytest.raises(Unavailable, match=r"^--use_vggt: weights of facebook/VGGT-1B"):
-        camera_search.require(config)
+        needs.require(config)
     with pytest.raises(Unavailable, match="leave one of them out"):
-        camera_search.require(replace(_config(owners, point_map="dust3r"), use_vggt=True))
+        needs.require(replace(_config(owners, point_map="dust3r"), use_vggt=True))
 
 
 def test_dust3r_without_its_submodule_is_told(owners):
     (owners / "packages/croco/models/croco.py").unlink()
     (owners / "packages/croco/models").rmdir()
     with pytest.raises(Unavailable, match=r"croco is missing beside dust3r; git -C .* submodule update"):
-        camera_search.require(_config(owners, point_map="dust3r"))
+        needs.require(_config(owners, point_map="dust3r"))
 
 
 def test_the_default_needs_nothing_and_loads_nothing(tmp_path):
     before = set(sys.modules)
-    camera_search.require(FAST)
-    assert parts.version(FAST) == ""
+    needs.require(FAST)
+    assert needs.version(FAST) == ""
     loaded = parts.Parts.load(FAST)
     assert loaded.similarity == PictureAgreement()
     assert loaded.guesses == [MatchedPoints()]
@@ -278,7 +277,10 @@ def test_weights_that_cannot_be_read_are_told(owners, module):
         (owners / "packages/dreamsim/__init__.py").write_text("raise OSError('broken')")
     else:
         (
-            owners / "weights" / {"vggt": vggt, "dust3r": dust3r}[module].WEIGHTS.repository / "model.safetensors"
+            owners
+            / "weights"
+            / {"vggt": needs.VGGT, "dust3r": needs.DUST3R}[module].weights[0].repository
+            / "model.safetensors"
         ).write_text("?")
     search = {"similarity": "dreamsim"} if module == "dreamsim" else {"point_map": module}
     with pytest.raises(Unavailable, match=r"cannot be loaded from .*(could not convert|broken)"):
@@ -292,10 +294,10 @@ def test_other_weights_are_another_version(owners):
         ({"similarity": "dreamsim"}, "dreamsim/clip_vitb16_pretrain.pth.tar"),
     ):
         config = _config(owners, **search)
-        first = parts.version(config)
-        assert first == parts.version(config) != ""
+        first = needs.version(config)
+        assert first == needs.version(config) != ""
         (owners / "weights" / file).write_text("of another size")
-        assert parts.version(config) != first
+        assert needs.version(config) != first
 
 
 def _pictures(*columns, size=64):

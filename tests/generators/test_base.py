@@ -84,20 +84,6 @@ def test_a_second_run_makes_nothing_and_stale_work_is_redone(tmp_path, frames, m
     assert made == ["0", "5", "0", "5"]
 
 
-def test_a_generator_that_lacks_something_is_refused_by_its_own_word(monkeypatch):
-    class Lacking:
-        name = "Lacking"
-
-        @staticmethod
-        def check(config):
-            raise Unavailable(f"needs more than {config.max_faces} faces")
-
-    monkeypatch.setitem(base._FACTORIES, "Lacking", Lacking)
-    with pytest.raises(Unavailable, match="more than 600 faces"):
-        generators.check(replace(CONFIG, model="Lacking"))
-    generators.check(CONFIG)
-
-
 def test_other_weights_make_a_kept_asset_stale(tmp_path, frames, monkeypatch):
     made = []
 

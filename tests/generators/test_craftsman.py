@@ -10,8 +10,8 @@ import torch
 import yaml
 
 import generators
-from generators._surface import colored
 from v2m4.config import FAST
+from v2m4.needs import generators as needs
 from v2m4.weights import Unavailable
 
 FOLDER = "craftsman3d/craftsman-DoraVAE"
@@ -75,30 +75,6 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, shapes, capsys):
     assert noise[0] == noise[1] != noise[2]
 
 
-def test_a_painter_gets_the_mesh_in_canonical_pose(fake, shapes, monkeypatch):
-    class Painter:
-        version = "painter"
-
-        def __init__(self, config):
-            pass
-
-        @staticmethod
-        def check(config):
-            pass
-
-        def paint(self, surface, picture):
-            assert picture.shape[2] == 4
-            return colored(surface, torch.tensor([0.0, 1.0, 0.0]))
-
-    monkeypatch.setattr("generators.craftsman.Painter", Painter)
-    config = replace(fake, generation=replace(fake.generation, paint="network"))
-    generator = generators.create("Craftsman", config)
-    mesh = generator.generate(shapes.frame_of(shapes.disc((64, 64), (32, 32), 20), "2")).mesh
-    shapes.assert_upright(mesh)
-    assert (mesh.colors == torch.tensor([0.0, 1.0, 0.0])).all()
-    assert generator.version == generators.create("Craftsman", fake).version + "painter"
-
-
 @pytest.mark.parametrize(
     ("condition", "repository"),
     [
@@ -111,5 +87,5 @@ def test_a_missing_encoder_is_told_before_any_work(fake, condition, repository):
     file = fake.weights_dir / FOLDER / "config.yaml"
     file.write_text(yaml.safe_dump({"system": {"condition_model": condition}}))
     with pytest.raises(Unavailable, match=f"weights of {repository} are missing: put config.json, prepro"):
-        generators.check(fake)
+        needs.require(fake)
     assert FakePipeline.calls == []

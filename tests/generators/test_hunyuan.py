@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from importlib import metadata
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from PIL import Image
 import generators
 from generators import GenerationError
 from v2m4.config import FAST
+from v2m4.needs import generators as needs
 from v2m4.weights import Unavailable
 
 FOLDER = "tencent/Hunyuan3D-2"
@@ -126,7 +128,7 @@ def tiny(tmp_path_factory):
 @pytest.mark.parametrize("low_vram", [False, True])
 def test_the_owners_code_runs_on_random_networks(tiny, frame, low_vram):
     config = settings(tiny, max_faces=500, low_vram=low_vram)
-    generators.check(config)
+    needs.require(config)
     generator = generators.create("Hunyuan", config)
     state = torch.random.get_rng_state()
     mesh = generator.generate(frame).mesh
@@ -239,8 +241,7 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes):
 
 
 def test_painting_keeps_the_surface_whole(fake, frame, shapes, monkeypatch):
-    monkeypatch.setattr("generators.hunyuan.device_of", lambda config: torch.device("cpu"))
-    monkeypatch.setattr("generators.hunyuan.Hunyuan.check", staticmethod(lambda config: None))
+    monkeypatch.setattr(needs, "check", lambda name, config: None)
     mesh = generators.create("Hunyuan", settings(fake.root, paint="network", low_vram=True)).generate(frame).mesh
     shapes.assert_upright(mesh)  # six vertices again, though the owner's mesh was torn into 24
     assert len(mesh.uvs) == 24 and mesh.texture.shape == (32, 32, 3)
@@ -271,14 +272,14 @@ def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeyp
 
 def test_what_is_missing_is_told_before_any_work(fake, tmp_path):
     with pytest.raises(Unavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
-        generators.check(settings(fake.root, paint="network"))
+        needs.require(settings(fake.root, paint="network"))
     (fake.root / FOLDER / "hunyuan3d-dit-v2-0" / "model.fp16.safetensors").unlink()
     with pytest.raises(Unavailable, match=r"weights of tencent/Hunyuan3D-2 are missing: put hunyuan3d-dit"):
-        generators.check(settings(fake.root))
+        needs.require(settings(fake.root))
     other = settings(fake.root)
     other = replace(other, generation=replace(other.generation, weights="tencent/Hunyuan3D-2mini"))
     with pytest.raises(Unavailable, match="expected owner/name/sub-folder"):
-        generators.check(other)
+        needs.require(other)
     assert fake.calls == []
 
 
@@ -286,15 +287,15 @@ def test_what_is_missing_is_told_before_any_work(fake, tmp_path):
     ("version", "loads"), [("0.35.2", True), ("0.37.1", True), ("0.38.0", False), ("1.0.0", False)]
 )
 def test_a_diffusers_that_refuses_the_texture_network_is_told(fake, monkeypatch, version, loads):
-    monkeypatch.setattr("generators.hunyuan.device_of", lambda config: torch.device("cuda"))
-    monkeypatch.setattr("generators.hunyuan.metadata.version", lambda package: version)
+    monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
+    monkeypatch.setattr(metadata, "version", lambda package: version)
     painted = settings(fake.root, paint="network")
     if loads:
-        generators.check(painted)
+        needs.require(painted)
     else:
         with pytest.raises(Unavailable, match=rf"diffusers {version} does not load .*diffusers<0\.38"):
-            generators.check(painted)
-    generators.check(settings(fake.root))  # the shape's loads
+            needs.require(painted)
+    needs.require(settings(fake.root))  # the shape's loads
 
 
 def test_loading_waits_for_the_first_frame_and_other_weights_make_other_results(fake):

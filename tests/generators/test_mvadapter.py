@@ -11,6 +11,7 @@ from PIL import Image
 
 from generators import _mvadapter
 from v2m4.config import FAST
+from v2m4.needs import generators as needs
 from v2m4.weights import Unavailable
 
 CALLS: list[dict] = []
@@ -94,12 +95,12 @@ class FakeTexture:
 
 @pytest.fixture
 def config(tmp_path):
-    for part in (_mvadapter.BASE, _mvadapter.VAE, _mvadapter.ADAPTER, _mvadapter.UPSCALER):
+    for part in needs.MVADAPTER.weights:
         for name in part.files:
             place = tmp_path / part.repository / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.mkdir() if "." not in name else place.write_bytes(b"1")
-    (tmp_path / _mvadapter.INPAINTER).write_bytes(b"1")
+    (tmp_path / needs.INPAINTER).write_bytes(b"1")
     generation = replace(FAST.generation, texture_size=32)
     return replace(FAST, model="TripoSG", weights_dir=tmp_path, generation=generation)
 
@@ -141,8 +142,8 @@ def owner(monkeypatch, shapes):
 
 @pytest.mark.parametrize("low_vram", [False, True])
 def test_a_painted_mesh_keeps_its_pose_and_its_surface(owner, config, shapes, monkeypatch, low_vram):
-    monkeypatch.setattr(_mvadapter.Painter, "check", staticmethod(lambda config: None))
-    painter = _mvadapter.Painter(replace(config, low_vram=low_vram))
+    monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
+    painter = _mvadapter.MVAdapter(replace(config, low_vram=low_vram))
     vertices, faces = shapes.figure()
     surface = ((vertices - [0.1, 0.35, 0.25]) / 1.3).astype(np.float32), faces
     picture = np.zeros((32, 32, 4), np.uint8)
@@ -157,17 +158,17 @@ def test_a_painted_mesh_keeps_its_pose_and_its_surface(owner, config, shapes, mo
     assert np.asarray(merged["reference"])[0, 0].tolist() == [128, 128, 128]
     assert merged["azimuth"][0] == -90 and merged["inpainter"].endswith("big-lama.pt")
     assert ("offload" in merged) == low_vram
-    assert painter.version == _mvadapter.Painter(config).version
+    assert painter.version == _mvadapter.MVAdapter(config).version
 
 
 def test_what_is_missing_is_told_with_its_file(owner, config, monkeypatch):
     with pytest.raises(Unavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
-        _mvadapter.Painter.check(replace(config, device="cpu"))
-    monkeypatch.setattr(_mvadapter, "device_of", lambda config: torch.device("cuda"))
-    _mvadapter.Painter.check(config)
-    (config.weights_dir / _mvadapter.INPAINTER).unlink()
+        needs.MVADAPTER.check(replace(config, device="cpu"))
+    monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
+    needs.MVADAPTER.check(config)
+    (config.weights_dir / needs.INPAINTER).unlink()
     with pytest.raises(Unavailable, match=r"put big-lama\.pt \(https://github"):
-        _mvadapter.Painter.check(config)
-    (config.weights_dir / "huanngzh/mv-adapter" / _mvadapter.ADAPTER.files[0]).unlink()
+        needs.MVADAPTER.check(config)
+    (config.weights_dir / "huanngzh/mv-adapter" / needs.ADAPTER.files[0]).unlink()
     with pytest.raises(Unavailable, match="weights of huanngzh/mv-adapter are missing"):
-        _mvadapter.Painter.check(config)
+        needs.MVADAPTER.check(config)

@@ -13,9 +13,10 @@ from PIL import Image
 import generators
 from generators import GenerationError, _trellis_flow
 from generators._surface import Z_UP
-from generators.trellis import DINO_CODE, DINO_FILE, Trellis
 from v2m4.camera import Orbit
 from v2m4.config import FAST
+from v2m4.needs import generators as needs
+from v2m4.needs.generators import DINO_CODE, DINO_FILE
 from v2m4.weights import Unavailable
 
 FOLDER = "microsoft/TRELLIS-image-large"
@@ -130,7 +131,7 @@ def fake(monkeypatch, shapes, tmp_path):
     shapes.fake_module(monkeypatch, "trellis.utils", postprocessing_utils=tools)
     shapes.fake_module(monkeypatch, "trellis.pipelines", TrellisImageTo3DPipeline=FakePipeline)
     shapes.fake_module(monkeypatch, "trellis.modules.sparse", SparseTensor=lambda feats, coords: feats)
-    monkeypatch.setattr(Trellis, "check", staticmethod(lambda config: None))
+    monkeypatch.setattr(needs, "check", lambda name, config: None)
     vertices, faces = shapes.figure()
     monkeypatch.setattr(FakePipeline, "surface", ((vertices @ Z_UP.numpy()).astype(np.float32), faces), raising=False)
     monkeypatch.setattr(FakePipeline, "success", True)
@@ -217,14 +218,14 @@ def test_the_square_about_a_picture_has_square_pixels_and_the_same_middle(aspect
 def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(Unavailable, match=r"trellis is not installed; git clone .*checkout 6b0d647"):
-        Trellis.check(fake)
+        needs.require(fake)
 
 
 def test_missing_dino_is_told_with_its_place(fake, monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr("generators.trellis.require_packages", lambda packages: None)
-    monkeypatch.setattr("generators.trellis.device_of", lambda config: torch.device("cuda"))
-    Trellis.check(fake)
+    monkeypatch.setattr("v2m4.weights.require_packages", lambda packages: None)
+    monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
+    needs.require(fake)
     (fake.weights_dir / "torch_hub" / DINO_FILE).unlink()
     with pytest.raises(Unavailable, match=rf"facebookresearch/dinov2 are missing: put {DINO_FILE} into .*hub"):
-        Trellis.check(fake)
+        needs.require(fake)

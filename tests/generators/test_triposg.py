@@ -10,9 +10,8 @@ import torch
 
 import generators
 from generators import GenerationError
-from generators._surface import colored
-from generators.triposg import PARTS, TripoSG
 from v2m4.config import FAST
+from v2m4.needs import generators as needs
 from v2m4.weights import Unavailable
 
 FOLDER = "VAST-AI/TripoSG"
@@ -63,7 +62,7 @@ def fake(monkeypatch, shapes, tmp_path):
     shapes.fake_module(monkeypatch, "triposg.pipelines.pipeline_triposg", TripoSGPipeline=FakePipeline)
     monkeypatch.setattr(FakePipeline, "calls", [])
     monkeypatch.setattr(FakePipeline, "surface", shapes.figure())
-    for part in PARTS:
+    for part in needs.TRIPOSG_PARTS:
         (tmp_path / FOLDER / part).mkdir(parents=True)
     (tmp_path / FOLDER / "model_index.json").write_text("{}")
     generation = replace(FAST.generation, paint="none", resolution=128)
@@ -77,7 +76,7 @@ def frame(shapes):
 
 @pytest.mark.parametrize("low_vram", [False, True])
 def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes, monkeypatch, low_vram):
-    monkeypatch.setattr(TripoSG, "check", staticmethod(lambda config: None))
+    monkeypatch.setattr(needs, "check", lambda name, config: None)
     mesh = generators.create("TripoSG", replace(fake, low_vram=low_vram)).generate(frame).mesh
     shapes.assert_upright(mesh)
     loaded, placed, called = FakePipeline.calls
@@ -87,33 +86,8 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes, monkeypa
     assert np.asarray(called["image"])[0, 0].tolist() == [255, 255, 255]  # on white, as the owner prepares it
 
 
-def test_a_painter_gets_the_mesh_in_canonical_pose(fake, shapes, monkeypatch):
-    class Painter:
-        version = "painter"
-
-        def __init__(self, config):
-            pass
-
-        @staticmethod
-        def check(config):
-            pass
-
-        def paint(self, surface, picture):
-            assert picture.shape[2] == 4
-            return colored(surface, torch.tensor([0.0, 1.0, 0.0]))
-
-    monkeypatch.setattr(TripoSG, "check", staticmethod(lambda config: None))
-    monkeypatch.setattr("generators.triposg.Painter", Painter)
-    config = replace(fake, generation=replace(fake.generation, paint="network"))
-    generator = generators.create("TripoSG", config)
-    mesh = generator.generate(shapes.frame_of(shapes.disc((64, 64), (32, 32), 20), "2")).mesh
-    shapes.assert_upright(mesh)
-    assert (mesh.colors == torch.tensor([0.0, 1.0, 0.0])).all()
-    assert generator.version == generators.create("TripoSG", fake).version + "painter"
-
-
 def test_no_surface_is_told_and_other_faults_keep_their_cause(fake, frame, monkeypatch):
-    monkeypatch.setattr(TripoSG, "check", staticmethod(lambda config: None))
+    monkeypatch.setattr(needs, "check", lambda name, config: None)
     monkeypatch.setattr(FakePipeline, "surface", None)
     with pytest.raises(GenerationError, match="TripoSG found no surface"):
         generators.create("TripoSG", fake).generate(frame)
@@ -124,13 +98,13 @@ def test_no_surface_is_told_and_other_faults_keep_their_cause(fake, frame, monke
 
 def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
     with pytest.raises(Unavailable, match="needs a GPU"):
-        generators.check(fake)
-    monkeypatch.setattr("generators.triposg.device_of", lambda config: torch.device("cuda"))
-    generators.check(fake)
+        needs.require(fake)
+    monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
+    needs.require(fake)
     painted = replace(fake, generation=replace(fake.generation, paint="network"))
     with pytest.raises(Unavailable, match=r"mvadapter is not installed.*MV-Adapter@4277e00.*paint none"):
-        generators.check(painted)
+        needs.require(painted)
     (fake.weights_dir / FOLDER / "model_index.json").unlink()
     with pytest.raises(Unavailable, match=r"weights of VAST-AI/TripoSG are missing: put model_index\.json"):
-        generators.check(fake)
+        needs.require(fake)
     assert FakePipeline.calls == []

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from registration import _cotracker, tracking
+from registration import _cotracker
 from registration.flow import Tracks, flow_between, track
 from registration.lift import TrackingViews, picture, set_points
 from registration.tracking import VISIBLE, FlowTracker, track_through
 from tests.registration.moving import clip, motion
 from v2m4.config import FAST
 from v2m4.frame import Frame
+from v2m4.needs import registration as needs
 from v2m4.weights import Unavailable
 
 SIZE = 128
@@ -210,22 +211,22 @@ def test_weights_that_do_not_fit_are_told_by_name(owners) -> None:
 
 
 def test_other_weights_have_another_version(owners) -> None:
-    before = _cotracker.version(owners)
+    before = needs.version(owners)
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").write_bytes(b"other")
-    assert _cotracker.version(owners) != before
+    assert needs.version(owners) != before
 
 
 def test_missing_weights_are_told_with_file_and_folder(owners) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
     with pytest.raises(Unavailable, match=r"put scaled_offline\.pth into .*weights/facebook/cotracker3"):
-        _cotracker.check(owners)
+        needs.COTRACKER.check(owners)
 
 
 def test_fetching_needs_the_hubs_client_before_any_work(owners, monkeypatch) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "huggingface_hub")
     with pytest.raises(Unavailable, match="pip install huggingface_hub"):
-        _cotracker.check(replace(owners, download=True))
+        needs.COTRACKER.check(replace(owners, download=True))
 
 
 def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
@@ -234,5 +235,5 @@ def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
     with pytest.raises(
         Unavailable, match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
     ):
-        tracking.require(config)
-    tracking.require(replace(FAST, use_tracking=False))
+        needs.require(config)
+    needs.require(replace(FAST, use_tracking=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,28 +18,12 @@ import numpy as np
 import torch
 
 from v2m4.config import Config
-from v2m4.weights import Package, Unavailable, device_of, fingerprint, owners_code, require_packages
+from v2m4.device import device_of
+from v2m4.needs.foreground import RELEASE, RELEASED, REPOSITORY, find_rembg, require_rembg
+from v2m4.owners import owners_code
+from v2m4.weights import Unavailable, fingerprint
 
 log = logging.getLogger(__name__)
-
-REPOSITORY = "danielgatis/rembg"
-RELEASE = f"https://github.com/{REPOSITORY}/releases/download/v0.0.0"
-# The models of ``FramesConfig.rembg_model`` and what their owner calls the file.
-RELEASED: Mapping[str, str] = {
-    "birefnet-massive": "BiRefNet-massive-TR_DIS5K_TR_TEs-epoch_420.onnx",
-    "birefnet-general": "BiRefNet-general-epoch_244.onnx",
-    "birefnet-general-lite": "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
-    "birefnet-portrait": "BiRefNet-portrait-epoch_150.onnx",
-    "birefnet-dis": "BiRefNet-DIS-epoch_590.onnx",
-    "birefnet-hrsod": "BiRefNet-HRSOD_DHU-epoch_115.onnx",
-    "birefnet-cod": "BiRefNet-COD-epoch_125.onnx",
-    "u2net": "u2net.onnx",
-    "u2netp": "u2netp.onnx",
-    "u2net_human_seg": "u2net_human_seg.onnx",
-    "isnet-general-use": "isnet-general-use.onnx",
-}
-INSTALL = 'pip install "rembg[cpu]", or "rembg[gpu]" for CUDA'
-PACKAGES = (Package("rembg", INSTALL), Package("onnxruntime", INSTALL))  # rembg ends the process without the second
 
 
 @dataclass(frozen=True)
@@ -101,24 +85,6 @@ class Rembg:
         return session
 
 
-def require_rembg(config: Config) -> None:
-    """Look for rembg and the model's file, without importing rembg.
-
-    Raises:
-        Unavailable: the command that installs it, or the file, where it is had and where it goes.
-    """
-    require_packages(PACKAGES)
-    model = config.frames.rembg_model
-    if config.download or _find(model, config) is not None:
-        return
-    place = (config.weights_dir or Path("FOLDER")) / REPOSITORY / f"{model}.onnx"
-    how = " and add --weights_dir FOLDER" if config.weights_dir is None else ""
-    raise Unavailable(
-        f"weights of {model} are missing: put {RELEASE}/{RELEASED[model]} as {place}{how}, or as"
-        f" {_homes()[0] / 'models' / model / place.name}, or add --download to fetch them"
-    )
-
-
 def open_rembg(config: Config) -> Rembg:
     """The network that ``--frames.rembg_model`` names; its file is fetched where the user allows it.
 
@@ -127,7 +93,7 @@ def open_rembg(config: Config) -> Rembg:
     """
     require_rembg(config)
     model = config.frames.rembg_model
-    file = _find(model, config) or _fetched(model, config)
+    file = find_rembg(model, config) or _fetched(model, config)
     return Rembg(model, file, device_of(config))
 
 
@@ -140,25 +106,6 @@ def _owner(model: str) -> Any:
     if found is None:
         raise Unavailable(f"this rembg knows no {model}; pip install --upgrade rembg")
     return found
-
-
-def _homes() -> list[Path]:
-    """Folders that rembg keeps networks in: since 2.0.7x, and before."""
-    given, shared = os.environ.get("U2NET_HOME"), os.environ.get("XDG_DATA_HOME")
-    if given:
-        return [Path(given).expanduser()]
-    now = os.environ.get("REMBG_HOME") or (Path(shared) / "rembg" if shared else "~/.rembg")
-    return [Path(now).expanduser(), Path(shared or "~").expanduser() / ".u2net"]
-
-
-def _find(model: str, config: Config) -> Path | None:
-    """The model's file: in the user's folder, else in rembg's own."""
-    folders = _homes()
-    if config.weights_dir is not None:
-        folders[:0] = [config.weights_dir / REPOSITORY, config.weights_dir / "rembg"]
-    name = f"{model}.onnx"
-    places = [place for folder in folders for place in (folder / name, folder / "models" / model / name)]
-    return next((place.resolve() for place in places if place.is_file()), None)
 
 
 def _fetched(model: str, config: Config) -> Path:

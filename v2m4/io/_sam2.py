@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +18,15 @@ import numpy as np
 import torch
 
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.io.foreground import choose_method, remove_background
 from v2m4.io.matting import matte_coarse
-from v2m4.weights import (
-    Package,
-    Unavailable,
-    Weights,
-    device_of,
-    fingerprint,
-    get_weights,
-    owners_code,
-    require_packages,
-    require_weights,
-)
+from v2m4.needs.foreground import SAM2_FILES, require_sam2, sam2_weights
+from v2m4.owners import loading, owners_code
+from v2m4.weights import Weights, fingerprint, get_weights
 
 log = logging.getLogger(__name__)
 
-INSTALL = 'pip install "transformers>=4.56" torchvision'
-PACKAGES = (Package("transformers", INSTALL), Package("torchvision", INSTALL))
-FILES = (
-    "config.json",
-    "model.safetensors",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-)
 CELLS = 256  # of the network's mask, on each side
 OBJECT = 1  # the number that the object has in a session; there is one
 
@@ -112,12 +95,11 @@ class Sam2:
     @property
     def identity(self) -> str:
         """Hash of the weights' files, and the box."""
-        return f"{fingerprint(self.weights.repository, self.folder, FILES)} {self.box}"
+        return f"{fingerprint(self.weights.repository, self.folder, SAM2_FILES)} {self.box}"
 
     def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The object's alpha in each picture, (H, W) uint8, soft edges from the picture; see ``Segmenter``."""
-        with owners_code(0):
-            model, processor = self._load()
+        model, processor = self._load()
         session = None
         for index, picture in enumerate(pictures):
             if session is None:
@@ -133,32 +115,10 @@ class Sam2:
         from transformers import Sam2VideoModel, Sam2VideoProcessor
 
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        try:
+        with loading("SAM 2", self.folder):
             processor = Sam2VideoProcessor.from_pretrained(self.folder, local_files_only=True)
             model = Sam2VideoModel.from_pretrained(self.folder, local_files_only=True, dtype=dtype)
-        except Exception as error:  # torn files, another network, another version: transformers raises many kinds
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise Unavailable(f"{self.folder}: SAM 2 cannot be loaded from it ({reason})") from error
         return model.to(self.device).eval(), processor
-
-
-def require_sam2(config: Config) -> None:
-    """Look for transformers and the weights, without importing transformers.
-
-    Raises:
-        Unavailable: what is wrong with the box, the command that installs it, or the files and where they go.
-    """
-    box = config.frames.sam2_box
-    if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-        raise Unavailable(
-            "--frames.sam2_box: left, upper, right and lower edge are shares of the picture's width and height,"
-            f" as in 0.2 0.1 0.8 0.95; got {' '.join(f'{edge:g}' for edge in box)}"
-        )
-    require_packages(PACKAGES)
-    major, minor = (int(part) for part in metadata.version("transformers").split(".")[:2])
-    if (major, minor) < (4, 56):
-        raise Unavailable(f"transformers {major}.{minor} does not know SAM 2's videos; {INSTALL}")
-    require_weights(_weights(config), config)
 
 
 def open_sam2(config: Config) -> Sam2:
@@ -168,12 +128,8 @@ def open_sam2(config: Config) -> Sam2:
         Unavailable: as ``require_sam2``, or the weights could not be fetched.
     """
     require_sam2(config)
-    weights = _weights(config)
+    weights = sam2_weights(config)
     return Sam2(weights, get_weights(weights, config), device_of(config), config.frames.sam2_box)
-
-
-def _weights(config: Config) -> Weights:
-    return Weights(config.frames.sam2_weights, FILES, patterns=("*.json", "*.safetensors"))
 
 
 def _tell(processor: Any, session: Any, picture: np.ndarray, prompt: Prompt) -> None:

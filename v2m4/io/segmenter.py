@@ -1,7 +1,7 @@
 """Networks that tell the object from its background in a whole clip; asked for by name, nothing imported before.
 
-``require_segmenter`` looks whether the one that is asked for can work here, without importing it; ``open_segmenter``
-gets its weights ready; the network itself is made when a clip is segmented, and let go with the segmenter.
+``v2m4.needs.foreground`` looks whether the one that is asked for can work here; ``open_segmenter`` gets its weights
+ready; the network itself is made when a clip is segmented, and let go with the segmenter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from v2m4.config import Config
-from v2m4.weights import require_folder
 
 
 class Segmenter(Protocol):
@@ -32,29 +31,11 @@ class Segmenter(Protocol):
         ...
 
 
-def require_segmenter(config: Config) -> None:
-    """Look whether the network of ``--frames.foreground``, if it is one, can work here.
-
-    Raises:
-        Unavailable: in one line, what to install or which file to put where.
-    """
-    if config.frames.foreground == "rembg":
-        from v2m4.io._rembg import require_rembg
-
-        require_folder(config)
-        require_rembg(config)
-    elif config.frames.foreground == "sam2":
-        from v2m4.io._sam2 import require_sam2
-
-        require_folder(config)
-        require_sam2(config)
-
-
 def open_segmenter(config: Config) -> Segmenter | None:
     """The network of ``--frames.foreground``; None where that is a way without one.
 
     Raises:
-        Unavailable: as ``require_segmenter``, or its weights could not be fetched.
+        Unavailable: something is missing here, or its weights could not be fetched.
     """
     if config.frames.foreground == "rembg":
         from v2m4.io._rembg import open_rembg

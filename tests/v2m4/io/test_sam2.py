@@ -13,6 +13,7 @@ from torch.nn import functional
 from v2m4.config import FAST, FramesConfig
 from v2m4.io import _sam2
 from v2m4.io._sam2 import Sam2, prompt_for
+from v2m4.needs import foreground
 from v2m4.weights import Unavailable, Weights
 
 NAME = "facebook/sam2.1-hiera-tiny"
@@ -92,7 +93,7 @@ def sam2(monkeypatch, tmp_path):
     monkeypatch.setattr(Sam2, "_load", lambda self: (Model(), processor))
 
     def make(box=None):
-        return Sam2(Weights(NAME, _sam2.FILES), tmp_path, torch.device("cpu"), box), processor
+        return Sam2(Weights(NAME, foreground.SAM2_FILES), tmp_path, torch.device("cpu"), box), processor
 
     return make
 
@@ -164,31 +165,31 @@ def test_another_box_is_another_input(sam2):
 def packages(monkeypatch):
     """As if transformers were there, of a version."""
     version = ["5.0.1"]
-    monkeypatch.setattr(_sam2, "require_packages", lambda _: None)
-    monkeypatch.setattr(_sam2.metadata, "version", lambda _: version[0])
+    monkeypatch.setattr(foreground, "require_packages", lambda _: None)
+    monkeypatch.setattr(foreground.metadata, "version", lambda _: version[0])
     return version
 
 
 @pytest.mark.parametrize("box", [(0.2, 0.1, 0.2, 0.5), (20, 10, 80, 90), (-0.1, 0, 1, 1), (0.8, 0.1, 0.2, 0.9)])
 def test_a_box_that_is_none_is_refused(packages, box):
     with pytest.raises(Unavailable, match=r"sam2_box: .* shares of the picture's width and height"):
-        _sam2.require_sam2(replace(CONFIG, frames=replace(CONFIG.frames, sam2_box=box)))
+        foreground.require_sam2(replace(CONFIG, frames=replace(CONFIG.frames, sam2_box=box)))
 
 
 def test_an_old_transformers_is_refused(packages):
     packages[0] = "4.51.3"
     with pytest.raises(Unavailable, match=r"transformers 4\.51 does not know SAM 2's videos; pip install"):
-        _sam2.require_sam2(CONFIG)
+        foreground.require_sam2(CONFIG)
 
 
 def test_missing_weights_are_told_in_one_line(packages, tmp_path):
     with pytest.raises(Unavailable) as told:
-        _sam2.require_sam2(replace(CONFIG, weights_dir=tmp_path))
+        foreground.require_sam2(replace(CONFIG, weights_dir=tmp_path))
     message = str(told.value)
     assert f"weights of {NAME} are missing" in message and "\n" not in message
     assert "model.safetensors" in message and str(tmp_path / NAME) in message and "--download" in message
     (tmp_path / NAME).mkdir(parents=True)
-    for name in _sam2.FILES:
+    for name in foreground.SAM2_FILES:
         (tmp_path / NAME / name).write_bytes(b"1")
     found = _sam2.open_sam2(replace(CONFIG, weights_dir=tmp_path))
     assert found.folder == (tmp_path / NAME).resolve() and str(found) == f"sam2 {NAME}"
@@ -245,7 +246,7 @@ def tiny(tmp_path_factory):
     Sam2VideoVideoProcessor(size=size).save_pretrained(folder / NAME)
     whole = {"point_pad_value": -10, "processor_class": "Sam2VideoProcessor", "target_size": side}
     (folder / NAME / "processor_config.json").write_text(json.dumps(whole))
-    assert {file.name for file in (folder / NAME).iterdir()} == set(_sam2.FILES)
+    assert {file.name for file in (folder / NAME).iterdir()} == set(foreground.SAM2_FILES)
     return folder
 
 
@@ -290,6 +291,6 @@ def test_a_torn_file_is_told(tiny, tmp_path):
 
     shutil.copytree(tiny / NAME, tmp_path / NAME)
     (tmp_path / NAME / "model.safetensors").write_bytes(b"torn")
-    with pytest.raises(Unavailable, match="SAM 2 cannot be loaded from it") as told:
+    with pytest.raises(Unavailable, match="SAM 2 cannot be loaded from") as told:
         list(_sam2.open_sam2(replace(CONFIG, weights_dir=tmp_path)).alphas(SCENES))
     assert "\n" not in str(told.value)
