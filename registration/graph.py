@@ -11,7 +11,7 @@ of Botsch, Pauly, Gross and Kobbelt 2006, "PriMo: coupled prisms for intuitive s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -136,6 +136,7 @@ class DeformationGraph:
         middle = _middle(vertices, faces, nodes, carriers, parts)
         edges, anchors = _edges(points, triangles, links[loose], middle, carriers, parts)
         lengths = np.linalg.norm(points[nodes[edges[:, 0]]] - points[nodes[edges[:, 1]]], axis=1)
+        lengths = np.maximum(lengths, 1e-3 * unit)
         pattern = Pattern.of(_coupled(edges, carriers, triangles, len(nodes)))
         return cls(points, triangles, nodes, carriers, weights, edges, anchors, lengths, pattern, unit)
 
@@ -143,6 +144,21 @@ class DeformationGraph:
     def centres(self) -> np.ndarray:
         """Nodes at rest, (K, 3)."""
         return self.rest[self.nodes]
+
+    @property
+    def arms(self) -> np.ndarray:
+        """From either node of an edge to its anchor, at rest, (E, 2, 3)."""
+        return self.anchors[:, None, :] - self.centres[self.edges]
+
+    def at(self, vertices: np.ndarray) -> DeformationGraph:
+        """The same nodes with another rest pose, (V, 3)."""
+        poses, (first, second) = self.fitted(vertices[None]), self.edges.T
+        arms, (rotations, positions) = self.arms, (poses.rotations[0], poses.positions[0])
+        anchors = np.einsum("eab,eb->ea", rotations[first], arms[:, 0]) + positions[first]
+        anchors += np.einsum("eab,eb->ea", rotations[second], arms[:, 1]) + positions[second]
+        ends = vertices[self.nodes[self.edges]]
+        lengths = np.maximum(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1), 1e-3 * self.unit)
+        return replace(self, rest=vertices, anchors=anchors / 2, lengths=lengths)
 
     def still(self, count: int = 1) -> Poses:
         """The rest pose, so many times."""

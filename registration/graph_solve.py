@@ -38,49 +38,61 @@ class Weights:
         velocity: of first differences over time.
         smoothness: of second differences.
         reach: residual, relative to the object's size, from which on a seen point counts less.
+        strain: relative stretch, root mean square over time, at which an edge keeps half of its tie (``Joints``).
+        angle: bend in radians, root mean square over time, at which an edge keeps half of its tie.
+        points: that a frame is seen by; fewer weigh less.
     """
 
-    rigidity: float = 0.01
+    rigidity: float = 0.03
     bend: float = 0.1
     velocity: float = 0.0
-    smoothness: float = 0.01
+    smoothness: float = 0.001
     reach: float = 0.02
+    strain: float = 0.01
+    angle: float = 0.03
+    points: int = 1000
 
 
 @dataclass(frozen=True)
 class Joints:
-    """How much of its tie each edge keeps, 1 where it never bends.
+    """How edges gave way in frames that were seen; edges that do so in some frames are joints in all.
 
     Attributes:
-        stretch: (E,).
-        bend: (E,).
+        stretched: (E,) sum over frames of the squared relative stretch.
+        turned: (E,) sum over frames of the squared angle between the two nodes, radians.
+        frames: how many.
     """
 
-    stretch: np.ndarray
-    bend: np.ndarray
+    stretched: np.ndarray
+    turned: np.ndarray
+    frames: int = 0
 
     @classmethod
     def none(cls, graph: DeformationGraph) -> Joints:
-        """All edges alike."""
-        return cls(np.ones(len(graph.edges)), np.ones(len(graph.edges)))
+        """Of no frame."""
+        return cls(np.zeros(len(graph.edges)), np.zeros(len(graph.edges)))
 
-    @classmethod
-    def learned(cls, graph: DeformationGraph, poses: Poses, strain: float, angle: float) -> Joints:
-        """Edges that give way in some frames are joints in all: weights of a prior that is sparse over edges.
-
-        Args:
-            graph: K nodes.
-            poses: T.
-            strain: root mean square relative stretch over time at which an edge keeps half of its tie.
-            angle: the same of its bend, radians.
-        """
+    def after(self, graph: DeformationGraph, poses: Poses) -> Joints:
+        """With T more frames."""
         first, second = graph.edges.T
-        arms = graph.anchors[:, None, :] - graph.centres[graph.edges]
+        arms = graph.arms
         off = np.einsum("teab,eb->tea", poses.rotations[:, first], arms[:, 0]) + poses.positions[:, first]
         off -= np.einsum("teab,eb->tea", poses.rotations[:, second], arms[:, 1]) + poses.positions[:, second]
-        stretched = np.square(off).sum(2).mean(0) / np.square(graph.lengths)
-        turned = 0.5 * np.square(poses.rotations[:, first] - poses.rotations[:, second]).sum((2, 3)).mean(0)
-        return cls(1 / (1 + stretched / strain**2), 1 / (1 + turned / angle**2))
+        stretched = np.square(off).sum((0, 2)) / np.square(graph.lengths)
+        turned = 0.5 * np.square(poses.rotations[:, first] - poses.rotations[:, second]).sum((0, 2, 3))
+        return Joints(self.stretched + stretched, self.turned + turned, self.frames + len(poses))
+
+    def ties(self, strain: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """What is left of each edge's resistance to stretch and to bend, (E,) each: 1 where it never gave way.
+
+        These are the weights of a Cauchy prior on an edge's root mean square over time, sparse over the edges.
+
+        Args:
+            strain: relative stretch at which an edge keeps half.
+            angle: bend at which it keeps half.
+        """
+        count = max(self.frames, 1)
+        return 1 / (1 + self.stretched / count / strain**2), 1 / (1 + self.turned / count / angle**2)
 
 
 @dataclass(frozen=True)
@@ -120,46 +132,43 @@ class Problem:
     """The energy of T frames.
 
     Args:
-        graph: the mesh's nodes.
+        graphs: the mesh's nodes at rest, of each frame: one graph, or the same at other rest poses.
         lens: the video's.
         observations: of each frame; None where nothing is seen.
         weights: of the terms.
-        joints: of the edges.
+        joints: what is known of the edges.
         free: (T,) which frames may move; default all.
     """
 
     def __init__(
         self,
-        graph: DeformationGraph,
+        graphs: Sequence[DeformationGraph],
         lens: Lens,
         observations: Sequence[Observations | None],
         weights: Weights,
         joints: Joints,
         free: np.ndarray | None = None,
-        depth: float | None = None,
     ) -> None:
-        self.graph, self.lens, self.weights = graph, lens, weights
-        self.free = np.ones(len(observations), bool) if free is None else np.asarray(free, bool)
+        self.graphs, self.lens, self.weights = list(graphs), lens, weights
+        self.free = np.ones(len(graphs), bool) if free is None else np.asarray(free, bool)
+        first = self.graphs[0]
+        self.pattern, count = first.pattern, len(first)
         # Heights of the picture to units of the object at its distance.
-        depth = float(np.median(graph.centres[:, 2])) if depth is None else depth
-        self.scale = depth / (lens.y * graph.unit)
-        self.seen: list[tuple[Bound, np.ndarray, np.ndarray] | None] = []
-        for frame, (found, moves) in enumerate(zip(observations, self.free, strict=True)):
+        scale = float(np.median(first.centres[:, 2])) / (lens.y * first.unit)
+        self.seen: list[tuple[Bound, np.ndarray, np.ndarray, float] | None] = []
+        for graph, found, moves in zip(self.graphs, observations, self.free, strict=True):
             if found is None or len(found) == 0 or not moves:
                 self.seen.append(None)
                 continue
-            root = found.root * self.scale / np.sqrt(len(found))
-            self.seen.append((graph.bound(found.points), np.asarray(found.targets, np.float64), root))
-            self.seen[frame] = self.seen[-1]
-        count = len(graph)
-        centres = graph.centres
-        self.arms = graph.anchors[:, None, :] - centres[graph.edges]
+            share = 1.0 / np.sqrt(max(len(found), weights.points))
+            target, root = np.asarray(found.targets, np.float64), found.root * scale * share
+            self.seen.append((graph.bound(found.points), target, root, weights.reach * share))
         share = weights.rigidity / count
-        lengths = np.maximum(graph.lengths, 1e-3 * graph.unit)
-        self.stretch = share * joints.stretch / np.square(lengths)
-        self.bend = share * weights.bend * joints.bend
-        self.slow = np.full(count, 1.0 / (count * graph.unit**2))
-        self.radius = 0.5 * float(np.median(graph.lengths))
+        stretch, bend = joints.ties(weights.strain, weights.angle)
+        self.stretch = [share * stretch / np.square(graph.lengths) for graph in self.graphs]
+        self.bend = share * weights.bend * bend
+        self.slow = np.full(count, 1.0 / (count * first.unit**2))
+        self.radius = 0.5 * float(np.median(first.lengths))
 
     def differences(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Frames, coefficients and weight of every difference over time that a free frame takes part in."""
@@ -174,29 +183,20 @@ class Problem:
 
     def equations(self, poses: Poses) -> Equations:
         """Energy, its gradient and its Gauss-Newton matrix at poses."""
-        times, size = len(poses), 6 * len(self.graph)
-        graph, pattern = self.graph, self.graph.pattern
-        blocks = np.zeros((times, len(pattern.row), 6, 6))
-        gradient = np.zeros((times, size))
+        pattern, count = self.pattern, len(self.pattern.place)
+        blocks = np.zeros((len(poses), len(pattern.row), 6, 6))
+        gradient = np.zeros((len(poses), 6 * count))
         energy = 0.0
-        reach = self.weights.reach
         for time in np.flatnonzero(self.free):
-            state = (
-                blocks[time],
-                pattern.slot,
-                gradient[time],
-                pattern.place,
-                poses.rotations[time],
-                poses.positions[time],
-            )
+            state = (blocks[time], pattern.slot, gradient[time], pattern.place)
+            state += (poses.rotations[time], poses.positions[time])
             seen = self.seen[time]
             if seen is not None:
-                bound, target, root = seen
-                limit = reach / np.sqrt(len(target))
-                energy += add_observed(
-                    *state, bound.start, bound.node, bound.weight, bound.local, target, root, self.lens.numbers, limit
-                )
-            energy += add_edges(*state, graph.edges, self.arms, self.stretch, self.bend)
+                bound, target, root, reach = seen
+                points = (bound.start, bound.node, bound.weight, bound.local)
+                energy += add_observed(*state, *points, target, root, self.lens.numbers, reach)
+            graph = self.graphs[time]
+            energy += add_edges(*state, graph.edges, graph.arms, self.stretch[time], self.bend)
         pairs: dict[tuple[int, int], int] = {}
         differences = self.differences()
         for frames, _, _ in differences:
@@ -204,7 +204,7 @@ class Problem:
                 for second in frames[a + 1 :]:
                     if self.free[first] and self.free[second]:
                         pairs.setdefault((int(first), int(second)), len(pairs))
-        across = np.zeros((len(pairs), len(graph), 6, 6))
+        across = np.zeros((len(pairs), count, 6, 6))
         for frames, shares, weight in differences:
             slots = np.full((len(frames), len(frames)), -1)
             for a, first in enumerate(frames):
@@ -214,8 +214,7 @@ class Problem:
                         slots[a, b] = pairs[(int(first), int(second))] if b > a else 0
             energy += add_motion(
                 blocks, pattern.slot, gradient, across, pattern.place, poses.rotations, poses.positions, frames,
-                shares, slots,
-                weight * self.slow, self.radius,
+                shares, slots, weight * self.slow, self.radius,
             )  # fmt: skip
         coupled = np.array(list(pairs), np.int64).reshape(-1, 2)
         return Equations(energy, gradient, pattern, blocks, coupled, across, self.free)
@@ -297,7 +296,7 @@ def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, i
     equations = problem.equations(poses)
     energies = [equations.energy]
     damping = DAMPING
-    place = problem.graph.pattern.place
+    place = problem.pattern.place
     for _ in range(steps):
         mean = float(equations.diagonal().mean())
         while damping < MOST_DAMPING:
