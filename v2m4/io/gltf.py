@@ -54,7 +54,7 @@ def read_mesh(path: Path, weld: bool = False) -> Mesh:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         loaded = trimesh.load_mesh(path, process=False)
-    except (ValueError, IndexError, KeyError, TypeError, NotImplementedError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError) as error:
         raise ValueError(f"{path}: not readable as {suffix} ({error})") from error
     mesh = _from_trimesh(loaded, path)
     return welded(mesh) if weld else mesh
