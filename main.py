@@ -144,6 +144,7 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
         return Outcome(source.name, len(clip.frames), time.perf_counter() - start, workspace.root)
     with stage("camera_search"):
         posed = camera_search.run(key_frames, assets, workspace, config)
+        posed = generators.refine(key_frames, posed, workspace, config)
         progress.update()
     with stage("registration"):
         sequence = registration.run(clip.frames, keys, posed, workspace, config)

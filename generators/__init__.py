@@ -1,5 +1,6 @@
 """Stage 1: generators that make a textured mesh of one frame."""
 
+from generators.appearance import refine
 from generators.base import (
     GenerationError,
     Generator,
@@ -13,6 +14,7 @@ __all__ = [
     "GenerationError",
     "Generator",
     "create",
+    "refine",
     "register",
     "require",
     "run",

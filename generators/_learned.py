@@ -46,7 +46,7 @@ class LearnedGenerator:
         needs.check(self.name, config)
         self.config = config
         self.device = device_of(config)
-        (weights,) = {part.weights[0] for part in needs.needs_of(self.name, config)}
+        weights = next(part.weights[0] for part in needs.needs_of(self.name, config) if part.weights)
         self.folder: Path = get_weights(weights, config)
         self.version = fingerprint(weights.repository, self.folder, weights.files)
 

@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss
 
 from v2m4.camera import Camera
 from v2m4.frame import Frame
-from v2m4.mesh import Asset
+from v2m4.mesh import Mesh
 
 State = TypeVar("State")
 Term = Callable[[Tensor, Tensor], Tensor]  # render and picture, (H, W, 3) each, to a distance
@@ -28,15 +28,16 @@ Term = Callable[[Tensor, Tensor], Tensor]  # render and picture, (H, W, 3) each,
 
 @runtime_checkable
 class Refining(Protocol):
-    """A generator that can repaint an asset once the frame's camera is known."""
+    """A generator that can make a mesh anew, towards its frame, once the frame's camera is known."""
 
-    def refine(self, asset: Asset, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Asset:
-        """The asset with another appearance.
+    def refine(self, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Mesh:
+        """The mesh that ``generate`` makes of the frame, in the same pose, with another appearance.
+
+        The result follows from the frame, the camera, the terms and the config alone.
 
         Args:
-            asset: as ``generate`` made it of this frame.
-            frame: the same frame.
-            camera: batch of 1, of the asset's canonical pose.
+            frame: any.
+            camera: batch of 1, of the canonical pose.
             terms: learned distances that are added to the mean squared error.
         """
         ...

@@ -64,18 +64,16 @@ class Trellis(LearnedGenerator):
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
 
-    def refine(self, asset: Asset, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Asset:
+    def refine(self, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Mesh:
         """See ``Refining``: the latent is sampled anew, on the same structure, towards the frame's colours.
 
         The mesh may change a little too: the latent holds both. The structure is sampled again rather than kept, so
         that the result follows from the frame, the camera and the config alone.
 
         Raises:
-            GenerationError: see ``generate``; or ``--low_vram`` keeps the networks apart.
+            GenerationError: see ``generate``.
         """
-        pipeline, offload = self._pipeline
-        if offload is not None:
-            raise GenerationError("TRELLIS cannot be refined with --low_vram: all of its networks work at once")
+        pipeline, _ = self._pipeline
         picture = Image.fromarray(object_picture(frame))
         outputs = first_surface(self.name, frame, self.config.seed, lambda seed: self._sample(picture, seed))
         matrix = self._finished(outputs)[1].to(self.device)
@@ -98,8 +96,14 @@ class Trellis(LearnedGenerator):
 
             refined = refine(flow, condition["neg_cond"], loss_of)
             with torch.no_grad():
-                outputs = pipeline.decode_slat(flow.denormalized(refined.sample), ["mesh", "gaussian"])
-        return Asset(self._finished(outputs, matrix)[0], asset.hint)
+                outputs = pipeline.decode_slat(flow.denormalized(refined.sample), self._formats())
+        if not outputs["mesh"][0].success:
+            raise GenerationError(f"frame {frame.name}: refinement left no surface; add --generation.refine no")
+        return self._finished(outputs, matrix)[0]
+
+    def _formats(self) -> list[str]:
+        """What is decoded: the colours come from the Gaussians, or from the mesh alone."""
+        return ["mesh", "gaussian"] if self.config.generation.paint == "network" else ["mesh"]
 
     def _steps(self) -> dict[str, int]:
         """What of the owner's sampler settings is the user's to choose."""
@@ -114,7 +118,7 @@ class Trellis(LearnedGenerator):
                 seed=seed,
                 sparse_structure_sampler_params=self._steps(),
                 slat_sampler_params=self._steps(),
-                formats=["mesh", "gaussian"] if self.config.generation.paint == "network" else ["mesh"],
+                formats=self._formats(),
             )
         if offload is not None:
             offload.release()

@@ -65,6 +65,9 @@ class GenerationConfig:
     steps: int = 0
     # Cells along a side of the volume that a learned generator's surface is taken from; 0 takes its owner's number.
     resolution: int = 0
+    # Whether a key frame's mesh is painted anew once its camera is known, where the generator can (TRELLIS): by how its
+    # render's pixels differ from the frame, or also as DreamSim sees it.
+    refine: Literal["no", "pixels", "dreamsim"] = "pixels"
 
 
 @dataclass(frozen=True)

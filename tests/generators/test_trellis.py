@@ -15,9 +15,11 @@ from generators import GenerationError, _trellis_flow
 from generators._surface import Z_UP
 from v2m4.camera import Orbit
 from v2m4.config import FAST
+from v2m4.mesh import PosedAsset
 from v2m4.needs import generators as needs
 from v2m4.needs.generators import DINO_CODE, DINO_FILE
 from v2m4.weights import Unavailable
+from v2m4.workspace import Workspace
 
 FOLDER = "microsoft/TRELLIS-image-large"
 CALLS: list[dict] = []
@@ -144,6 +146,12 @@ def fake(monkeypatch, shapes, tmp_path):
     return replace(FAST, model="TRELLIS", device="cpu", weights_dir=tmp_path, generation=generation)
 
 
+def pose(mesh, extrinsics, scale=0.8):
+    """As stage 2 poses it."""
+    bare = PosedAsset(mesh, extrinsics, scale, 0.9)
+    return replace(bare, mesh=mesh.transformed(bare.matrix()))
+
+
 @pytest.fixture
 def frame(shapes):
     return shapes.frame_of(shapes.disc((64, 96), (48, 32), 20), "2")
@@ -169,8 +177,6 @@ def test_little_memory_leaves_the_noise_on_the_device(fake, frame):
     generator.generate(frame)
     pipeline, offload = generator._pipeline
     assert pipeline.device == generator.device and offload is not None and offload.present is None
-    with pytest.raises(GenerationError, match="--low_vram"):
-        generator.refine(None, frame, Orbit.of().camera())
 
 
 def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeypatch):
@@ -198,10 +204,45 @@ def test_refinement_brings_the_colour_to_the_frames(fake, shapes, monkeypatch):
     shown = render_mesh(target, camera, (64, 96), channels=("color",), background=0.0)
     rgba = torch.cat([shown.color[0], shown.mask[0]], -1)
     frame = replace(frame, rgba=(rgba.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
-    refined = generator.refine(asset, frame, camera)
-    shapes.assert_upright(refined.mesh)
     before = abs(0.15 * 2.0 + 0.1 - goal)  # the flow leads to the condition: 0.15, denormalised 0.4
+    posed = pose(asset.mesh, camera.extrinsics[0])
+    (refined,) = generators.refine([frame], [posed], Workspace(fake.weights_dir / "clip"), fake)
     assert abs(refined.mesh.colors[0, 1].item() - goal) < 0.3 * before
+    canonical = refined.mesh.transformed(torch.linalg.inv(posed.matrix()))
+    shapes.assert_upright(canonical)
+    assert torch.allclose(refined.mesh.vertices, posed.mesh.vertices, atol=1e-5)
+    assert (canonical.texture is not None) == (asset.mesh.texture is not None)
+
+
+def test_refinement_without_the_texture_keeps_the_colours_of_vertices(fake, frame, monkeypatch):
+    monkeypatch.setattr(_trellis_flow, "SIZE", 24)
+    monkeypatch.setattr("generators.trellis.SIZE", 24)
+    monkeypatch.setattr("generators.trellis.gaussian_picture", lambda gaussian, matrix, camera: torch.zeros(24, 24, 3))
+    config = replace(fake, generation=replace(fake.generation, paint="none", steps=3))
+    generator = generators.create("TRELLIS", config)
+    camera = Orbit.of(radius=2.0).camera(aspect=frame.aspect)
+    mesh = generator.refine(frame, camera)
+    assert mesh.texture is None and mesh.colors is not None
+    monkeypatch.setattr(FakePipeline, "decode_slat", lambda self, slat, formats: failed(self._decoded(0.0, formats)))
+    with pytest.raises(GenerationError, match="frame 2: refinement left no surface"):
+        generator.refine(frame, camera)
+
+
+def failed(outputs):
+    outputs["mesh"][0].success = False
+    outputs["mesh"][0].vertex_attrs.requires_grad_()
+    return outputs
+
+
+def test_one_network_at_a_time_leaves_no_room_for_refinement(fake, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("v2m4.weights.require_packages", lambda packages: None)
+    monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
+    little = replace(fake, low_vram=True)
+    with pytest.raises(Unavailable, match=r"--model TRELLIS: .*--low_vram add --generation\.refine no"):
+        needs.require(little)
+    needs.require(replace(little, baseline=True))
+    needs.require(replace(little, generation=replace(little.generation, refine="no")))
 
 
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 1.6])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from v2m4 import dreamsim
 from v2m4.config import Config
 from v2m4.weights import Needs, Package, Unavailable, Weights, find_weights
 
@@ -67,6 +68,11 @@ def require(config: Config) -> None:
         check(config.model, config)
     except Unavailable as error:
         raise Unavailable(f"--model {config.model}: {error}") from error
+    if config.generation.refine == "dreamsim":
+        try:
+            dreamsim.check(config)
+        except Unavailable as error:
+            raise Unavailable(f"--generation.refine dreamsim: {error}") from error
 
 
 def check(name: str, config: Config) -> None:
@@ -181,7 +187,7 @@ def _trellis(config: Config) -> list[Needs]:
     packages = tuple(Package(name, _TRELLIS) for name in ("trellis", "spconv", "kaolin", "nvdiffrast", "utils3d"))
     gpu = "its sparse convolutions are CUDA code; it needs a GPU"
     weights = Weights(config.generation.weights or "microsoft/TRELLIS-image-large", ("pipeline.json", "ckpts"))
-    return [Needs(packages, gpu, (weights,), _require_dino)]
+    return [Needs(packages, gpu, (weights,), _require_dino), Needs(further=_require_room)]
 
 
 def hub_folder(config: Config) -> Path:
@@ -206,6 +212,16 @@ def _require_dino(config: Config) -> None:
             f"weights of facebookresearch/dinov2 are missing: put {', '.join(missing)} into {hub}, "
             "or add --download to fetch them"
         )
+
+
+def _require_room(config: Config) -> None:
+    """Refuse to refine TRELLIS's meshes with one network on the GPU at a time: a gradient passes through three.
+
+    Raises:
+        Unavailable: names both options.
+    """
+    if config.low_vram and config.generation.refine != "no" and not config.baseline:
+        raise Unavailable("its refinement has three networks at work; with --low_vram add --generation.refine no")
 
 
 def inpainter_file(config: Config) -> Path:
