@@ -51,3 +51,46 @@ def check_texture(tex: Tensor, batch: int) -> None:
     check_floats("tex", tex, "B", "Ht", "Wt", "C")
     if len(tex) not in (1, batch) or not (tex.shape[1] and tex.shape[2]):
         raise ValueError(f"tex must be (1 or {batch}, Ht, Wt, C) and not empty, got {tuple(tex.shape)}")
+
+
+def check_indices(lowest: int, highest: int, vertices: int) -> None:
+    """Raise ValueError unless triangles with these indices fit a list of vertices."""
+    if lowest < 0 or highest >= vertices:
+        raise ValueError(f"tri names vertices {lowest} to {highest}, but there are {vertices} (0 to {vertices - 1})")
+
+
+def check_lookup(tex: Tensor, uv: Tensor, boundary_mode: str) -> None:
+    """Raise ValueError unless the arguments are those of `texture`."""
+    check_floats("uv", uv, "B", "H", "W", 2)
+    check_texture(tex, len(uv))
+    if boundary_mode not in ("wrap", "clamp"):
+        raise ValueError(f"boundary_mode must be 'wrap' or 'clamp', got {boundary_mode!r}")
+
+
+def check_outlines(color: Tensor, rast: Tensor, pos: Tensor) -> None:
+    """Raise ValueError unless the arguments are those of `antialias`."""
+    check_floats("rast", rast, "B", "H", "W", 4)
+    check_floats("color", color, *rast.shape[:3], "C")
+    check_positions(pos)
+    if len(pos) != len(rast):
+        raise ValueError(f"pos and rast must have one batch size, got {tuple(pos.shape)} and {tuple(rast.shape)}")
+
+
+def check_rendering(
+    pos: Tensor, tri: Tensor, attr: Tensor | None, textured: tuple[Tensor, Tensor, Tensor] | None, unit: int | None
+) -> Tensor:
+    """Return the attributes of `render_attributes`, none as (1, V, 0), or raise ValueError."""
+    check_positions(pos)
+    if attr is None:
+        attr = pos.new_empty((1, pos.shape[1], 0))
+    check_attributes(attr, len(pos), pos.shape[1])
+    if unit is not None and not 0 <= unit <= attr.shape[2] - 3:
+        raise ValueError(f"unit must name three of the {attr.shape[2]} attributes by their first, got {unit}")
+    if textured is not None:
+        tex, uvs, uv_tri = textured
+        check_texture(tex, len(pos))
+        check_floats("uvs", uvs, "B", "U", 2)
+        check_attributes(uvs, len(pos))
+        if len(uv_tri) != len(tri):
+            raise ValueError(f"uv_tri must have a triangle for each of tri, got {len(uv_tri)} for {len(tri)}")
+    return attr

@@ -13,9 +13,12 @@ from v2m4.render._autograd import Antialias, Interpolate, Rasterize, RenderAttri
 from v2m4.render._checks import (
     check_attributes,
     check_floats,
+    check_indices,
+    check_lookup,
+    check_outlines,
     check_positions,
+    check_rendering,
     check_resolution,
-    check_texture,
     check_triangles,
 )
 from v2m4.render._topology import Topology, topology
@@ -24,10 +27,7 @@ from v2m4.render._topology import Topology, topology
 def _mesh(tri: Tensor, vertices: int) -> Topology:
     check_triangles(tri)
     known = topology(tri.detach().contiguous().numpy())
-    if known.lowest < 0 or known.highest >= vertices:
-        raise ValueError(
-            f"tri names vertices {known.lowest} to {known.highest}, but there are {vertices} (0 to {vertices - 1})"
-        )
+    check_indices(known.lowest, known.highest, vertices)
     return known
 
 
@@ -87,10 +87,7 @@ def texture(tex: Tensor, uv: Tensor, *, boundary_mode: str = "wrap") -> Tensor:
     Returns:
         (B, H, W, C) float32. Differentiable in `tex` and `uv`.
     """
-    check_floats("uv", uv, "B", "H", "W", 2)
-    check_texture(tex, len(uv))
-    if boundary_mode not in ("wrap", "clamp"):
-        raise ValueError(f"boundary_mode must be 'wrap' or 'clamp', got {boundary_mode!r}")
+    check_lookup(tex, uv, boundary_mode)
     return Texture.apply(tex, uv, boundary_mode == "wrap")
 
 
@@ -106,11 +103,7 @@ def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor) -> Tensor:
     Returns:
         (B, H, W, C) float32. Differentiable in `color` and `pos`.
     """
-    check_floats("rast", rast, "B", "H", "W", 4)
-    check_floats("color", color, *rast.shape[:3], "C")
-    check_positions(pos)
-    if len(pos) != len(rast):
-        raise ValueError(f"pos and rast must have one batch size, got {tuple(pos.shape)} and {tuple(rast.shape)}")
+    check_outlines(color, rast, pos)
     return Antialias.apply(color, pos, rast.detach(), _mesh(tri, pos.shape[1]))
 
 
@@ -142,22 +135,12 @@ def render_attributes(
         Picture (B, H, W, 1 + Ct + C): the coverage mask, the texture's colour, the attributes; and rast (B, H, W, 4).
         The picture is differentiable in `pos`, `attr` and the texture with its coordinates; rast is not.
     """
-    check_positions(pos)
-    if attr is None:
-        attr = pos.new_empty((1, pos.shape[1], 0))
-    check_attributes(attr, len(pos), pos.shape[1])
+    attr = check_rendering(pos, tri, attr, textured, unit)
     channels, uv_mesh = attr.shape[2], None
-    if unit is not None and not 0 <= unit <= channels - 3:
-        raise ValueError(f"unit must name three of the {channels} attributes by their first, got {unit}")
     if textured is None:
         tex, uvs = pos.new_empty((1, 1, 1, 0)), pos.new_empty((1, 0, 2))
     else:
         tex, uvs, uv_tri = textured
-        check_texture(tex, len(pos))
-        check_floats("uvs", uvs, "B", "U", 2)
-        check_attributes(uvs, len(pos))
-        if len(uv_tri) != len(tri):
-            raise ValueError(f"uv_tri must have a triangle for each of tri, got {len(uv_tri)} for {len(tri)}")
         uv_mesh = _mesh(uv_tri, uvs.shape[1])
     leading = channels if antialias is True else min(int(antialias), channels)
     return RenderAttributes.apply(

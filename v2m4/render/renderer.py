@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from v2m4 import render as ops
 from v2m4.camera import Camera
@@ -101,11 +102,11 @@ def render(
         raise ValueError("texture needs uvs")
     resolution = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     clip = camera.clip(vertices)
-    tri = faces.to(torch.int32)
+    tri = _triangles(faces)
     wanted = [name for name in ("color", "normal", "depth", "position") if name in channels]
     textured = None
     if texture is not None and uvs is not None and "color" in wanted:
-        textured = (texture[None], uvs[None], tri if uv_faces is None else uv_faces.to(torch.int32))
+        textured = (texture[None], uvs[None], tri if uv_faces is None else _triangles(uv_faces))
 
     attributes = []
     for name in wanted:
@@ -141,6 +142,20 @@ def render_mesh(mesh: Mesh, camera: Camera, size: int | tuple[int, int], **optio
     if mesh.uvs is None:
         look.pop("texture")
     return render(mesh.vertices, mesh.faces, camera, size, **{**look, **options})
+
+
+_as_int32 = WeakIdKeyDictionary()
+
+
+def _triangles(faces: Tensor) -> Tensor:
+    """Faces as the operations want them: the same tensor at every call, for `cuda.py` studies each list once."""
+    if faces.dtype == torch.int32 or faces.is_inference():
+        return faces.to(torch.int32)
+    version, tri = _as_int32.get(faces, (-1, faces))
+    if version != faces._version:
+        tri = faces.to(torch.int32)
+        _as_int32[faces] = faces._version, tri
+    return tri
 
 
 def _joined(attributes: list[Tensor], batch: int) -> Tensor | None:
