@@ -7,7 +7,8 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -27,10 +28,12 @@ from v2m4.weights import Unavailable
 if TYPE_CHECKING:
     from v2m4.frame import Clip
     from v2m4.io.video import Source
+    from v2m4.workspace import Workspace
 
 log = logging.getLogger("v2m4")
 
 STAGES = ("frames", "generation", "camera_search", "registration", "texture", "export")
+Stage = Callable[[str], AbstractContextManager[None]]  # times a stage and notes in the manifest how it ended
 
 
 class UsageError(Exception):
@@ -62,12 +65,17 @@ def check(config: Config) -> Config:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if config.device == "cuda" and not cuda_in_sight():
         raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
+    if config.mesh is not None and not config.mesh.is_file():
+        raise UsageError(f"--mesh {config.mesh}: no such file")
+    if config.mesh is not None and config.baseline:
+        raise UsageError("--baseline generates meshes; it does not go with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     device = config.device
     if device == "auto":
         device = "cuda" if cuda_in_sight() else "cpu"
-    config = replace(config, device=device, preset=resolve_preset(config.preset, device))
+    root = config.root if config.video is None else config.video
+    config = replace(config, root=root, device=device, preset=resolve_preset(config.preset, device))
     try:
         needs.require(config)
     except Unavailable as error:
@@ -101,23 +109,18 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
 
 
 def key_indices(clip: Clip, config: Config) -> list[int]:
-    """Every frame for the baseline, else one in every ``--skip``."""
+    """Every frame for the baseline, the first where the video moves its mesh, else one in every ``--skip``."""
     from v2m4.keyframes import choose_key_frames
 
     if config.baseline:
         return clip.key_indices(1)
+    if config.motion == "video":
+        return [0]
     return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
 
 
 def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     """One animation from pictures to ``output_animation.glb``."""
-    import camera_search
-    import generators
-    import registration
-    import texture
-    from v2m4.camera import DEFAULT_FOV
-    from v2m4.contact_sheet import draw_contact_sheet
-    from v2m4.export import export_animation
     from v2m4.io.segmenter import open_segmenter
     from v2m4.io.video import read_clip
     from v2m4.workspace import Workspace
@@ -127,52 +130,94 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     clip = read_clip(source, config.frames, open_segmenter(config))
     workspace = Workspace(config.output / source.name, config.overwrite)
     workspace.manifest |= describe_run(clip, config)
-    keys = key_indices(clip, config)
-    workspace.manifest["key_frames"] = [clip.frames[index].name for index in keys]
-    key_frames = [clip.frames[index] for index in keys]
     progress.update()
 
-    def stage(name: str):
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
         progress.set_description(f"{source.name}: {name.replace('_', ' ')}")
-        return workspace.stage(name)
+        with workspace.stage(name):
+            yield
+        progress.update()
 
+    work = four_stages if config.mesh is None else move_given_mesh
+    result = work(clip, workspace, config, stage)
+    return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
+
+
+def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
+    """Meshes of key frames, their cameras, one topology for all of them, one texture."""
+    import camera_search
+    import generators
+    import registration
+    import texture
+    from v2m4.camera import DEFAULT_FOV
+    from v2m4.contact_sheet import draw_contact_sheet
+    from v2m4.export import export_animation
+
+    keys = key_indices(clip, config)
+    key_frames = [clip.frames[index] for index in keys]
+    workspace.manifest["key_frames"] = [frame.name for frame in key_frames]
     with stage("generation"):
         assets = generators.run(key_frames, workspace, config)
-        progress.update()
     if config.baseline:
-        progress.update(len(STAGES) - 2)
-        return Outcome(source.name, len(clip.frames), time.perf_counter() - start, workspace.root)
+        return workspace.root
     with stage("camera_search"):
         posed = camera_search.run(key_frames, assets, workspace, config)
         posed = generators.refine(key_frames, posed, workspace, config)
-        progress.update()
     with stage("registration"):
-        sequence = registration.run(clip.frames, keys, posed, workspace, config)
-        progress.update()
+        if config.motion == "video":
+            sequence = registration.move(clip.frames, posed[0], workspace, config)
+        else:
+            sequence = registration.run(clip.frames, keys, posed, workspace, config)
     with stage("texture"):
         whole = sequence.sampled(range(len(clip.frames)))
         mesh = texture.run(clip.frames, whole, posed[0].mesh, workspace, config)
-        progress.update()
     with stage("export"):
         sequence, whole = replace(sequence, mesh=mesh), replace(whole, mesh=mesh)
         extrinsics = posed[0].extrinsics
-        result = export_animation(
-            workspace,
-            sequence,
-            [frame.name for frame in clip.frames],
-            range(len(clip.frames)),
-            extrinsics,
-            fov=DEFAULT_FOV,
-            aspect=clip.frames[0].aspect,
-            fps=clip.fps,
-        )
+        names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
+        seen = {"fov": DEFAULT_FOV, "aspect": aspect, "fps": clip.fps}
+        result = export_animation(workspace, sequence, names, range(len(names)), extrinsics, **seen)
         draw_contact_sheet(workspace, whole, extrinsics)
-        if config.blender_path is not None:
-            from v2m4.io.blender import export_with_blender
+        convert(result, clip, config)
+    return result
 
-            export_with_blender(result, config.blender_path, fps=clip.fps, frames=len(clip.frames))
-        progress.update()
-    return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
+
+def move_given_mesh(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
+    """The user's own mesh: its camera in the first frame, its pose there, and then the motion of the video."""
+    import camera_search
+    import registration
+    from v2m4.camera import DEFAULT_FOV
+    from v2m4.contact_sheet import draw_contact_sheet
+    from v2m4.export_given import axes_of_the_file, export_given_mesh
+    from v2m4.io.given_mesh import open_given_mesh
+    from v2m4.mesh import Asset
+
+    workspace.manifest["key_frames"] = [clip.frames[0].name]
+    with stage("generation"):
+        given = open_given_mesh(config.mesh, config.blender_path)
+        unit = given.mesh.normalizing()
+        asset = Asset(given.mesh.transformed(unit))
+    with stage("camera_search"):
+        posed = camera_search.pose_given_mesh(clip.frames[0], asset, workspace, config)
+    with stage("registration"):
+        sequence = registration.move(clip.frames, posed, workspace, config)
+    with stage("export"):
+        names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
+        to_camera = posed.matrix() @ unit
+        seen = {"fov": DEFAULT_FOV, "aspect": aspect, "fps": clip.fps}
+        result = export_given_mesh(workspace, given, sequence, names, to_camera, **seen)
+        draw_contact_sheet(workspace, sequence, axes_of_the_file(to_camera))
+        convert(result, clip, config)
+    return result
+
+
+def convert(result: Path, clip: Clip, config: Config) -> None:
+    """The animation as .fbx, .usd and .abc too, where there is a Blender."""
+    if config.blender_path is not None:
+        from v2m4.io.blender import export_with_blender
+
+        export_with_blender(result, config.blender_path, fps=clip.fps, frames=len(clip.frames))
 
 
 def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
@@ -185,8 +230,9 @@ def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
         if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where
             reason += f" (working on {config.output / source.name})"
         log.error("%s: %s", source.name, reason, exc_info=config.verbose)
-        progress.update(at + len(STAGES) - progress.n)
         return Outcome(source.name, source.count, time.perf_counter() - start, error=reason)
+    finally:
+        progress.update(at + len(STAGES) - progress.n)
 
 
 class _TqdmHandler(logging.Handler):
@@ -204,6 +250,8 @@ def run(config: Config) -> int:
     if config.device == "cuda":
         log.warning("cuda: camera search and --texture.solver adam use the GPU; all else still works on the CPU")
     sources = find_animations(config.root)
+    if config.video is not None and len(sources) > 1:
+        raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
     mine = shard(sources, config.N, config.n)
     if not mine:
         log.warning("%s: nothing for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources))

@@ -1,6 +1,7 @@
 """Stage 3: the meshes of all key frames become one mesh that moves."""
 
+from registration.moving import move
 from registration.stage import run
 from registration.tracking import describe
 
-__all__ = ["describe", "run"]
+__all__ = ["describe", "move", "run"]

@@ -59,3 +59,8 @@ def draw_check(frame: Frame, mesh: Mesh, size: int = 320) -> np.ndarray:
     masks = torch.cat([mask, torch.minimum(mask, covered), covered], -1)
     sheet = torch.cat([color, seen.color[0].cpu(), toward * covered + 1 - covered, masks], 1).clamp(0, 1)
     return (sheet * 255).round().to(torch.uint8).numpy()
+
+
+def write_check(path: Path, frame: Frame, mesh: Mesh) -> None:
+    """``draw_check`` as a picture file."""
+    iio.imwrite(path, draw_check(frame, mesh))

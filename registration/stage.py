@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import imageio.v3 as iio
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from registration.energy_tracking import TrackedPoints
 from registration.fine import Descent
 from registration.flow import FlowField, flow_between
 from registration.pairwise import carry
-from registration.report import draw_check, draw_curves
+from registration.report import draw_curves, write_check
 from registration.sequence import refine_sequence
 from registration.subject import Subject
 from registration.tracked import TrackedKeyFrames
@@ -160,7 +159,7 @@ class _Stage:
             name = f"{frame.name}_consistency_sample.glb"
             write_mesh_glb_in_world(self.workspace, name, mesh, self.posed[0].extrinsics)
             key = digest(self.key, poses.cpu().numpy(), *_fingerprint(self.posed[0]))
-            draw = partial(_draw_check, frame=frame, mesh=mesh)
+            draw = partial(write_check, frame=frame, mesh=mesh)
             self.workspace.make_file(f"{FOLDER}/{frame.name}_check.png", key, draw)
 
 
@@ -191,7 +190,3 @@ def _last(descent: Descent) -> str:
     """The terms' values at the end, for the log."""
     parts: Sequence[str] = [f"{name} {float(np.mean(values[-8:])):.4f}" for name, values in descent.curves.items()]
     return ", ".join(parts)
-
-
-def _draw_check(path: Path, frame: Frame, mesh: Mesh) -> None:
-    iio.imwrite(path, draw_check(frame, mesh))

@@ -1,0 +1,114 @@
+"""Stage 3 where one mesh is moved by the video: what the driver calls, every step kept on disk.
+
+A mesh of more faces than ``--max_faces`` is moved by a reduced copy and carried along.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, fields
+from functools import partial
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from registration import tracking
+from registration.binding import Binding, reduced_copy
+from registration.health import FrameHealth, Health
+from registration.look import Look, View
+from registration.observe import points_to_track
+from registration.report import write_check
+from registration.video import Driven, Followed, drive
+from v2m4.camera import Camera
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Mesh, MeshSequence, PosedAsset
+from v2m4.workspace import Arrays, Workspace, code_version, digest
+
+log = logging.getLogger("v2m4.registration")
+
+FOLDER = "3_registration"
+DRIVEN = f"{FOLDER}/driven.npz"
+CHECKS = 8  # pictures of the mesh over its frame, evenly spread
+
+
+def move(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Config) -> MeshSequence:
+    """One mesh moved as the video shows.
+
+    Args:
+        frames: all T frames, background removed.
+        posed: the first frame's mesh, in its pose and in the space of the video's camera.
+        workspace: the animation's folder; how well each frame fits goes into its manifest as ``motion``.
+        config: all options; ``drive``, ``max_faces``, ``use_tracking`` and the tracker count here.
+
+    Returns:
+        poses of the whole mesh at times 0 to T - 1; the first frame's pose is the rest pose.
+    """
+    full = posed.mesh
+    mesh = reduced_copy(full, config.max_faces)
+    arrays = full.arrays()
+    key = digest(
+        "move",
+        asdict(config.drive),
+        config.max_faces,
+        (config.use_tracking, config.registration.tracker if config.use_tracking else ""),
+        code_version("registration"),
+        *(arrays[name] for name in sorted(arrays)),
+        *(part for frame in frames for part in (frame.name, frame.rgba)),
+    )
+    stored = workspace.make_arrays(DRIVEN, key, partial(_driven, frames, mesh, config))
+    health = _health(stored)
+    workspace.manifest["motion"] = health.describe()
+    workspace.make_file(f"{FOLDER}/motion.png", key, health.draw)
+    tell(frames, health)
+    poses = stored["vertices"]
+    for index in np.unique(np.linspace(0, len(frames) - 1, CHECKS).round().astype(int)):
+        draw = partial(write_check, frame=frames[index], mesh=mesh.with_vertices(torch.from_numpy(poses[index])))
+        workspace.make_file(f"{FOLDER}/{frames[index].name}_check.png", key, draw)
+    if mesh is not full:
+        poses = Binding.of(full, mesh).apply(poses)
+    return MeshSequence(torch.from_numpy(poses), full, np.arange(len(frames), dtype=np.float64))
+
+
+def tell(frames: list[Frame], health: Health) -> None:
+    """The log's word on how it went: the fit, and the frames in which track was lost."""
+    shares = [frame.iou for frame in health.frames]
+    log.info("moved through %d frames: mask IoU %.3f, least %.3f", len(shares), np.mean(shares), min(shares))
+    lost = [(frame.name, state.lost) for frame, state in zip(frames, health.frames, strict=True) if state.lost]
+    if lost:
+        log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(shares), *lost[0])
+
+
+def _driven(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
+    """The poses (T, V, 3), and the frames' health as columns."""
+    followed = _followed(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
+    with tqdm(total=len(frames), desc="frames", unit="frame", leave=False, dynamic_ncols=True) as progress:
+        progress.update()
+        found: Driven = drive(frames, mesh, config.drive, followed, lambda _: progress.update())
+    columns = {
+        field.name: [getattr(frame, field.name) for frame in found.health.frames] for field in fields(FrameHealth)
+    }
+    lost = columns.pop("lost")
+    numbers = {name: np.array(values, np.float64) for name, values in columns.items()}
+    text = np.frombuffer(json.dumps(lost).encode("utf-8"), np.uint8)
+    return {"vertices": found.vertices.cpu().numpy(), "lost": text, **numbers}
+
+
+def _health(stored: Arrays) -> Health:
+    """What ``_driven`` noted of the frames."""
+    columns = {field.name: stored[field.name].tolist() for field in fields(FrameHealth) if field.name != "lost"}
+    columns["lost"] = json.loads(stored["lost"].tobytes().decode("utf-8"))
+    rows = zip(*columns.values(), strict=True)
+    return Health([FrameHealth(**dict(zip(columns, row, strict=True))) for row in rows])
+
+
+def _followed(frames: list[Frame], mesh: Mesh, config: Config) -> Followed:
+    """Points of the first frame's surface, followed through all frames by the tracker that the options name."""
+    view = View.of(frames[0], Camera.identity(aspect=frames[0].aspect), config.drive.size, [mesh.vertices])
+    sight = Look.of(mesh, mesh.vertices, view).seen(mesh.vertices, view)
+    points, places = points_to_track(sight, config.registration.tracked_points)
+    video = np.stack([frame.rgba for frame in frames])
+    tracks = tracking.track_through(tracking.load(config), video, places, 0)
+    return Followed(points, tracks)
