@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
+from numba import njit
 
 FLAT = 1e-12  # of the mean area: faces that are smaller have no shape to speak of
 
@@ -26,16 +26,14 @@ class SurfaceGradients:
             vertices: (V, 3) the rest pose.
             faces: (F, 3); faces without an area at rest are passed over.
         """
-        frames = _frames(vertices, faces)
-        area = np.linalg.norm(np.cross(frames[:, 0], frames[:, 1]), axis=1)
+        rest, corners = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+        area = np.linalg.norm(np.cross(*np.moveaxis(rest[corners[:, 1:]] - rest[corners[:, :1]], 1, 0)), axis=1)
         whole = area > FLAT * max(float(area.mean()) if len(area) else 0.0, 1e-300)
-        self.faces, self._rest = faces[whole], frames[whole]
+        self.faces = np.ascontiguousarray(corners[whole])
+        total = np.bincount(self.faces.reshape(-1), np.repeat(area[whole], 3), len(rest))
+        self._shares = np.repeat(area[whole], 3).reshape(-1, 3) / total[self.faces]
+        self._rest = _frames(rest, self.faces)
         self._inverse = np.linalg.inv(self._rest)
-        corners = self.faces.reshape(-1)
-        total = np.bincount(corners, np.repeat(area[whole], 3), len(vertices))
-        weights = np.repeat(area[whole], 3) / total[corners]
-        columns = np.repeat(np.arange(len(self.faces)), 3)
-        self._mean = csr_array((weights, (corners, columns)), shape=(len(vertices), len(self.faces)))
 
     def changes(self, pose: np.ndarray) -> np.ndarray:
         """The gradients less the identity, (V, 3, 3) float64; 0 at vertices without a face that has an area.
@@ -43,10 +41,9 @@ class SurfaceGradients:
         Args:
             pose: (V, 3).
         """
-        # Rows of a frame are its axes: inverse @ moved is the gradient transposed.
-        moved = _frames(pose, self.faces) - self._rest
-        transposed = self._mean @ (self._inverse @ moved).reshape(-1, 9)
-        return transposed.reshape(-1, 3, 3).swapaxes(1, 2)
+        return _mean_changes(
+            np.ascontiguousarray(pose, np.float64), self.faces, self._rest, self._inverse, self._shares
+        )
 
 
 def turned_normals(changes: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -62,10 +59,47 @@ def turned_normals(changes: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-12, turned / np.maximum(length, 1e-12), normals)
 
 
+@njit(cache=True)
 def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Two edges and the unit normal of each face as rows, (F, 3, 3) float64."""
-    corners = vertices[faces].astype(np.float64)
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    normal = np.cross(first, second)
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.stack([first, second, normal / np.maximum(length, 1e-300)], 1)
+    frames = np.empty((len(faces), 3, 3))
+    for face in range(len(faces)):
+        _frame(vertices, faces[face], frames[face])
+    return frames
+
+
+@njit(cache=True, inline="always")
+def _frame(vertices: np.ndarray, corners: np.ndarray, frame: np.ndarray) -> None:
+    """Fill the rows (3, 3) of one face."""
+    for axis in range(3):
+        frame[0, axis] = vertices[corners[1], axis] - vertices[corners[0], axis]
+        frame[1, axis] = vertices[corners[2], axis] - vertices[corners[0], axis]
+    length = 0.0
+    for axis in range(3):
+        after, last = (axis + 1) % 3, (axis + 2) % 3
+        frame[2, axis] = frame[0, after] * frame[1, last] - frame[0, last] * frame[1, after]
+        length += frame[2, axis] ** 2
+    length = max(np.sqrt(length), 1e-300)
+    for axis in range(3):
+        frame[2, axis] /= length
+
+
+@njit(cache=True)
+def _mean_changes(
+    pose: np.ndarray, faces: np.ndarray, rest: np.ndarray, inverse: np.ndarray, shares: np.ndarray
+) -> np.ndarray:
+    """The sum over each vertex's faces of share times gradient less identity, (V, 3, 3)."""
+    changes = np.zeros((len(pose), 3, 3))
+    moved, change = np.empty((3, 3)), np.empty((3, 3))
+    for face in range(len(faces)):
+        _frame(pose, faces[face], moved)
+        # Rows of a frame are its axes: inverse @ (moved - rest) is the change of the gradient, transposed.
+        for row in range(3):
+            for column in range(3):
+                total = 0.0
+                for inner in range(3):
+                    total += inverse[face, column, inner] * (moved[inner, row] - rest[face, inner, row])
+                change[row, column] = total
+        for corner in range(3):
+            changes[faces[face, corner]] += shares[face, corner] * change
+    return changes

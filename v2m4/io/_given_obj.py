@@ -7,8 +7,9 @@ of triangles, since glTF has no others. Colours of materials are taken as linear
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ WIDTHS = {"v": (3, 6), "vt": (1, 3), "vn": (3, 3)}  # fewest and most numbers th
 # Options before the name of a picture, and how many words follow each; -o, -s and -t take up to three numbers.
 PICTURE_OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-bm": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-mm": 2}
 PICTURE_OPTIONS |= {"-texres": 1, "-type": 1, "-colorspace": 1, "-o": 3, "-s": 3, "-t": 3}
+_DIGITS, _BREAKS = re.compile(r"[\d/\s]+"), re.compile("/+")
 
 
 @dataclass
@@ -33,12 +35,51 @@ class _Faces:
     """The triangles of one object and material.
 
     Attributes:
-        corners: position, texture coordinate and normal of each corner; -1 where it has none. Three corners a triangle.
+        lines: for each line of faces its number in the file, its words, and how many positions, texture coordinates and
+            normals stand before it.
     """
 
     name: str
     material: str | None
-    corners: list[tuple[int, int, int]] = field(default_factory=list)
+    lines: list[tuple[int, str, tuple[int, ...]]] = field(default_factory=list)
+
+    def corners(self, path: Path) -> np.ndarray:
+        """Position, texture coordinate and normal (3 F, 3) of each corner, three a triangle; -1 where it has none."""
+        rows = self._triangles()
+        return self._any(path) if rows is None else rows
+
+    def _triangles(self) -> np.ndarray | None:
+        """What most files have, at once: triangles and quadrangles of corners all of one kind, counted from 1."""
+        words = [line.split() for _, line, _ in self.lines]
+        sides = np.array([len(each) for each in words])
+        text = " ".join(line for _, line, _ in self.lines)
+        kind = re.sub(r"\d+", "1", words[0][0])
+        columns = {"1": [0], "1/1": [0, 1], "1//1": [0, 2], "1/1/1": [0, 1, 2]}.get(kind)
+        if columns is None or not {3, 4}.issuperset(sides.tolist()) or not _DIGITS.fullmatch(text):
+            return None
+        if any(re.sub(r"\d+", "1", word) != kind for word in set(chain.from_iterable(words))):
+            return None
+        numbers = np.array(_BREAKS.sub(" ", text).split(), np.int64).reshape(-1, len(columns)) - 1
+        if numbers.min() < 0:
+            return None
+        rows = np.full((len(numbers), 3), -1)
+        rows[:, columns] = numbers
+        starts = np.cumsum(sides) - sides
+        fans = [starts[:, None] + [0, 1, 2], starts[:, None] + [0, 2, 3]]
+        order = np.stack(fans, 1)[np.stack([sides > 2, sides > 3], 1)]
+        return rows[order.reshape(-1)]
+
+    def _any(self, path: Path) -> np.ndarray:
+        """Whatever the lines hold, one after the other."""
+        found: list[tuple[int, int, int]] = []
+        for number, line, counts in self.lines:
+            try:
+                corners = [_corner(word, counts) for word in line.split()]
+            except ValueError as error:
+                raise GltfError(f"{path}: broken OBJ, line {number}: 'f {line[:60]}' ({error})") from error
+            for second, third in pairwise(corners[1:]):
+                found += (corners[0], second, third)
+        return np.array(found, np.int64).reshape(-1, 3)
 
 
 @dataclass
@@ -58,22 +99,23 @@ def read_obj(path: Path) -> Document:
         OSError: it cannot be read.
     """
     obj = _parsed(path)
-    if not obj.parts:
-        raise GltfError(f"{path}: no faces in the file")
     tables = {kind: _table(obj.numbers[kind], kind, path) for kind in WIDTHS}
     scene = SceneBuilder(path)
     materials = _materials(scene, obj.libraries, path)
-    parts = list(obj.parts.values())
-    corners = [np.array(part.corners, np.int64) for part in parts]
+    found = [(part, part.corners(path)) for part in obj.parts.values()]
+    parts = [part for part, rows in found if len(rows)]
+    corners = [rows for _, rows in found if len(rows)]
+    if not parts:
+        raise GltfError(f"{path}: no faces in the file")
     together = np.concatenate(corners)
     for column, kind in enumerate(WIDTHS):
-        if len(together) and together[:, column].max() >= len(tables[kind]):
+        if together[:, column].max() >= len(tables[kind]):
             raise GltfError(f"{path}: a face has {kind} {together[:, column].max() + 1} of {len(tables[kind])}")
     smooth = _smooth_normals(tables["v"], together[:, 0])
     objects: dict[str, list[dict[str, Any]]] = {}
     names = _object_names(parts, corners)
     for part, rows, name in zip(parts, corners, names, strict=True):
-        unique, faces = np.unique(rows, axis=0, return_inverse=True)
+        unique, faces = _distinct(rows)
         positions = tables["v"][unique[:, 0]]
         normals = smooth[unique[:, 0]]
         if (unique[:, 2] >= 0).all():
@@ -93,6 +135,15 @@ def read_obj(path: Path) -> Document:
     return scene.document()
 
 
+def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row of small integers from -1 once, and which of them each row is (faster than numpy's own for rows)."""
+    keys = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        keys = np.unique(keys * (column.max() + 2) + column + 1, return_inverse=True)[1]
+    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
+    return rows[first], index
+
+
 def _object_names(parts: list[_Faces], corners: list[np.ndarray]) -> list[str]:
     """The object of each part; one for all where objects share vertices, since they hang together then."""
     owner: dict[str, np.ndarray] = {}
@@ -110,7 +161,7 @@ def _parsed(path: Path) -> _Obj:
     name, material = path.stem, None
     text = path.read_bytes().decode("utf-8", "replace").replace("\\\n", " ").replace("\\\r\n", " ")
     for number, line in enumerate(text.splitlines(), 1):
-        kind, _, rest = line.strip().partition(" ")
+        kind, rest = _words(line)
         try:
             if kind in WIDTHS:
                 obj.numbers[kind].append([float(word) for word in rest.split()])
@@ -118,23 +169,26 @@ def _parsed(path: Path) -> _Obj:
                 key = (name, material)
                 if key not in obj.parts:
                     obj.parts[key] = _Faces(name, material)
-                counts = [len(obj.numbers[each]) for each in WIDTHS]
-                corners = [_corner(word, counts) for word in rest.split("#")[0].split()]
-                for second, third in pairwise(corners[1:]):
-                    obj.parts[key].corners += (corners[0], second, third)
+                counts = tuple(len(rows) for rows in obj.numbers.values())
+                obj.parts[key].lines.append((number, rest.partition("#")[0].strip(), counts))
             elif kind == "o":
-                name = rest.strip() or path.stem
+                name = rest or path.stem
             elif kind == "usemtl":
-                material = rest.strip()
+                material = rest
             elif kind == "mtllib":
-                obj.libraries.append(rest.strip())
+                obj.libraries.append(rest)
         except (ValueError, IndexError) as error:
             raise GltfError(f"{path}: broken OBJ, line {number}: {line.strip()[:60]!r} ({error})") from error
-    obj.parts = {key: part for key, part in obj.parts.items() if part.corners}
     return obj
 
 
-def _corner(word: str, counts: list[int]) -> tuple[int, int, int]:
+def _words(line: str) -> tuple[str, str]:
+    """The first word of a line, and the rest."""
+    words = line.split(None, 1)
+    return (words[0] if words else ""), (words[1].strip() if len(words) > 1 else "")
+
+
+def _corner(word: str, counts: tuple[int, ...]) -> tuple[int, int, int]:
     """The three indices of ``4/2/1``, from 0, -1 where there is none; negative ones count from the last so far."""
     found = [-1, -1, -1]
     for column, digits in enumerate(word.split("/")):
@@ -198,11 +252,11 @@ def _library(file: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
     for line in file.read_bytes().decode("utf-8", "replace").splitlines():
-        kind, _, rest = line.strip().partition(" ")
+        kind, rest = _words(line)
         if kind == "newmtl":
-            current = found.setdefault(rest.strip(), {})
+            current = found.setdefault(rest, {})
         elif kind and not kind.startswith("#"):
-            current[kind.lower()] = rest.strip()
+            current[kind.lower()] = rest
     return found
 
 

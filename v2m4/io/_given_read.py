@@ -213,12 +213,15 @@ def _joined_at_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np
         labels: (V,) of places; those of node i are from starts[i] to starts[i + 1].
         starts: (N + 1,).
     """
+    if len(starts) <= 2:
+        return labels
     faces = labels[mesh.faces.numpy()]
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
-    edges, count = np.unique(edges[edges[:, 0] != edges[:, 1]], axis=0, return_counts=True)
-    borders = edges[count == 1]
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    edges = edges[edges[:, 0] != edges[:, 1]]
+    keys, count = np.unique(edges.min(1) * starts[-1] + edges.max(1), return_counts=True)
+    borders = np.stack(np.divmod(keys[count == 1], starts[-1]), 1)
     ends = np.unique(borders)
-    if len(starts) <= 2 or len(ends) == 0:
+    if len(ends) == 0:
         return labels
     places = np.empty((starts[-1], 3))
     places[labels] = mesh.vertices.numpy()

@@ -8,6 +8,7 @@ import torch
 import trimesh
 
 from tests.v2m4.io.given_documents import picture, poses_of, two_parts
+from v2m4.io._given_obj import _Faces
 from v2m4.io._gltf_container import load_document
 from v2m4.io.given_mesh import open_given_mesh
 from v2m4.io.gltf import read_glb
@@ -180,3 +181,17 @@ def test_a_gltf_cut_off_is_refused(tmp_path: Path) -> None:
         (tmp_path / "cut.glb").write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"cut\.glb"):
             open_given_mesh(tmp_path / "cut.glb")
+
+
+@pytest.mark.parametrize("kind", ["{0}", "{0}/{1}", "{0}//{2}", "{0}/{1}/{2}"])
+def test_many_faces_at_once_are_the_same_as_one_by_one(tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(50):
+        words = [kind.format(*rng.integers(1, 90, 3)) for _ in range(rng.integers(3, 5))]
+        lines.append((number, " ".join(words), (90, 90, 90)))
+    faces = _Faces("a", None, lines)
+    quick = faces._triangles()
+    assert quick is not None and np.array_equal(quick, faces._any(tmp_path))
+    for other in ("1 2 3 4 5", "-1 -2 -3", "1/1 2 3", "1 2", "1 2 x"):
+        assert _Faces("a", None, [*lines, (50, other, (90, 90, 90))])._triangles() is None

@@ -83,7 +83,8 @@ def test_the_validator_finds_nothing_that_is_ours(tmp_path: Path) -> None:
     command = ["node", "-e", VALIDATE, *map(str, paths)]
     done = subprocess.run(command, cwd=VALIDATOR, capture_output=True, text=True, check=True, timeout=300)
     for path, issues in zip(paths, json.loads(done.stdout), strict=True):
-        ours = [issue for issue in issues["messages"] if issue["code"] not in THEIRS]
+        others = [issue for issue in issues["messages"] if issue["code"] not in THEIRS]
+        ours = [issue for issue in others if issue["severity"] < 2 or "/attributes/" not in issue["pointer"]]
         assert not ours and issues["numErrors"] == 0, (path.name, ours[:3])
 
 
