@@ -10,6 +10,7 @@ What ``--given`` puts in place of a stage's result:
 - ``meshes``: the true mesh of every key frame under the true camera, each reduced to ``--max_faces`` and shuffled for
   itself, so that registration meets unrelated meshes (stages 1 and 2 made perfect).
 - ``first_mesh``: the same for the one key frame whose mesh is moved; the others keep Inflate's, at the truth's depth.
+  With ``--motion video`` the first frame's true mesh under the true camera is all that is given, and the video moves it.
 - ``poses``: the true poses at the key frames (stages 1 to 3 made perfect): what is left is lost between key frames.
 
 <output>/<animation of the folder> is laid out as main.py leaves it. The scores are printed and written there as
@@ -184,6 +185,11 @@ def register(
         )
         every = np.arange(known.vertices.shape[1])[:, None]
         return Registered(sequence, sequence[0], truth.extrinsics, SurfacePoints(every, np.ones(every.shape)))
+    if config.motion == "video":
+        posed, places = [truth.posed(0, config)], truth.given_mesh(0, config)[1]
+        with workspace.stage("registration"):
+            sequence = registration.move(clip.frames, posed[0], workspace, config)
+        return Registered(sequence, posed[0].mesh, truth.extrinsics, places)
     key_frames = [clip.frames[index] for index in keys]
     moved = 0 if config.registration.reference == "first" else most_spread(key_frames)
     places = truth.given_mesh(keys[moved], config)[1]
@@ -301,6 +307,8 @@ def score(found: MeshSequence, truth: MeshSequence, places: SurfacePoints | None
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """One animation, ablated and scored; returns the exit code."""
+    if config.motion == "video" and options.given != "first_mesh":
+        raise UsageError(f"--given {options.given}: --motion video goes with --given first_mesh only")
     truth = Truth.load(options.truth)
     (source,) = find_animations(options.frames)
     clip = read_clip(source, config.frames)

@@ -92,6 +92,8 @@ def test_bad_usage_is_told_in_one_line(tmp_path, caplog) -> None:
     assert "field of view" in caplog.text
     line[1] = str(tmp_path / "none.npz")
     assert main(line) == 2
+    assert main([*line, "--motion", "video"]) == 2
+    assert "--given poses: --motion video goes with --given first_mesh only" in caplog.text
     with pytest.raises(SystemExit) as stop:
         main([*line, "--given", "everything"])
     assert stop.value.code == 2
