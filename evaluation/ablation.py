@@ -10,7 +10,7 @@ What ``--given`` puts in place of a stage's result:
 - ``meshes``: the true mesh of every key frame under the true camera, each reduced to ``--max_faces`` and shuffled for
   itself, so that registration meets unrelated meshes (stages 1 and 2 made perfect).
 - ``first_mesh``: the same for the one key frame whose mesh is moved; the others keep Inflate's, at the truth's depth.
-  With ``--motion video`` the first frame's true mesh under the true camera is all that is given, and the video moves it.
+  With ``--motion video`` the first frame's true mesh under the true camera is all that is given; the video moves it.
 - ``poses``: the true poses at the key frames (stages 1 to 3 made perfect): what is left is lost between key frames.
 
 <output>/<animation of the folder> is laid out as main.py leaves it. The scores are printed and written there as
