@@ -8,21 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
+from v2m4.io._given_weld import joined_at_borders, same_place, welded_by
 from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, trs_matrix, world_matrices
-from v2m4.io._gltf_read import Part, joined, merged, read_part, triangle_primitives
+from v2m4.io._gltf_read import Part, merged, read_part, triangle_primitives
 from v2m4.io._gltf_write import quaternion
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
 
 logger = logging.getLogger(__name__)
 
-SAME_PLACE = 1e-6  # of the size
 TILE = 4  # texels of a plain colour, along each axis
 
 
@@ -113,14 +110,16 @@ def read_pieces(document: Document) -> tuple[Mesh, list[Piece]]:
     mesh = merged(document, [part for item in shown for part in item.parts])
     starts = np.cumsum([0] + [len(np.unique(item.labels)) for item in shown])
     labels = np.concatenate([item.labels + start for item, start in zip(shown, starts[:-1], strict=True)])
-    labels = _joined_at_borders(mesh, labels, starts)
-    working, vertex = _welded(_colored(mesh, shown, labels), labels)
+    labels = joined_at_borders(mesh, labels, starts)
+    working, vertex = welded_by(_colored(mesh, shown, labels), labels)
     if len(working.faces) == 0:
         raise GltfError(f"{document.path}: no triangle has an area")
     pieces, row = [], 0
     for item in shown:
-        pieces.append(_piece(document, item, vertex[row : row + len(item.labels)], world[item.node]))
+        mine = vertex[row : row + len(item.labels)]
         row += len(item.labels)
+        if (mine >= 0).any():
+            pieces.append(_piece(document, item, mine, world[item.node]))
     return working, pieces
 
 
@@ -157,7 +156,7 @@ def _shown(document: Document, index: int, world: dict[int, np.ndarray]) -> _Sho
     if deformer is None:
         return None
     base, placed = np.concatenate(bases), np.concatenate([part.vertices for part in parts])
-    labels = _same_place(base, placed)
+    labels = same_place(base, placed)
     return _Shown(index, deformer, parts, base, placed, labels, keys, numbers, used, counts, mirrored)
 
 
@@ -193,59 +192,6 @@ def _picked(part: Part, rows: np.ndarray) -> Part:
     )
 
 
-def _same_place(base: np.ndarray, world: np.ndarray) -> np.ndarray:
-    """Labels 0 .. N-1 of rows that are one vertex: stored at the same place, and not drawn apart by a skin."""
-    labels = np.unique(base + 0.0, axis=0, return_inverse=True)[1].reshape(-1)
-    first = np.unique(labels, return_index=True)[1]
-    apart = np.abs(world - world[first[labels]]).max(1) > SAME_PLACE * np.ptp(world, axis=0).max()
-    if not apart.any():
-        return labels
-    torn = np.isin(labels, labels[apart])
-    keys = np.concatenate([labels[:, None], np.where(torn[:, None], world.astype(np.float32), 0)], 1)
-    return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _joined_at_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The labels, one for vertices of different nodes where border runs along border.
-
-    Args:
-        mesh: all parts, not welded.
-        labels: (V,) of places; those of node i are from starts[i] to starts[i + 1].
-        starts: (N + 1,).
-    """
-    if len(starts) <= 2:
-        return labels
-    faces = labels[mesh.faces.numpy()]
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    edges = edges[edges[:, 0] != edges[:, 1]]
-    keys, count = np.unique(edges.min(1) * starts[-1] + edges.max(1), return_counts=True)
-    borders = np.stack(np.divmod(keys[count == 1], starts[-1]), 1)
-    ends = np.unique(borders)
-    if len(ends) == 0:
-        return labels
-    places = np.empty((starts[-1], 3))
-    places[labels] = mesh.vertices.numpy()
-    near = cKDTree(places[ends]).query_pairs(SAME_PLACE * float(np.ptp(places, axis=0).max()), output_type="ndarray")
-    shared = np.arange(starts[-1])
-    shared[ends] = ends[_components(len(ends), near)]
-    owner = np.searchsorted(starts, borders[:, 0], side="right")
-    lines, which = np.unique(np.sort(shared[borders], 1), axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    pairs = np.unique(np.stack([which, owner], 1), axis=0)
-    common = np.bincount(pairs[:, 0], minlength=len(lines)) > 1
-    meeting = np.unique(borders[common[which]])
-    result = np.arange(starts[-1])
-    result[meeting] = shared[meeting]
-    return result[labels]
-
-
-def _components(count: int, pairs: np.ndarray) -> np.ndarray:
-    """For each of ``count`` items the first item that it hangs together with, through pairs (P, 2)."""
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, first, index = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
-    return first[index]
-
-
 def _colored(mesh: Mesh, shown: list[_Shown], labels: np.ndarray) -> Mesh:
     """The unwelded mesh with colours that welding keeps.
 
@@ -276,29 +222,6 @@ def _colored(mesh: Mesh, shown: list[_Shown], labels: np.ndarray) -> Mesh:
         )
     mean = np.stack([np.bincount(index, column) for column in colors.T], 1) / np.bincount(index)[:, None]
     return replace(mesh, colors=torch.from_numpy(mean[index].astype(np.float32)))
-
-
-def _welded(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, np.ndarray]:
-    """The mesh with one vertex for each label, and the vertex (R,) of each row.
-
-    Faces without an area because two corners are one are left out, with the vertices that only they have (-1).
-    """
-    one, kept = joined(mesh, labels)
-    vertex = np.empty(labels.max() + 1, np.int64)
-    vertex[labels[kept.numpy()]] = np.arange(len(kept))
-    whole = torch.from_numpy((np.diff(np.sort(one.faces.numpy(), 1), axis=1) > 0).all(1))
-    faces = one.faces[whole]
-    used = torch.unique(faces)
-    place = torch.full((len(kept),), -1)
-    place[used] = torch.arange(len(used))
-    working = replace(
-        one,
-        vertices=one.vertices[used],
-        faces=place[faces],
-        uv_faces=None if one.uv_faces is None else one.uv_faces[whole],
-        colors=None if one.colors is None else one.colors[used],
-    )
-    return working, place.numpy()[vertex[labels]]
 
 
 def _piece(document: Document, item: _Shown, vertex: np.ndarray, matrix: np.ndarray) -> Piece:

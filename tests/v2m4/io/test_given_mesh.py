@@ -22,7 +22,7 @@ from v2m4.io._gltf_container import load_document
 from v2m4.io._gltf_deform import read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, world_matrices
 from v2m4.io.given_mesh import GivenMesh, open_given_mesh
-from v2m4.io.gltf import read_glb
+from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import list_animations, read_animation
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -262,6 +262,57 @@ def test_points_and_scaled_away_nodes_stay(tmp_path: Path) -> None:
     hidden = document.items("nodes")[2]
     assert "targets" not in document.items("meshes")[hidden["mesh"]]["primitives"][0]
     assert len(read_animation(path)) == 2
+
+
+def test_a_child_of_a_skinned_node_stays_where_it_is(tmp_path: Path) -> None:
+    def change(document: dict) -> None:
+        document["nodes"].append({"name": "hat", "translation": [0, 90, 0], "mesh": 1})
+        document["nodes"][1]["children"] = [len(document["nodes"]) - 1]
+        document["nodes"][1]["translation"] = [0, 0, 50]
+        document["meshes"].append({"primitives": [{"attributes": {"POSITION": 0}}]})
+
+    given = open_given_mesh(rewritten(shared("animated/Fox.glb"), tmp_path / "a.glb", change))
+    assert len(given.pieces) == 2
+    path = tmp_path / "out.glb"
+    given.write_animation(path, poses_of(given, 2), [0.0, 1.0])
+    document = load_document(path)
+    assert [node["name"] for node in document.items("nodes") if "mesh" in node] == ["hat", "fox"]
+    assert "mesh" not in document.items("nodes")[1]
+    seen = np.sort(read_animation(path).vertices[1].numpy(), axis=0)
+    assert np.abs(seen - np.sort(expected_rows(given, poses_of(given, 2)[1]), axis=0)).max() < 1e-3
+
+
+def test_quantised_files_and_our_own_move_too(tmp_path: Path) -> None:
+    """Positions in 16 bits under a scaled node; then the moving result, opened again at its first pose."""
+    source = read_glb(two_parts(tmp_path / "a.glb"), weld=True)
+    write_glb(tmp_path / "b.glb", source, quantize=True)
+    given = open_given_mesh(tmp_path / "b.glb")
+    assert len(given.mesh.vertices) == len(source.vertices)
+    poses, path = poses_of(given, 3), tmp_path / "out.glb"
+    given.write_animation(path, poses, [0, 1, 2])
+    seen, rows = read_animation(path).vertices.numpy(), np.concatenate(given.sources)
+    assert np.abs(seen[:, rows >= 0] - poses[:, rows[rows >= 0]]).max() < ROUNDING * size_of(given)
+    again = open_given_mesh(path)
+    assert torch.equal(again.mesh.faces, given.mesh.faces)
+    assert np.abs(again.mesh.vertices.numpy() - poses[0]).max() < ROUNDING * size_of(given)
+    again.write_static(tmp_path / "still.glb", poses[2])
+    assert np.abs(open_given_mesh(tmp_path / "still.glb").mesh.vertices.numpy() - poses[2]).max() < 1e-6 * 5
+
+
+def test_accessors_keep_their_numbers_where_an_extension_may_name_them(tmp_path: Path) -> None:
+    def change(document: dict) -> None:
+        document["extensionsUsed"] = ["ACME_notes"]
+        document["extensions"] = {"ACME_notes": {"accessor": 3}}
+
+    path = tmp_path / "out.glb"
+    given = open_given_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
+    given.write_animation(path, poses_of(given, 1), [0.0])
+    before, after = given.document, load_document(path)
+    for number in range(len(before.items("accessors"))):
+        assert np.array_equal(before.accessor(number), after.accessor(number))
+    plain = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    plain.write_animation(path, poses_of(plain, 1), [0.0])
+    assert len(load_document(path).items("accessors")) < len(after.items("accessors"))
 
 
 @pytest.mark.parametrize(
