@@ -25,6 +25,7 @@ from v2m4.io.fbx import fbx_to_glb
 from v2m4.io.gltf import read_mesh
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh
+from v2m4.workspace import digest
 
 __all__ = ["FORMATS", "GivenMesh", "open_given_mesh"]
 
@@ -54,6 +55,12 @@ class GivenMesh:
     def sources(self) -> list[np.ndarray]:
         """For each set of vertices that the file stores and a node shows, the working vertex of each (-1: of none)."""
         return [np.append(piece.vertex, -1)[rows.vertex] for piece in self.pieces for rows in piece.rows]
+
+    @property
+    def content(self) -> str:
+        """A digest of all that was read, files beside the file included."""
+        present = [data for data in self.document.buffers if data is not None]
+        return digest(self.document.json, *present)
 
     def write_animation(
         self,

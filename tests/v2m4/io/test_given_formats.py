@@ -83,6 +83,13 @@ def test_an_obj_keeps_parts_materials_and_pictures(obj: Path, tmp_path: Path) ->
         assert np.abs(seen - pose[np.concatenate(given.sources)]).max() < 1e-4
 
 
+def test_what_lies_beside_the_file_counts(obj: Path) -> None:
+    before = open_given_mesh(obj).content
+    assert open_given_mesh(obj).content == before
+    (obj.parent / "a cloth.png").write_bytes(picture(".png", 31))
+    assert open_given_mesh(obj).content != before
+
+
 def test_objects_that_share_vertices_are_one(obj: Path) -> None:
     obj.write_text(OBJ + "f 1 2 7\n")
     given = open_given_mesh(obj)
