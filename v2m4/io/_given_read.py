@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from v2m4.mesh import Mesh
 
 logger = logging.getLogger(__name__)
 
+LARGEST_PICTURE, LARGEST_SHEET = 2048, 4096  # texels along a side of what the working mesh shows
 TILE = 4  # texels of a plain colour, along each axis
 
 
@@ -107,7 +109,9 @@ def read_pieces(document: Document) -> tuple[Mesh, list[Piece]]:
     nodes, parents = document.items("nodes"), scene_nodes(document)
     world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
     shown = [item for index in parents if (item := _shown(document, index, world)) is not None]
-    mesh = merged(document, [part for item in shown for part in item.parts])
+    parts = [part for item in shown for part in item.parts]
+    pictures = {part.picture for part in parts if part.picture is not None}
+    mesh = merged(document, parts, min(LARGEST_PICTURE, LARGEST_SHEET // math.ceil(math.sqrt(max(len(pictures), 1)))))
     starts = np.cumsum([0] + [len(np.unique(item.labels)) for item in shown])
     labels = np.concatenate([item.labels + start for item, start in zip(shown, starts[:-1], strict=True)])
     labels = joined_at_borders(mesh, labels, starts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -166,8 +167,13 @@ def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
     return turned + np.array(transform.get("offset", (0.0, 0.0)), np.float32)
 
 
-def merged(document: Document, parts: list[Part]) -> Mesh:
+def merged(document: Document, parts: list[Part], detail: int | None = None) -> Mesh:
     """One mesh of all parts, one after the other; textured when any of them is.
+
+    Args:
+        document: the file.
+        parts: of its scene.
+        detail: texels that a picture, with its repeats, may have along a side; larger ones are averaged.
 
     Raises:
         GltfError: there are no triangles, a vertex is no finite number, or the pictures fit into no atlas.
@@ -182,14 +188,14 @@ def merged(document: Document, parts: list[Part]) -> Mesh:
         np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
     )
     if any(part.picture is not None for part in parts):
-        return _textured(document, parts, Mesh(vertices, faces))
+        return _textured(document, parts, Mesh(vertices, faces), detail)
     if all(part.colors is None for part in parts):
         return Mesh(vertices, faces)
     white = [np.ones_like(part.vertices, np.float32) if part.colors is None else part.colors for part in parts]
     return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(white))))
 
 
-def _textured(document: Document, parts: list[Part], mesh: Mesh) -> Mesh:
+def _textured(document: Document, parts: list[Part], mesh: Mesh, detail: int | None) -> Mesh:
     """The mesh with one texture: the only picture as it is, or an atlas of all of them and of the plain colours."""
     pictures: dict[Any, np.ndarray] = {}
     corner_uvs: list[np.ndarray] = []
@@ -207,7 +213,7 @@ def _textured(document: Document, parts: list[Part], mesh: Mesh) -> Mesh:
             index, factor, _ = part.picture
             key = (index, factor, repeats, mirrored)
             if key not in pictures:
-                pictures[key] = _picture(document, index, factor, repeats, mirrored)
+                pictures[key] = _picture(document, index, factor, repeats, mirrored, detail)
             corner_uvs.append(uvs)
         keys.append(key)
     if len(pictures) == 1:
@@ -268,7 +274,12 @@ def _inside(corners: np.ndarray, wrap: tuple[int, int]) -> tuple[np.ndarray, tup
 
 
 def _picture(
-    document: Document, index: int, factor: tuple[float, ...], repeats: tuple[int, int], mirrored: tuple[bool, bool]
+    document: Document,
+    index: int,
+    factor: tuple[float, ...],
+    repeats: tuple[int, int],
+    mirrored: tuple[bool, bool],
+    detail: int | None,
 ) -> np.ndarray:
     """The picture of a texture, multiplied by a linear factor and repeated, (H, W, 3) sRGB."""
     texture = document.items("textures")[index]
@@ -276,6 +287,9 @@ def _picture(
     if source is None:
         raise GltfError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
     picture = decode_image(document.image_bytes(source), f"{document.path}: image {source}")
+    if detail is not None:
+        size = [min(side, max(detail // count, 1)) for side, count in zip(picture.shape[1::-1], repeats, strict=True)]
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     if factor != (1.0, 1.0, 1.0):
         picture = linear_to_srgb(srgb_to_linear(picture) * np.array(factor, np.float32))
     for axis, count, flip in ((1, repeats[0], mirrored[0]), (0, repeats[1], mirrored[1])):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tests.v2m4.io.given_documents import (
     rewritten,
     two_parts,
 )
+from v2m4.bake import sample_texture
 from v2m4.camera import Orbit
 from v2m4.io._gltf_container import load_document
 from v2m4.io._gltf_deform import read_deformer
@@ -225,6 +227,30 @@ def test_the_border_of_two_plain_colours_stays_sharp(tmp_path: Path) -> None:
     assert torch.equal(is_red.all(1), is_red.any(1))
     assert int(is_red.all(1).sum()) == 2 + 12
     assert int((shown == red.flip(0)).all(-1).all(1).sum()) == 10
+
+
+def test_large_pictures_are_shown_smaller_and_kept_as_they_are(tmp_path: Path) -> None:
+    """Five pictures, of which two alone fill the largest atlas that a reader would make; one is tiled."""
+    scene, sources = Scene(), []
+    positions, _, uvs, faces = cube_corners()
+    for number in range(5):
+        pixels = np.full((8, 8000 if number < 2 else 64, 3), 40 * number + 20, np.uint8)
+        sources.append(cv2.imencode(".png", pixels)[1].tobytes())
+        image = scene.builder.add("images", {"bufferView": scene.builder.view(sources[-1]), "mimeType": "image/png"})
+        texture = {"index": scene.builder.add("textures", {"source": image})}
+        material = scene.builder.add("materials", {"pbrMetallicRoughness": {"baseColorTexture": texture}})
+        attributes = {"POSITION": scene.attribute(positions + 3.0 * number, True)}
+        attributes["TEXCOORD_0"] = scene.attribute(uvs * (9 if number == 1 else 1))
+        primitive = {"attributes": attributes, "indices": scene.indices(faces), "material": material}
+        scene.node(mesh=scene.builder.add("meshes", {"primitives": [primitive]}))
+    given = open_given_mesh(scene.write(tmp_path / "a.glb"))
+    mesh = given.mesh
+    assert mesh.texture is not None and mesh.uvs is not None and max(mesh.texture.shape) <= 4096
+    found = sample_texture(mesh.texture, mesh.uvs if mesh.uv_faces is None else mesh.uvs[mesh.uv_faces].mean(1))
+    assert sorted(set((found[:, 0] * 255).round().int().tolist())) == [20, 60, 100, 140, 180]
+    given.write_animation(tmp_path / "out.glb", mesh.vertices[None], [0.0])
+    document = load_document(tmp_path / "out.glb")
+    assert [document.image_bytes(number) for number in range(5)] == sources
 
 
 def test_a_mesh_without_a_material_is_white(tmp_path: Path) -> None:
