@@ -212,6 +212,7 @@ class Arap:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._scale = 1.0 / max(graph.measure(), 1e-300)
+        self._elsewhere: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __call__(self, vertices: Tensor) -> Tensor:
         """The energy of one pose (V, 3), a scalar; exact gradient, since the best rotations are stationary."""
@@ -231,10 +232,7 @@ class Arap:
 
     def reference(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """The same in torch, for other devices and as the tests' oracle."""
-        row = torch.from_numpy(self.graph.rows).to(vertices.device)
-        column = torch.from_numpy(self.graph.neighbour.astype(np.int64)).to(vertices.device)
-        weight = torch.from_numpy(self.graph.weight).to(vertices)[:, None]
-        rest = torch.from_numpy(self.graph.rest).to(vertices)
+        row, column, weight, rest = self._on(vertices)
         with torch.enable_grad():
             points = vertices.detach().requires_grad_()
             edge = points[row] - points[column]
@@ -245,6 +243,17 @@ class Arap:
             energy = (weight * (edge - turned).square()).sum() * self._scale
             (gradient,) = torch.autograd.grad(energy, points)
         return energy.detach(), gradient
+
+    def _on(self, vertices: Tensor) -> tuple[Tensor, ...]:
+        """Rows, columns, weights (H, 1) and rest vectors where and as the vertices are; brought there once."""
+        key = (vertices.device, vertices.dtype)
+        if key not in self._elsewhere:
+            graph = self.graph
+            indices = (torch.from_numpy(part.astype(np.int64)) for part in (graph.rows, graph.neighbour))
+            values = (torch.from_numpy(part) for part in (graph.weight[:, None], graph.rest))
+            moved = [part.to(vertices.device) for part in indices], [part.to(vertices) for part in values]
+            self._elsewhere[key] = (*moved[0], *moved[1])
+        return self._elsewhere[key]
 
     def fit(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best rotation (V, 3, 3) of every vertex's cell and what it leaves (V,), not divided by the measure.

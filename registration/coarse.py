@@ -93,7 +93,7 @@ def align(
         log_scale = torch.zeros(3).to(vertices).requires_grad_()
         optimizer = torch.optim.Adam([six, shift, log_scale], lr=rate)
         draws = torch.Generator().manual_seed(seed)
-        energies: list[float] = []
+        energies: list[Tensor] = []
         for step in range(count):
             optimizer.param_groups[0]["lr"] = rate * cosine(step, count)
             optimizer.zero_grad()
@@ -101,8 +101,8 @@ def align(
             energy = total(terms, State(moved, step, draws))[0] + scale_prior * log_scale.square().mean()
             energy.backward()
             optimizer.step()
-            energies.append(float(energy.detach()))
-        last = energies[-max(1, count // 3) :]
+            energies.append(energy.detach())
+        last = torch.stack(energies).tolist()[-max(1, count // 3) :] if energies else []
         rotation = rotation_from_6d(six.detach())
         shift, log_scale = shift.detach(), log_scale.detach()
         return Alignment(rotation, log_scale.exp(), unit * shift, centre, sum(last) / max(len(last), 1))

@@ -55,14 +55,18 @@ class Term(Protocol):
         ...
 
 
-def total(terms: Sequence[Term], state: State) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum of all terms, and each term's unweighted value."""
-    energy, values = state.vertices.new_zeros(()), {}
+def total(terms: Sequence[Term], state: State) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of all terms, and each term's unweighted value, detached.
+
+    Values stay tensors: reading one on a GPU waits for all that has been asked of it.
+    """
+    energy = state.vertices.new_zeros(())
+    values: dict[str, Tensor] = {}
     for term in terms:
         if term.weight == 0:
             continue
         value = term(state)
-        values[term.name] = float(value.detach())
+        values[term.name] = value.detach()
         energy = energy + term.weight * value
     return energy, values
 
@@ -159,8 +163,10 @@ class Chamfer:
         self._corners, self._weights = self.faces[faces].long(), weights
         self._there = self.target[torch.from_numpy(to_target).to(device)]
         self._back, self._to_source = self.target[chosen.to(device)], torch.from_numpy(to_source).to(device)
-        self._kept = torch.from_numpy(near <= np.quantile(near, self.keep)).to(device)
-        self._kept_back = torch.from_numpy(far <= np.quantile(far, self.keep)).to(device)
+        self._kept, self._kept_back = (
+            torch.from_numpy(np.flatnonzero(distance <= np.quantile(distance, self.keep))).to(device)
+            for distance in (near, far)
+        )
         self._drawn_at = state.step
 
     def __call__(self, state: State) -> Tensor:
@@ -169,8 +175,9 @@ class Chamfer:
             self._draw(state)
         corners = state.vertices.index_select(0, self._corners.reshape(-1)).reshape(-1, 3, 3)
         points = (corners * self._weights[..., None]).sum(1)
-        there = (points - self._there).square().sum(1)[self._kept].mean()
-        back = (points.index_select(0, self._to_source) - self._back).square().sum(1)[self._kept_back].mean()
+        there = (points - self._there).square().sum(1).index_select(0, self._kept).mean()
+        back = (points.index_select(0, self._to_source) - self._back).square().sum(1)
+        back = back.index_select(0, self._kept_back).mean()
         return (there + back) / self.unit**2
 
 

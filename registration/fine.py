@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ def descend(
     """
     differential = large_steps.to_differential(vertices.detach()).requires_grad_()
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
-    curves: dict[str, list[float]] = {}
+    curves: dict[str, list[Tensor]] = {}
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * cosine(step, steps)
         optimizer.zero_grad()
@@ -64,4 +64,9 @@ def descend(
         for name, value in values.items():
             curves.setdefault(name, []).append(value)
     found = large_steps.from_differential(differential.detach()).detach()
-    return Descent(found, {name: np.array(values, np.float32) for name, values in curves.items()})
+    return Descent(found, read_curves(curves))
+
+
+def read_curves(curves: Mapping[str, Sequence[Tensor]]) -> dict[str, np.ndarray]:
+    """Each term's values, noted as tensors (), as arrays (steps,) float32: one wait for a GPU instead of many."""
+    return {name: torch.stack(list(values)).float().cpu().numpy() for name, values in curves.items()}

@@ -22,6 +22,8 @@ from v2m4.geometry import uniform_laplacian
 
 log = logging.getLogger("v2m4.registration")
 
+ON_GPU_AT_ONCE = 128  # right-hand sides that cholespy's CUDA code takes
+
 
 class Solver(Protocol):
     """A factored symmetric positive definite matrix."""
@@ -41,6 +43,8 @@ class CholeskySolver:
     def __init__(self, matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> None:
         from cholespy import CholeskySolverF, MatrixType
 
+        self.at_once = ON_GPU_AT_ONCE if torch.device(device).type == "cuda" else None
+
         entries = matrix.tocoo()
         rows = torch.from_numpy(entries.row.astype(np.int32)).to(device)
         columns = torch.from_numpy(entries.col.astype(np.int32)).to(device)
@@ -49,7 +53,10 @@ class CholeskySolver:
 
     def solve(self, right: Tensor) -> Tensor:
         """Solution x of A x = right; right (V, C) float32."""
-        right = right.detach().contiguous()
+        right = right.detach()
+        if self.at_once is not None and right.shape[1] > self.at_once:
+            return torch.cat([self.solve(part) for part in right.split(self.at_once, 1)], 1)
+        right = right.contiguous()
         solution = torch.zeros_like(right)
         self._factor.solve(right, solution)
         return solution

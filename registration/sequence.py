@@ -11,7 +11,7 @@ from torch import Tensor
 
 from registration.energy import State, Term, total
 from registration.energy_video import Colour, Silhouette, in_fractions
-from registration.fine import Descent, cosine
+from registration.fine import Descent, cosine, read_curves
 from registration.flow import FlowField, track
 from registration.large_steps import AdamUniform
 from registration.subject import SeenPoints, Subject
@@ -165,17 +165,17 @@ def refine_sequence(
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
     stay = Stay(poses, subject, trusted) if any(trusted) else None
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
-    curves: dict[str, list[float]] = {}
+    curves: dict[str, list[Tensor]] = {}
     order: list[int] = []
     for step in range(config.joint_steps):
         optimizer.param_groups[0]["lr"] = rate * cosine(step, config.joint_steps)
         optimizer.zero_grad()
         vertices = subject.large_steps.from_differential(differential)
-        values: dict[str, float] = {}
+        values: dict[str, Tensor] = {}
 
-        def note(found: dict[str, float], share: float, values: dict[str, float] = values) -> None:
+        def note(found: dict[str, Tensor], share: float, values: dict[str, Tensor] = values) -> None:
             for name, value in found.items():
-                values[name] = values.get(name, 0.0) + share * value
+                values[name] = share * value.double() + values.get(name, 0.0)
 
         energy = vertices.new_zeros(())
         for _ in range(config.joint_frames):
@@ -190,7 +190,7 @@ def refine_sequence(
             flow = [motion_energy(motion, pose, vertices[motion.key], subject) for motion in moved[index]]
             if flow:
                 mean = torch.stack(flow).mean()
-                found, parts = found + weights.flow * mean, {**parts, "flow": float(mean.detach())}
+                found, parts = found + weights.flow * mean, {**parts, "flow": mean.detach()}
             energy = energy + found / config.joint_frames
             note(parts, 1 / config.joint_frames)
         for position, pose in enumerate(vertices):
@@ -201,16 +201,16 @@ def refine_sequence(
         if stay is not None and weights.stay > 0:
             away = stay(vertices)
             energy = energy + weights.stay * away
-            note({"stay": float(away.detach())}, 1.0)
+            note({"stay": away.detach()}, 1.0)
         if len(vertices) > 2 and weights.smoothness > 0:
             velocity = (vertices[1:] - vertices[:-1]) / gaps
             bend = (velocity[1:] - velocity[:-1]) * gaps[1:] / subject.unit
             smoothness = bend.square().sum(2).mean()
             energy = energy + weights.smoothness * smoothness
-            note({"smoothness": float(smoothness.detach())}, 1.0)
+            note({"smoothness": smoothness.detach()}, 1.0)
         energy.backward()
         optimizer.step()
         for name, value in values.items():
             curves.setdefault(name, []).append(value)
     refined = subject.large_steps.from_differential(differential.detach()).detach()
-    return Descent(refined, {name: np.array(values, np.float32) for name, values in curves.items()})
+    return Descent(refined, read_curves(curves))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from registration.sequence import refine_sequence
 from registration.subject import Subject
 from registration.tracked import TrackedKeyFrames
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
@@ -44,10 +45,10 @@ def run(
         key_indices: frame indices of the key frames, ascending.
         posed: the mesh of each key frame, in the space of the video's camera.
         workspace: the animation's folder.
-        config: all options; ``seed`` and ``registration`` count here.
+        config: all options; ``seed``, ``device`` and ``registration`` count here.
 
     Returns:
-        the poses of the key frames at times ``key_indices``; topology and look of one key frame's mesh (see
+        the poses of the key frames at times ``key_indices``, on the CPU; topology and look of one key frame's mesh (see
         ``RegistrationConfig.reference``), the first key frame's pose as the rest pose.
 
     Raises:
@@ -55,7 +56,8 @@ def run(
     """
     if len(key_indices) != len(posed) or not posed:
         raise ValueError(f"registration: {len(posed)} meshes for {len(key_indices)} key frames")
-    options = config.registration
+    options, device = config.registration, device_of(config)
+    posed = [replace(asset, mesh=asset.mesh.to(device), extrinsics=asset.extrinsics.to(device)) for asset in posed]
     stage = _Stage(frames, key_indices, posed, workspace, config)
     names = [frames[index].name for index in key_indices]
     reference = 0 if options.reference == "first" else most_spread([frames[index] for index in key_indices])
@@ -83,6 +85,7 @@ def run(
         together = found.vertices
         log.info("all key frames together: %s", _last(found))
     stage.show(source, together)
+    together, source = together.cpu(), source.to("cpu")
     return MeshSequence(together, source.with_vertices(together[0]), np.asarray(key_indices, np.float64))
 
 

@@ -47,6 +47,16 @@ def test_kernel_agrees_with_torch(arap, capsule) -> None:
     assert torch.allclose(gradient, other_gradient, atol=1e-5 * float(gradient.abs().max()))
 
 
+def test_the_graph_is_brought_to_a_device_once(arap, capsule, monkeypatch) -> None:
+    fresh, brought = Arap(arap.graph), []
+    bring = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: (brought.append(1), bring(array))[1])
+    first = fresh.reference(capsule[0])
+    once = len(brought)
+    assert once > 0 and torch.equal(fresh.reference(capsule[0])[1], first[1]) and len(brought) == once
+    assert fresh.reference(capsule[0].double())[1].dtype == torch.float64 and len(brought) > once
+
+
 def test_right_side_is_stationary_at_a_rotated_rest_shape(arap, capsule) -> None:
     pose = capsule[0].double().numpy() @ random_rotation(torch.Generator().manual_seed(5)).numpy().T
     rotations, _ = arap.fit(pose)

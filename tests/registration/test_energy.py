@@ -95,5 +95,6 @@ def test_total_weighs_terms_and_leaves_out_those_of_no_weight(capsule) -> None:
     first, second = Count("first", 2.0), Count("second", 0.0)
     energy, values = total([first, second], state(capsule[0]))
     assert float(energy) == 6.0
-    assert values == {"first": 3.0}
+    assert {name: float(value) for name, value in values.items()} == {"first": 3.0}
+    assert not values["first"].requires_grad
     assert second.calls == 0

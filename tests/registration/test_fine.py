@@ -3,11 +3,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from registration.arap import Arap, shape_graph
-from registration.energy import Chamfer, NormalMaps, Rigidity, State
+from registration.energy import Chamfer, EdgeLength, FaceArea, NormalMaps, Rigidity, State
+from registration.energy_video import Colour, PointTracks, Silhouette, VideoView, in_fractions
 from registration.fine import cosine, descend
 from registration.large_steps import LargeSteps
+from tests.registration.shapes import painted, photographed
 from v2m4.geometry import nearest, sample_surface
 from v2m4.mesh import Mesh
 
@@ -71,3 +74,45 @@ def test_rate_falls_from_one_to_its_last() -> None:
     assert rates[0] == 1.0
     assert rates[-1] == pytest.approx(0.1)
     assert all(a > b for a, b in pairwise(rates))
+
+
+class Reads(TorchDispatchMode):
+    """Counts what makes a GPU wait: a number read back, a mask turned into indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function)
+        masks = name in ("aten.index.Tensor", "aten.index_put.default") and any(
+            isinstance(index, torch.Tensor) and index.dtype == torch.bool for index in (args[1] or [])
+        )
+        self.count += masks or name.startswith(("aten._local_scalar_dense", "aten.nonzero", "aten.is_nonzero"))
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_step_reads_back_from_the_device(capsule, monkeypatch) -> None:
+    vertices, faces = capsule
+    mesh = painted(vertices + torch.tensor([0.0, 0.0, 3.0]), faces)
+    view = VideoView.of(photographed(mesh, 0), (0.2, 0.2, 0.8, 0.8), 48, mesh)
+    monkeypatch.setattr(Arap, "evaluate", Arap.reference)  # as on a GPU
+    index = torch.arange(0, len(vertices), 7)
+    targets = in_fractions(view.camera.cropped((0, 0, 1, 1)), mesh.vertices[index]) + 0.02
+    camera = view.camera.cropped((0.0, 0.0, 1.0, 1.0))
+    terms = [
+        Chamfer(1.0, faces, mesh, 1.0, count=200, every=100),  # draws once
+        Rigidity(1.0, Arap(shape_graph(mesh.vertices, faces))),
+        EdgeLength(1.0, mesh.vertices, faces, 1.0),
+        FaceArea(1.0, mesh.vertices, faces, 1.0),
+        PointTracks(1.0, camera, index, targets, torch.ones(len(index)), 0.5),
+        Silhouette(1.0, view),
+        Colour(1.0, view),
+    ]
+    steps, counts = LargeSteps(faces, len(vertices), 5.0), []
+    for count in (1, 6):
+        with Reads() as reads:
+            found = descend(mesh.vertices, terms, steps, count, 1e-3, torch.Generator().manual_seed(0))
+        counts.append(reads.count)
+    assert len(found.curves) == len(terms) and len(found.curves["arap"]) == 6
+    assert counts[0] > 0 and counts[1] == 0  # the draw in the first step does

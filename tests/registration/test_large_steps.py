@@ -31,6 +31,26 @@ def test_both_factorisations_agree(sphere) -> None:
     assert np.allclose(matrix @ second.numpy(), right.numpy(), atol=1e-4)
 
 
+def test_more_right_hand_sides_than_a_gpu_takes_are_solved_in_parts(sphere) -> None:
+    vertices, faces = sphere
+    pytest.importorskip("cholespy")
+    solver = CholeskySolver(scipy_matrix(LargeSteps(faces, len(vertices), 5.0).matrix))
+    right = torch.randn(len(vertices), 12, generator=torch.Generator().manual_seed(2))
+    whole, inner, widths = solver.solve(right), solver._factor, []
+
+    class Narrow:
+        def solve(self, right: torch.Tensor, solution: torch.Tensor) -> None:
+            assert right.is_contiguous() and solution.shape == right.shape
+            widths.append(right.shape[1])
+            inner.solve(right, solution)
+
+    solver._factor, solver.at_once = Narrow(), 5
+    assert torch.allclose(solver.solve(right), whole, atol=1e-6)
+    assert widths == [5, 5, 2]
+    assert torch.allclose(solver.solve(right[:, :5]), whole[:, :5], atol=1e-6)
+    assert widths[3:] == [5]
+
+
 def test_solve_has_the_gradient_of_the_inverse() -> None:
     faces = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
     steps = LargeSteps(faces, 4, 3.0, LuSolver(sparse.identity(4)))

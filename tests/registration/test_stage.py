@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import registration
+from registration import stage
 from registration.sequence import blend
 from registration.stage import most_spread
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.camera import Camera
 from v2m4.config import FAST, PAPER, Config
 from v2m4.frame import Frame
-from v2m4.mesh import PosedAsset
+from v2m4.mesh import Mesh, PosedAsset
 from v2m4.render import render
 from v2m4.workspace import Workspace
 
@@ -190,6 +191,34 @@ def test_one_key_frame_is_a_sequence_that_stands_still(clip, config, tmp_path) -
     frames, posed, _, _ = clip
     sequence = registration.run(frames[:1], [0], posed[:1], Workspace(tmp_path), config)
     assert torch.equal(sequence.vertices[0], posed[0].mesh.vertices)
+
+
+def test_the_work_is_done_on_the_device_and_comes_back(clip, config, tmp_path, monkeypatch) -> None:
+    frames, posed, _, _ = clip
+    moved, worked = [], []
+    to = Mesh.to
+
+    def noted(self: Mesh, device: torch.device | str) -> Mesh:
+        moved.append(str(device))
+        return to(self, "cpu")
+
+    carry = stage.carry
+    monkeypatch.setattr(Mesh, "to", noted)
+    monkeypatch.setattr(stage, "device_of", lambda config: torch.device("cuda"))
+    monkeypatch.setattr(torch.Tensor, "to", kept)
+    monkeypatch.setattr(stage, "carry", lambda *given: (worked.append(given[0].device), carry(*given))[1])
+    sequence = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
+    assert moved[:3] == ["cuda"] * 3 and moved[-1] == "cpu" and len(worked) == 2
+    assert sequence.vertices.device.type == sequence.mesh.vertices.device.type == "cpu"
+
+
+_to = torch.Tensor.to
+
+
+def kept(tensor: torch.Tensor, *to, **more) -> torch.Tensor:
+    """``Tensor.to`` on a machine whose GPU is its main memory."""
+    given = [torch.device("cpu") if isinstance(part, torch.device) and part.type == "cuda" else part for part in to]
+    return _to(tensor, *given, **more)
 
 
 def test_limbs_apart_are_the_longest_outline() -> None:
