@@ -248,7 +248,7 @@ def run(config: Config) -> int:
     from v2m4.workspace import peak_memory_mib
 
     if config.device == "cuda":
-        log.warning("cuda: the camera search and the descents of registration and texture use the GPU, all else the CPU")
+        log.warning("cuda: camera search and the descents of registration and texture use the GPU, all else the CPU")
     sources = find_animations(config.root)
     if config.video is not None and len(sources) > 1:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
