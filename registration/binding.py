@@ -22,8 +22,11 @@ from v2m4.bake import simplified
 from v2m4.deformation import SurfaceGradients
 from v2m4.mesh import Mesh
 
-CANDIDATES = 12  # triangles that are looked at for each vertex
-FACING = 1.0  # edges of the reduced mesh: how much farther a triangle counts whose normal is at a right angle
+CANDIDATES = 12  # samples of triangles that are looked at for each vertex
+FINEST = 12  # samples along the side of a triangle, at most
+# Edges of the reduced mesh: how much farther a triangle counts that faces the other way; up to a right angle (sharp
+# ridges) it does not. And what a unit of normal counts where candidates are looked for.
+FACING, LEAN = 2.0, 0.5
 BLOCK = 65536  # vertices bound at once
 # Steps along edges that spread the weights, for each full face that a reduced one stands for, and at most. On a tube of
 # 300,000 vertices carried by 8,000 faces the stretch of 98 % of the edges, bent by one radian, is then right to 2 %
@@ -150,14 +153,15 @@ def _matched_parts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The part of each full vertex (Vf,) and of each reduced triangle (F,), numbered alike.
 
-    A reduced part belongs to that full part which most of its vertices are nearest to. Full parts that none belongs to
-    take the number of the nearest one.
+    A reduced part belongs to that full part whose triangles are nearest to most of its own, in place and direction.
+    Full parts that none belongs to take the number of the nearest one.
     """
     full, reduced = _parts(len(points), faces), _parts(len(vertices), triangles)
     used = np.unique(triangles)
-    tree = cKDTree(points)
+    reach = LEAN * float(np.linalg.norm(vertices[triangles[:, 1]] - vertices[triangles[:, 0]], axis=1).mean())
+    near = cKDTree(_placed(points, faces, reach)).query(_placed(vertices, triangles, reach))[1]
     votes = coo_array(
-        (np.ones(len(used)), (reduced[used], full[tree.query(vertices[used])[1]])),
+        (np.ones(len(triangles)), (reduced[triangles[:, 0]], full[faces[near, 0]])),
         shape=(reduced.max() + 1, full.max() + 1),
     ).tocsr()
     owner = np.asarray(votes.argmax(axis=1)).reshape(-1)
@@ -170,6 +174,14 @@ def _matched_parts(
         full = full.copy()
         full[lost] = of_vertex[ends[1]][ends[2].reshape(-1)]
     return full, owners
+
+
+def _placed(vertices: np.ndarray, triangles: np.ndarray, reach: float) -> np.ndarray:
+    """The middles of triangles, and their unit normals times ``reach``: (F, 6)."""
+    corners = vertices[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.column_stack([corners.mean(1), reach * normals / np.maximum(length, 1e-300)])
 
 
 def _nearest_triangles(
@@ -187,29 +199,49 @@ def _nearest_triangles(
     Returns:
         triangles (N,), barycentric weights of the nearest point there (N, 3), distances (N,).
     """
-    edges = corners - np.roll(corners, 1, 1)
-    edge = float(np.linalg.norm(edges, axis=2).mean())
-    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    facing /= np.linalg.norm(facing, axis=1, keepdims=True)
+    sides = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2)
+    edge = float(sides.mean())
+    facing = _placed(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3), 1.0)[:, 3:]
+    samples, of_sample = _samples(corners, np.ceil(sides.max(1) / edge).clip(1, FINEST).astype(int))
     # Triangles of other parts are farther away than anything.
     apart = 4 * float(np.ptp(corners.reshape(-1, 3), axis=0).max() + np.ptp(points, axis=0).max() + edge)
-    tree = cKDTree(np.column_stack([corners.mean(1), FACING * edge * facing, apart * owners]))
-    asked = np.column_stack([points, FACING * edge * normals, apart * parts])
-    count = min(CANDIDATES, len(corners))
+    tree = cKDTree(np.column_stack([samples, LEAN * edge * facing[of_sample], apart * owners[of_sample]]))
+    asked = np.column_stack([points, LEAN * edge * normals, apart * parts])
+    count = min(CANDIDATES, len(samples))
     chosen = np.empty(len(points), np.int64)
     weights, distance = np.empty((len(points), 3)), np.empty(len(points))
     for start in range(0, len(points), BLOCK):
         rows = slice(start, min(start + BLOCK, len(points)))
-        near = tree.query(asked[rows], k=np.arange(1, count + 1))[1]
+        near = of_sample[tree.query(asked[rows], k=np.arange(1, count + 1))[1]]
         found = barycentric(points[rows, None], corners[near])
         gap = np.linalg.norm((found[..., None] * corners[near]).sum(2) - points[rows, None], axis=2)
-        turned = 1 - (facing[near] * normals[rows, None]).sum(2)
-        cost = gap**2 + (FACING * edge) ** 2 * np.maximum(turned, 0) ** 2 + apart * (owners[near] != parts[rows, None])
+        turned = np.maximum(-(facing[near] * normals[rows, None]).sum(2), 0)
+        cost = gap + FACING * edge * turned + apart * (owners[near] != parts[rows, None])
         best = cost.argmin(1)[:, None]
         chosen[rows] = np.take_along_axis(near, best, 1)[:, 0]
         weights[rows] = np.take_along_axis(found, best[..., None], 1)[:, 0]
         distance[rows] = np.take_along_axis(gap, best, 1)[:, 0]
     return chosen, weights, distance
+
+
+def _samples(corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points inside triangles (F, 3, 3): the middles of the n^2 triangles that each is cut into; and their triangles.
+
+    Args:
+        corners: (F, 3, 3).
+        counts: (F,) n of each.
+    """
+    points, owners = [], []
+    for count in np.unique(counts).tolist():
+        chosen = np.flatnonzero(counts == count)
+        first, second = np.meshgrid(np.arange(count), np.arange(count), indexing="ij")
+        up = np.stack([first, second], -1)[first + second < count] + 1 / 3
+        down = np.stack([first, second], -1)[first + second < count - 1] + 2 / 3
+        shares = np.concatenate([up, down]) / count
+        weights = np.column_stack([1 - shares.sum(1), shares])
+        points.append((weights @ corners[chosen]).reshape(-1, 3))
+        owners.append(np.repeat(chosen, len(weights)))
+    return np.concatenate(points), np.concatenate(owners)
 
 
 def barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
