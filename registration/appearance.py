@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from registration.look import INSIDE, Sight, eroded
+from registration.look import INSIDE, Sight, eroded, unbroken
 from registration.observations import Observations
 
 SURROUNDINGS = 0.15  # of the object's size, the radius that a pixel is normalised within
@@ -142,14 +142,7 @@ def spread(sight: Sight, limit: int) -> tuple[np.ndarray, np.ndarray]:
 
 def undisturbed(sight: Sight, radius: float) -> np.ndarray:
     """How far pixels (h, w) are from edges of the surface, where one part hides another or it ends, 0 to 1."""
-    depth, shown = sight.depth, sight.rast[..., 3] > 0
-    jump = 0.03 * sight.view.extent * sight.view.pixel[1] * float(np.median(depth[shown])) if shown.any() else 1.0
-    filled = np.where(shown, depth, 1e3).astype(np.float32)
-    kernel = np.ones((3, 3), np.uint8)
-    # Steep surfaces are no edges: the second difference is what jumps.
-    bend = np.abs(cv2.Laplacian(filled, cv2.CV_32F)) > jump
-    solid = shown & ~(cv2.dilate(bend.astype(np.uint8), kernel) > 0) & eroded(shown, 1)
-    distance = cv2.distanceTransform(solid.astype(np.uint8), cv2.DIST_L2, 3)
+    distance = cv2.distanceTransform(unbroken(sight).astype(np.uint8), cv2.DIST_L2, 3)
     return np.minimum(distance / max(radius, 1.0), 1.0)
 
 

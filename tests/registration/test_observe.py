@@ -102,6 +102,20 @@ def test_light_is_learned_from_the_first_frame(body: Mesh) -> None:
     assert difference(look) < 0.15 * difference(Look(body))
 
 
+def test_what_the_first_frame_shows_is_remembered(body: Mesh) -> None:
+    """A mesh without paint: the first frame's picture of it is enough to find it later, where it was seen."""
+    plain = Mesh(body.vertices, body.faces, colors=torch.full_like(body.vertices, 0.5))
+    first, truth = photographed(body, 0, SIZE), moved(body, 2.0, -1.0)
+    look = Look.of(plain, plain.vertices, View.of(first, CAMERA, 192, [body.vertices]))
+    seen = observe_appearance(sight(body, photographed(truth, 1, SIZE), look=look), 400)
+    assert np.square(seen.root).sum() > 50
+    assert np.median(np.abs(misses(seen, body, truth.vertices))) < 0.1
+    assert look.memory is not None
+    away = (body.normals() * torch.nn.functional.normalize(body.vertices, dim=1)).sum(1) > 0
+    assert float(look.memory.known[away].max()) == 0.0
+    assert float(look.memory.known.max()) == 1.0
+
+
 def test_no_point_is_seen_through_what_hides_it() -> None:
     """One body behind another: all points that are observed are the nearer one's."""
     near, far = at(speckled(2), 0.0), at(speckled(2), 0.0)
