@@ -5,6 +5,7 @@ import pytest
 import torch
 import trimesh
 
+from registration.energy_video import in_fractions
 from registration.first_frame import FirstFrame, fit_first_frame
 from registration.graph import DeformationGraph
 from registration.limb_search import Comparison, search_limbs
@@ -13,7 +14,7 @@ from registration.look import Look, View
 from v2m4.camera import Camera
 from v2m4.config import DriveConfig
 from v2m4.frame import Frame
-from v2m4.geometry import unique_edges
+from v2m4.geometry import chamfer, unique_edges
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
@@ -154,8 +155,10 @@ def test_a_raised_arm_is_fitted(figure, fitted):
     truth = make_figure(UP)
     assert fitted.turned > 0
     assert fitted.error[1] < 0.4 * fitted.error[0]
-    before, after = ((pose - truth.vertices).norm(dim=1).mean() for pose in (figure.vertices, fitted.vertices))
-    assert after < 0.15 * before
+    # The arm is round and plain: the picture does not show how it turns about itself, nor how far it points at us.
+    seen, wanted, before = (in_fractions(CAMERA, pose) for pose in (fitted.vertices, truth.vertices, figure.vertices))
+    assert chamfer(seen, wanted, squared=False) < 0.3 * chamfer(before, wanted, squared=False)
+    assert (fitted.vertices - truth.vertices)[:, 2].abs().max() < 0.2
     ratio = lengths(figure, fitted.vertices) / lengths(figure, figure.vertices)
     assert torch.quantile((ratio - 1).abs(), 0.99) < 0.1
 
