@@ -91,39 +91,52 @@ def multiplied(
 @kernel
 def _factor(blocks, start, row, slot):
     """One frame's factor in place; False where it is not positive definite."""
-    count = len(start) - 1
-    for k in range(count):
-        diagonal = blocks[start[k]]
-        for a in range(6):
-            for b in range(a + 1):
-                total = diagonal[a, b]
-                for c in range(b):
-                    total -= diagonal[a, c] * diagonal[b, c]
-                if a == b:
-                    if not total > 0.0:
-                        return False
-                    diagonal[a, a] = np.sqrt(total)
-                else:
-                    diagonal[a, b] = total / diagonal[b, b]
+    for k in range(len(start) - 1):
+        if not _factor_diagonal(blocks[start[k]]):
+            return False
         for h in range(start[k] + 1, start[k + 1]):
-            block = blocks[h]
-            for b in range(6):
-                for c in range(b):
-                    for a in range(6):
-                        block[a, b] -= block[a, c] * diagonal[b, c]
-                for a in range(6):
-                    block[a, b] /= diagonal[b, b]
+            _divide(blocks[h], blocks[start[k]])
         for h in range(start[k] + 1, start[k + 1]):
-            left = blocks[h]
             for g in range(start[k] + 1, h + 1):
-                right, into = blocks[g], blocks[slot[row[h], row[g]]]
-                for a in range(6):
-                    for b in range(6):
-                        total = 0.0
-                        for c in range(6):
-                            total += left[a, c] * right[b, c]
-                        into[a, b] -= total
+                _subtract_product(blocks[slot[row[h], row[g]]], blocks[h], blocks[g])
     return True
+
+
+@kernel
+def _factor_diagonal(block):
+    for a in range(6):
+        for b in range(a + 1):
+            total = block[a, b]
+            for c in range(b):
+                total -= block[a, c] * block[b, c]
+            if b < a:
+                block[a, b] = total / block[b, b]
+            elif total > 0.0:
+                block[a, a] = np.sqrt(total)
+            else:
+                return False
+    return True
+
+
+@kernel
+def _divide(block, diagonal):
+    """By the diagonal's factor, transposed, from the right."""
+    for b in range(6):
+        for c in range(b):
+            for a in range(6):
+                block[a, b] -= block[a, c] * diagonal[b, c]
+        for a in range(6):
+            block[a, b] /= diagonal[b, b]
+
+
+@kernel
+def _subtract_product(into, left, right):
+    for a in range(6):
+        for b in range(6):
+            total = 0.0
+            for c in range(6):
+                total += left[a, c] * right[b, c]
+            into[a, b] -= total
 
 
 @kernel
@@ -179,17 +192,19 @@ def _multiply_all(blocks, start, row, free, pairs, across, x, out):
         if free[time]:
             _multiply(blocks[time], start, row, x[time], out[time])
             for p in range(len(pairs)):
-                first, second = pairs[p, 0], pairs[p, 1]
-                if first == time:
-                    for k in range(len(start) - 1):
-                        for a in range(6):
-                            for b in range(6):
-                                out[time, 6 * k + a] += across[p, k, a, b] * x[second, 6 * k + b]
-                elif second == time:
-                    for k in range(len(start) - 1):
-                        for a in range(6):
-                            for b in range(6):
-                                out[time, 6 * k + a] += across[p, k, b, a] * x[first, 6 * k + b]
+                if pairs[p, 0] == time:
+                    _multiply_across(across[p], False, x[pairs[p, 1]], out[time])
+                elif pairs[p, 1] == time:
+                    _multiply_across(across[p], True, x[pairs[p, 0]], out[time])
+
+
+@kernel
+def _multiply_across(blocks, transposed, x, out):
+    for k in range(len(blocks)):
+        for a in range(6):
+            for b in range(6):
+                value = blocks[k, b, a] if transposed else blocks[k, a, b]
+                out[6 * k + a] += value * x[6 * k + b]
 
 
 @kernel

@@ -1,7 +1,9 @@
 """Kernels behind the deformation graph: geodesic nodes and neighbours, and the normal equations of one frame.
 
-Unknown of a node is a small turn and a small shift (6 numbers). The equations are blocks of 6 x 6, of the lower triangle
-in the graph's order of elimination, with those that elimination fills in (``_graph_factor``).
+Unknown of a node is a small turn and a small shift (6 numbers). The equations are blocks (B, 6, 6) of the lower
+triangle in the graph's order of elimination, with those that elimination fills in (``_graph_factor.Pattern``): ``slot``
+says which block is whose, ``place`` (K,) is each node's place in that order. Rotations are (K, 3, 3), positions (K, 3).
+Every function that adds to the equations (blocks, and the gradient (6K,)) returns its energy.
 """
 
 from __future__ import annotations
@@ -15,16 +17,10 @@ from v2m4.render._compile import kernel
 
 @kernel
 def farthest_points(start, neighbour, length, first, count, least):
-    """Nodes spread over a graph: first one in each part, then always the farthest from all, by way along edges.
+    """Nodes spread over a graph: ``first`` ones, then always the farthest from all, by way along edges.
 
-    Args:
-        start, neighbour, length: edges in compressed rows.
-        first: vertices that are taken first.
-        count: of nodes at most.
-        least: no node nearer than this to another.
-
-    Returns:
-        indices of vertices (at most ``max(count, len(first))``).
+    Edges come in compressed rows (start, neighbour, length). No more than ``count`` nodes unless there are more first
+    ones, and none within ``least`` of another. Returns indices of vertices.
     """
     vertices = len(start) - 1
     distance = np.full(vertices, np.inf)
@@ -108,34 +104,21 @@ def _turned(rotation, vector):
 
 
 @kernel
-def add_observed(
-    blocks, slot, gradient, place, rotations, positions, start, node, weight, local, target, root, lens, reach
-):
-    """Points seen at places of the picture.
+def add_observed(blocks, slot, gradient, place, rotations, positions, points, seen, lens, reach):
+    """Points seen at places of the picture, by Cauchy's loss: a residual of ``reach`` counts half.
 
-    A point is the sum over its nodes of R local + weight p.
-
-    Args:
-        blocks, slot, gradient: (B, 6, 6) and (6K,) are added to; (K, K) says which block is whose.
-        place: (K,) each node's place in the equations.
-        rotations, positions: (K, 3, 3) and (K, 3).
-        start, node, weight, local: of the points, in compressed rows.
-        target: (N, 2).
-        root: (N, 2, 2), of what residuals in units of heights are multiplied with.
-        lens: focal length x and y in fractions of the picture, and its aspect.
-        reach: residual from which on a point counts less.
-
-    Returns:
-        the energy.
+    ``points``: (start (N + 1,), node, weight, local (., 3)), in compressed rows; a point is the sum over its nodes of
+    R local + weight p. ``seen``: targets (N, 2) and (N, 2, 2), of what residuals in heights are multiplied with.
+    ``lens``: focal length x and y in fractions of the picture, and its aspect.
     """
-    energy = 0.0
-    most = 0
-    for n in range(len(target)):
+    start, node, weight, local = points
+    energy, most = 0.0, 0
+    for n in range(len(start) - 1):
         most = max(most, start[n + 1] - start[n])
-    jacobian = np.empty((most, 2, 6))
-    block = np.empty((6, 6))
+    jacobian, block = np.empty((most, 2, 6)), np.empty((6, 6))
     point, residual, slope = np.empty(3), np.empty(2), np.empty((2, 3))
-    for n in range(len(target)):
+    size = reach * reach
+    for n in range(len(start) - 1):
         point[:] = 0.0
         for h in range(start[n], start[n + 1]):
             arm = _turned(rotations[node[h]], local[h])
@@ -143,57 +126,54 @@ def add_observed(
                 point[a] += arm[a] + weight[h] * positions[node[h], a]
         if point[2] <= 1e-6:
             continue
-        x = (lens[0] * point[0] / point[2] + 0.5 - target[n, 0]) * lens[2]
-        y = lens[1] * point[1] / point[2] + 0.5 - target[n, 1]
-        across, down = lens[0] * lens[2] / point[2], lens[1] / point[2]
-        square = 0.0
-        for a in range(2):
-            residual[a] = root[n, a, 0] * x + root[n, a, 1] * y
-            square += residual[a] * residual[a]
-            slope[a, 0], slope[a, 1] = root[n, a, 0] * across, root[n, a, 1] * down
-            slope[a, 2] = -(slope[a, 0] * point[0] + slope[a, 1] * point[1]) / point[2]
-        # Cauchy's loss, by its weight.
-        size = reach * reach
+        _look(point, seen[0][n], seen[1][n], lens, residual, slope)
+        square = residual[0] * residual[0] + residual[1] * residual[1]
         energy += 0.5 * size * np.log(1.0 + square / size)
         trust = 1.0 / (1.0 + square / size)
         for h in range(start[n], start[n + 1]):
-            arm, m = _turned(rotations[node[h]], local[h]), h - start[n]
-            for a in range(2):
-                jacobian[m, a, 0] = slope[a, 2] * arm[1] - slope[a, 1] * arm[2]
-                jacobian[m, a, 1] = slope[a, 0] * arm[2] - slope[a, 2] * arm[0]
-                jacobian[m, a, 2] = slope[a, 1] * arm[0] - slope[a, 0] * arm[1]
-                for b in range(3):
-                    jacobian[m, a, 3 + b] = slope[a, b] * weight[h]
+            _rates(jacobian[h - start[n]], slope, _turned(rotations[node[h]], local[h]), weight[h])
         for h in range(start[n], start[n + 1]):
-            m, i = h - start[n], place[node[h]]
+            left, i = jacobian[h - start[n]], place[node[h]]
             for a in range(6):
-                pull = jacobian[m, 0, a] * residual[0] + jacobian[m, 1, a] * residual[1]
-                gradient[6 * i + a] += trust * pull
+                gradient[6 * i + a] += trust * (left[0, a] * residual[0] + left[1, a] * residual[1])
             for g in range(start[n], h + 1):
-                k = g - start[n]
+                right = jacobian[g - start[n]]
                 for a in range(6):
                     for b in range(6):
-                        product = jacobian[m, 0, a] * jacobian[k, 0, b] + jacobian[m, 1, a] * jacobian[k, 1, b]
-                        block[a, b] = trust * product
+                        block[a, b] = trust * (left[0, a] * right[0, b] + left[1, a] * right[1, b])
                 _add(blocks, slot, i, place[node[g]], block)
     return energy
 
 
 @kernel
+def _look(point, target, root, lens, residual, slope):
+    """How far a point is seen from its target, into ``residual`` (2,), and the rates of that by the point (2, 3)."""
+    x = (lens[0] * point[0] / point[2] + 0.5 - target[0]) * lens[2]
+    y = lens[1] * point[1] / point[2] + 0.5 - target[1]
+    across, down = lens[0] * lens[2] / point[2], lens[1] / point[2]
+    for a in range(2):
+        residual[a] = root[a, 0] * x + root[a, 1] * y
+        slope[a, 0], slope[a, 1] = root[a, 0] * across, root[a, 1] * down
+        slope[a, 2] = -(slope[a, 0] * point[0] + slope[a, 1] * point[1]) / point[2]
+
+
+@kernel
+def _rates(jacobian, slope, arm, weight):
+    """Of a residual (2,) by a node's turn and shift, (2, 6), from its rates by the point."""
+    for a in range(2):
+        jacobian[a, 0] = slope[a, 2] * arm[1] - slope[a, 1] * arm[2]
+        jacobian[a, 1] = slope[a, 0] * arm[2] - slope[a, 2] * arm[0]
+        jacobian[a, 2] = slope[a, 1] * arm[0] - slope[a, 0] * arm[1]
+        for b in range(3):
+            jacobian[a, 3 + b] = slope[a, b] * weight
+
+
+@kernel
 def add_edges(blocks, slot, gradient, place, rotations, positions, edges, arms, stretch, bend):
-    """Neighbouring nodes that move as one body: they agree where their anchor goes, and how far they are turned.
+    """Neighbouring nodes move as one body: they agree where their anchor goes, and how far they are turned.
 
-    Args:
-        blocks, slot, gradient: as above.
-        place: (K,).
-        rotations, positions: (K, 3, 3) and (K, 3).
-        edges: (E, 2).
-        arms: (E, 2, 3) from either node to the anchor, at rest.
-        stretch: (E,) weight of the squared distance of the two places of the anchor.
-        bend: (E,) weight of |R_i - R_j|^2 / 2, the squared angle where it is small.
-
-    Returns:
-        the energy.
+    Edges (E, 2); ``arms`` (E, 2, 3) from either node to the anchor, at rest; ``stretch`` (E,) is the weight of the
+    squared distance of the anchor's two places, ``bend`` (E,) that of |R_i - R_j|^2 / 2, the squared angle where small.
     """
     energy = 0.0
     jacobian, block = np.zeros((2, 3, 6)), np.empty((6, 6))
@@ -272,58 +252,49 @@ def turn_rates(first, second, cross):
 
 @kernel
 def add_motion(blocks, slot, gradient, across, place, rotations, positions, frames, shares, slots, slow, radius):
-    """A difference over time of every node's place and turn, kept small: energy weight / 2 |sum of share x state|^2.
+    """A difference over time of every node's place and turn: energy ``slow`` / 2 |sum over frames of share x state|^2.
 
-    Args:
-        blocks, slot, gradient: (T, B, 6, 6), (K, K), (T, 6K).
-        across: (pairs of frames, K, 6, 6), added to; rows are the earlier frame's.
-        place: (K,).
-        rotations, positions: (T, K, 3, 3) and (T, K, 3).
-        frames: (D,) ascending.
-        shares: (D,) the difference's coefficients.
-        slots: (D, D) which pair of frames ``across`` holds where; -1: not asked for (one of them is fixed).
-        slow: (K,) weights.
-        radius: of a node: a turn by an angle counts as a way of angle x radius.
-
-    Returns:
-        the energy.
+    Here blocks, gradient, rotations and positions have T in front. ``frames`` (D,) ascending with coefficients
+    ``shares`` (D,); ``across`` (P, K, 6, 6) holds what couples two frames, rows are the earlier one's, and ``slots``
+    (D, D) says where; -1: one of them is fixed. ``slow`` (K,); a turn by an angle counts as a way of angle x radius.
     """
     energy = 0.0
-    way, turn = np.empty(3), np.empty((3, 3))
-    cross, block = np.empty((3, 3)), np.zeros((6, 6))
+    way, turn, block = np.empty(3), np.empty((3, 3)), np.zeros((6, 6))
     for k in range(positions.shape[1]):
         way[:], turn[:] = 0.0, 0.0
         for d in range(len(frames)):
-            for a in range(3):
-                way[a] += shares[d] * positions[frames[d], k, a]
-                for b in range(3):
-                    turn[a, b] += shares[d] * rotations[frames[d], k, a, b]
+            way += shares[d] * positions[frames[d], k]
+            turn += shares[d] * rotations[frames[d], k]
         heavy = 0.5 * slow[k] * radius * radius
         energy += 0.5 * slow[k] * (way * way).sum() + 0.5 * heavy * (turn * turn).sum()
         for d in range(len(frames)):
-            t, i = frames[d], place[k]
+            time, i = frames[d], place[k]
             if slots[d, d] < 0:
                 continue
-            for a in range(3):
-                b, c = (a + 1) % 3, (a + 2) % 3
-                gradient[t, 6 * i + 3 + a] += slow[k] * shares[d] * way[a]
-                for m in range(3):
-                    column = rotations[t, k, :, m]
-                    gradient[t, 6 * i + a] += heavy * shares[d] * (column[b] * turn[c, m] - column[c] * turn[b, m])
+            _pull(gradient[time, 6 * i : 6 * i + 6], rotations[time, k], way, turn, shares[d] * slow[k], radius)
             for e in range(d, len(frames)):
                 if slots[d, e] < 0:
                     continue
-                turn_rates(rotations[t, k], rotations[frames[e], k], cross)
                 factor = shares[d] * shares[e]
+                turn_rates(rotations[time, k], rotations[frames[e], k], block)
+                block[:3, :3] *= heavy * factor
                 for a in range(3):
-                    for b in range(3):
-                        block[a, b] = heavy * factor * cross[a, b]
-                        block[3 + a, 3 + b] = slow[k] * factor if a == b else 0.0
+                    block[3 + a, 3 + a] = slow[k] * factor
                 if d == e:
-                    _add(blocks[t], slot, i, i, block)
+                    _add(blocks[time], slot, i, i, block)
                 else:
                     across[slots[d, e], i] += block
     return energy
+
+
+@kernel
+def _pull(gradient, rotation, way, turn, weight, radius):
+    for a in range(3):
+        b, c = (a + 1) % 3, (a + 2) % 3
+        gradient[3 + a] += weight * way[a]
+        for m in range(3):
+            twist = rotation[b, m] * turn[c, m] - rotation[c, m] * turn[b, m]
+            gradient[a] += 0.5 * weight * radius * radius * twist
 
 
 @kernel

@@ -5,7 +5,7 @@ The energy of T frames, in units of the object's size:
 - seen points lie where they are seen (Cauchy's loss), mean over a frame's points;
 - neighbouring nodes agree: ``rigidity`` times the mean over the nodes of their edges' relative stretch, squared, and of
   the angle between their turns, squared, each edge with its own weight (``Joints``);
-- motion is slow and even: ``velocity`` and ``smoothness`` times the mean squared first and second differences over time.
+- motion is slow and even: ``velocity`` and ``smoothness`` times the mean squared first and second differences.
 
 Frames are solved together by conjugate gradients, preconditioned with the factors of the frames' own equations; fixed
 frames take part but stay as they are, to the byte.
@@ -26,6 +26,7 @@ from v2m4.camera import Camera
 
 DAMPING = 1e-6  # of the equations' mean diagonal
 MOST_DAMPING = 1e3
+KEPT_LENGTH = 0.01  # of its tie an edge keeps against stretch however often it gave way
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Weights:
         points: that a frame is seen by; fewer weigh less.
     """
 
-    rigidity: float = 0.03
+    rigidity: float = 0.003
     bend: float = 0.1
-    velocity: float = 0.0
-    smoothness: float = 0.001
+    velocity: float = 0.001
+    smoothness: float = 0.0
     reach: float = 0.02
     strain: float = 0.01
     angle: float = 0.03
@@ -92,7 +93,8 @@ class Joints:
             angle: bend at which it keeps half.
         """
         count = max(self.frames, 1)
-        return 1 / (1 + self.stretched / count / strain**2), 1 / (1 + self.turned / count / angle**2)
+        stretch, bend = 1 / (1 + self.stretched / count / strain**2), 1 / (1 + self.turned / count / angle**2)
+        return np.maximum(stretch, KEPT_LENGTH), bend
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class Problem:
             if seen is not None:
                 bound, target, root, reach = seen
                 points = (bound.start, bound.node, bound.weight, bound.local)
-                energy += add_observed(*state, *points, target, root, self.lens.numbers, reach)
+                energy += add_observed(*state, points, (target, root), self.lens.numbers, reach)
             graph = self.graphs[time]
             energy += add_edges(*state, graph.edges, graph.arms, self.stretch[time], self.bend)
         pairs: dict[tuple[int, int], int] = {}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.flow import FlowField, Tracks, flow_between
+from registration.flow import Tracks, flow_between
 from registration.graph import DeformationGraph, Poses
 from registration.graph_solve import Joints, Lens, Problem, Weights, solve
 from registration.health import FrameHealth, Health, Lengths, measure
@@ -193,5 +193,5 @@ class _Driver:
 def weights_of(config: DriveConfig) -> Weights:
     """The solver's weights from the options."""
     return Weights(
-        rigidity=0.03 * config.rigidity, smoothness=0.01 * config.smoothness, reach=REACHES[1], points=config.points
+        rigidity=0.003 * config.rigidity, velocity=0.01 * config.smoothness, reach=REACHES[1], points=config.points
     )
