@@ -169,6 +169,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
             sequence = registration.move(clip.frames, posed[0], workspace, config)
         else:
             sequence = registration.run(clip.frames, keys, posed, workspace, config)
+            sequence = registration.fill(clip.frames, sequence, workspace, config)
     with stage("texture"):
         whole = sequence.sampled(range(len(clip.frames)))
         mesh = texture.run(clip.frames, whole, posed[0].mesh, workspace, config)

@@ -1,4 +1,4 @@
-"""Stage 3 where one mesh is moved by the video: what the driver calls, every step kept on disk.
+"""Stage 3 where the video moves the mesh: a given one, or the one of the key frames between them; all kept on disk.
 
 A mesh of more faces than ``--max_faces`` is moved by a reduced copy and carried along.
 """
@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from registration import tracking
+from registration.between import fit_between
 from registration.binding import Binding, reduced_copy
 from registration.health import FrameHealth, Health
 from registration.look import Look, View
@@ -70,6 +71,42 @@ def move(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: C
     if mesh is not full:
         poses = Binding.of(full, mesh).apply(poses)
     return MeshSequence(torch.from_numpy(poses), full, np.arange(len(frames), dtype=np.float64))
+
+
+def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, config: Config) -> MeshSequence:
+    """All frames from the poses of key frames: those between are fitted to the video, or lie on straight lines.
+
+    Args:
+        frames: all T frames, background removed.
+        sequence: the key frames' poses, in the space of the video's camera; times are frame numbers.
+        workspace: the animation's folder.
+        config: all options; ``inbetween`` and ``drive`` count here.
+
+    Returns:
+        poses at times 0 to T - 1, or the key frames' alone with ``--inbetween linear``.
+    """
+    if config.inbetween == "linear" or len(sequence) == len(frames):
+        return sequence
+    arrays = sequence.mesh.arrays()
+    key = digest(
+        "fill",
+        asdict(config.drive),
+        code_version("registration"),
+        sequence.times,
+        sequence.vertices.cpu().numpy(),
+        *(arrays[name] for name in sorted(arrays)),
+        *(part for frame in frames for part in (frame.name, frame.rgba)),
+    )
+    make = partial(_filled, frames, sequence, config)
+    poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/between.npz", key, make)["vertices"])
+    return MeshSequence(poses.to(sequence.vertices), sequence.mesh, np.arange(len(frames), dtype=np.float64))
+
+
+def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:
+    """The poses (T, V, 3) of all frames."""
+    with tqdm(total=len(frames), desc="frames between", unit="frame", leave=False, dynamic_ncols=True) as progress:
+        found = fit_between(frames, sequence, config.drive, progress.update)
+    return {"vertices": found.vertices.cpu().numpy()}
 
 
 def tell(frames: list[Frame], health: Health) -> None:

@@ -256,8 +256,9 @@ class Config:
     motion: Literal["registration", "video"] = "registration"
     # One key frame in every skip frames.
     skip: int = 5
-    # The frames between key frames: fitted to the video, or linear between the poses of key frames.
-    inbetween: Literal["fit", "linear"] = "linear"
+    # The frames between key frames: fitted to the video (also in preset paper), or linear between the poses of key
+    # frames, as published.
+    inbetween: Literal["fit", "linear"] = "fit"
     # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
     key_frames: Literal["motion", "even"] = "motion"
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).

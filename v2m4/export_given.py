@@ -72,7 +72,7 @@ def export_given_mesh(
     rigid, scale = rigid_part(to_camera)
     poses = sequence.vertices.detach().cpu().numpy()
     content = digest(
-        given.path.read_bytes(),
+        given.content,
         poses,
         list(names),
         to_camera.detach().cpu().tolist(),
