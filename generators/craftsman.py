@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from generators._checkpoint import tensors_alone
 from generators._memory import OneAtATime
 from generators._shape import ShapeGenerator
 from generators._surface import Surface
@@ -68,7 +69,7 @@ class Craftsman(ShapeGenerator):
         from craftsman import CraftsManPipeline
 
         offloaded = self.config.low_vram and self.device.type == "cuda"
-        with owners_code(0), _inside(self.config.weights_dir):
+        with owners_code(0), tensors_alone(), _inside(self.config.weights_dir):
             pipeline = CraftsManPipeline.from_pretrained(
                 str(self.folder),
                 device="cpu" if offloaded else str(self.device),
