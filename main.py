@@ -202,7 +202,7 @@ def move_given_mesh(clip: Clip, workspace: Workspace, config: Config, stage: Sta
     with stage("camera_search"):
         posed = camera_search.pose_given_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
-        sequence = registration.move(clip.frames, posed, workspace, config)
+        sequence = registration.move(clip.frames, posed, workspace, config, given=True)
     with stage("export"):
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit

@@ -41,7 +41,7 @@ def fit_between(
         sequence: poses of the key frames at times that are frame numbers, ascending, the first and the last frame among
             them; in the space of the video's camera.
         config: options.
-        progress: called with the number of frames that have been done since the last call.
+        progress: called with the number of frames that are done so far.
 
     Returns:
         poses of all frames; those of the key frames stay as they are, to the byte.
@@ -53,7 +53,7 @@ def fit_between(
     for first, last in pairwise(keys):
         if last - first > 1:
             vertices[first + 1 : last] = fitter.gap(whole.vertices[first : last + 1], first)
-        progress(last - first)
+        progress(last + 1)
     return replace(whole, vertices=vertices)
 
 

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from registration import tracking
 from registration.between import fit_between
 from registration.binding import Binding, reduced_copy
+from registration.first_frame import fit_first_frame
 from registration.health import FrameHealth, Health
 from registration.look import Look, View
 from registration.observe import points_to_track
 from registration.report import write_check
-from registration.video import Driven, Followed, drive
+from registration.video import Followed, drive
 from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -35,17 +36,20 @@ DRIVEN = f"{FOLDER}/driven.npz"
 CHECKS = 8  # pictures of the mesh over its frame, evenly spread
 
 
-def move(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Config) -> MeshSequence:
+def move(
+    frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Config, given: bool = False
+) -> MeshSequence:
     """One mesh moved as the video shows.
 
     Args:
         frames: all T frames, background removed.
-        posed: the first frame's mesh, in its pose and in the space of the video's camera.
+        posed: the first frame's mesh, in the space of the video's camera.
         workspace: the animation's folder; how well each frame fits goes into its manifest as ``motion``.
         config: all options; ``drive``, ``max_faces``, ``use_tracking`` and the tracker count here.
+        given: the mesh is a user's, whose pose may be another than the first frame's: it is brought there first.
 
     Returns:
-        poses of the whole mesh at times 0 to T - 1; the first frame's pose is the rest pose.
+        poses of the whole mesh at times 0 to T - 1; its rest pose is as it came.
     """
     full = posed.mesh
     mesh = reduced_copy(full, config.max_faces)
@@ -59,6 +63,12 @@ def move(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: C
         *(arrays[name] for name in sorted(arrays)),
         *(part for frame in frames for part in (frame.name, frame.rgba)),
     )
+    rest = mesh
+    if given:
+        fit = partial(_first, frames[0], mesh, config)
+        fitted = workspace.make_arrays(f"{FOLDER}/first_frame.npz", key, fit)["vertices"]
+        mesh = mesh.with_vertices(torch.from_numpy(fitted))
+        key = digest(key, "given")
     stored = workspace.make_arrays(DRIVEN, key, partial(_driven, frames, mesh, config))
     health = _health(stored)
     workspace.manifest["motion"] = health.describe()
@@ -68,8 +78,8 @@ def move(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: C
     for index in np.unique(np.linspace(0, len(frames) - 1, CHECKS).round().astype(int)):
         draw = partial(write_check, frame=frames[index], mesh=mesh.with_vertices(torch.from_numpy(poses[index])))
         workspace.make_file(f"{FOLDER}/{frames[index].name}_check.png", key, draw)
-    if mesh is not full:
-        poses = Binding.of(full, mesh).apply(poses)
+    if rest is not full:
+        poses = Binding.of(full, rest).apply(poses)
     return MeshSequence(torch.from_numpy(poses), full, np.arange(len(frames), dtype=np.float64))
 
 
@@ -104,8 +114,8 @@ def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, conf
 
 def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:
     """The poses (T, V, 3) of all frames."""
-    with tqdm(total=len(frames), desc="frames between", unit="frame", leave=False, dynamic_ncols=True) as progress:
-        found = fit_between(frames, sequence, config.drive, progress.update)
+    with _progress("frames between", frames) as progress:
+        found = fit_between(frames, sequence, config.drive, lambda done: progress.update(done - progress.n))
     return {"vertices": found.vertices.cpu().numpy()}
 
 
@@ -118,12 +128,16 @@ def tell(frames: list[Frame], health: Health) -> None:
         log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(shares), *lost[0])
 
 
+def _first(frame: Frame, mesh: Mesh, config: Config) -> Arrays:
+    """The mesh's pose in the first frame, (V, 3)."""
+    return {"vertices": fit_first_frame(mesh, frame, config.drive).vertices.cpu().numpy()}
+
+
 def _driven(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
     """The poses (T, V, 3), and the frames' health as columns."""
     followed = _followed(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
-    with tqdm(total=len(frames), desc="frames", unit="frame", leave=False, dynamic_ncols=True) as progress:
-        progress.update()
-        found: Driven = drive(frames, mesh, config.drive, followed, lambda _: progress.update())
+    with _progress("frames", frames) as progress:
+        found = drive(frames, mesh, config.drive, followed, lambda done: progress.update(done - progress.n))
     columns = {
         field.name: [getattr(frame, field.name) for frame in found.health.frames] for field in fields(FrameHealth)
     }
@@ -131,6 +145,10 @@ def _driven(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
     numbers = {name: np.array(values, np.float64) for name, values in columns.items()}
     text = np.frombuffer(json.dumps(lost).encode("utf-8"), np.uint8)
     return {"vertices": found.vertices.cpu().numpy(), "lost": text, **numbers}
+
+
+def _progress(name: str, frames: list[Frame]) -> tqdm:
+    return tqdm(total=len(frames), desc=name, unit="frame", leave=False, dynamic_ncols=True)
 
 
 def _health(stored: Arrays) -> Health:

@@ -82,7 +82,7 @@ def test_a_frame_that_shows_nothing_stays_near_its_neighbours(frames, keys, fitt
 def test_progress_counts_every_frame(frames, keys):
     counted: list[int] = []
     fit_between(frames, keys, DriveConfig(nodes=10, size=64, points=50, rounds=1), counted.append)
-    assert sum(counted) == len(frames) - 1
+    assert counted == [len(frames)]
 
 
 def test_fill_keeps_its_work_and_does_as_it_is_told(frames, keys, fitted, tmp_path):
