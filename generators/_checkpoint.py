@@ -1,7 +1,7 @@
 """Checkpoints of other people: their tensors, and none of their code.
 
-A checkpoint is a pickle, and a pickle runs what it names. PyTorch 2.6 and later refuse one that holds more than tensors,
-as a trainer's checkpoint does (its options, say); earlier versions run it. Here whatever is no tensor becomes a blank.
+A checkpoint is a pickle, and a pickle runs what it names. PyTorch 2.6 and later refuse one that holds more than
+tensors, as a trainer's does (its options, say); earlier versions run it. Here whatever is no tensor becomes a blank.
 """
 
 from __future__ import annotations
