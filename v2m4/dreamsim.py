@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # what it needs is looked for before PyTorch is loaded, which
     from torch import Tensor, nn
 
 SIZE = 224  # pixels (side) of the pictures that it sees
-INSTALL = "pip install dreamsim"  # brings open_clip, peft, timm and torchvision
+INSTALL = "pip install dreamsim==0.2.1"  # brings open_clip, peft, timm and torchvision
 PACKAGES = tuple(Package(module, INSTALL) for module in ("dreamsim", "open_clip", "peft", "timm", "torchvision"))
 RELEASE = (
     "https://github.com/ssundaram21/dreamsim/releases/download/v0.2.0-checkpoints/dreamsim_ensemble_checkpoint.zip"
@@ -30,7 +30,7 @@ PARTS = {  # where each comes from; alternatives are separated by "|"
     "open_clip_vitb16_pretrain.pth.tar": RELEASE,
     "ensemble_lora/adapter_config.json": RELEASE,
     "ensemble_lora/adapter_model.safetensors|ensemble_lora/adapter_model.bin": RELEASE,
-    "facebookresearch_dino_main/hubconf.py": "https://github.com/facebookresearch/dino (its main branch)",
+    "facebookresearch_dino_main/hubconf.py": "https://github.com/facebookresearch/dino (its main branch, 7c446df)",
     "checkpoints/dino_vitbase16_pretrain.pth": (
         "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"
     ),

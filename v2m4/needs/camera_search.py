@@ -13,7 +13,7 @@ from v2m4.weights import Needs, Package, Unavailable, Weights
 FILES = ("config.json", "model.safetensors")
 
 _VGGT = (
-    "pip install --no-deps git+https://github.com/facebookresearch/vggt && "
+    "pip install --no-deps git+https://github.com/facebookresearch/vggt@a288dd0 && "
     "pip install einops safetensors huggingface_hub"
 )  # its own list asks for numpy<2, which it does not need
 VGGT = Needs(

@@ -255,7 +255,7 @@ MVADAPTER = Needs(
         Package(
             "nvdiffrast",
             "MV-Adapter needs it: "
-            f"pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast, or {OR_NONE}",
+            f"pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast@253ac4f, or {OR_NONE}",
         ),
     ),
     gpu=f"MV-Adapter, its texture network, needs a CUDA GPU; {OR_NONE}",

@@ -30,8 +30,8 @@ try:
     import nvdiffrast.torch as dr
 except ImportError as error:
     raise ImportError(
-        "rendering on a GPU needs nvdiffrast: pip install git+https://github.com/NVlabs/nvdiffrast.git "
-        "(see Install.md), or run with --device cpu"
+        "rendering on a GPU needs nvdiffrast: pip install --no-build-isolation "
+        "git+https://github.com/NVlabs/nvdiffrast@253ac4f (see Install.md), or run with --device cpu"
     ) from error
 
 _contexts: dict[torch.device, dr.RasterizeCudaContext] = {}
