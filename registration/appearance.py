@@ -6,6 +6,8 @@ contrast of its surroundings within the object), so the frame's gain, its offset
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -25,7 +27,44 @@ LIKENESS = 0.7  # standard deviations that the pictures may differ by where a po
 OBLIQUE = 0.25  # cosine to the camera below which a surface is not trusted
 
 
-def observe_appearance(sight: Sight, limit: int, reach: float | None = None) -> Observations:
+@dataclass(frozen=True)
+class Match:
+    """Dense flow from the picture of a pose to the frame.
+
+    Attributes:
+        sight: the pose in the frame's view.
+        given: (h, w) the pose's picture, grey levels.
+        flow: (h, w, 2) pixels.
+        trust: (h, w) how far going back ends where it began and the pictures agree there, 0 to 1.
+        unlike: (h, w) squared difference of the two pictures there, grey levels.
+    """
+
+    sight: Sight
+    given: np.ndarray
+    flow: np.ndarray
+    trust: np.ndarray
+    unlike: np.ndarray
+
+    @classmethod
+    def of(cls, sight: Sight) -> Match:
+        """Compute it."""
+        given, wanted = pictures(sight)
+        ahead, back = dense(given, wanted), dense(wanted, given)
+        height, width = given.shape
+        columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+        there = (ahead[..., 0] + columns, ahead[..., 1] + rows[:, None])
+        kind = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+        missed = np.square(ahead + cv2.remap(back, *there, **kind)).sum(2)
+        way = np.sqrt(np.square(ahead).sum(2))
+        unlike = np.square(cv2.remap(wanted, *there, **kind) - given)
+        trust = np.exp(-missed / np.square(RETURN + RETURN_SHARE * way) - unlike / (LIKENESS * CONTRAST) ** 2)
+        trust *= np.square(cv2.remap(sight.view.mask, *there, **kind)).clip(0, 1)
+        return cls(sight, given, ahead, trust, unlike)
+
+
+def observe_appearance(
+    sight: Sight, limit: int, reach: float | None = None, match: Match | None = None
+) -> Observations:
     """Points spread evenly over what a pose shows, where the frame shows the same paint.
 
     A point is trusted as far as flow there and back ends where it began, the pictures agree there, and the surface
@@ -36,28 +75,22 @@ def observe_appearance(sight: Sight, limit: int, reach: float | None = None) -> 
         sight: the pose in the frame's view.
         limit: points at most.
         reach: pixels of the view that a point may go; None for any number.
+        match: of the sight, where it is known.
     """
     view = sight.view
     rows, columns = spread(sight, limit)
     if len(rows) == 0 or not (view.mask > INSIDE).any():
         return none(sight)
-    given, wanted = pictures(sight)
-    ahead, back = dense(given, wanted), dense(wanted, given)
-    start = np.stack([columns, rows], 1) + 0.5
-    moved = start + ahead[rows, columns]
-    missed = np.linalg.norm(moved + sampled(back, moved) - start, axis=1)
-    way = np.linalg.norm(moved - start, axis=1)
-    trust = np.exp(-np.square(missed / (RETURN + RETURN_SHARE * way)))
-    trust *= np.square(sampled(view.mask, moved)[:, 0]).clip(0, 1)
-    trust *= undisturbed(sight, PATCH * view.extent)[rows, columns]
-    warped = cv2.remap(wanted, *_grid_moved(ahead), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    unlike = np.square(warped - given)
-    trust *= np.exp(-unlike[rows, columns] / (LIKENESS * CONTRAST) ** 2)
+    match = match or Match.of(sight)
+    way = match.flow[rows, columns]
+    trust = match.trust[rows, columns] * undisturbed(sight, PATCH * view.extent)[rows, columns]
     if reach is not None:
-        trust *= way < reach
-    root = texture_root(given, PATCH * view.extent, rows, columns, unlike) * np.sqrt(trust)[:, None, None]
-    kept = trust > 0.02
-    return Observations(sight.points(rows[kept], columns[kept]), view.fractions(moved[kept]), root[kept])
+        trust *= np.linalg.norm(way, axis=1) < reach
+    kept = np.flatnonzero(trust > 0.02)
+    rows, columns, way, trust = rows[kept], columns[kept], way[kept], trust[kept]
+    root = texture_root(match.given, PATCH * view.extent, rows, columns, match.unlike) * np.sqrt(trust)[:, None, None]
+    moved = np.stack([columns, rows], 1) + 0.5 + way
+    return Observations(sight.points(rows, columns), view.fractions(moved), root)
 
 
 def pictures(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
@@ -151,13 +184,6 @@ def sampled(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     at = points.astype(np.float32).reshape(len(points), -1, 2) - 0.5
     found = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(*points.shape[:-1], -1)
-
-
-def _grid_moved(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows, (h, w) each, that every pixel goes to, as ``cv2.remap`` takes them."""
-    height, width = flow.shape[:2]
-    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    return flow[..., 0] + columns, flow[..., 1] + rows[:, None]
 
 
 def none(sight: Sight) -> Observations:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.appearance import PATCH, observe_appearance, pictures, spread, texture_root, undisturbed
+from registration.appearance import PATCH, Match, observe_appearance, pictures, spread, texture_root, undisturbed
 from registration.flow import FlowField, Tracks, track
 from registration.lift import SurfacePoints
 from registration.look import Look, Sight, View
@@ -54,8 +54,9 @@ def observe(vertices: Tensor, look: Look, view: View, config: DriveConfig, reach
     sight = look.seen(vertices, view)
     pixels = max(2.0, reach * view.extent)
     outlines = round(OUTLINE_SHARE * config.points)
-    paint = observe_appearance(sight, config.points - outlines, pixels)
-    outline = observe_outline(sight, outlines, pixels)
+    match = Match.of(sight)
+    paint = observe_appearance(sight, config.points - outlines, pixels, match)
+    outline = observe_outline(sight, outlines, pixels, match=match)
     return Observations.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from registration.appearance import sampled
+from registration.appearance import Match, none, sampled
 from registration.look import Sight
 from registration.observations import Observations
 
@@ -14,83 +14,124 @@ STEP = 0.5  # pixels between the places that are looked at along a normal
 AGREEMENT = 0.6  # least cosine between the two outlines' normals
 BLUR = 1.0  # pixels, standard deviation, of the masks that normals are taken from
 FOUND = 2.0  # pixels to the nearest match from which on the frame's outline is unexplained
+NEAR = 0.7  # of its reach, that a point goes at a confidence of 1/e
+BEHIND = 3.0  # pixels behind the outline, where paint is asked
+CONTRARY = 1.5  # pixels that paint and outline may differ by, and
+CONTRARY_SHARE = 0.3  # of the way
+CONTENT = 0.5  # of the way that it is pulled, that a point may go by itself to be left alone
 UNEXPLAINED = 0.3  # share of confidence where the frame's outline pulls
 TURN = 0.15  # of the object's size, that opposite normals are worth when the nearest point is asked for
 
 
-def observe_outline(sight: Sight, limit: int, reach: float, pull: bool = True) -> Observations:
+def observe_outline(
+    sight: Sight, limit: int, reach: float, pull: bool = True, match: Match | None = None
+) -> Observations:
     """Points on the outline of a pose, each to lie on the frame's outline across the normal there.
 
     A point looks along its normal for the nearest place where the frame's mask ends in the same direction. Where the
-    frame has an outline that none found, it pulls the nearest point of the pose's outline of like direction.
+    frame has an outline that none found, it pulls the nearest point of the pose's outline of like direction that has
+    found nothing near. Where paint shows that the surface goes another way, outlines are not believed: they may be
+    another part's, which comes out from behind.
 
     Args:
         sight: the pose in the frame's view.
         limit: points at most.
         reach: pixels of the view that a point may go.
         pull: whether the frame's unexplained outlines pull.
+        match: what paint shows, where it is known.
     """
     view = sight.view
     rows, columns = border(sight.rast[..., 3] > 0)
     rows, columns = thinned(rows, columns, limit)
     if not (view.mask > 0.5).any() or len(rows) == 0:
-        return _lines(sight, rows[:0], columns[:0], np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+        return none(sight)
     start = np.stack([columns, rows], 1) + 0.5
     ours, theirs = _outward(sight.mask), _outward(view.mask)
     normals, firm = _unit(sampled(ours, start))
     within = _crossing(sight.mask, start, normals, 2.0)[0]
     off, found = _crossing(view.mask, start + within[:, None] * normals, normals, reach, theirs)
-    confidence = found * firm * np.exp(-np.square(off / max(reach, 1e-6)))
-    parts = [_lines(sight, rows, columns, start + off[:, None] * normals, normals, confidence)]
+    way = off[:, None] * normals
+    confidence = found * firm * np.exp(-np.square(off / max(NEAR * reach, 1e-6)))
+    confidence = confidence * believed(match, start, normals, way)
+    parts = [_lines(sight, rows, columns, start + way, normals, confidence)]
     if pull:
-        landed = (start + (within + off)[:, None] * normals)[confidence > 0]
-        parts.append(_pulled(sight, landed, rows, columns, start + within[:, None] * normals, normals, theirs, reach))
+        edge = start + within[:, None] * normals
+        parts.append(_pulled(sight, edge + way, confidence > 0.02, start, edge, normals, theirs, reach, match))
     return Observations.joined(parts)
+
+
+def believed(match: Match | None, start: np.ndarray, normals: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """How far paint allows that points of the outline go a way: (N,), 1 where it shows nothing, 0 where another way.
+
+    Args:
+        match: what paint shows.
+        start: (N, 2) pixels, on the surface.
+        normals: (N, 2) outward.
+        way: (N, 2) pixels.
+    """
+    if match is None:
+        return np.ones(len(start))
+    within = start - BEHIND * normals
+    trust = sampled(match.trust, within)[:, 0] * (sampled(match.sight.mask, within)[:, 0] > 0.5)
+    shown = sampled(match.flow, within)
+    length = np.linalg.norm(way, axis=1)
+    along = way / np.maximum(length, 1e-6)[:, None]
+    contrary = np.abs((shown * along).sum(1) - length) / (CONTRARY + CONTRARY_SHARE * length)
+    return 1 - trust * (1 - np.exp(-np.square(contrary)))
 
 
 def _pulled(
     sight: Sight,
     landed: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
+    found: np.ndarray,
+    start: np.ndarray,
     edge: np.ndarray,
     normals: np.ndarray,
     theirs: np.ndarray,
     reach: float,
+    match: Match | None,
 ) -> Observations:
     """What the frame's outline wants that no point of the pose's outline found.
 
     Args:
         sight: the pose in the frame's view.
-        landed: (M, 2) pixels where points of the pose's outline found the frame's.
-        rows: (N,) of the pose's outline.
-        columns: (N,).
+        landed: (N, 2) pixels where points of the pose's outline found the frame's,
+        found: (N,) bool: if they did.
+        start: (N, 2) pixels, the points, at pixels' centres.
         edge: (N, 2) pixels, the same points, exactly where the mask ends.
         normals: (N, 2).
         theirs: (h, w, 2) from ``_outward`` of the frame's mask.
         reach: pixels.
+        match: what paint shows.
     """
     view = sight.view
     there = np.stack(border(view.mask > 0.5)[::-1], 1) + 0.5
     facing, firm = _unit(sampled(theirs, there))
     there = there + _crossing(view.mask, there, facing, 2.0)[0][:, None] * facing
     lost = firm > 0
-    if len(landed):
-        lost &= cKDTree(landed).query(there)[0] > FOUND
+    if found.any():
+        lost &= cKDTree(landed[found]).query(there)[0] > FOUND
     there, facing = there[lost], facing[lost]
     if len(there) == 0:
-        return _lines(sight, rows[:0], columns[:0], np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+        return none(sight)
     scale = TURN * view.extent
     distance, index = cKDTree(np.concatenate([edge, scale * normals], 1)).query(
         np.concatenate([there, scale * facing], 1)
     )
+    # One pull for a point, by the nearest.
+    order = np.argsort(distance, kind="stable")
+    order = order[np.sort(np.unique(index[order], return_index=True)[1])]
+    there, facing, distance, index = there[order], facing[order], distance[order], index[order]
     way = there - edge[index]
-    good = (np.linalg.norm(way, axis=1) < 2 * reach) & ((normals[index] * facing).sum(1) > AGREEMENT)
-    confidence = UNEXPLAINED * np.exp(-np.square(distance / (2 * reach))) * good
-    kept = np.flatnonzero(good)
-    index = index[kept]
-    target = np.stack([columns, rows], 1)[index] + 0.5 + way[kept]
-    return _lines(sight, rows[index], columns[index], target, facing[kept], confidence[kept])
+    length = np.linalg.norm(way, axis=1)
+    good = (length < 2 * reach) & ((normals[index] * facing).sum(1) > AGREEMENT)
+    # A point that has found its own place near by is content; what else is seen there is another part.
+    own = np.linalg.norm(landed[index] - edge[index], axis=1)
+    settled = found[index] & (own < np.maximum(FOUND, CONTENT * length))
+    confidence = UNEXPLAINED * np.exp(-np.square(distance / (2 * reach))) * (good & ~settled)
+    confidence = confidence * believed(match, start[index], facing, way)
+    columns, rows = (start[index] - 0.5).round().astype(np.int64).T
+    return _lines(sight, rows, columns, start[index] + way, facing, confidence)
 
 
 def border(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
