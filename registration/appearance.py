@@ -181,6 +181,8 @@ def undisturbed(sight: Sight, radius: float) -> np.ndarray:
 
 def sampled(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Bilinear values (N, C) or (N, K, C) at pixels (N, 2) or (N, K, 2), the first pixel centred at (0.5, 0.5)."""
+    if len(points) == 0:
+        return np.zeros((*points.shape[:-1], picture.shape[2] if picture.ndim > 2 else 1), picture.dtype)
     at = points.astype(np.float32).reshape(len(points), -1, 2) - 0.5
     found = cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(*points.shape[:-1], -1)

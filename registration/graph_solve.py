@@ -140,6 +140,7 @@ class Problem:
         weights: of the terms.
         joints: what is known of the edges.
         free: (T,) which frames may move; default all.
+        breaks: (T,) frames whose motion does not follow on from the frame before; default none.
     """
 
     def __init__(
@@ -150,9 +151,11 @@ class Problem:
         weights: Weights,
         joints: Joints,
         free: np.ndarray | None = None,
+        breaks: np.ndarray | None = None,
     ) -> None:
         self.graphs, self.lens, self.weights = list(graphs), lens, weights
         self.free = np.ones(len(graphs), bool) if free is None else np.asarray(free, bool)
+        self.breaks = np.zeros(len(graphs), bool) if breaks is None else np.asarray(breaks, bool)
         first = self.graphs[0]
         self.pattern, count = first.pattern, len(first)
         # Heights of the picture to units of the object at its distance.
@@ -179,7 +182,7 @@ class Problem:
         for shares, weight in kinds:
             for time in range(count - len(shares) + 1):
                 frames = np.arange(time, time + len(shares))
-                if weight > 0 and self.free[frames].any():
+                if weight > 0 and self.free[frames].any() and not self.breaks[frames[1:]].any():
                     out.append((frames, np.array(shares), weight))
         return out
 
@@ -190,15 +193,15 @@ class Problem:
         gradient = np.zeros((len(poses), 6 * count))
         energy = 0.0
         for time in np.flatnonzero(self.free):
-            state = (blocks[time], pattern.slot, gradient[time], pattern.place)
-            state += (poses.rotations[time], poses.positions[time])
+            state = (poses.rotations[time], poses.positions[time])
+            equations = (blocks[time], pattern.slot, gradient[time], pattern.place)
             seen = self.seen[time]
             if seen is not None:
                 bound, target, root, reach = seen
                 points = (bound.start, bound.node, bound.weight, bound.local)
-                energy += add_observed(*state, points, (target, root), self.lens.numbers, reach)
+                energy += add_observed(*equations, *state, points, (target, root), self.lens.numbers, reach)
             graph = self.graphs[time]
-            energy += add_edges(*state, graph.edges, graph.arms, self.stretch[time], self.bend)
+            energy += add_edges(*equations, *state, graph.edges, graph.arms, self.stretch[time], self.bend)
         pairs: dict[tuple[int, int], int] = {}
         differences = self.differences()
         for frames, _, _ in differences:

@@ -120,8 +120,8 @@ def test_a_swing_in_depth_is_recovered_through_its_joint(limb: DeformationGraph)
     """A body that bends away in depth, seen from the front over several frames: lengths tell how far."""
     poses = []
     for angle in np.linspace(0, 0.9, 7):
-        side = bent(torch.from_numpy(limb.rest - (0, 0, 2))[:, [2, 1, 0]], float(angle))[:, [2, 1, 0]].numpy()
-        poses.append(side + (0, 0, 2))
+        side = bent(torch.from_numpy(limb.rest - np.array([0, 0, 2]))[:, [2, 1, 0]], float(angle))[:, [2, 1, 0]].numpy()
+        poses.append(side + np.array([0, 0, 2]))
     front = np.flatnonzero(limb.rest[:, 2] < 2.0)
     observations = [None] + [seen(limb, pose, front) for pose in poses[1:]]
     free = np.arange(7) > 0
@@ -135,7 +135,7 @@ def test_a_swing_in_depth_is_recovered_through_its_joint(limb: DeformationGraph)
 
 
 def test_what_is_not_seen_follows(limb: DeformationGraph) -> None:
-    there = limb.rest + (0.1, 0.05, 0.0)
+    there = limb.rest + np.array([0.1, 0.05, 0.0])
     few = np.flatnonzero(limb.rest[:, 2] < 1.95)
     found = solve(problem(limb, [seen(limb, there, few)], Weights(velocity=0.0, reach=1.0)), limb.still(), 20, 1e-9)
     assert np.abs(limb.moved(found.poses)[0] - there).max() < 0.01
@@ -154,7 +154,7 @@ def test_fixed_frames_stay_to_the_byte_and_hold_their_neighbours(limb: Deformati
 
 
 def test_same_input_same_bytes(limb: DeformationGraph) -> None:
-    there = limb.rest + (0.1, 0.0, 0.1)
+    there = limb.rest + np.array([0.1, 0.0, 0.1])
     results = []
     for _ in range(2):
         found = solve(problem(limb, [seen(limb, there)] * 3, Weights(smoothness=0.1)), wobbly(limb, 3), 4)
@@ -169,3 +169,11 @@ def test_far_off_points_are_passed_over(limb: DeformationGraph) -> None:
     wrong = replace(found, targets=targets)
     solved = solve(problem(limb, [wrong], Weights(velocity=0.0)), limb.still(), 10)
     assert np.abs(limb.moved(solved.poses)[0] - limb.rest).max() < 0.02
+
+
+def test_motion_breaks_where_it_is_said_to(limb: DeformationGraph) -> None:
+    start = wobbly(limb, 3)
+    breaks = np.array([False, False, True])
+    broken = problem(limb, [None] * 3, Weights(rigidity=0.0), breaks=breaks).equations(start)
+    whole = problem(limb, [None] * 3, Weights(rigidity=0.0)).equations(start)
+    assert 0 < broken.energy < whole.energy and not broken.gradient[2].any()
