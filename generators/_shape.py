@@ -48,6 +48,14 @@ class ShapeGenerator(LearnedGenerator, ABC):
         """
         picture = object_picture(frame)
         surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
+        return self._finished(frame, picture, surface)
+
+    def _finished(self, frame: Frame, picture: np.ndarray, surface: Surface) -> Asset:
+        """A network's surface cleaned, in canonical pose, painted.
+
+        Raises:
+            GenerationError: nothing is left of it.
+        """
         try:
             surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
         except ValueError as error:

@@ -26,6 +26,7 @@ from v2m4.workspace import Workspace, code_version, digest
 
 log = logging.getLogger(__name__)
 
+ASSET = "1_generation/{}.npz"
 HINT = "hint"  # the six numbers of Asset.hint among a mesh's arrays
 
 
@@ -65,6 +66,19 @@ class ClipGenerator(Protocol):
 
         Args:
             frames: all key frames, in order.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchGenerator(Protocol):
+    """A generator that can make several meshes at once."""
+
+    def generate_many(self, frames: Sequence[Frame]) -> list[Asset]:
+        """An asset for each frame, as ``generate`` makes them, but for rounding.
+
+        Raises:
+            GenerationError: nothing can be made of a frame.
         """
         ...
 
@@ -128,19 +142,25 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
     """
     generator = create(config.model, config)
     made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))
-    options = (made_by, config.max_faces, config.seed, config.generation.__dict__)
+    asked = {name: value for name, value in config.generation.__dict__.items() if name != "refine"}  # that comes later
+    options = (made_by, config.max_faces, config.seed, asked)
     clip = ""
     if isinstance(generator, ClipGenerator):
         generator, clip = generator.of_clip(frames), digest(*[frame.rgba for frame in frames])
+    keys = [digest(frame.rgba, frame.name, frame.index, options, clip) for frame in frames]
+    ahead: dict[str, Asset] = {}
     assets = []
-    for frame in frames:
-        key = digest(frame.rgba, frame.name, frame.index, options, clip)
+    for position, (frame, key) in enumerate(zip(frames, keys, strict=True)):
         workspace.make_file(f"{frame.name}_rmbg.png", digest(frame.rgba), partial(_write_picture, picture=frame.rgba))
 
-        def make(frame: Frame = frame) -> dict[str, np.ndarray]:
-            return to_arrays(generator.generate(frame))
+        def make(frame: Frame = frame, position: int = position) -> dict[str, np.ndarray]:
+            if frame.name not in ahead:
+                rest = zip(frames[position:], keys[position:], strict=True)
+                stale = [other for other, its in rest if not workspace.fresh(ASSET.format(other.name), its)]
+                ahead.update(_generated(generator, stale, config.generation.batch))
+            return to_arrays(ahead.pop(frame.name))
 
-        asset = from_arrays(workspace.make_arrays(f"1_generation/{frame.name}.npz", key, make))
+        asset = from_arrays(workspace.make_arrays(ASSET.format(frame.name), key, make))
         draw_preview = partial(write_preview, asset=asset, aspect=frame.aspect)
         workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
         if config.baseline:
@@ -148,6 +168,14 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         log.info("%s: %d vertices, %d faces", frame.name, len(asset.mesh.vertices), len(asset.mesh.faces))
         assets.append(asset)
     return assets
+
+
+def _generated(generator: Generator, frames: list[Frame], count: int) -> dict[str, Asset]:
+    """The asset of the first frame, and of so many with it as the generator makes at once, by the frames' names."""
+    if count > 1 and isinstance(generator, BatchGenerator):
+        together = frames[:count]
+        return dict(zip([frame.name for frame in together], generator.generate_many(together), strict=True))
+    return {frames[0].name: generator.generate(frames[0])}
 
 
 def to_arrays(asset: Asset) -> dict[str, np.ndarray]:

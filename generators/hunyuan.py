@@ -15,6 +15,7 @@ seams live in the uvs. It seeds itself with 0 and 42, whatever the user's seed i
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,13 +23,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from generators._learned import object_picture
 from generators._memory import OneAtATime
 from generators._shape import ShapeGenerator
 from generators._surface import Surface, textured
 from generators.base import register
 from v2m4.config import Config
 from v2m4.device import device_of
-from v2m4.mesh import Mesh
+from v2m4.frame import Frame
+from v2m4.mesh import Asset, Mesh
 from v2m4.needs.generators import hunyuan_subfolder, hunyuan_texture
 from v2m4.owners import owners_code
 
@@ -88,22 +91,39 @@ class Hunyuan(ShapeGenerator):
         """See ``ShapeGenerator``."""
         return HunyuanPainter(self.config)
 
+    def generate_many(self, frames: Sequence[Frame]) -> list[Asset]:
+        """See ``BatchGenerator``; a frame whose volume holds no surface is tried again by itself.
+
+        Raises:
+            GenerationError: a frame has no foreground, or the network finds no surface in it.
+        """
+        pictures = [object_picture(frame) for frame in frames]
+        surfaces = self._surfaces(pictures, self.config.seed)
+        return [
+            self.generate(frame) if surface is None else self._finished(frame, picture, surface)
+            for frame, picture, surface in zip(frames, pictures, surfaces, strict=True)
+        ]
+
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
         """See ``ShapeGenerator``."""
+        return self._surfaces([picture], seed)[0]
+
+    def _surfaces(self, pictures: Sequence[np.ndarray], seed: int) -> list[Surface | None]:
+        """The surfaces of several pictures, sampled together from the same noise each."""
         options = self.config.generation
         pipeline, offload = self._shape
         with owners_code(seed):
-            (mesh,) = pipeline(
-                image=Image.fromarray(picture),
+            meshes = pipeline(
+                image=[Image.fromarray(picture) for picture in pictures],
                 num_inference_steps=options.steps or STEPS,
                 guidance_scale=GUIDANCE,
                 octree_resolution=options.resolution or RESOLUTION,
-                generator=torch.Generator().manual_seed(seed),
+                generator=[torch.Generator().manual_seed(seed) for _ in pictures],
                 enable_pbar=False,
             )
         if offload is not None:
             offload.release()  # the texture network comes next
-        return None if mesh is None else (np.asarray(mesh.vertices), np.asarray(mesh.faces))
+        return [None if mesh is None else (np.asarray(mesh.vertices), np.asarray(mesh.faces)) for mesh in meshes]
 
     @cached_property
     def _shape(self) -> tuple[Any, OneAtATime | None]:

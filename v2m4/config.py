@@ -65,6 +65,9 @@ class GenerationConfig:
     steps: int = 0
     # Cells along a side of the volume that a learned generator's surface is taken from; 0 takes its owner's number.
     resolution: int = 0
+    # Key frames whose shapes are sampled together, where the owner's code can (Hunyuan): faster on a large GPU. Meshes
+    # may then differ in their last digits with what they are sampled together with.
+    batch: int = 1
     # Whether a key frame's mesh is painted anew once its camera is known, where the generator can (TRELLIS): by how its
     # render's pixels differ from the frame, or also as DreamSim sees it.
     refine: Literal["no", "pixels", "dreamsim"] = "pixels"

@@ -84,6 +84,14 @@ def test_a_second_run_makes_nothing_and_stale_work_is_redone(tmp_path, frames, m
     assert made == ["0", "5", "0", "5"]
 
 
+def test_refinement_is_not_stage_1s_concern(tmp_path, frames):
+    workspace = Workspace(tmp_path / "clip")
+    generators.run(frames[:1], workspace, CONFIG)
+    before = workspace.manifest["artefacts"]["1_generation/0.npz"]
+    generators.run(frames[:1], workspace, replace(CONFIG, generation=replace(CONFIG.generation, refine="no")))
+    assert workspace.manifest["artefacts"]["1_generation/0.npz"] == before
+
+
 def test_other_weights_make_a_kept_asset_stale(tmp_path, frames, monkeypatch):
     made = []
 

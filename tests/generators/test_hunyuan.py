@@ -138,6 +138,12 @@ def test_the_owners_code_runs_on_random_networks(tiny, frame, low_vram):
     assert torch.allclose((upper - lower).max(), torch.tensor(1.0)) and torch.allclose(lower, -upper, atol=1e-6)
     again = generators.create("Hunyuan", config).generate(frame).mesh
     assert torch.equal(mesh.vertices, again.vertices) and torch.equal(mesh.faces, again.faces)
+    frames = [frame, replace(frame, index=5, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))]
+    for alone, batched in zip(
+        [generator.generate(each) for each in frames], generator.generate_many(frames), strict=True
+    ):
+        assert alone.mesh.faces.shape == batched.mesh.faces.shape
+        assert torch.allclose(alone.mesh.vertices, batched.mesh.vertices, atol=1e-3)
     other = generators.create("Hunyuan", replace(config, seed=7)).generate(frame).mesh
     assert mesh.vertices.shape != other.vertices.shape or not torch.equal(mesh.vertices, other.vertices)
 
@@ -187,8 +193,10 @@ class FakeShape:
         octree_resolution=384,
         enable_pbar=True,
     ):
-        self.calls.append({"image": image, "steps": num_inference_steps, "seed": generator.initial_seed()})
-        return [None if self.surface is None else trimesh.Trimesh(*self.surface, process=False)]
+        (seed,) = {each.initial_seed() for each in generator}
+        self.calls.append({"image": image[0], "steps": num_inference_steps, "seed": seed, "count": len(image)})
+        assert len(image) == len(generator)
+        return [None if self.surface is None else trimesh.Trimesh(*self.surface, process=False) for _ in image]
 
 
 class FakePaint:
@@ -261,6 +269,36 @@ def test_the_baseline_is_written_for_it_too(fake, frame, shapes, tmp_path):
     lower, upper = mesh.bounds()
     assert len(mesh.faces) == 8 and torch.allclose((upper - lower).max(), torch.tensor(1.0), atol=1e-3)
     assert workspace.path("1_generation/4_preview.png").exists()
+
+
+def test_a_batch_is_sampled_at_once_and_kept_frame_by_frame(fake, frame, shapes, tmp_path):
+    from v2m4.workspace import Workspace
+
+    frames = [replace(frame, name=str(index), index=index) for index in range(5)]
+    config = settings(fake.root)
+    config = replace(config, generation=replace(config.generation, batch=2))
+    assets = generators.run(frames, Workspace(tmp_path / "clip"), config)
+    assert [call["count"] for call in fake.calls[1:]] == [2, 2, 1]
+    for asset in assets:
+        shapes.assert_upright(asset.mesh)
+    (tmp_path / "clip/1_generation/1.npz").unlink()
+    generators.run(frames, Workspace(tmp_path / "clip"), config)
+    assert [call["count"] for call in fake.calls[4:] if "count" in call] == [1]
+
+
+def test_an_empty_volume_in_a_batch_is_tried_again_by_itself(fake, frame, monkeypatch):
+    generator = generators.create("Hunyuan", settings(fake.root))
+    once, seeds = generator._surfaces, []
+
+    def first_is_empty(pictures, seed):
+        seeds.append((len(pictures), seed))
+        found = once(pictures, seed)
+        return [None, *found[1:]] if seed == 42 else found
+
+    monkeypatch.setattr(generator, "_surfaces", first_is_empty)
+    first, second = generator.generate_many([frame, replace(frame, name="5", index=5)])
+    assert torch.equal(first.mesh.vertices, second.mesh.vertices)
+    assert [count for count, _ in seeds] == [2, 1, 1] and seeds[2][1] != 42
 
 
 def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeypatch):
