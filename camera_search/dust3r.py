@@ -7,6 +7,9 @@ pairs are predicted both ways and brought into one space by the owner's global a
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +17,7 @@ from torch import Tensor
 from camera_search.pointmap import PointMaps
 from v2m4.config import Config
 from v2m4.needs import camera_search as needs
-from v2m4.owners import OwnersNetwork, loading, owners_code
+from v2m4.owners import OwnersNetwork, owners_code
 
 SIZE = 512
 STEPS, RATE = 300, 0.01  # of the global alignment, V2M4's
@@ -31,13 +34,13 @@ class Dust3rPointMap:
         Raises:
             Unavailable: its package or weights are missing, or cannot be loaded.
         """
-        needs.DUST3R.check(config)
-        (folder,) = needs.DUST3R.folders(config).values()
-        with loading("DUSt3R", folder, config.seed):
+
+        def make(folder: Path) -> Any:
             from dust3r.model import AsymmetricCroCo3DStereo
 
-            network = AsymmetricCroCo3DStereo.from_pretrained(str(folder)).eval()
-        self.network = OwnersNetwork.of(network, config)
+            return AsymmetricCroCo3DStereo.from_pretrained(str(folder)).eval()
+
+        self.network = OwnersNetwork.load("DUSt3R", needs.DUST3R, config, make)
 
     def predict(self, pictures: Tensor) -> PointMaps:
         """See ``PointMap``; sides must be multiples of 16.

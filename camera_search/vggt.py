@@ -7,13 +7,16 @@ not those of its depth maps; cameras, depths and tracks are not computed.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from camera_search.pointmap import PointMaps
 from v2m4.config import Config
 from v2m4.needs import camera_search as needs
-from v2m4.owners import OwnersNetwork, loading
+from v2m4.owners import OwnersNetwork
 
 SIZE = 518
 
@@ -29,15 +32,16 @@ class VggtPointMap:
         Raises:
             Unavailable: its package or weights are missing, or cannot be loaded.
         """
-        needs.VGGT.check(config)
-        (folder,) = needs.VGGT.folders(config).values()
-        with loading("VGGT", folder, config.seed):
+
+        def make(folder: Path) -> Any:
             from vggt.models.vggt import VGGT
 
             network = VGGT.from_pretrained(str(folder)).eval()
-        for unused in ("camera_head", "depth_head", "track_head"):
-            setattr(network, unused, None)
-        self.network = OwnersNetwork.of(network, config)
+            for unused in ("camera_head", "depth_head", "track_head"):
+                setattr(network, unused, None)
+            return network
+
+        self.network = OwnersNetwork.load("VGGT", needs.VGGT, config, make)
 
     def predict(self, pictures: Tensor) -> PointMaps:
         """See ``PointMap``.

@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 
 from evaluation.learned_metrics import LEARNED, Backbones, FrameMetric, VideoFeatures
-from v2m4 import dreamsim
+from v2m4 import dreamsim, lpips
+from v2m4.lpips import VGG_FILE, VGG_SOURCE
 from v2m4.weights import Unavailable
 
 CLIP_MODEL = "ViT-bigG-14"  # V2M4's
 CLIP_REPOSITORY = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"
 CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 I3D_FILE, I3D_SOURCE = "i3d_torchscript.pt", "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1"
-VGG_FILE, VGG_SOURCE = "vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"
 NETWORK_SIZE = 224  # pixels that I3D and DreamSim see
 
 
@@ -100,16 +100,11 @@ def load_lpips(weights_dir: Path | None, device: torch.device) -> FrameMetric:
     Raises:
         BackboneError: no package or no weights.
     """
-    package, file = _all(
-        lambda: _package("lpips", "lpips torchvision"), lambda: _hub_file(weights_dir, VGG_FILE, VGG_SOURCE)
-    )
+    _, file = _all(lambda: _package("lpips", "lpips torchvision"), lambda: _hub_file(weights_dir, VGG_FILE, VGG_SOURCE))
     with _reading(file):
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        network = package.LPIPS(net="vgg", version="0.1", spatial=True, pnet_rand=True, verbose=False)
-        for part in (getattr(network.net, f"slice{index}") for index in range(1, 6)):  # layers keep VGG's numbers
-            part.load_state_dict({name: state[f"features.{name}"] for name in part.state_dict()})
-    network = network.eval().to(device)
-    return lambda truth, result: network(truth * 2 - 1, result * 2 - 1).mean((1, 2, 3))
+        network = lpips.build(file)
+    network = network.to(device)
+    return lambda truth, result: lpips.distance(network, truth, result)
 
 
 def load_dreamsim(weights_dir: Path | None, device: torch.device) -> FrameMetric:

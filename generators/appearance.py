@@ -17,7 +17,7 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from generators._refine import Refining, Term
 from generators.base import create
-from v2m4 import dreamsim
+from v2m4 import dreamsim, lpips
 from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.device import device_of
@@ -53,7 +53,7 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
         log.log(logging.DEBUG if wanted == "pixels" else logging.WARNING, "%s refines no meshes", config.model)
         return posed
     made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))
-    learned = dreamsim.version(config) if wanted == "dreamsim" else ""
+    learned = dreamsim.version(config) + lpips.version(config) if wanted == "networks" else ""
     options = (made_by, learned, config.max_faces, config.seed, asdict(config.generation))
     terms = cache(partial(_terms, config))  # only where a mesh has to be made
     refined = []
@@ -77,20 +77,25 @@ def _terms(config: Config) -> list[Term]:
     """The learned distances that the options ask for.
 
     Raises:
-        Unavailable: DreamSim's package or weights are missing, or cannot be loaded.
+        Unavailable: a package or weights are missing, or cannot be loaded.
     """
-    if config.generation.refine != "dreamsim":
+    if config.generation.refine != "networks":
         return []
     dreamsim.check(config)
-    network = dreamsim.load(dreamsim.folder_of(config), device_of(config))
+    device = device_of(config)
+    alike, close = dreamsim.load(dreamsim.folder_of(config), device), lpips.load(config, device)
 
-    def distance(render: Tensor, picture: Tensor) -> Tensor:
+    def by_dreamsim(render: Tensor, picture: Tensor) -> Tensor:
         pair = torch.stack([render, picture]).permute(0, 3, 1, 2)
         small = interpolate(pair, (dreamsim.SIZE,) * 2, mode="bicubic", align_corners=False)
-        ours, theirs = dreamsim.embedded(network, [small[:1], small[1:]])
+        ours, theirs = dreamsim.embedded(alike, [small[:1], small[1:]])
         return 1 - cosine_similarity(ours, theirs, dim=-1).mean()
 
-    return [distance]
+    def by_lpips(render: Tensor, picture: Tensor) -> Tensor:
+        first, second = (side.permute(2, 0, 1)[None] for side in (render, picture))
+        return lpips.distance(close, first, second).mean()
+
+    return [by_dreamsim, by_lpips]
 
 
 def _draw(path: Path, frame: Frame, before: Mesh, after: Mesh, size: int = 384) -> None:

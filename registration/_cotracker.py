@@ -9,13 +9,16 @@ here they are what the network expects. Pictures stand on black, as in V2M4.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 
 from registration.flow import Tracks
 from v2m4.config import Config
 from v2m4.needs import registration as needs
-from v2m4.owners import OwnersNetwork, loading
+from v2m4.owners import OwnersNetwork
 
 FRAMES = 60  # that the offline network's time code was trained for
 
@@ -29,14 +32,13 @@ class CoTracker:
         Raises:
             Unavailable: its package or weights are missing, or cannot be loaded.
         """
-        needs.COTRACKER.check(config)
-        (folder,) = needs.COTRACKER.folders(config).values()
-        file = folder / needs.CHECKPOINT
-        with loading("CoTracker3", file, config.seed):
+
+        def make(file: Path) -> Any:
             from cotracker.predictor import CoTrackerPredictor
 
-            network = CoTrackerPredictor(checkpoint=str(file), offline=True, v2=False, window_len=FRAMES)
-        self.network = OwnersNetwork.of(network, config)
+            return CoTrackerPredictor(checkpoint=str(file), offline=True, v2=False, window_len=FRAMES)
+
+        self.network = OwnersNetwork.load("CoTracker3", needs.COTRACKER, config, make, needs.CHECKPOINT)
 
     def track(self, video: np.ndarray, points: np.ndarray, starts: np.ndarray) -> Tracks:
         """See ``Tracker``; confidences are 0 or 1."""

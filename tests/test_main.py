@@ -175,6 +175,7 @@ HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
         "--use_vggt",
         "--search.point_map dust3r",
         "--search.similarity dreamsim",
+        "--generation.refine networks",
         "--use_tracking",
         "--frames.foreground rembg",
         "--frames.foreground sam2",

@@ -69,8 +69,8 @@ class GenerationConfig:
     # may then differ in their last digits with what they are sampled together with.
     batch: int = 1
     # Whether a key frame's mesh is painted anew once its camera is known, where the generator can (TRELLIS): by how its
-    # render's pixels differ from the frame, or also as DreamSim sees it.
-    refine: Literal["no", "pixels", "dreamsim"] = "pixels"
+    # render's pixels differ from the frame, or also as the networks DreamSim and LPIPS see it, which V2M4 asks.
+    refine: Literal["no", "pixels", "networks"] = "pixels"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from v2m4.config import Config
 from v2m4.device import device_of
-from v2m4.weights import Unavailable
+from v2m4.weights import Needs, Unavailable, get_weights
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,25 @@ class OwnersNetwork:
     low_memory: bool
 
     @classmethod
-    def of(cls, network: Any, config: Config) -> OwnersNetwork:
-        """The network as the options want it used."""
+    def load(
+        cls, part: str, needs: Needs, config: Config, make: Callable[[Path], Any], file: str = ""
+    ) -> OwnersNetwork:
+        """The network as the options want it used.
+
+        Args:
+            part: its name, for messages.
+            needs: what it needs; its first weights are loaded.
+            config: all options.
+            make: the owner's loader; given their folder, or a file in it.
+            file: of the weights' folder.
+
+        Raises:
+            Unavailable: a package or weights are missing, or cannot be loaded.
+        """
+        needs.check(config)
+        place = get_weights(needs.weights[0], config) / file
+        with loading(part, place, config.seed):
+            network = make(place)
         return cls(network.requires_grad_(False), device_of(config), config.seed, config.low_vram)
 
     @contextmanager

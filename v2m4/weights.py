@@ -146,6 +146,12 @@ def require_weights(weights: Weights, config: Config) -> None:
     )
 
 
+def torch_hub() -> Path:
+    """The folder that torch.hub keeps code and weights in."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return (Path(os.environ.get("TORCH_HOME", Path(cache) / "torch")) / "hub").expanduser()
+
+
 def require_folder(config: Config) -> None:
     """Refuse a ``--weights_dir`` that is not there.
 

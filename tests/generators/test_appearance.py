@@ -100,24 +100,34 @@ def test_it_can_be_left_out_and_most_generators_cannot(clip, tmp_path):
         generators.refine(frames, posed[:1], Workspace(tmp_path), CONFIG)
 
 
-def test_dreamsim_is_one_more_term(clip, tmp_path, monkeypatch):
-    class Network(torch.nn.Module):
+def test_networks_are_two_more_terms(clip, tmp_path, monkeypatch):
+    class Alike(torch.nn.Module):
         def embed(self, pictures):
             assert pictures.shape[1:] == (3, 224, 224)
             return pictures.mean((2, 3))
 
+    class Close(torch.nn.Module):
+        """LPIPS 0.1.4: pictures in [-1, 1] to a map (B, 1, H, W)."""
+
+        def forward(self, in0, in1):
+            assert in0.shape == in1.shape == (1, 3, 32, 32) and min(in0.min(), in1.min()) == -1
+            return (in0 - in1).square().mean(1, keepdim=True)
+
     _, frames, posed = clip
-    config = replace(CONFIG, generation=replace(CONFIG.generation, refine="dreamsim"))
+    config = replace(CONFIG, generation=replace(CONFIG.generation, refine="networks"))
     with pytest.raises(Unavailable, match="dreamsim"):
         generators.refine(frames, posed, Workspace(tmp_path), config)
     monkeypatch.setattr("v2m4.dreamsim.check", lambda config: None)
-    monkeypatch.setattr("v2m4.dreamsim.load", lambda folder, device: Network())
+    monkeypatch.setattr("v2m4.dreamsim.load", lambda folder, device: Alike())
+    monkeypatch.setattr("v2m4.lpips.load", lambda config, device: Close())
     generators.refine(frames, posed, Workspace(tmp_path), config)
-    (term,) = MADE[0][2]
+    by_dreamsim, by_lpips = MADE[0][2]
     red = torch.tensor([1.0, 0, 0]).expand(32, 32, 3)
-    mixed = torch.tensor([1.0, 1.0, 0]).expand(32, 32, 3).clone().requires_grad_()
-    assert term(red, red).abs() < 1e-6
-    found = term(mixed, red)
-    assert found.item() == pytest.approx(1 - 2**-0.5, abs=1e-5)
-    found.backward()
-    assert mixed.grad[..., 1].mean() > 0
+    mixed = torch.tensor([1.0, 1.0, 0]).expand(32, 32, 3)
+    for term, wanted in ((by_dreamsim, 1 - 2**-0.5), (by_lpips, 4 / 3)):
+        render = mixed.clone().requires_grad_()
+        assert term(red, red).abs() < 1e-6
+        found = term(render, red)
+        assert found.item() == pytest.approx(wanted, abs=1e-5)
+        found.backward()
+        assert render.grad[..., 1].mean() > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from v2m4 import dreamsim, needs
+from v2m4 import dreamsim, lpips, needs
 from v2m4.config import FAST
 from v2m4.needs import camera_search, foreground, generators, registration
 from v2m4.weights import Needs, Package, Unavailable, Weights
@@ -25,7 +25,7 @@ def parts() -> list[Needs]:
 
 def installs() -> set[str]:
     """Every command that a refusal names."""
-    loose = (*foreground.REMBG_PACKAGES, *foreground.SAM2_PACKAGES, *dreamsim.PACKAGES)
+    loose = (*foreground.REMBG_PACKAGES, *foreground.SAM2_PACKAGES, *dreamsim.PACKAGES, *lpips.PACKAGES)
     return {package.install for need in parts() for package in need.packages} | {each.install for each in loose}
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from v2m4.config import FAST
 from v2m4.owners import OwnersNetwork, loading, owners_code
-from v2m4.weights import Unavailable
+from v2m4.weights import Needs, Unavailable, Weights
 
 
 def test_an_owners_code_leaves_the_global_generator_and_the_output_as_they_were(capsys):
@@ -42,9 +42,11 @@ class Noisy(nn.Module):
 
 
 @pytest.mark.parametrize("low_vram", [False, True])
-def test_a_network_is_on_its_device_while_it_works(low_vram, capsys):
+def test_a_network_is_on_its_device_while_it_works(low_vram, tmp_path, capsys):
     config = replace(FAST, device="cpu", low_vram=low_vram)
-    held = OwnersNetwork.of(Noisy(), config)
+    (tmp_path / "net.pth").touch()
+    needs = Needs(weights=(Weights("owner/name", ("net.pth",), places=(tmp_path,)),))
+    held = OwnersNetwork.load("Net", needs, config, lambda file: Noisy() if file.is_file() else None, "net.pth")
     state = torch.get_rng_state()
     with held.at_work() as network:
         first = network()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from v2m4 import dreamsim
+from v2m4 import dreamsim, lpips
 from v2m4.config import Config
-from v2m4.weights import Needs, Package, Unavailable, Weights, find_weights
+from v2m4.weights import Needs, Package, Unavailable, Weights, find_weights, torch_hub
 
 OR_NONE = "add --generation.paint none"
 
@@ -68,11 +68,12 @@ def require(config: Config) -> None:
         check(config.model, config)
     except Unavailable as error:
         raise Unavailable(f"--model {config.model}: {error}") from error
-    if config.generation.refine == "dreamsim":
+    if config.generation.refine == "networks":
         try:
             dreamsim.check(config)
+            lpips.check(config)
         except Unavailable as error:
-            raise Unavailable(f"--generation.refine dreamsim: {error}") from error
+            raise Unavailable(f"--generation.refine networks: {error}") from error
 
 
 def check(name: str, config: Config) -> None:
@@ -193,10 +194,7 @@ def _trellis(config: Config) -> list[Needs]:
 def hub_folder(config: Config) -> Path:
     """The folder that torch.hub keeps code and weights in: ``<weights_dir>/torch_hub``, if it is there, or its own."""
     own = None if config.weights_dir is None else config.weights_dir / "torch_hub"
-    if own is not None and own.is_dir():
-        return own
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return (Path(os.environ.get("TORCH_HOME", Path(cache) / "torch")) / "hub").expanduser()
+    return own if own is not None and own.is_dir() else torch_hub()
 
 
 def _require_dino(config: Config) -> None:
