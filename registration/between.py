@@ -3,7 +3,7 @@
 Each frame's pose is near already; what is left is found as for a mesh that the video moves (``video``): paint and
 outline are looked up, the pose is solved for, as rigid as possible towards its interpolated shape, then again. The
 paint is what the nearest key frame shows. All frames of a gap are solved together with the key frames at its ends,
-which stay.
+which stay; then each key frame is fitted in the same way between its two neighbours, towards its own shape.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 
 
-def fit_between(
+def fit_frames(
     frames: Sequence[Frame],
     sequence: MeshSequence,
     config: DriveConfig,
@@ -44,17 +44,21 @@ def fit_between(
         progress: called with the number of frames that are done so far.
 
     Returns:
-        poses of all frames; those of the key frames stay as they are, to the byte.
+        poses of all frames; the first is the rest pose.
     """
-    keys = [int(time) for time in sequence.times]
+    keys, last = [int(time) for time in sequence.times], len(frames) - 1
     whole = sequence.sampled(range(len(frames)))
     fitter = _Fitter(frames, sequence.mesh, config)
     vertices = whole.vertices.clone()
-    for first, last in pairwise(keys):
-        if last - first > 1:
-            vertices[first + 1 : last] = fitter.gap(whole.vertices[first : last + 1], first)
-        progress(last + 1)
-    return replace(whole, vertices=vertices)
+    for first, second in pairwise(keys):
+        if second - first > 1:
+            vertices[first + 1 : second] = fitter.fit(vertices, range(first, second + 1), range(first + 1, second))
+        progress(second)
+    between = vertices.clone()
+    for key in keys if last > 0 else []:
+        vertices[key] = fitter.fit(between, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+    progress(len(frames))
+    return replace(whole, vertices=vertices, mesh=sequence.mesh.with_vertices(vertices[0]))
 
 
 class _Fitter:
@@ -67,32 +71,28 @@ class _Fitter:
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
         self.weights = weights_of(config)
 
-    def gap(self, poses: Tensor, start: int) -> Tensor:
-        """The frames between two key frames.
+    def fit(self, vertices: Tensor, window: range, moved: Sequence[int]) -> Tensor:
+        """Poses (N, V, 3) of the N frames ``moved``.
 
         Args:
-            poses: (N, V, 3) of frames ``start`` to the next key frame, these two included.
-            start: frame index.
-
-        Returns:
-            (N - 2, V, 3).
+            vertices: (T, V, 3) of all frames.
+            window: frames that are solved together; those not moved are its first or its last, or both.
+            moved: some of them.
         """
-        count = len(poses)
-        graphs = [self.graph.at(pose.double().numpy()) for pose in poses]
+        graphs = [self.graph.at(vertices[frame].double().numpy()) for frame in window]
         state = Poses.joined([graph.still() for graph in graphs])
-        free = np.array([False] + [True] * (count - 2) + [False])
-        looks = [self._look(start + end, poses[end]) for end in (0, count - 1)]
+        free = np.array([frame in moved for frame in window])
+        looks = {frame: self._look(frame, vertices[frame]) for frame in window if frame not in moved}
         for reach in np.geomspace(*REACHES, self.config.rounds):
-            observations: list[Observations | None] = [None] * count
-            for offset in range(1, count - 1):
-                pose = self._vertices(graphs[offset], state[offset : offset + 1])
-                look = looks[0] if offset < count / 2 else looks[1]
-                observations[offset] = observe(pose, look, self._view(start + offset, pose), self.config, float(reach))
+            observations: list[Observations | None] = [None] * len(window)
+            for offset in np.flatnonzero(free):
+                frame, pose = window[offset], self._vertices(graphs[offset], state[offset : offset + 1])
+                look = looks[min(looks, key=lambda known, frame=frame: abs(known - frame))]
+                observations[offset] = observe(pose, look, self._view(frame, pose), self.config, float(reach))
             weights = replace(self.weights, reach=float(reach))
             problem = Problem(graphs, self.lens, observations, weights, Joints.none(self.graph), free)
             state = solve(problem, state, STEPS).poses
-        found = [self._vertices(graphs[offset], state[offset : offset + 1]) for offset in range(1, count - 1)]
-        return torch.stack(found)
+        return torch.stack([self._vertices(graphs[at], state[at : at + 1]) for at in np.flatnonzero(free)])
 
     def _view(self, time: int, pose: Tensor) -> View:
         return View.of(self.frames[time], self.camera, self.config.size, [pose])

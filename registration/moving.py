@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from registration import tracking
-from registration.between import fit_between
+from registration.between import fit_frames
 from registration.binding import Binding, reduced_copy
 from registration.first_frame import fit_first_frame
 from registration.health import FrameHealth, Health
@@ -115,7 +115,7 @@ def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, conf
 def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:
     """The poses (T, V, 3) of all frames."""
     with _progress("frames between", frames) as progress:
-        found = fit_between(frames, sequence, config.drive, lambda done: progress.update(done - progress.n))
+        found = fit_frames(frames, sequence, config.drive, lambda done: progress.update(done - progress.n))
     return {"vertices": found.vertices.cpu().numpy()}
 
 
