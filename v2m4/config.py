@@ -59,7 +59,7 @@ class GenerationConfig:
     # and stage 4 takes the texture from the video alone. TripoSG and Craftsman have none of their own: MV-Adapter's.
     paint: Literal["network", "none"] = "network"
     # Which of the owner's weights, where other than the usual ones are wanted, as repository or repository/subfolder
-    # (Hunyuan: tencent/Hunyuan3D-2mini/hunyuan3d-dit-v2-mini).
+    # (Hunyuan: tencent/Hunyuan3D-2mini/hunyuan3d-dit-v2-mini), or an absolute path to a copy of it.
     weights: str = ""
     # Sampling steps of a learned generator; 0 takes the number that its owner recommends.
     steps: int = 0

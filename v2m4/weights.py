@@ -41,7 +41,7 @@ class Weights:
     """Files of one repository of the Hugging Face hub.
 
     Attributes:
-        repository: ``owner/name``.
+        repository: ``owner/name``, or an absolute path to a copy of it.
         files: files and folders in it without which nothing can be loaded.
         patterns: what ``--download`` fetches.
         places: further folders that may hold a copy of the repository.
@@ -121,7 +121,10 @@ def find_weights(weights: Weights, config: Config) -> Path | None:
     places = [*weights.places]
     if config.weights_dir is not None:
         places[:0] = [config.weights_dir / weights.repository, config.weights_dir / weights.repository.split("/")[-1]]
-    places += _cached(weights, config)
+    if Path(weights.repository).is_absolute():
+        places.append(Path(weights.repository))
+    else:
+        places += _cached(weights, config)
     return next((place.resolve() for place in places if not _missing(weights, place)), None)
 
 

@@ -271,6 +271,14 @@ def test_the_baseline_is_written_for_it_too(fake, frame, shapes, tmp_path):
     assert workspace.path("1_generation/4_preview.png").exists()
 
 
+def test_weights_may_be_named_by_their_path(fake, frame):
+    config = settings(None)
+    folder = fake.root / FOLDER / "hunyuan3d-dit-v2-0"
+    config = replace(config, generation=replace(config.generation, weights=str(folder)))
+    generators.create("Hunyuan", config).generate(frame)
+    assert (fake.calls[0]["path"], fake.calls[0]["subfolder"]) == (str(folder.parent.resolve()), folder.name)
+
+
 def test_a_batch_is_sampled_at_once_and_kept_frame_by_frame(fake, frame, shapes, tmp_path):
     from v2m4.workspace import Workspace
 

@@ -41,6 +41,16 @@ def test_weights_are_found_in_the_users_folder(tmp_path, below):
     assert weights.find_weights(elsewhere, FAST) == (tmp_path / below).resolve()
 
 
+def test_a_copy_is_found_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_cached", lambda *_: pytest.fail("a path is no repository of the hub"))
+    copy = replace(WEIGHTS, repository=str(tmp_path / "mine"))
+    with pytest.raises(Unavailable, match=r"weights of /.*mine are missing: put part/config\.yaml"):
+        weights.require_weights(copy, FAST)
+    _put(tmp_path / "mine", *WEIGHTS.files)
+    for config in (FAST, replace(FAST, weights_dir=tmp_path)):
+        assert weights.find_weights(copy, config) == (tmp_path / "mine").resolve()
+
+
 def test_weights_are_found_in_the_cache(tmp_path, monkeypatch):
     pytest.importorskip("huggingface_hub")
     monkeypatch.undo()

@@ -97,7 +97,17 @@ def _hunyuan(config: Config) -> list[Needs]:
 
 def hunyuan_subfolder(config: Config) -> str:
     """The folder of the shape network in its repository."""
-    return "/".join((config.generation.weights or HUNYUAN).split("/")[2:])
+    return _split(config.generation.weights or HUNYUAN)[1]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Repository and folder in it, of ``owner/name/folder`` or of an absolute path to the folder."""
+    parts = name.split("/")
+    return (
+        (str(Path(name).parent), Path(name).name)
+        if Path(name).is_absolute()
+        else ("/".join(parts[:2]), "/".join(parts[2:]))
+    )
 
 
 def _hunyuan_shape(config: Config) -> Weights:
@@ -106,7 +116,7 @@ def _hunyuan_shape(config: Config) -> Weights:
     Raises:
         Unavailable: ``--generation.weights`` names no sub-folder of a repository.
     """
-    repository, folder = "/".join((config.generation.weights or HUNYUAN).split("/")[:2]), hunyuan_subfolder(config)
+    repository, folder = _split(config.generation.weights or HUNYUAN)
     if not folder:
         raise Unavailable(f"--generation.weights {config.generation.weights}: expected owner/name/sub-folder")
     files = (f"{folder}/config.yaml", f"{folder}/model.fp16.safetensors")
