@@ -125,6 +125,12 @@ class Sight:
         depth = float(np.median(self.depth[shown])) if shown.any() else 1.0
         return 2 * math.tan(self.view.camera.fov / 2) * self.view.pixel[1] * self.view.extent * depth
 
+    def places(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """The surface at the centres of pixels (N,) that show it, in space: (N, 3)."""
+        pixels = torch.from_numpy(np.stack([columns, rows], 1) + 0.5).float()[None]
+        depth = torch.from_numpy(self.depth[rows, columns])[None]
+        return self.view.camera.unproject(pixels, depth, self.view.shape)[0].numpy()
+
     def points(self, rows: np.ndarray, columns: np.ndarray) -> SurfacePoints:
         """The surface at the centres of pixels (N,) that show it."""
         u, v, _, face = torch.from_numpy(self.rast[rows, columns]).unbind(1)

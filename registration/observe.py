@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from registration.appearance import PATCH, Match, observe_appearance, pictures, spread, texture_root, undisturbed
+from registration.consensus import Consensus
 from registration.flow import FlowField, Tracks, track
 from registration.lift import SurfacePoints
 from registration.look import Look, Sight, View
@@ -56,7 +57,8 @@ def observe(vertices: Tensor, look: Look, view: View, config: DriveConfig, reach
     outlines = round(OUTLINE_SHARE * config.points)
     match = Match.of(sight)
     paint = observe_appearance(sight, config.points - outlines, pixels, match)
-    outline = observe_outline(sight, outlines, pixels, match=match)
+    consensus = Consensus.of(paint, vertices, look.mesh.faces, view, sight.size)
+    outline = observe_outline(sight, outlines, pixels, match=match, consensus=consensus)
     return Observations.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
 
 

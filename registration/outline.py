@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from registration.appearance import Match, none, sampled
+from registration.consensus import Consensus
 from registration.look import Sight
 from registration.observations import Observations
 
@@ -24,7 +25,12 @@ TURN = 0.15  # of the object's size, that opposite normals are worth when the ne
 
 
 def observe_outline(
-    sight: Sight, limit: int, reach: float, pull: bool = True, match: Match | None = None
+    sight: Sight,
+    limit: int,
+    reach: float,
+    pull: bool = True,
+    match: Match | None = None,
+    consensus: Consensus | None = None,
 ) -> Observations:
     """Points on the outline of a pose, each to lie on the frame's outline across the normal there.
 
@@ -39,6 +45,7 @@ def observe_outline(
         reach: pixels of the view that a point may go.
         pull: whether the frame's unexplained outlines pull.
         match: what paint shows, where it is known.
+        consensus: where points around go, where it is known.
     """
     view = sight.view
     rows, columns = border(sight.rast[..., 3] > 0)
@@ -53,10 +60,13 @@ def observe_outline(
     way = off[:, None] * normals
     confidence = found * firm * np.exp(-np.square(off / max(NEAR * reach, 1e-6)))
     confidence = confidence * believed(match, start, normals, way)
+    if consensus is not None:
+        confidence = confidence * consensus.allows(sight.places(rows, columns), way)
     parts = [_lines(sight, rows, columns, start + way, normals, confidence)]
     if pull:
         edge = start + within[:, None] * normals
-        parts.append(_pulled(sight, edge + way, confidence > 0.02, start, edge, normals, theirs, reach, match))
+        landed = (edge + way, found)
+        parts.append(_pulled(sight, landed, start, edge, normals, theirs, reach, match, consensus))
     return Observations.joined(parts)
 
 
@@ -82,29 +92,29 @@ def believed(match: Match | None, start: np.ndarray, normals: np.ndarray, way: n
 
 def _pulled(
     sight: Sight,
-    landed: np.ndarray,
-    found: np.ndarray,
+    own: tuple[np.ndarray, np.ndarray],
     start: np.ndarray,
     edge: np.ndarray,
     normals: np.ndarray,
     theirs: np.ndarray,
     reach: float,
     match: Match | None,
+    consensus: Consensus | None,
 ) -> Observations:
     """What the frame's outline wants that no point of the pose's outline found.
 
     Args:
         sight: the pose in the frame's view.
-        landed: (N, 2) pixels where points of the pose's outline found the frame's,
-        found: (N,) bool: if they did.
+        own: (N, 2) pixels where points of the pose's outline found the frame's, and (N,) bool if they did.
         start: (N, 2) pixels, the points, at pixels' centres.
         edge: (N, 2) pixels, the same points, exactly where the mask ends.
         normals: (N, 2).
         theirs: (h, w, 2) from ``_outward`` of the frame's mask.
         reach: pixels.
         match: what paint shows.
+        consensus: where points around go.
     """
-    view = sight.view
+    view, (landed, found) = sight.view, own
     there = np.stack(border(view.mask > 0.5)[::-1], 1) + 0.5
     facing, firm = _unit(sampled(theirs, there))
     there = there + _crossing(view.mask, there, facing, 2.0)[0][:, None] * facing
@@ -126,11 +136,13 @@ def _pulled(
     length = np.linalg.norm(way, axis=1)
     good = (length < 2 * reach) & ((normals[index] * facing).sum(1) > AGREEMENT)
     # A point that has found its own place near by is content; what else is seen there is another part.
-    own = np.linalg.norm(landed[index] - edge[index], axis=1)
-    settled = found[index] & (own < np.maximum(FOUND, CONTENT * length))
+    by_itself = np.linalg.norm(landed[index] - edge[index], axis=1)
+    settled = found[index] & (by_itself < np.maximum(FOUND, CONTENT * length))
     confidence = UNEXPLAINED * np.exp(-np.square(distance / (2 * reach))) * (good & ~settled)
     confidence = confidence * believed(match, start[index], facing, way)
     columns, rows = (start[index] - 0.5).round().astype(np.int64).T
+    if consensus is not None:
+        confidence = confidence * consensus.allows(sight.places(rows, columns), way)
     return _lines(sight, rows, columns, start[index] + way, facing, confidence)
 
 
