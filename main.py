@@ -67,6 +67,8 @@ def check(config: Config) -> Config:
         raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
     if config.mesh is not None and not config.mesh.is_file():
         raise UsageError(f"--mesh {config.mesh}: no such file")
+    if config.mesh is not None and config.mesh.suffix.lower() == ".fbx" and config.blender_path is None:
+        raise UsageError(f"--mesh {config.mesh}: FBX is read through Blender; give --blender_path, or save it as GLB")
     if config.mesh is not None and config.baseline:
         raise UsageError("--baseline generates meshes; it does not go with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():

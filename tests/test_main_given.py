@@ -124,13 +124,21 @@ def test_the_same_seed_gives_the_same_bytes(case: Path, moved: Path, tmp_path: P
     ("more", "said"),
     [
         (["--mesh", "nothing.glb"], "--mesh nothing.glb: no such file"),
+        (["--mesh", "club.fbx"], "FBX is read through Blender; give --blender_path"),
         (["--baseline"], "--baseline generates meshes"),
         (["--video", "nothing.mp4"], "nothing.mp4: no such folder"),
     ],
 )
 def test_bad_usage_exits_with_two(
-    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+    case: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
 ) -> None:
+    (tmp_path / "club.fbx").write_bytes(b"Kaydara FBX Binary")
+    monkeypatch.chdir(tmp_path)
     assert run(case, tmp_path / "out", *more) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
