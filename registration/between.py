@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 
 from registration.graph import DeformationGraph, Poses
-from registration.graph_solve import Joints, Lens, Problem, solve
-from registration.look import Look, View
+from registration.graph_solve import Joints, Problem, solve
 from registration.observations import Observations
-from registration.observe import observe
-from registration.video import REACHES, STEPS, weights_of
-from v2m4.camera import Camera
+from registration.scene import REACHES, Scene, weights_of
+from registration.video import STEPS
 from v2m4.config import DriveConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
@@ -66,10 +64,7 @@ class _Fitter:
 
     def __init__(self, frames: Sequence[Frame], mesh: Mesh, config: DriveConfig) -> None:
         self.frames, self.mesh, self.config = frames, mesh, config
-        self.camera = Camera.identity(aspect=frames[0].aspect)
-        self.lens = Lens.of(self.camera)
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
-        self.weights = weights_of(config)
 
     def fit(self, vertices: Tensor, window: range, moved: Sequence[int]) -> Tensor:
         """Poses (N, V, 3) of the N frames ``moved``.
@@ -82,24 +77,23 @@ class _Fitter:
         graphs = [self.graph.at(vertices[frame].double().numpy()) for frame in window]
         state = Poses.joined([graph.still() for graph in graphs])
         free = np.array([frame in moved for frame in window])
-        looks = {frame: self._look(frame, vertices[frame]) for frame in window if frame not in moved}
+        shown = {
+            frame: Scene(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, shown=frame)
+            for frame in window
+            if frame not in moved
+        }
+        scenes = [shown[min(shown, key=lambda known, frame=frame: abs(known - frame))] for frame in window]
         for reach in np.geomspace(*REACHES, self.config.rounds):
             observations: list[Observations | None] = [None] * len(window)
-            for offset in np.flatnonzero(free):
-                frame, pose = window[offset], self._vertices(graphs[offset], state[offset : offset + 1])
-                look = looks[min(looks, key=lambda known, frame=frame: abs(known - frame))]
-                observations[offset] = observe(pose, look, self._view(frame, pose), self.config, float(reach))
-            weights = replace(self.weights, reach=float(reach))
-            problem = Problem(graphs, self.lens, observations, weights, Joints.none(self.graph), free)
+            for at in np.flatnonzero(free):
+                pose, scene = _vertices(graphs[at], state, at), scenes[at]
+                observations[at] = scene.observed(window[at], pose, scene.view(window[at], pose), float(reach))
+            weights = replace(weights_of(self.config), reach=float(reach))
+            problem = Problem(graphs, scenes[0].lens, observations, weights, Joints.none(self.graph), free)
             state = solve(problem, state, STEPS).poses
-        return torch.stack([self._vertices(graphs[at], state[at : at + 1]) for at in np.flatnonzero(free)])
+        return torch.stack([_vertices(graphs[at], state, at) for at in np.flatnonzero(free)])
 
-    def _view(self, time: int, pose: Tensor) -> View:
-        return View.of(self.frames[time], self.camera, self.config.size, [pose])
 
-    def _look(self, time: int, pose: Tensor) -> Look:
-        return Look.of(self.mesh, pose, self._view(time, pose))
-
-    @staticmethod
-    def _vertices(graph: DeformationGraph, poses: Poses) -> Tensor:
-        return torch.from_numpy(graph.moved(poses)[0]).float()
+def _vertices(graph: DeformationGraph, poses: Poses, at: int) -> Tensor:
+    """The vertices (V, 3) of one of some poses, as a graph of its own carries them."""
+    return torch.from_numpy(graph.moved(poses[at : at + 1])[0]).float()
