@@ -125,11 +125,14 @@ class _Driver:
     def _tracked(self, time: int, known: Poses) -> Poses:
         """The pose of the next frame."""
         scene, frames = self.scene, self.scene.frames
-        before, state = self._vertex(known[-1:]), known[-1:]
+        before, starts = self._vertex(known[-1:]), [_predicted(known)]
         sight = scene.look.seen(before, scene.view(time - 1, before))
         if (np.minimum(sight.mask, sight.view.mask) > 0.5).any():
             field = flow_between(frames[time - 1], frames[time], self.config.size)
-            state = self._solved(observe_flow(sight, field, FLOW_POINTS), state, known, FLOW_STEPS, REACHES[0])
+            found = observe_flow(sight, field, FLOW_POINTS)
+            starts.append(self._solved(found, known[-1:], known, FLOW_STEPS, REACHES[0]))
+        view = scene.view(time, before)
+        state = max(starts, key=lambda start: scene.overlap(self._vertex(start), view))
         state, fits = self._settled(time, state, known, REACHES[0])
         least = LOST_IOU * scene.first.iou
         if fits >= least:
@@ -174,3 +177,12 @@ class _Driver:
                 problem = Problem(graphs, lens, observations, self.weights, joints, free, breaks)
                 poses = solve(problem, poses, JOINT_STEPS).poses
         return poses
+
+
+def _predicted(known: Poses) -> Poses:
+    """The next pose if every node goes on as it did."""
+    if len(known) < 2:
+        return known[-1:]
+    before, last = known[-2:-1], known[-1:]
+    turn = last.rotations @ before.rotations.transpose(0, 1, 3, 2)
+    return Poses(turn @ last.rotations, 2 * last.positions - before.positions)
