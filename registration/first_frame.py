@@ -1,9 +1,9 @@
 """A given mesh's pose brought to the first frame's, where the two differ: arms down in one, up in the other.
 
-The camera is known about as well as the pose allows. First limbs are searched for (``limb_search``), then the
-deformation graph follows what the frame shows of paint and outline, coarse to fine, and so again from there, as long as
-the picture gets more like the frame. The whole may move a little as well, which is the camera's last refinement. One
-view says nothing of depth: what it does not ask for stays where it is.
+The camera is known about as well as the pose allows. First the whole moves, nearly rigid, which is the camera's last
+refinement. Then limbs are searched for (``limb_search``), and the deformation graph follows what the frame shows of
+paint and outline, coarse to fine; and so again from there, as long as the picture gets more like the frame. One view
+says nothing of depth: what it does not ask for stays where it is.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ log = logging.getLogger("v2m4.registration")
 
 SEARCHED = 64  # pixels (side) of the pictures that limbs are searched in
 BEAM = 3  # guesses of the first search that are solved for
-ROUNDS = 5  # of search and solution, at most
+ROUNDS = 6  # of search and solution, at most
 REACHES = (0.15, 0.1, 0.06, 0.04, 0.03)  # of the object's size, how far what is seen may pull, coarse to fine
 STIFF = (0.1, 0.002)  # rigidity relative to the reach, and the least
+RIGID = (10.0, 0.1)  # the same before anything is searched for: the whole moves first
 STAY = 0.003  # weight of staying where the search has put the nodes, where what is seen has 1
 STEPS = 12  # of each solution
 BENT = 0.3  # radians between nodes from which on they are a joint
@@ -75,17 +76,19 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: DriveConfig) -> FirstFrame
         comparison = Comparison.of(graph, pose, look, View.of(frame, camera, SEARCHED, [pose]))
         before = float(comparison(best)[0])
         errors = (before, before) if number == 0 else errors
-        guesses = search_limbs(comparison, limbs, best, BEAM)
+        guesses = search_limbs(comparison, limbs, best, BEAM) if number else []
         if all(guess.turned for guess in guesses):
             guesses.append(Guess(best, before))
-        solved = [_solved(graph, guess.poses, look, frame, camera, config) for guess in guesses]
+        stiff = STIFF if number else RIGID
+        solved = [_solved(graph, guess.poses, look, frame, camera, config, stiff) for guess in guesses]
         costs = comparison(Poses.joined(solved))
         chosen = int(costs.argmin())
         log.debug("%s: error %.3f, guesses %s", frame.name, before, costs.round(3).tolist())
-        if costs[chosen] > (1 - GAIN) * before:
+        if costs[chosen] <= (1 - GAIN) * before:
+            best, turned = solved[chosen], turned + len(guesses[chosen].turned)
+            errors = (errors[0], float(costs[chosen]))
+        elif number > 0:
             break
-        best, turned = solved[chosen], turned + len(guesses[chosen].turned)
-        errors = (errors[0], float(costs[chosen]))
     vertices = mesh.vertices if errors[0] == errors[1] else _vertices(graph, best).to(mesh.vertices)
     log.info("%s: picture's error %.3f -> %.3f, %d limbs turned", frame.name, *errors, turned)
     return FirstFrame(vertices, errors, turned)
@@ -98,11 +101,17 @@ def _vertices(graph: DeformationGraph, poses: Poses) -> Tensor:
 
 def _lit(mesh: Mesh, pose: Tensor, frame: Frame, camera: Camera, config: DriveConfig) -> Look:
     """The mesh in the frame's light; what single vertices lack would be learned from a pose that is not right yet."""
-    return replace(Look.of(mesh, pose, View.of(frame, camera, config.size, [pose])), tone=None)
+    return replace(Look.of(mesh, pose, View.of(frame, camera, config.size, [pose])), tone=None, memory=None)
 
 
 def _solved(
-    graph: DeformationGraph, start: Poses, look: Look, frame: Frame, camera: Camera, config: DriveConfig
+    graph: DeformationGraph,
+    start: Poses,
+    look: Look,
+    frame: Frame,
+    camera: Camera,
+    config: DriveConfig,
+    stiff: tuple[float, float],
 ) -> Poses:
     """The pose that follows what the frame shows from a start, coarse to fine; edges that bend become joints."""
     poses, free = start, np.array([False, True])
@@ -110,7 +119,7 @@ def _solved(
         pose = _vertices(graph, poses)
         seen = observe(pose, look, View.of(frame, camera, config.size, [pose]), config, reach)
         weights = Weights(
-            rigidity=max(STIFF[0] * reach, STIFF[1]),
+            rigidity=max(stiff[0] * reach, stiff[1]),
             velocity=STAY,
             smoothness=0.0,
             reach=max(reach, 0.02),

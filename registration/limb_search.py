@@ -26,9 +26,10 @@ from v2m4.render import render
 FACES = 2000  # of the reduced mesh
 CLOSER = 14  # turns about the best one that are tried then, in each of a few rounds
 BEST, OTHER = 12, 1.0  # best turns of a limb that are remembered; radians from which on one is another than the best
-GAIN, LEAST_GAIN = 0.05, 0.01  # part, and amount, by which the error must fall for a turn to be taken
+GAIN, LEAST_GAIN = 0.06, 0.01  # part, and amount, by which the error must fall for a turn to be taken
 FOLLOWED = 2  # limbs that are turned in a guess, for each guess that is kept
-EFFORT = 0.008  # error that a turn by one radian is worth
+APART = 0.2  # of the object's size, by which some node of two guesses differs at least
+EFFORT = 0.006  # error that a turn by one radian is worth
 SCALES, MASK, COLOR = 4, 1.0, 2.0  # of the pictures that are compared; weights of their parts
 
 
@@ -126,7 +127,7 @@ class Guess:
     turned: tuple[int, ...] = ()
 
 
-def search_limbs(comparison: Comparison, limbs: list[Limb], poses: Poses, beam: int = 3, most: int = 2) -> list[Guess]:
+def search_limbs(comparison: Comparison, limbs: list[Limb], poses: Poses, beam: int = 3, most: int = 5) -> list[Guess]:
     """Turn limbs about their joints, one after the other, as long as the picture gets clearly more like the frame.
 
     A limb that hides behind the body is wrong in a smaller part of the picture than one that sticks out in the wrong
@@ -143,7 +144,8 @@ def search_limbs(comparison: Comparison, limbs: list[Limb], poses: Poses, beam: 
         at most ``beam`` guesses, best first; none was turned where nothing is gained.
     """
     start = Guess(poses, float(comparison(poses)[0]))
-    guesses, done = [(start, _trials(comparison, limbs, start, range(len(limbs))))], [start]
+    guesses = [(start, _trials(comparison, limbs, start, range(len(limbs))))]
+    done = list(guesses)
     for _ in range(most):
         children: list[tuple[Guess, dict[int, _Trial]]] = []
         for guess, trials in guesses:
@@ -151,18 +153,27 @@ def search_limbs(comparison: Comparison, limbs: list[Limb], poses: Poses, beam: 
             for number in promising[: FOLLOWED * beam // len(guesses)]:
                 found = _followed(comparison, limbs, guess, number, trials[number].turns)
                 children += [(child, trials) for child in found if child.error < _worth(guess.error)]
-        children.sort(key=lambda entry: entry[0].error)
         guesses = []
-        for child, trials in children:
-            # The same limbs in another order lead to the same place.
-            if len(guesses) < beam and all(set(child.turned) != set(other.turned) for other, _ in guesses):
-                again = [n for n in trials if (limbs[n].nodes & limbs[child.turned[-1]].nodes).any()]
-                again += sorted(trials, key=lambda number: trials[number].cost)[:beam]
-                guesses.append((child, trials | _trials(comparison, limbs, child, sorted(set(again)))))
+        for child, trials in _apart(comparison, children, beam):
+            again = [n for n in trials if (limbs[n].nodes & limbs[child.turned[-1]].nodes).any()]
+            again += sorted(trials, key=lambda number: trials[number].cost)[:beam]
+            guesses.append((child, trials | _trials(comparison, limbs, child, sorted(set(again)))))
         if not guesses:
             break
-        done += [child for child, _ in guesses]
-    return sorted(done, key=lambda guess: guess.error)[:beam]
+        done += guesses
+    return [guess for guess, _ in _apart(comparison, done, beam)]
+
+
+def _apart(
+    comparison: Comparison, guesses: list[tuple[Guess, dict[int, _Trial]]], most: int
+) -> list[tuple[Guess, dict[int, _Trial]]]:
+    """The best guesses of which no two are much the same: else ways to hide an arm take all the places."""
+    kept: list[tuple[Guess, dict[int, _Trial]]] = []
+    for guess, trials in sorted(guesses, key=lambda entry: entry[0].error):
+        ways = [np.linalg.norm(guess.poses.positions - other.poses.positions, axis=2).max() for other, _ in kept]
+        if len(kept) < most and all(way > APART * comparison.graph.unit for way in ways):
+            kept.append((guess, trials))
+    return kept
 
 
 def _worth(error: float) -> float:

@@ -19,7 +19,7 @@ TIP = 0.2  # of the object's size, the least way between two tips
 LEVELS = 24  # places on the way from a tip at which a cut is tried
 LARGEST = 0.5  # share of the nodes that a limb has at most
 SHORTEST = 0.08  # of the object's size, that a limb is long at least
-SLENDER = 0.55  # of its length, that its joint is wide at most
+SLENDER = 0.6  # of its length, that its joint is wide at most
 SAME = 0.8  # share of nodes in common from which on two limbs are one
 SWINGS = 64  # directions all round that a limb is swung to
 TWISTS = (-1.4, -0.7, 0.7, 1.4)  # turns about its own axis, radians
@@ -70,14 +70,14 @@ class Limb:
 
 
 def find_limbs(graph: DeformationGraph) -> list[Limb]:
-    """All limbs, larger ones of a tip before smaller ones."""
+    """All limbs, those of the narrowest joints for their length first; no two are much the same."""
     count = len(graph)
     first, second = graph.edges[:, 0], graph.edges[:, 1]
     matrix = sparse.csr_matrix((np.maximum(graph.lengths, 1e-9), (first, second)), shape=(count, count))
     matrix = matrix.maximum(matrix.T)
     ways = dijkstra(matrix, directed=False)
     ways = np.where(np.isfinite(ways), ways, 0.0)
-    limbs: list[Limb] = []
+    found: list[tuple[float, Limb]] = []
     for tip in tips(ways, graph.unit):
         cuts = []
         reach = np.quantile(ways[tip], LARGEST)
@@ -94,10 +94,14 @@ def find_limbs(graph: DeformationGraph) -> list[Limb]:
                 cuts.append((width / length, Limb(nodes, ties)))
         # The narrowest of each size, an octave of nodes: a hand, an arm with it, a whole side.
         sizes = [int(math.log2(limb.nodes.sum())) for _, limb in cuts]
-        for size in sorted(set(sizes), reverse=True):
-            limb = min((cut for cut, own in zip(cuts, sizes, strict=True) if own == size), key=lambda cut: cut[0])[1]
-            if all(_common(limb, other) < SAME for other in limbs):
-                limbs.append(limb)
+        for size in set(sizes):
+            found.append(
+                min((cut for cut, own in zip(cuts, sizes, strict=True) if own == size), key=lambda cut: cut[0])
+            )
+    limbs: list[Limb] = []
+    for _, limb in sorted(found, key=lambda cut: cut[0]):
+        if all(_common(limb, other) < SAME for other in limbs):
+            limbs.append(limb)
     return limbs
 
 
