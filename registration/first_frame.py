@@ -38,6 +38,7 @@ STAY = 0.003  # weight of staying where the search has put the nodes, where what
 STEPS = 12  # of each solution
 BENT = 0.3  # radians between nodes from which on they are a joint
 GAIN = 0.02  # part by which a round must lower the error to be kept
+TURNED_GAIN = 0.1  # part by which turned limbs must lower it against following the frame from where they are
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: DriveConfig) -> FirstFrame
         stiff = STIFF if number else RIGID
         solved = [_solved(graph, guess.poses, look, frame, camera, config, stiff) for guess in guesses]
         costs = comparison(Poses.joined(solved))
-        chosen = int(costs.argmin())
+        doubted = costs * [1.0 if guess.turned else 1 - TURNED_GAIN for guess in guesses]
+        chosen = int(doubted.argmin())
         log.debug("%s: error %.3f, guesses %s", frame.name, before, costs.round(3).tolist())
         if costs[chosen] <= (1 - GAIN) * before:
             best, turned = solved[chosen], turned + len(guesses[chosen].turned)

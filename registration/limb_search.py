@@ -30,7 +30,8 @@ GAIN, LEAST_GAIN = 0.06, 0.01  # part, and amount, by which the error must fall 
 FOLLOWED = 2  # limbs that are turned in a guess, for each guess that is kept
 APART = 0.2  # of the object's size, by which some node of two guesses differs at least
 EFFORT = 0.006  # error that a turn by one radian is worth
-SCALES, MASK, COLOR = 4, 1.0, 2.0  # of the pictures that are compared; weights of their parts
+SCALES, COLOR = 4, 2.0  # of the pictures that are compared; weight of colour, where the mask has 1
+MISSING = 1.0  # more weight where the frame's mask is not covered: a limb that hides is wrong, too
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class Comparison:
         for scale in range(SCALES):
             if scale:
                 ours, theirs = avg_pool2d(ours, 2), avg_pool2d(theirs, 2)
-            off = (ours - theirs).abs()
-            wrong = MASK * off[:, 3] + COLOR * off[:, :3].mean(1)
+            off = theirs - ours
+            wrong = off[:, 3].abs() + MISSING * off[:, 3].clamp_min(0) + COLOR * off[:, :3].abs().mean(1)
             total = total + wrong.sum((1, 2)) / theirs[:, 3].sum().clamp_min(1e-6)
         return (total / SCALES).double().numpy()
 
