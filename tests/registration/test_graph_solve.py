@@ -177,3 +177,16 @@ def test_motion_breaks_where_it_is_said_to(limb: DeformationGraph) -> None:
     broken = problem(limb, [None] * 3, Weights(rigidity=0.0), breaks=breaks).equations(start)
     whole = problem(limb, [None] * 3, Weights(rigidity=0.0)).equations(start)
     assert 0 < broken.energy < whole.energy and not broken.gradient[2].any()
+
+
+def test_what_bends_becomes_a_joint(limb: DeformationGraph) -> None:
+    """The upper half turned against the lower: ties across the middle go, all others stay."""
+    poses = limb.still(4)
+    upper = limb.centres[:, 1] > 0.1
+    turn = trimesh.transformations.rotation_matrix(0.8, (1, 0, 0), (0, 0.1, 2))
+    poses.rotations[1:, upper] = turn[:3, :3]
+    poses.positions[1:, upper] = limb.centres[upper] @ turn[:3, :3].T + turn[:3, 3]
+    stretch, bend = Joints.none(limb).after(limb, poses).ties(0.01, 0.03)
+    across = upper[limb.edges[:, 0]] != upper[limb.edges[:, 1]]
+    assert bend[across].max() < 0.01 and np.allclose(bend[~across], 1) and np.allclose(stretch[~across], 1)
+    assert stretch.min() > 0

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import trimesh
 from torch import Tensor
 
+from registration.graph import Poses
 from registration.look import Look, View
 from registration.scene import placed
-from registration.video import drive
+from registration.video import _predicted, drive
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.camera import Camera
 from v2m4.config import DriveConfig
@@ -94,3 +96,14 @@ def test_placed_where_the_object_is_and_as_near(limb: tuple[Mesh, list[Frame], T
     shown = Look(mesh).seen(poses[0], view).mask
     assert float((placed(poses[0], view.mask, shown, view) - there).norm(dim=1).max()) < 0.03
     assert torch.equal(placed(poses[0], np.zeros_like(view.mask), shown, view), poses[0])
+
+
+def test_prediction_goes_on_as_before() -> None:
+    """A body that turns and moves evenly is predicted exactly."""
+    turn = trimesh.transformations.rotation_matrix(0.2, (0.3, 1.0, 0.1))[:3, :3]
+    rotations = np.stack([np.linalg.matrix_power(turn, time) for time in range(3)])[:, None]
+    positions = np.arange(3.0)[:, None, None] * np.array([0.1, -0.2, 0.3])
+    predicted = _predicted(Poses(rotations[:2], positions[:2]))
+    assert np.allclose(predicted.rotations, rotations[2:]) and np.allclose(predicted.positions, positions[2:])
+    still = Poses(rotations[:1], positions[:1])
+    assert np.array_equal(_predicted(still).positions, still.positions)
