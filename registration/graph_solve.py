@@ -3,6 +3,7 @@
 The energy of T frames, in units of the object's size:
 
 - seen points lie where they are seen (Cauchy's loss), mean over a frame's points;
+- points face where their shade says, ``shade`` times the squared turn, in radians;
 - neighbouring nodes agree: ``rigidity`` times the mean over the nodes of their edges' relative stretch, squared, and of
   the angle between their turns, squared, each edge with its own weight (``Joints``);
 - motion is slow and even: ``velocity`` and ``smoothness`` times the mean squared first and second differences.
@@ -17,13 +18,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from registration._facing_kernel import add_facing
 from registration._graph_factor import Pattern, factored, multiplied, solved
 from registration._graph_kernels import add_edges, add_motion, add_observed, turn_by
 from registration.graph import Bound, DeformationGraph, Poses
-from registration.observations import Observations
+from registration.observations import Facing, Observations
 from v2m4.camera import Camera
+from v2m4.geometry import vertex_normals
 
+TURNED = 0.4  # radians from which on what shade tells counts less
 DAMPING = 1e-6  # of the equations' mean diagonal
 MOST_DAMPING = 1e3
 KEPT_LENGTH = 0.01  # of its tie an edge keeps against stretch however often it gave way
@@ -42,6 +47,7 @@ class Weights:
         strain: relative stretch, root mean square over time, at which an edge keeps half of its tie (``Joints``).
         angle: bend in radians, root mean square over time, at which an edge keeps half of its tie.
         points: that a frame is seen by; fewer weigh less.
+        shade: of turns that shade tells of.
     """
 
     rigidity: float = 0.003
@@ -52,6 +58,7 @@ class Weights:
     strain: float = 0.01
     angle: float = 0.03
     points: int = 1000
+    shade: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,10 @@ class Problem:
         # Heights of the picture to units of the object at its distance.
         scale = float(np.median(first.centres[:, 2])) / (lens.y * first.unit)
         self.seen: list[tuple[Bound, np.ndarray, np.ndarray, float] | None] = []
+        self.facing = [
+            self._facing(graph, found.facing) if found is not None and found.facing is not None and moves else None
+            for graph, found, moves in zip(self.graphs, observations, self.free, strict=True)
+        ]
         for graph, found, moves in zip(self.graphs, observations, self.free, strict=True):
             if found is None or len(found) == 0 or not moves:
                 self.seen.append(None)
@@ -174,6 +185,19 @@ class Problem:
         self.bend = share * weights.bend * bend
         self.slow = np.full(count, 1.0 / (count * first.unit**2))
         self.radius = 0.5 * float(np.median(first.lengths))
+
+    def _facing(self, graph: DeformationGraph, facing: Facing) -> tuple:
+        """What ``add_facing`` takes, for one frame."""
+        bound = graph.bound(facing.points)
+        triangles = torch.from_numpy(graph.faces)
+        corners = triangles.index_select(0, facing.points.faces.cpu()).reshape(-1)
+        normals = vertex_normals(torch.from_numpy(graph.rest), triangles).index_select(0, corners).reshape(-1, 3, 3)
+        normals = (normals * facing.points.weights.cpu().double()[..., None]).sum(1)
+        strength = np.sqrt(self.weights.shade / max(len(facing), self.weights.points // 2))
+        root = strength * np.sqrt(facing.confidence)
+        points = (bound.start, bound.node, bound.weight)
+        at_rest = torch.nn.functional.normalize(normals, dim=1).numpy()
+        return points, at_rest, facing.axes, facing.values, root, TURNED * strength
 
     def differences(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Frames, coefficients and weight of every difference over time that a free frame takes part in."""
@@ -200,6 +224,9 @@ class Problem:
                 bound, target, root, reach = seen
                 points = (bound.start, bound.node, bound.weight, bound.local)
                 energy += add_observed(*equations, *state, points, (target, root), self.lens.numbers, reach)
+            facing = self.facing[time]
+            if facing is not None:
+                energy += add_facing(*equations, poses.rotations[time], *facing)
             graph = self.graphs[time]
             energy += add_edges(*equations, *state, graph.edges, graph.arms, self.stretch[time], self.bend)
         pairs: dict[tuple[int, int], int] = {}

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from registration.lift import SurfacePoints
+
+
+@dataclass(frozen=True)
+class Facing:
+    """Which way points of a mesh's surface face in one frame, as far as their shade tells.
+
+    The residual of point i is ``sqrt(confidence[i]) (normal[i] . axes[i] - values[i])``, in radians where it is small.
+
+    Attributes:
+        points: M points, on triangles.
+        axes: (M, 3) float64, unit vectors, camera axes.
+        values: (M,) cosine between the normal and the axis.
+        confidence: (M,) 0 to 1.
+    """
+
+    points: SurfacePoints
+    axes: np.ndarray
+    values: np.ndarray
+    confidence: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 @dataclass(frozen=True)
@@ -23,11 +45,13 @@ class Observations:
         points: N points, on triangles.
         targets: (N, 2) float64, fractions of the picture's width and height.
         root: (N, 2, 2) float64, a square root of the information; 0 to 1.
+        facing: what shade tells of other points' normals; None where nobody asked.
     """
 
     points: SurfacePoints
     targets: np.ndarray
     root: np.ndarray
+    facing: Facing | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -47,12 +71,13 @@ class Observations:
 
     @classmethod
     def joined(cls, parts: Sequence[Observations]) -> Observations:
-        """All of several sets of one mesh and frame; at least one."""
+        """All of several sets of one mesh and frame; at least one, and one at most that tells of normals."""
         faces = torch.cat([part.points.faces for part in parts])
         weights = torch.cat([part.points.weights for part in parts])
         targets, roots = ([getattr(part, name) for part in parts] for name in ("targets", "root"))
-        return cls(SurfacePoints(faces, weights), np.concatenate(targets), np.concatenate(roots))
+        facing = next((part.facing for part in parts if part.facing is not None), None)
+        return cls(SurfacePoints(faces, weights), np.concatenate(targets), np.concatenate(roots), facing)
 
     def weighted(self, factor: float | np.ndarray) -> Observations:
-        """With all confidences times ``factor``, one or (N,)."""
-        return Observations(self.points, self.targets, self.root * np.sqrt(np.asarray(factor)).reshape(-1, 1, 1))
+        """With all places' confidences times ``factor``, one or (N,)."""
+        return replace(self, root=self.root * np.sqrt(np.asarray(factor)).reshape(-1, 1, 1))

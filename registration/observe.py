@@ -12,6 +12,8 @@ The same input gives the same observations; nothing is drawn at random.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +25,7 @@ from registration.lift import SurfacePoints
 from registration.look import Look, Sight, View
 from registration.observations import Observations
 from registration.outline import observe_outline
+from registration.shading import observe_facing
 from registration.tracking import VISIBLE
 from v2m4.config import DriveConfig
 
@@ -39,6 +42,7 @@ __all__ = [
 ]
 
 OUTLINE_SHARE = 0.35  # of the points
+SHADED = 800  # points whose shade is looked at
 OUTLINE_WEIGHT = 0.5  # of confidence, where what the paint shows has 1
 
 
@@ -59,7 +63,9 @@ def observe(vertices: Tensor, look: Look, view: View, config: DriveConfig, reach
     paint = observe_appearance(sight, config.points - outlines, pixels, match)
     consensus = Consensus.of(paint, vertices, look.mesh.faces, view, sight.size)
     outline = observe_outline(sight, outlines, pixels, match=match, consensus=consensus)
-    return Observations.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
+    seen = Observations.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
+    # Only a look that was learned from a pose known to be right tells of light.
+    return seen if look.memory is None else replace(seen, facing=observe_facing(vertices, look, match, SHADED))
 
 
 def observe_flow(before: Sight, field: FlowField, limit: int, ahead: bool = True) -> Observations:
