@@ -38,7 +38,7 @@ STAY = 0.003  # weight of staying where the search has put the nodes, where what
 STEPS = 12  # of each solution
 BENT = 0.3  # radians between nodes from which on they are a joint
 GAIN = 0.02  # part by which a round must lower the error to be kept
-TURNED_GAIN = 0.1  # part by which turned limbs must lower it against following the frame from where they are
+TURNED_GAIN = 0.05  # part by which turned limbs must lower it against following the frame from where they are
 
 
 @dataclass(frozen=True)
