@@ -169,7 +169,9 @@ class Problem:
         scale = float(np.median(first.centres[:, 2])) / (lens.y * first.unit)
         self.seen: list[tuple[Bound, np.ndarray, np.ndarray, float] | None] = []
         self.facing = [
-            self._facing(graph, found.facing) if found is not None and found.facing is not None and moves else None
+            None
+            if found is None or found.facing is None or not moves or weights.shade <= 0
+            else self._facing(graph, found.facing)
             for graph, found, moves in zip(self.graphs, observations, self.free, strict=True)
         ]
         for graph, found, moves in zip(self.graphs, observations, self.free, strict=True):
