@@ -201,9 +201,9 @@ class DriveConfig:
     passes: int = 2
     # Frames that are solved together; longer videos go through windows that overlap.
     window: int = 48
-    # Weight of rigidity, where what is observed has 1.
+    # Weight of rigidity, 1: what proved best. Less follows outlines closer, more keeps depth better.
     rigidity: float = 1.0
-    # Weight of smooth motion.
+    # Weight of slow motion, against that of rigidity.
     smoothness: float = 0.1
 
 
