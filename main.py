@@ -141,8 +141,10 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
             yield
         progress.update()
 
-    work = four_stages if config.mesh is None else move_given_mesh
-    result = work(clip, workspace, config, stage)
+    if config.mesh is None:
+        result = four_stages(clip, workspace, config, stage)
+    else:
+        result = move_given_mesh(config.mesh, clip, workspace, config, stage)
     return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
 
 
@@ -179,14 +181,16 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         sequence, whole = replace(sequence, mesh=mesh), replace(whole, mesh=mesh)
         extrinsics = posed[0].extrinsics
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
-        seen = {"fov": DEFAULT_FOV, "aspect": aspect, "fps": clip.fps}
-        result = export_animation(workspace, sequence, names, range(len(names)), extrinsics, **seen)
+        times = range(len(names))
+        result = export_animation(
+            workspace, sequence, names, times, extrinsics, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
+        )
         draw_contact_sheet(workspace, whole, extrinsics)
         convert(result, clip, config)
     return result
 
 
-def move_given_mesh(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
+def move_given_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
     """The user's own mesh: its camera in the first frame, its pose there, and then the motion of the video."""
     import camera_search
     import registration
@@ -198,7 +202,7 @@ def move_given_mesh(clip: Clip, workspace: Workspace, config: Config, stage: Sta
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]
     with stage("generation"):
-        given = open_given_mesh(config.mesh, config.blender_path)
+        given = open_given_mesh(path, config.blender_path)
         unit = given.mesh.normalizing()
         asset = Asset(given.mesh.transformed(unit))
     with stage("camera_search"):
@@ -208,8 +212,9 @@ def move_given_mesh(clip: Clip, workspace: Workspace, config: Config, stage: Sta
     with stage("export"):
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
-        seen = {"fov": DEFAULT_FOV, "aspect": aspect, "fps": clip.fps}
-        result = export_given_mesh(workspace, given, sequence, names, to_camera, **seen)
+        result = export_given_mesh(
+            workspace, given, sequence, names, to_camera, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
+        )
         draw_contact_sheet(workspace, sequence, axes_of_the_file(to_camera))
         convert(result, clip, config)
     return result

@@ -82,16 +82,17 @@ class _Fitter:
             for frame in window
             if frame not in moved
         }
-        scenes = [shown[min(shown, key=lambda known, frame=frame: abs(known - frame))] for frame in window]
+        nearest = [min((abs(known - frame), known) for known in shown)[1] for frame in window]
+        scenes = [shown[known] for known in nearest]
         for reach in np.geomspace(*REACHES, self.config.rounds):
             observations: list[Observations | None] = [None] * len(window)
-            for at in np.flatnonzero(free):
+            for at in np.flatnonzero(free).tolist():
                 pose, scene = _vertices(graphs[at], state, at), scenes[at]
                 observations[at] = scene.observed(window[at], pose, scene.view(window[at], pose), float(reach))
             weights = replace(weights_of(self.config), reach=float(reach))
             problem = Problem(graphs, scenes[0].lens, observations, weights, Joints.none(self.graph), free)
             state = solve(problem, state, STEPS).poses
-        return torch.stack([_vertices(graphs[at], state, at) for at in np.flatnonzero(free)])
+        return torch.stack([_vertices(graphs[at], state, at) for at in np.flatnonzero(free).tolist()])
 
 
 def _vertices(graph: DeformationGraph, poses: Poses, at: int) -> Tensor:

@@ -74,8 +74,8 @@ def test_key_frames_that_are_a_little_wrong_are_brought_nearer(frames, keys, pos
     wrong = MeshSequence(keys.vertices + slid, keys.mesh, keys.times)
     found = fit_frames(frames, wrong, CONFIG).vertices
     front = poses[0][:, 2] < AWAY[2]
-    for index in (0, 4):
-        assert (found[index] - poses[index])[front, :2].norm(dim=1).mean() < 0.75 * slid.norm()  # the outline alone tells
+    for index in (0, 4):  # the outline alone tells
+        assert (found[index] - poses[index])[front, :2].norm(dim=1).mean() < 0.75 * slid.norm()
 
 
 def test_the_same_frames_give_the_same_bytes(frames, keys, fitted):
