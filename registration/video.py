@@ -27,6 +27,7 @@ from registration.graph_solve import Joints, Problem, solve
 from registration.health import LOST_IOU, Health
 from registration.observations import Observations
 from registration.observe import observe_flow
+from registration.rotations import best_rotations
 from registration.scene import REACHES, Driven, Followed, Scene, placed, weights_of
 from v2m4.config import DriveConfig
 from v2m4.frame import Frame
@@ -184,5 +185,7 @@ def _predicted(known: Poses) -> Poses:
     if len(known) < 2:
         return known[-1:]
     before, last = known[-2:-1], known[-1:]
-    turn = last.rotations @ before.rotations.transpose(0, 1, 3, 2)
-    return Poses(turn @ last.rotations, 2 * last.positions - before.positions)
+    ahead = last.rotations @ before.rotations.transpose(0, 1, 3, 2) @ last.rotations
+    # Rounding trebles where this is done again and again: the nearest rotation, every time.
+    nearest = best_rotations(torch.from_numpy(ahead.swapaxes(2, 3).copy())).numpy()
+    return Poses(nearest, 2 * last.positions - before.positions)

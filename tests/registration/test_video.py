@@ -107,3 +107,15 @@ def test_prediction_goes_on_as_before() -> None:
     assert np.allclose(predicted.rotations, rotations[2:]) and np.allclose(predicted.positions, positions[2:])
     still = Poses(rotations[:1], positions[:1])
     assert np.array_equal(_predicted(still).positions, still.positions)
+
+
+def test_predictions_of_predictions_stay_rotations() -> None:
+    turn = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.1, 0.05], [0.1, 0.0, -0.02], [-0.05, 0.02, 0.0]])).double()
+    rotations = torch.stack([torch.eye(3).double(), turn])[:, None].numpy() * (1 + 1e-7)  # as rounding leaves them
+    poses = Poses(rotations, np.zeros((2, 1, 3)))
+    for _ in range(60):
+        poses = Poses.joined([poses, _predicted(poses)])
+    off = poses.rotations @ poses.rotations.swapaxes(2, 3) - np.eye(3)
+    assert np.abs(off).max() < 1e-5
+    wanted = torch.linalg.matrix_power(turn, 61).numpy()
+    assert np.abs(poses.rotations[-1, 0] - wanted).max() < 1e-4
