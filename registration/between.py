@@ -19,8 +19,7 @@ from torch import Tensor
 from registration.graph import DeformationGraph, Poses
 from registration.graph_solve import Joints, Problem, solve
 from registration.observations import Observations
-from registration.scene import REACHES, Scene, weights_of
-from registration.video import STEPS
+from registration.scene import REACHES, STEPS, Scene, weights_of
 from v2m4.config import DriveConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence

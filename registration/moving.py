@@ -9,6 +9,7 @@ import json
 import logging
 from dataclasses import asdict, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from registration.health import FrameHealth, Health
 from registration.look import Look, View
 from registration.observe import points_to_track
 from registration.report import write_check
-from registration.video import Followed, drive
+from registration.scene import Followed
+from registration.video import drive
 from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -53,16 +55,8 @@ def move(
     """
     full = posed.mesh
     mesh = reduced_copy(full, config.max_faces)
-    arrays = full.arrays()
-    key = digest(
-        "move",
-        asdict(config.drive),
-        config.max_faces,
-        (config.use_tracking, config.registration.tracker if config.use_tracking else ""),
-        code_version("registration"),
-        *(arrays[name] for name in sorted(arrays)),
-        *(part for frame in frames for part in (frame.name, frame.rgba)),
-    )
+    used = (config.use_tracking, config.registration.tracker if config.use_tracking else "")
+    key = _key(frames, full, config, "move", config.max_faces, *used)
     rest = mesh
     if given:
         fit = partial(_first, frames[0], mesh, config)
@@ -97,19 +91,18 @@ def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, conf
     """
     if config.inbetween == "linear" or len(sequence) == len(frames):
         return sequence
-    arrays = sequence.mesh.arrays()
-    key = digest(
-        "fill",
-        asdict(config.drive),
-        code_version("registration"),
-        sequence.times,
-        sequence.vertices.cpu().numpy(),
-        *(arrays[name] for name in sorted(arrays)),
-        *(part for frame in frames for part in (frame.name, frame.rgba)),
-    )
+    key = _key(frames, sequence.mesh, config, "fill", sequence.times, sequence.vertices.cpu().numpy())
     make = partial(_filled, frames, sequence, config)
     poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/between.npz", key, make)["vertices"])
     return MeshSequence(poses.to(sequence.vertices), sequence.mesh, np.arange(len(frames), dtype=np.float64))
+
+
+def _key(frames: list[Frame], mesh: Mesh, config: Config, *more: Any) -> str:
+    """What the motion of a mesh follows from: the frames, the mesh, the options, the code, and more."""
+    arrays = mesh.arrays()
+    pictures = (part for frame in frames for part in (frame.name, frame.rgba))
+    options = (asdict(config.drive), code_version("registration"))
+    return digest(*more, options, *(arrays[name] for name in sorted(arrays)), *pictures)
 
 
 def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:

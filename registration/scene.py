@@ -21,6 +21,7 @@ from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 
 REACHES = (0.06, 0.02)  # of the object's size: how far a point is looked for, in the first and the last round
+STEPS = 3  # of Gauss-Newton, with one set of observations of a frame
 TRACKED_POINTS = 400
 RIGIDITY, VELOCITY = 0.003, 0.01  # where the options' weights are 1
 

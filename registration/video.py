@@ -28,17 +28,14 @@ from registration.health import LOST_IOU, Health
 from registration.observations import Observations
 from registration.observe import observe_flow
 from registration.rotations import best_rotations
-from registration.scene import REACHES, Driven, Followed, Scene, placed, weights_of
+from registration.scene import REACHES, STEPS, Driven, Followed, Scene, placed, weights_of
 from v2m4.config import DriveConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 
-__all__ = ["REACHES", "STEPS", "Driven", "Followed", "drive", "weights_of"]
-
 log = logging.getLogger(__name__)
 
 FLOW_STEPS = 4  # Gauss-Newton steps towards what flow says
-STEPS = 3  # with one set of observations
 JOINT_STEPS = 3  # of all frames together, with one set of ties
 JOINT_ROUNDS = 2  # sets of ties, with one set of observations
 FLOW_POINTS = 600
