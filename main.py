@@ -103,7 +103,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
         "fps": clip.fps,
         "learned_parts": {
-            "generator": config.model,
+            "generator": config.model if config.mesh is None else "none (a given mesh)",
             **camera_search.describe(config),
             "tracking": registration.describe(config),
         },

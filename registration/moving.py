@@ -29,6 +29,7 @@ from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
+from v2m4.needs import registration as needs
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
@@ -55,8 +56,7 @@ def move(
     """
     full = posed.mesh
     mesh = reduced_copy(full, config.max_faces)
-    used = (config.use_tracking, config.registration.tracker if config.use_tracking else "")
-    key = _key(frames, full, config, "move", config.max_faces, *used)
+    key = _key(frames, full, config, "move", config.max_faces, _tracker(config))
     rest = mesh
     if given:
         fit = partial(_first, frames[0], mesh, config)
@@ -103,6 +103,14 @@ def _key(frames: list[Frame], mesh: Mesh, config: Config, *more: Any) -> str:
     pictures = (part for frame in frames for part in (frame.name, frame.rgba))
     options = (asdict(config.drive), code_version("registration"))
     return digest(*more, options, *(arrays[name] for name in sorted(arrays)), *pictures)
+
+
+def _tracker(config: Config) -> tuple[Any, ...]:
+    """What follows points, with its options and weights; nothing where none was asked for."""
+    if not config.use_tracking:
+        return ()
+    options = config.registration
+    return (options.tracker, options.tracked_points, needs.version(config))
 
 
 def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:

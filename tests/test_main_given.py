@@ -1,6 +1,7 @@
 """The command on a mesh of one's own: --mesh, --video, --motion video."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -10,7 +11,9 @@ import torch
 import trimesh
 
 import main
+from registration import moving
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
+from v2m4.config import FAST
 from v2m4.export import CAMERAS, read_cameras
 from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import read_animation
@@ -105,6 +108,7 @@ def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     assert list(manifest["stages"]) == ["generation", "camera_search", "registration", "export"]
     assert all(entry["state"] == "done" for entry in manifest["stages"].values())
     assert len(manifest["motion"]["iou"]) == FRAMES
+    assert manifest["learned_parts"]["generator"] == "none (a given mesh)"
     assert manifest["motion"]["mean_iou"] > 0.93
     for name in ("3_registration/driven.npz", "3_registration/motion.png", "2_camera_search/0.png", "output_mesh.glb"):
         assert (moved / name).is_file(), name
@@ -113,6 +117,14 @@ def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     again = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
     changed = {file.name for file in times if times[file] != again[file]}
     assert changed <= {"contact_sheet.png"}
+
+
+def test_what_follows_points_counts_for_what_is_stale() -> None:
+    tracked = replace(FAST, use_tracking=True, registration=replace(FAST.registration, tracker="flow"))
+    fewer = replace(tracked, registration=replace(tracked.registration, tracked_points=7))
+    unused = replace(FAST, registration=replace(FAST.registration, tracked_points=7))
+    assert len({moving._tracker(config) for config in (FAST, tracked, fewer)}) == 3
+    assert moving._tracker(unused) == moving._tracker(FAST)
 
 
 def test_the_same_seed_gives_the_same_bytes(case: Path, moved: Path, tmp_path: Path) -> None:
