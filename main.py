@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from v2m4 import needs
+from v2m4 import preflight as needs
 from v2m4.config import Config, parse, resolve_preset
 from v2m4.device import cuda_in_sight
 from v2m4.report import table
@@ -196,8 +196,8 @@ def move_given_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     import registration
     from v2m4.camera import DEFAULT_FOV
     from v2m4.contact_sheet import draw_contact_sheet
-    from v2m4.export_given import axes_of_the_file, export_given_mesh
-    from v2m4.io.given_mesh import open_given_mesh
+    from v2m4.export_user_mesh import axes_of_the_file, export_given_mesh
+    from v2m4.io.user_mesh import open_given_mesh
     from v2m4.mesh import Asset
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]

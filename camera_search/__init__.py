@@ -1,8 +1,8 @@
 """Stage 2: the camera of every key frame, and every mesh brought into the video camera's space."""
 
 import v2m4  # noqa: F401  # before torch: sets how idle threads wait
-from camera_search.given import pose_given_mesh
 from camera_search.parts import describe
 from camera_search.stage import run
+from camera_search.user_mesh import pose_given_mesh
 
 __all__ = ["describe", "pose_given_mesh", "run"]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from camera_search.pointmap import PointMaps
 from v2m4.config import Config
-from v2m4.needs import camera_search as needs
 from v2m4.owners import OwnersNetwork, owners_code
+from v2m4.preflight import camera_search as needs
 
 SIZE = 512
 STEPS, RATE = 300, 0.01  # of the global alignment, V2M4's

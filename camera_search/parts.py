@@ -12,7 +12,7 @@ from camera_search.pointmap_alignment import AlignedPoints
 from camera_search.similarity import PictureAgreement, Similarity
 from camera_search.vggt import VggtPointMap
 from v2m4.config import Config
-from v2m4.needs.camera_search import point_map_of
+from v2m4.preflight.camera_search import point_map_of
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from camera_search.sampling import hull_points, sample_views
 from camera_search.similarity import PictureAgreement, Similarity
 from camera_search.swarm import particle_swarm
 from camera_search.views import NEAREST, view_angles
-from v2m4.bake import simplified
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
+from v2m4.decimate import simplified
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 

@@ -27,7 +27,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.geometry import face_areas
 from v2m4.mesh import Asset, Mesh, PosedAsset
-from v2m4.needs.camera_search import version
+from v2m4.preflight.camera_search import version
 from v2m4.render import render_mesh
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 

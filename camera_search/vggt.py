@@ -15,8 +15,8 @@ from torch import Tensor
 
 from camera_search.pointmap import PointMaps
 from v2m4.config import Config
-from v2m4.needs import camera_search as needs
 from v2m4.owners import OwnersNetwork
+from v2m4.preflight import camera_search as needs
 
 SIZE = 518
 

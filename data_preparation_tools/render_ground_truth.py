@@ -30,8 +30,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_preparation_tools.shading import Paint, draw, save_frame
-from v2m4.bake import sample_texture, vertex_colors
 from v2m4.camera import DEFAULT_FOV, framing
+from v2m4.decimate import sample_texture, vertex_colors
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.gltf import write_glb
 from v2m4.io.gltf_animation import list_animations, read_animation

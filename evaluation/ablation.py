@@ -52,7 +52,7 @@ from evaluation.surface_points import (
     sample,
     surface_vertices,
 )
-from registration.stage import most_spread
+from registration.keyframes.stage import most_spread
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config, parse
 from v2m4.contact_sheet import draw_contact_sheet

@@ -15,7 +15,7 @@ from generators.base import GenerationError
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
-from v2m4.needs import generators as needs
+from v2m4.preflight import generators as needs
 from v2m4.weights import fingerprint, get_weights
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from generators._surface import Surface, textured
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.mesh import Mesh
-from v2m4.needs import generators as needs
 from v2m4.owners import owners_code
+from v2m4.preflight import generators as needs
 
 SIZE, STEPS, GUIDANCE, UV_SIZE = 768, 15, 3.0, 4096
 VIEWS = 6

@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from v2m4.bake import vertex_colors
+from v2m4.decimate import vertex_colors
 from v2m4.mesh import Mesh
 
 FLOATER = 0.005  # parts with fewer faces than this share of the largest part's, as Hunyuan3D-2's own cleaning

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from v2m4.config import Config
-from v2m4.needs.generators import hub_folder
+from v2m4.preflight.generators import hub_folder
 
 
 @contextmanager

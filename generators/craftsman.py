@@ -29,8 +29,8 @@ from generators._shape import ShapeGenerator
 from generators._surface import Surface
 from generators.base import register
 from v2m4.config import Config
-from v2m4.needs.generators import craftsman_encoders
 from v2m4.owners import owners_code
+from v2m4.preflight.generators import craftsman_encoders
 from v2m4.weights import get_weights
 
 STEPS, GUIDANCE, DEPTH = 50, 7.5, 8  # the owner's; 2^8 cells along a side

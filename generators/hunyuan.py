@@ -32,8 +32,8 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
-from v2m4.needs.generators import hunyuan_subfolder, hunyuan_texture
 from v2m4.owners import owners_code
+from v2m4.preflight.generators import hunyuan_subfolder, hunyuan_texture
 
 log = logging.getLogger(__name__)
 

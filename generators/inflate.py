@@ -19,9 +19,9 @@ from generators._lean import lean_back
 from generators._remesh import lift, remesh
 from generators._silhouette import Silhouette, bleed, read_silhouette, triangulate
 from generators.base import GenerationError, register
-from v2m4.bake import sample_texture
 from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.config import Config
+from v2m4.decimate import sample_texture
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
 

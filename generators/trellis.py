@@ -37,8 +37,8 @@ from generators.base import GenerationError, register
 from v2m4.camera import Camera
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
-from v2m4.needs.generators import DINO_CODE
 from v2m4.owners import owners_code
+from v2m4.preflight.generators import DINO_CODE
 from v2m4.weights import installed
 
 MANY_FACES = 20  # times max_faces: the owner's clean-up needs no more

@@ -16,9 +16,9 @@ from texture.unwrap import Atlas
 from v2m4 import render as ops
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit, hammersley_rig
 from v2m4.frame import Frame
+from v2m4.kernels import parallel_kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
-from v2m4.render._compile import parallel_kernel
 
 MARGIN = 0.02  # of the object's longer side, left free round it in a cropped view
 RIM = (1.0, 4.0)  # pixels from an edge at which trust begins, and at which it is full

@@ -15,7 +15,7 @@ from texture.observe import View
 from texture.system import Seams, System
 from texture.texels import Lookups, TexelMap, lookups
 from v2m4 import render as ops
-from v2m4.render._compile import kernel, parallel_kernel
+from v2m4.kernels import kernel, parallel_kernel
 
 logger = logging.getLogger(__name__)
 

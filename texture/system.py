@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from texture.texels import Lookups
-from v2m4.render._compile import kernel, parallel_kernel
+from v2m4.kernels import kernel, parallel_kernel
 
 CENTRE, EAST, SOUTH, SOUTH_EAST, SOUTH_WEST = range(5)
 PARTS = 2  # buffers that lookups are summed into; fixed, so that the sums do not depend on the number of threads

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from texture.unwrap import Atlas, face_charts, seam_edges
-from v2m4.render._compile import kernel
+from v2m4.kernels import kernel
 
 REACH = 1.9  # texels past its border that belong to a chart: lookups touch sqrt(2), the padding is 4 or more
 

@@ -20,7 +20,7 @@ from v2m4 import weights as shared_weights
 from v2m4.camera import Orbit
 from v2m4.config import FAST, SearchConfig
 from v2m4.mesh import Asset
-from v2m4.needs import camera_search as needs
+from v2m4.preflight import camera_search as needs
 from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace
 

@@ -8,9 +8,9 @@ from camera_search.comparison import Comparison
 from camera_search.search import find_camera, pick_apart
 from camera_search.similarity import PictureAgreement
 from camera_search.views import angles_between
-from v2m4.bake import simplified
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
+from v2m4.decimate import simplified
 from v2m4.frame import Frame
 
 SMALL = SearchConfig(samples=256, islands=5, particles=30, swarm_steps=6, refine_steps=30, size=64)

@@ -11,7 +11,7 @@ import yaml
 
 import generators
 from v2m4.config import FAST
-from v2m4.needs import generators as needs
+from v2m4.preflight import generators as needs
 from v2m4.weights import Unavailable
 
 FOLDER = "craftsman3d/craftsman-DoraVAE"

@@ -15,7 +15,7 @@ from PIL import Image
 import generators
 from generators import GenerationError
 from v2m4.config import FAST
-from v2m4.needs import generators as needs
+from v2m4.preflight import generators as needs
 from v2m4.weights import Unavailable
 
 FOLDER = "tencent/Hunyuan3D-2"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from generators import _mvadapter
 from v2m4.config import FAST
-from v2m4.needs import generators as needs
+from v2m4.preflight import generators as needs
 from v2m4.weights import Unavailable
 
 CALLS: list[dict] = []

@@ -9,7 +9,7 @@ from generators import _learned
 from generators._shape import ShapeGenerator
 from generators._surface import colored
 from v2m4.config import FAST
-from v2m4.needs import generators as needs
+from v2m4.preflight import generators as needs
 from v2m4.weights import Needs, Weights
 
 

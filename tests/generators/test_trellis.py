@@ -16,8 +16,8 @@ from generators._surface import Z_UP
 from v2m4.camera import Orbit
 from v2m4.config import FAST
 from v2m4.mesh import PosedAsset
-from v2m4.needs import generators as needs
-from v2m4.needs.generators import DINO_CODE, DINO_FILE
+from v2m4.preflight import generators as needs
+from v2m4.preflight.generators import DINO_CODE, DINO_FILE
 from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace
 

@@ -11,7 +11,7 @@ import torch
 import generators
 from generators import GenerationError
 from v2m4.config import FAST
-from v2m4.needs import generators as needs
+from v2m4.preflight import generators as needs
 from v2m4.weights import Unavailable
 
 FOLDER = "VAST-AI/TripoSG"

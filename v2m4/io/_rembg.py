@@ -19,8 +19,8 @@ import torch
 
 from v2m4.config import Config
 from v2m4.device import device_of
-from v2m4.needs.foreground import RELEASE, RELEASED, REPOSITORY, find_rembg, require_rembg
 from v2m4.owners import owners_code
+from v2m4.preflight.foreground import RELEASE, RELEASED, REPOSITORY, find_rembg, require_rembg
 from v2m4.weights import Unavailable, fingerprint
 
 log = logging.getLogger(__name__)

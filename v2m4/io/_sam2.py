@@ -21,8 +21,8 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.io.foreground import choose_method, remove_background
 from v2m4.io.matting import matte_coarse
-from v2m4.needs.foreground import SAM2_FILES, require_sam2, sam2_weights
 from v2m4.owners import loading, owners_code
+from v2m4.preflight.foreground import SAM2_FILES, require_sam2, sam2_weights
 from v2m4.weights import Weights, fingerprint, get_weights
 
 log = logging.getLogger(__name__)

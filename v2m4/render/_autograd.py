@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from v2m4.kernels import launch
 from v2m4.render import _interpolation, _raster, _silhouette, _texture
-from v2m4.render._compile import launch
 from v2m4.render._topology import Topology
 
 _EVERYWHERE = np.empty((0, 0, 0, 4), np.float32)  # in place of a rast: no pixel is passed over

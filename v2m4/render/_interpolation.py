@@ -9,7 +9,7 @@ import math
 
 from numba import prange
 
-from v2m4.render._compile import kernel, parallel_kernel
+from v2m4.kernels import kernel, parallel_kernel
 
 
 @kernel

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import prange
 
-from v2m4.render._compile import kernel, parallel_kernel
+from v2m4.kernels import kernel, parallel_kernel
 
 TINY_W = 1e-12  # a vertex on the camera plane is moved this far off it
 SLACK = 1e-6  # pixels added to bounding boxes against rounding

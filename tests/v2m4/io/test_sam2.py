@@ -13,7 +13,7 @@ from torch.nn import functional
 from v2m4.config import FAST, FramesConfig
 from v2m4.io import _sam2
 from v2m4.io._sam2 import Sam2, prompt_for
-from v2m4.needs import foreground
+from v2m4.preflight import foreground
 from v2m4.weights import Unavailable, Weights
 
 NAME = "facebook/sam2.1-hiera-tiny"

@@ -14,7 +14,7 @@ from v2m4.config import FAST, FramesConfig
 from v2m4.io.foreground import cut_out
 from v2m4.io.segmenter import open_segmenter
 from v2m4.io.video import find_animations, read_clip
-from v2m4.needs.foreground import require_segmenter
+from v2m4.preflight.foreground import require_segmenter
 from v2m4.weights import Unavailable
 
 

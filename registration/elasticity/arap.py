@@ -1,0 +1,257 @@
+"""As-rigid-as-possible: how far a deformed shape is from being locally a rotated copy of its rest shape.
+
+Energy, gradient and the right-hand side of the global step come from one pass over a graph of weighted edges: the
+mesh's own edges, and links through the body between opposite sides, which keep its thickness (a surface alone bends
+flat for free).
+
+Source: Sorkine and Alexa 2007, "As-Rigid-As-Possible Surface Modeling"; rotations have determinant +1 (rotations.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numba import prange
+from scipy import sparse
+from torch import Tensor
+
+from registration.elasticity.connectivity import links_through_the_body
+from v2m4.geometry import unique_edges
+from v2m4.kernels import launch, parallel_kernel
+from v2m4.rotation import best_rotation_into, best_rotations
+
+COTANGENT_RANGE = (0.05, 3.0)  # obtuse and thin triangles neither repel nor dominate
+JOINT_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Weighted edges in compressed rows, each edge in both directions.
+
+    Attributes:
+        start: (V + 1,) int64, where each vertex's neighbours begin.
+        neighbour: (H,) int32.
+        weight: (H,) float64.
+        rest: (H, 3) float64, rest vector from the neighbour to the vertex: r_i - r_j.
+    """
+
+    start: np.ndarray
+    neighbour: np.ndarray
+    weight: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def of(cls, vertices: Tensor, edges: np.ndarray, weights: np.ndarray) -> Graph:
+        """From undirected edges (E, 2) with weights (E,) and rest vertices (V, 3); the same edge twice adds up."""
+        points = vertices.detach().cpu().double().numpy()
+        count = len(points)
+        both = np.concatenate([edges, edges[:, ::-1]])
+        matrix = sparse.csr_matrix((np.tile(weights, 2), (both[:, 0], both[:, 1])), shape=(count, count))
+        matrix.sum_duplicates()
+        row = np.repeat(np.arange(count), np.diff(matrix.indptr))
+        rest = points[row] - points[matrix.indices]
+        return cls(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data, rest)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The vertex that each directed edge starts from, (H,)."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+    def laplacian(self) -> sparse.csr_matrix:
+        """Degree minus weights, (V, V)."""
+        count = len(self.start) - 1
+        adjacency = sparse.csr_matrix((self.weight, self.neighbour, self.start), shape=(count, count))
+        return sparse.csr_matrix(sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency)
+
+    def measure(self) -> float:
+        """Sum of weight times squared rest length: the energy of a shape shrunk to a point."""
+        return float((self.weight * np.square(self.rest).sum(1)).sum())
+
+
+def cotangent_weights(vertices: Tensor, faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Undirected edges (E, 2) and their cotangent weights (E,), clamped to ``COTANGENT_RANGE``."""
+    points, triangles = vertices.detach().cpu().double(), faces.detach().cpu().long()
+    corners = points[triangles]
+    keys, values = [], []
+    for corner in range(3):
+        first = corners[:, (corner + 1) % 3] - corners[:, corner]
+        second = corners[:, (corner + 2) % 3] - corners[:, corner]
+        area = torch.cross(first, second, dim=1).norm(dim=1).clamp_min(1e-20)
+        values.append(0.5 * (first * second).sum(1) / area)
+        keys.append(triangles[:, [(corner + 1) % 3, (corner + 2) % 3]])
+    edges = unique_edges(triangles)
+    directed = torch.cat(keys).sort(1).values
+    place = directed[:, 0] * len(points) + directed[:, 1]
+    index = torch.searchsorted(edges[:, 0] * len(points) + edges[:, 1], place)
+    weights = torch.zeros(len(edges), dtype=torch.float64).index_add(0, index, torch.cat(values))
+    return edges.numpy(), weights.clamp(*COTANGENT_RANGE).numpy()
+
+
+def shape_graph(vertices: Tensor, faces: Tensor, thickness: float = 0.0, joints: np.ndarray | None = None) -> Graph:
+    """The graph of a rest shape.
+
+    Args:
+        vertices: (V, 3) rest positions.
+        faces: (F, 3).
+        thickness: measure of the links through the body, relative to that of the surface's edges.
+        joints: (N, 2) links between parts.
+    """
+    edges, weights = cotangent_weights(vertices, faces)
+    if joints is not None and len(joints):
+        edges = np.concatenate([edges, joints])
+        weights = np.concatenate([weights, np.full(len(joints), JOINT_WEIGHT)])
+    if thickness <= 0:
+        return Graph.of(vertices, edges, weights)
+    links = links_through_the_body(vertices, faces)
+    points = vertices.detach().cpu().double().numpy()
+    surface = float((weights * np.square(points[edges[:, 0]] - points[edges[:, 1]]).sum(1)).sum())
+    through = float(np.square(points[links[:, 0]] - points[links[:, 1]]).sum()) if len(links) else 0.0
+    if through <= 0:
+        return Graph.of(vertices, edges, weights)
+    link_weights = np.full(len(links), thickness * surface / through)
+    return Graph.of(vertices, np.concatenate([edges, links]), np.concatenate([weights, link_weights]))
+
+
+class Arap:
+    """The energy of one rest shape, for any number of poses.
+
+    The energy is the sum over i, j of w_ij |(v_i - v_j) - R_i (r_i - r_j)|^2, with the best R_i, over the graph's
+    ``measure``: a mean squared relative stretch, free of units.
+
+    Args:
+        graph: rest shape.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._scale = 1.0 / max(graph.measure(), 1e-300)
+        self._elsewhere: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+
+    def __call__(self, vertices: Tensor) -> Tensor:
+        """The energy of one pose (V, 3), a scalar; exact gradient, since the best rotations are stationary."""
+        return _Energy.apply(vertices, self)
+
+    def evaluate(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy () and gradient (V, 3)."""
+        if vertices.device.type != "cpu":
+            return self.reference(vertices)
+        points, gradient = vertices.detach().double().numpy(), np.empty(vertices.shape)
+        rotations, cells = self.fit(points)
+        graph = self.graph
+        with launch:
+            _gradient(points, graph.start, graph.neighbour, graph.weight, graph.rest, rotations, gradient)
+        energy = vertices.new_tensor(cells.sum() * self._scale)
+        return energy, torch.from_numpy(gradient * self._scale).to(vertices)
+
+    def reference(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in torch, for other devices and as the tests' oracle."""
+        row, column, weight, rest = self._on(vertices)
+        with torch.enable_grad():
+            points = vertices.detach().requires_grad_()
+            edge = points[row] - points[column]
+            outer = (weight * rest)[:, :, None] * edge.detach()[:, None, :]
+            empty = torch.zeros(len(vertices), 3, 3).to(vertices)
+            rotation = best_rotations(empty.index_add(0, row, outer))[row]
+            turned = (rotation @ rest[..., None])[..., 0]
+            energy = (weight * (edge - turned).square()).sum() * self._scale
+            (gradient,) = torch.autograd.grad(energy, points)
+        return energy.detach(), gradient
+
+    def _on(self, vertices: Tensor) -> tuple[Tensor, ...]:
+        """Rows, columns, weights (H, 1) and rest vectors where and as the vertices are; brought there once."""
+        key = (vertices.device, vertices.dtype)
+        if key not in self._elsewhere:
+            graph = self.graph
+            indices = (torch.from_numpy(part.astype(np.int64)) for part in (graph.rows, graph.neighbour))
+            values = (torch.from_numpy(part) for part in (graph.weight[:, None], graph.rest))
+            moved = [part.to(vertices.device) for part in indices], [part.to(vertices) for part in values]
+            self._elsewhere[key] = (*moved[0], *moved[1])
+        return self._elsewhere[key]
+
+    def fit(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The best rotation (V, 3, 3) of every vertex's cell and what it leaves (V,), not divided by the measure.
+
+        Args:
+            vertices: a pose (V, 3), float64.
+        """
+        graph = self.graph
+        rotations, cells = np.empty((len(vertices), 3, 3)), np.empty(len(vertices))
+        with launch:
+            _fit_rotations(vertices, graph.start, graph.neighbour, graph.weight, graph.rest, rotations, cells)
+        return rotations, cells
+
+    def right_side(self, rotations: np.ndarray) -> np.ndarray:
+        """The right-hand side b (V, 3) of the global step L v = b: Sorkine and Alexa 2007, equation 8."""
+        graph = self.graph
+        right = np.empty((len(rotations), 3))
+        with launch:
+            _right_side(graph.start, graph.neighbour, graph.weight, graph.rest, rotations, right)
+        return right
+
+
+class _Energy(torch.autograd.Function):
+    """The energy with its gradient computed alongside."""
+
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, arap: Arap) -> Tensor:
+        energy, gradient = arap.evaluate(vertices)
+        ctx.save_for_backward(gradient)
+        return energy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradients[0] * gradient, None
+
+
+@parallel_kernel
+def _fit_rotations(points, start, neighbour, weight, rest, rotations, cells):
+    """Each cell's best rotation and its energy; every vertex writes its own, so threads change nothing."""
+    for i in prange(len(points)):
+        s = np.zeros((3, 3))
+        for h in range(start[i], start[i + 1]):
+            j = neighbour[h]
+            for b in range(3):
+                edge = weight[h] * (points[i, b] - points[j, b])
+                for a in range(3):
+                    s[a, b] += rest[h, a] * edge
+        best_rotation_into(s, rotations[i])
+        total = 0.0
+        for h in range(start[i], start[i + 1]):
+            j = neighbour[h]
+            for a in range(3):
+                off = points[i, a] - points[j, a]
+                for b in range(3):
+                    off -= rotations[i, a, b] * rest[h, b]
+                total += weight[h] * off * off
+        cells[i] = total
+
+
+@parallel_kernel
+def _gradient(points, start, neighbour, weight, rest, rotations, gradient):
+    """Derivative of the energy by the points: an edge counts in both of its cells."""
+    for i in prange(len(points)):
+        for a in range(3):
+            total = 0.0
+            for h in range(start[i], start[i + 1]):
+                j = neighbour[h]
+                off = 2.0 * (points[i, a] - points[j, a])
+                for b in range(3):
+                    off -= (rotations[i, a, b] + rotations[j, a, b]) * rest[h, b]
+                total += 2.0 * weight[h] * off
+            gradient[i, a] = total
+
+
+@parallel_kernel
+def _right_side(start, neighbour, weight, rest, rotations, right):
+    for i in prange(len(right)):
+        for a in range(3):
+            total = 0.0
+            for h in range(start[i], start[i + 1]):
+                j = neighbour[h]
+                for b in range(3):
+                    total += 0.5 * weight[h] * (rotations[i, a, b] + rotations[j, a, b]) * rest[h, b]
+            right[i, a] = total

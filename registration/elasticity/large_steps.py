@@ -1,0 +1,121 @@
+"""Large Steps: smooth descent on vertices.
+
+Source: Nicolet, Jacobson and Jakob 2021, "Large Steps in Inverse Rendering of Geometry".
+
+Vertices v are driven through u = (I + lambda L) v: a step along a gradient in u is a smooth step in v, so sparse, noisy
+gradients from silhouettes move the whole surface and leave no spikes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from registration.elasticity.sparse_solver import Solver, factor, scipy_matrix
+from v2m4.geometry import uniform_laplacian
+
+log = logging.getLogger("v2m4.registration")
+
+
+class _Solve(torch.autograd.Function):
+    """A solve whose gradient is a solve with the same (symmetric) matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, right: Tensor, solver: Solver) -> Tensor:
+        ctx.solver = solver
+        return solver.solve(right)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.solver.solve(gradients[0]), None
+
+
+class LargeSteps:
+    """The change of variables u = (I + lambda L) v with the uniform Laplacian L, factored once.
+
+    Args:
+        faces: (F, 3).
+        count: number of vertices V.
+        smoothness: lambda; a step is spread over about sqrt(lambda) edges.
+        solver: a factored matrix instead of the fastest one installed.
+        links: (N, 2) further edges, that join parts of the mesh.
+    """
+
+    def __init__(
+        self,
+        faces: Tensor,
+        count: int,
+        smoothness: float,
+        solver: Solver | None = None,
+        links: Tensor | None = None,
+    ) -> None:
+        # A link is a face that begins and ends at one vertex: its edge to itself cancels out of the Laplacian.
+        joined = faces if links is None or len(links) == 0 else torch.cat([faces, links[:, [0, 1, 1]].to(faces)])
+        laplacian = uniform_laplacian(joined, count)
+        indices, values = laplacian.indices(), smoothness * laplacian.values()
+        values = values + (indices[0] == indices[1])
+        self.matrix = torch.sparse_coo_tensor(indices, values, (count, count), check_invariants=False).coalesce()
+        self._solver = solver if solver is not None else factor(scipy_matrix(self.matrix), faces.device)
+
+    def to_differential(self, vertices: Tensor) -> Tensor:
+        """The variables u of v; (V, 3), or (T, V, 3) for many poses."""
+        if vertices.ndim == 3:
+            return _unfold(self.matrix @ _fold(vertices), len(vertices))
+        return self.matrix @ vertices
+
+    def from_differential(self, differential: Tensor) -> Tensor:
+        """The vertices v of u, differentiable; (V, 3), or (T, V, 3) for many poses."""
+        if differential.ndim == 3:
+            return _unfold(_Solve.apply(_fold(differential), self._solver), len(differential))
+        return _Solve.apply(differential, self._solver)
+
+
+def _fold(poses: Tensor) -> Tensor:
+    """(T, V, 3) as the columns of (V, 3 T)."""
+    return poses.permute(1, 0, 2).reshape(poses.shape[1], -1)
+
+
+def _unfold(columns: Tensor, count: int) -> Tensor:
+    """The inverse of ``_fold``."""
+    return columns.reshape(len(columns), count, 3).permute(1, 0, 2)
+
+
+class AdamUniform(torch.optim.Optimizer):
+    """Adam whose second moment is one number for the whole tensor, so that the direction of the gradient is kept.
+
+    Source: Nicolet et al. 2021, section 4 ("AdamUniform"): the step is the first moment over the root of the largest
+    second moment.
+
+    Args:
+        parameters: tensors to change; each has its own moments.
+        lr: length of the longest step.
+        betas: decay of the first and second moment.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float = 0.1, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: D102 - inherited
+        for group in self.param_groups:
+            first_decay, second_decay = group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["step"] = 0
+                    state["first"] = torch.zeros_like(parameter)
+                    state["second"] = torch.zeros_like(parameter)
+                state["step"] += 1
+                state["first"].lerp_(parameter.grad, 1 - first_decay)
+                state["second"].lerp_(parameter.grad.square(), 1 - second_decay)
+                mean = state["first"] / (1 - first_decay ** state["step"])
+                largest = (state["second"].max() / (1 - second_decay ** state["step"])).sqrt()
+                parameter.sub_(group["lr"] * mean / largest.clamp_min(1e-20))

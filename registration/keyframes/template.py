@@ -1,0 +1,96 @@
+"""What moves: one mesh with its rigidity, and which of its points the video shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from registration.elasticity.arap import Arap, shape_graph
+from registration.elasticity.connectivity import links_between_parts
+from registration.elasticity.large_steps import LargeSteps
+from registration.keyframes.energy import EdgeLength, FaceArea, Rigidity, Term
+from registration.keyframes.energy_image import VideoView, visible_vertices
+from v2m4.camera import Camera, in_fractions
+from v2m4.config import RegistrationConfig
+from v2m4.frame import Frame
+from v2m4.image_window import object_box, window_around
+from v2m4.mesh import Mesh
+
+WINDOW_MARGIN = 0.15
+PAPER_FACES = 10000  # the mesh that the published smoothness is meant for
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What stays the same over the whole clip.
+
+    Attributes:
+        mesh: topology and look; its vertices are the rest shape, in the space of the video's camera.
+        camera: the video's, not cropped.
+        arap: rigidity of the rest shape.
+        large_steps: the change of variables.
+        unit: the rest shape's longest side.
+    """
+
+    mesh: Mesh
+    camera: Camera
+    arap: Arap
+    large_steps: LargeSteps
+    unit: float
+
+    @classmethod
+    def of(cls, mesh: Mesh, aspect: float, config: RegistrationConfig) -> Subject:
+        """Factor and measure once."""
+        lower, upper = mesh.bounds()
+        camera = Camera.identity(aspect=aspect, device=mesh.vertices.device)
+        joints = links_between_parts(mesh.vertices, mesh.faces)
+        arap = Arap(shape_graph(mesh.vertices, mesh.faces, config.thickness, joints))
+        # sqrt(lambda) edges are one length on the surface, however finely it is cut.
+        smoothness = config.smoothness * len(mesh.faces) / PAPER_FACES
+        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, links=torch.from_numpy(joints))
+        return cls(mesh, camera, arap, large_steps, float((upper - lower).max()))
+
+    def shape_terms(self, config: RegistrationConfig) -> list[Term]:
+        """What keeps a pose like the rest shape."""
+        weights, mesh = config.weights, self.mesh
+        return [
+            Rigidity(weights.arap, self.arap),
+            EdgeLength(weights.edge_length, mesh.vertices, mesh.faces, self.unit),
+            FaceArea(weights.face_area, mesh.vertices, mesh.faces, self.unit),
+        ]
+
+    def view(self, frame: Frame, size: int, poses: list[Tensor]) -> VideoView:
+        """A frame seen through a square window that holds the object and the given poses."""
+        boxes = [object_box(frame)]
+        for pose in poses:
+            pixels = in_fractions(self.camera, pose)
+            lower, upper = pixels.amin(0), pixels.amax(0)
+            boxes.append((float(lower[0]), float(lower[1]), float(upper[0]), float(upper[1])))
+        window = window_around(boxes, frame.aspect, WINDOW_MARGIN, square=True)
+        return VideoView.of(frame, window, size, self.mesh)
+
+
+@dataclass(frozen=True)
+class SeenPoints:
+    """Vertices of a pose that the video shows, and where.
+
+    Attributes:
+        index: (N,) vertices.
+        pixels: (N, 2) fractions of the picture.
+        span: height of the object in fractions of the picture's height, at least its width.
+    """
+
+    index: Tensor
+    pixels: Tensor
+    span: float
+
+    @classmethod
+    def of(cls, vertices: Tensor, subject: Subject, frame: Frame, size: int) -> SeenPoints:
+        """The vertices that the camera sees in this pose."""
+        box = object_box(frame)
+        window = window_around([box], frame.aspect, WINDOW_MARGIN, square=True)
+        index = visible_vertices(vertices, subject.mesh.faces, subject.camera.cropped(window), size)
+        pixels = in_fractions(subject.camera, vertices[index])
+        return cls(index, pixels, max((box[2] - box[0]) * frame.aspect, box[3] - box[1]))

@@ -1,0 +1,1 @@
+"""Video-driven deformation: one mesh, moved frame by frame as the video shows."""

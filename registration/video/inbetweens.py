@@ -1,0 +1,99 @@
+"""Frames between key frames fitted to the video, from where the interpolation of the key frames' poses puts them.
+
+Each frame's pose is near already; what is left is found as for a mesh that the video moves (``video``): paint and
+outline are looked up, the pose is solved for, as rigid as possible towards its interpolated shape, then again. The
+paint is what the nearest key frame shows. All frames of a gap are solved together with the key frames at its ends,
+which stay; then each key frame is fitted in the same way between its two neighbours, towards its own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from registration.correspondences.constraints import Observations
+from registration.deformation_graph.gauss_newton import Joints, Problem, solve
+from registration.deformation_graph.graph import DeformationGraph, Poses
+from registration.video.observer import REACHES, STEPS, Scene, weights_of
+from v2m4.config import DriveConfig
+from v2m4.frame import Frame
+from v2m4.mesh import Mesh, MeshSequence
+
+
+def fit_frames(
+    frames: Sequence[Frame],
+    sequence: MeshSequence,
+    config: DriveConfig,
+    progress: Callable[[int], object] = lambda count: None,
+) -> MeshSequence:
+    """All frames from the poses of the key frames.
+
+    Args:
+        frames: all T, background removed.
+        sequence: poses of the key frames at times that are frame numbers, ascending, the first and the last frame among
+            them; in the space of the video's camera.
+        config: options.
+        progress: called with the number of frames that are done so far.
+
+    Returns:
+        poses of all frames; the first is the rest pose.
+    """
+    keys, last = [int(time) for time in sequence.times], len(frames) - 1
+    whole = sequence.sampled(range(len(frames)))
+    fitter = _Fitter(frames, sequence.mesh, config)
+    vertices = whole.vertices.clone()
+    for first, second in pairwise(keys):
+        if second - first > 1:
+            vertices[first + 1 : second] = fitter.fit(vertices, range(first, second + 1), range(first + 1, second))
+        progress(second)
+    between = vertices.clone()
+    for key in keys if last > 0 else []:
+        vertices[key] = fitter.fit(between, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+    progress(len(frames))
+    return replace(whole, vertices=vertices, mesh=sequence.mesh.with_vertices(vertices[0]))
+
+
+class _Fitter:
+    """What stays the same over all gaps."""
+
+    def __init__(self, frames: Sequence[Frame], mesh: Mesh, config: DriveConfig) -> None:
+        self.frames, self.mesh, self.config = frames, mesh, config
+        self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
+
+    def fit(self, vertices: Tensor, window: range, moved: Sequence[int]) -> Tensor:
+        """Poses (N, V, 3) of the N frames ``moved``.
+
+        Args:
+            vertices: (T, V, 3) of all frames.
+            window: frames that are solved together; those not moved are its first or its last, or both.
+            moved: some of them.
+        """
+        graphs = [self.graph.at(vertices[frame].double().numpy()) for frame in window]
+        state = Poses.joined([graph.still() for graph in graphs])
+        free = np.array([frame in moved for frame in window])
+        shown = {
+            frame: Scene(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, shown=frame)
+            for frame in window
+            if frame not in moved
+        }
+        nearest = [min((abs(known - frame), known) for known in shown)[1] for frame in window]
+        scenes = [shown[known] for known in nearest]
+        for reach in np.geomspace(*REACHES, self.config.rounds):
+            observations: list[Observations | None] = [None] * len(window)
+            for at in np.flatnonzero(free).tolist():
+                pose, scene = _vertices(graphs[at], state, at), scenes[at]
+                observations[at] = scene.observed(window[at], pose, scene.view(window[at], pose), float(reach))
+            weights = replace(weights_of(self.config), reach=float(reach))
+            problem = Problem(graphs, scenes[0].lens, observations, weights, Joints.none(self.graph), free)
+            state = solve(problem, state, STEPS).poses
+        return torch.stack([_vertices(graphs[at], state, at) for at in np.flatnonzero(free).tolist()])
+
+
+def _vertices(graph: DeformationGraph, poses: Poses, at: int) -> Tensor:
+    """The vertices (V, 3) of one of some poses, as a graph of its own carries them."""
+    return torch.from_numpy(graph.moved(poses[at : at + 1])[0]).float()

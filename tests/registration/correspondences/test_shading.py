@@ -1,0 +1,108 @@
+"""What shade tells of normals: known turns are found, and the solver's derivatives are right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from registration.correspondences.appearance_model import Look, harmonics
+from registration.correspondences.constraints import Facing, Observations
+from registration.correspondences.photometric_flow import Match
+from registration.correspondences.shading import LEAST, _slope, observe_facing
+from registration.deformation_graph.gauss_newton import Joints, Lens, Problem, Weights
+from registration.deformation_graph.graph import DeformationGraph
+from registration.deformation_graph.kernels import turn_by
+from tests.registration.moving_shapes import AWAY
+from tests.registration.shapes import photographed
+from v2m4.camera import Camera
+from v2m4.geometry import vertex_normals
+from v2m4.image_window import View
+from v2m4.mesh import Mesh
+from v2m4.surface_points import SurfacePoints
+
+CAMERA = Camera.identity()
+
+
+def lit(vertices: Tensor, faces: Tensor) -> Mesh:
+    """Grey, lit from the left and from above."""
+    normals = vertex_normals(vertices, faces)
+    shade = 0.5 - 0.3 * normals[:, :1] - 0.15 * normals[:, 1:2]
+    return Mesh(vertices, faces, colors=shade.expand(-1, 3).contiguous())
+
+
+def turned(vertices: Tensor, angle: float) -> Tensor:
+    """About the line of sight through the middle, which turns as many normals to the light as away from it."""
+    sin, cos = np.sin(angle), np.cos(angle)
+    matrix = torch.tensor([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], dtype=vertices.dtype)
+    return (vertices - AWAY) @ matrix.T + AWAY
+
+
+def test_slope_is_the_derivative_of_the_logarithm_of_brightness() -> None:
+    generator = torch.manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(6, 3, generator=generator, dtype=torch.float64), dim=1)
+    light, paint = torch.randn(9, 3, generator=generator).double() * 0.1, torch.rand(6, 3, generator=generator).double()
+    light[0] = 1.0
+    shares = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+
+    def brightness(at: Tensor) -> Tensor:
+        return torch.log((paint * (harmonics(at) @ light) * shares).sum(1) + LEAST)
+
+    steps = 1e-4 * torch.eye(3, dtype=torch.float64)
+    numeric = torch.stack([(brightness(normals + s) - brightness(normals - s)) / 2e-4 for s in steps], 1)
+    found = _slope(normals.float(), light.float(), paint * (harmonics(normals) @ light))
+    assert torch.allclose(found.double(), numeric, atol=1e-4)
+
+
+def test_a_turn_is_seen_by_its_shade(capsule: tuple[Tensor, Tensor]) -> None:
+    """A body turned by 0.2: normals have to turn with it."""
+    vertices, faces = capsule
+    vertices = vertices * torch.tensor([2.0, 0.8, 1.0]) + AWAY
+    first, truth = lit(vertices, faces), lit(turned(vertices, 0.2), faces)
+    plain = Mesh(vertices, faces, colors=torch.full_like(vertices, 0.6))
+    look = Look.of(plain, vertices, View.of(photographed(first, 0, 192), CAMERA, 192, [vertices]))
+    sight = look.seen(vertices, View.of(photographed(truth, 1, 192), CAMERA, 192, [vertices]))
+    # Without paint flow would follow the shade itself: the true one is given.
+    rows, columns = np.nonzero(sight.rast[..., 3] > 0)
+    there, _ = sight.view.camera.project(sight.points(rows, columns).on(truth.vertices, faces), sight.view.shape)
+    flow = np.zeros((*sight.view.shape, 2), np.float32)
+    flow[rows, columns] = there[0].numpy() - np.stack([columns, rows], 1) - 0.5
+    seen = observe_facing(vertices, look, replace(Match.of(sight), flow=flow), 400)
+    assert seen is not None
+
+    def cosines(pose: Tensor) -> np.ndarray:
+        corners = faces.index_select(0, seen.points.faces)
+        normals = (vertex_normals(pose, faces)[corners] * seen.points.weights[..., None]).sum(1)
+        return (torch.nn.functional.normalize(normals, dim=1).double().numpy() * seen.axes).sum(1)
+
+    wanted, asked = cosines(truth.vertices) - cosines(vertices), seen.values - cosines(vertices)
+    weight = seen.confidence
+    agreement = (weight * wanted * asked).sum() / np.sqrt((weight * wanted**2).sum() * (weight * asked**2).sum())
+    assert agreement > 0.7
+
+
+def test_the_solver_knows_the_gradient(capsule: tuple[Tensor, Tensor]) -> None:
+    vertices, faces = capsule[0] + AWAY, capsule[1]
+    graph = DeformationGraph.of(vertices, faces, 8)
+    draw = np.random.default_rng(0)
+    chosen = torch.from_numpy(draw.integers(0, len(faces), 20))
+    points = SurfacePoints(chosen, torch.full((20, 3), 1 / 3))
+    axes = draw.normal(size=(20, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    facing = Facing(points, axes, draw.uniform(-0.5, 0.5, 20), draw.uniform(0.2, 1, 20))
+    nothing = Observations(points, np.full((20, 2), 0.5), np.zeros((20, 2, 2)), facing)
+    weights = Weights(rigidity=0.0, shade=1.0)
+    problem = Problem([graph], Lens.of(CAMERA), [nothing], weights, Joints.none(graph))
+    poses = graph.still()
+    turn_by(poses.rotations[0], poses.positions[0], draw.normal(0, 0.2, 6 * len(graph)), graph.pattern.place)
+    gradient = problem.equations(poses).gradient[0]
+    assert np.abs(gradient).max() > 1e-4
+    step = draw.normal(size=gradient.size)
+    ends = []
+    for sign in (1e-5, -1e-5):
+        moved = type(poses)(poses.rotations.copy(), poses.positions.copy())
+        turn_by(moved.rotations[0], moved.positions[0], sign * step, graph.pattern.place)
+        ends.append(problem.equations(moved).energy)
+    assert np.isclose((ends[0] - ends[1]) / 2e-5, gradient @ step, rtol=1e-4)

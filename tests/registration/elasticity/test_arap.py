@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from registration.elasticity.arap import Arap, shape_graph
+from registration.elasticity.connectivity import links_through_the_body
+from tests.registration.shapes import random_rotation
+
+
+@pytest.fixture(params=[0.0, 0.5], ids=["surface", "with links"])
+def arap(request, capsule) -> Arap:
+    return Arap(shape_graph(*capsule, thickness=request.param))
+
+
+def test_rigid_motion_costs_nothing_and_pulls_nowhere(arap, capsule) -> None:
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        moved = (capsule[0].double() @ random_rotation(generator).T + torch.randn(3, generator=generator)).float()
+        energy, gradient = arap.evaluate(moved)
+        assert energy < 1e-11
+        assert gradient.abs().max() < 1e-6
+
+
+def test_uniform_scale_costs_its_squared_strain(arap, capsule) -> None:
+    assert float(arap.evaluate(1.3 * capsule[0])[0]) == pytest.approx(0.09, rel=1e-4)
+
+
+def test_a_mirror_image_is_no_rigid_motion(arap, capsule) -> None:
+    assert arap.evaluate(capsule[0] * torch.tensor([-1.0, 1.0, 1.0]))[0] > 1e-3
+
+
+def test_gradient_is_that_of_finite_differences(arap, capsule) -> None:
+    generator = torch.Generator().manual_seed(3)
+    pose = capsule[0].double() + 0.03 * torch.randn(capsule[0].shape, generator=generator)
+    _, gradient = arap.evaluate(pose)
+    for _ in range(3):
+        direction = torch.randn(pose.shape, generator=generator)
+        step = 1e-6
+        ahead, behind = (float(arap.evaluate(pose + sign * step * direction)[0]) for sign in (1, -1))
+        assert (ahead - behind) / (2 * step) == pytest.approx(float((gradient * direction).sum()), rel=1e-4)
+
+
+def test_kernel_agrees_with_torch(arap, capsule) -> None:
+    pose = capsule[0] + 0.05 * torch.randn(capsule[0].shape, generator=torch.Generator().manual_seed(4))
+    energy, gradient = arap.evaluate(pose)
+    other_energy, other_gradient = arap.reference(pose)
+    assert torch.allclose(energy, other_energy, rtol=1e-5)
+    assert torch.allclose(gradient, other_gradient, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_the_graph_is_brought_to_a_device_once(arap, capsule, monkeypatch) -> None:
+    fresh, brought = Arap(arap.graph), []
+    bring = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: (brought.append(1), bring(array))[1])
+    first = fresh.reference(capsule[0])
+    once = len(brought)
+    assert once > 0 and torch.equal(fresh.reference(capsule[0])[1], first[1]) and len(brought) == once
+    assert fresh.reference(capsule[0].double())[1].dtype == torch.float64 and len(brought) > once
+
+
+def test_right_side_is_stationary_at_a_rotated_rest_shape(arap, capsule) -> None:
+    pose = capsule[0].double().numpy() @ random_rotation(torch.Generator().manual_seed(5)).numpy().T
+    rotations, _ = arap.fit(pose)
+    assert np.allclose(arap.graph.laplacian() @ pose, arap.right_side(rotations), atol=1e-5)
+
+
+def test_links_join_opposite_sides(sphere) -> None:
+    vertices, faces = sphere
+    links = links_through_the_body(vertices, faces)
+    assert len(links) > 0.9 * len(vertices)
+    lengths = (vertices[links[:, 0]] - vertices[links[:, 1]]).norm(dim=1)
+    assert lengths.min() > 0.8  # the diameter is 1
+    first, second = (torch.nn.functional.normalize(vertices[links[:, side]], dim=1) for side in (0, 1))
+    assert (first * second).sum(1).max() < -0.3
+
+
+def test_links_resist_flattening_where_a_surface_alone_bends_for_free(capsule) -> None:
+    flat = capsule[0] * torch.tensor([1.0, 1.0, 0.3])
+    without, with_links = (Arap(shape_graph(*capsule, thickness=value)).evaluate(flat)[0] for value in (0.0, 1.0))
+    assert with_links > without

@@ -1,0 +1,84 @@
+import pytest
+import torch
+
+from registration.keyframes.energy import State
+from registration.keyframes.energy_image import Colour, PointTracks, Silhouette, VideoView, visible_vertices
+from tests.registration.shapes import painted, photographed
+from v2m4.camera import Camera, in_fractions
+
+WINDOW = (0.2, 0.2, 0.8, 0.8)
+AWAY = torch.tensor([0.0, 0.0, 3.0])
+
+
+def state(vertices: torch.Tensor) -> State:
+    return State(vertices, 0, torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def scene(capsule):
+    vertices, faces = capsule
+    mesh = painted(vertices + AWAY, faces)
+    return mesh, VideoView.of(photographed(mesh, 0), WINDOW, 96, mesh)
+
+
+@pytest.mark.parametrize("term", [Silhouette, Colour])
+def test_the_true_pose_costs_next_to_nothing_and_a_shifted_one_is_pulled_back(scene, term) -> None:
+    mesh, view = scene
+    there = float(term(1.0, view)(state(mesh.vertices)))
+    off = (mesh.vertices + torch.tensor([0.03, 0.0, 0.0])).requires_grad_()
+    value = term(1.0, view)(state(off))
+    value.backward()
+    assert there < 0.1 * float(value.detach())
+    assert off.grad[:, 0].sum() > 2 * off.grad[:, 1].sum().abs()
+
+
+def test_the_coarse_scale_reaches_an_outline_that_lies_beside(scene) -> None:
+    mesh, view = scene
+    off = (mesh.vertices + torch.tensor([0.33, 0.0, 0.0])).requires_grad_()  # 0.3 wide: no overlap
+    Silhouette(1.0, view, levels=3)(state(off)).backward()
+    assert off.grad[:, 0].sum() > 0
+
+
+def test_one_rendering_serves_all_terms_of_a_view(scene) -> None:
+    mesh, view = scene
+    pose = state(mesh.vertices)
+    assert view.rendering(pose) is view.rendering(pose)
+
+
+def test_tracks_cost_nothing_where_they_are_and_pull_with_the_gradient_of_finite_differences(scene) -> None:
+    mesh, _ = scene
+    camera = Camera.identity()
+    index = torch.arange(0, len(mesh.vertices), 3)
+    here = in_fractions(camera, mesh.vertices[index])
+    confidence = torch.linspace(0, 1, len(index))
+    assert float(PointTracks(1.0, camera, index, here, confidence, 0.5)(state(mesh.vertices))) < 1e-8
+    generator = torch.Generator().manual_seed(2)
+    term = PointTracks(1.0, camera, index, here + 0.02 * torch.randn(here.shape, generator=generator), confidence, 0.5)
+    camera64 = Camera(camera.extrinsics.double())
+    term.camera = camera64
+    pose = mesh.vertices.double().requires_grad_()
+    (gradient,) = torch.autograd.grad(term(state(pose)), pose)
+    direction = torch.randn(pose.shape, generator=generator, dtype=torch.float64)
+    ahead, behind = (float(term(state((pose + s * 1e-6 * direction).detach()))) for s in (1, -1))
+    assert (ahead - behind) / 2e-6 == pytest.approx(float((gradient * direction).sum()), rel=1e-3)
+
+
+def test_no_tracks_cost_nothing(scene) -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    term = PointTracks(1.0, Camera.identity(), none, torch.zeros(0, 2), torch.zeros(0), 0.5)
+    assert float(term(state(scene[0].vertices))) == 0.0
+
+
+def test_visible_vertices_are_those_on_the_near_side(sphere) -> None:
+    vertices, faces = sphere
+    seen = visible_vertices(vertices + AWAY, faces, Camera.identity(), 128, facing=0.2)
+    assert vertices[seen, 2].max() < 0
+    expected = (vertices[:, 2] < -0.25).sum()
+    assert expected * 0.9 < len(seen) < len(vertices) / 2
+
+
+def test_what_another_part_hides_is_not_visible(sphere) -> None:
+    vertices, faces = sphere
+    both = torch.cat([vertices + AWAY, 0.5 * vertices + AWAY + torch.tensor([0.0, 0.0, 2.0])])
+    seen = visible_vertices(both, torch.cat([faces, faces + len(vertices)]), Camera.identity(), 128)
+    assert seen.max() < len(vertices)

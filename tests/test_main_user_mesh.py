@@ -1,0 +1,172 @@
+"""The command on a mesh of one's own: --mesh, --video, --motion video."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import main
+from registration.video import stage as moving
+from v2m4.camera import DEFAULT_FOV, Camera, Orbit
+from v2m4.config import FAST
+from v2m4.export import CAMERAS, read_cameras
+from v2m4.io.gltf import read_glb, write_glb
+from v2m4.io.gltf_animation import read_animation
+from v2m4.mesh import Mesh
+from v2m4.render import render_mesh
+
+SIDE, FRAMES, TURN = 128, 4, 0.12  # pixels, frames, radians a frame
+QUICK = [
+    *("--preset", "fast", "--device", "cpu", "--search.samples", "64", "--search.particles", "16"),
+    *("--search.swarm_steps", "2", "--search.refine_steps", "30", "--drive.nodes", "30", "--drive.size", "128"),
+    *("--drive.points", "300", "--drive.rounds", "2", "--drive.passes", "1"),
+]
+
+
+def club() -> Mesh:
+    """A head on a stick, coloured in patches, upright along z, 200 units long."""
+    shape = trimesh.creation.icosphere(3, 40.0)
+    vertices = torch.tensor(shape.vertices, dtype=torch.float32)
+    stretch = torch.where(vertices[:, 2:] < 0, 3.0, 1.0)
+    vertices = vertices * torch.cat([torch.ones(len(vertices), 2), stretch], 1)
+    vertices[:, 0] *= 1.4
+    patches = torch.sin(vertices / 11) * 0.35 + 0.5
+    return Mesh(vertices, torch.tensor(shape.faces), colors=patches)
+
+
+def swung(mesh: Mesh, step: int) -> torch.Tensor:
+    """The club turned about its lower end, in its own units."""
+    angle = torch.tensor(TURN * step)
+    pivot = torch.tensor([0.0, 0.0, -120.0])
+    turn = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]])
+    return (mesh.vertices - pivot) @ turn.T + pivot
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mesh, lying on its back as z-up files do, and its video."""
+    folder = tmp_path_factory.mktemp("case")
+    mesh = club()
+    write_glb(folder / "club.glb", mesh)
+    upright = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    to_camera = Orbit.of(yaw=0.2, pitch=0.15, radius=2.0).camera().extrinsics[0] @ upright @ mesh.normalizing()
+    (folder / "swing").mkdir()
+    for step in range(FRAMES):
+        seen = mesh.with_vertices(swung(mesh, step) @ to_camera[:3, :3].T + to_camera[:3, 3])
+        picture = render_mesh(seen, Camera.identity(), SIDE, channels=("color", "mask"))
+        mask = picture.mask[0].clamp(0, 1)
+        rgba = torch.cat([picture.color[0] / mask.clamp_min(1e-6), mask], -1).clamp(0, 1)
+        iio.imwrite(folder / "swing" / f"{step}.png", (255 * rgba).round().to(torch.uint8).numpy())
+    return folder
+
+
+def run(case: Path, output: Path, *more: str) -> int:
+    return main.main(
+        ["--mesh", str(case / "club.glb"), "--video", str(case / "swing"), "--output", str(output), *QUICK, *more]
+    )
+
+
+@pytest.fixture(scope="module")
+def moved(case: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("moved")
+    assert run(case, output) == 0
+    return output / "swing"
+
+
+def test_the_users_mesh_moves_as_the_video_shows(case: Path, moved: Path) -> None:
+    mesh = club()
+    fps = read_cameras(moved / CAMERAS).fps
+    found = read_animation(moved / "output_animation.glb", times=np.arange(FRAMES) / fps)
+    assert torch.equal(found.mesh.faces, read_glb(case / "club.glb").faces)
+    for step in range(FRAMES):
+        off = (found.vertices[step] - swung(mesh, step)).norm(dim=1)
+        assert off.mean() < 0.03 * 200, f"frame {step}: {off.mean():.1f} of 200 units off"
+    assert (swung(mesh, 3) - mesh.vertices).norm(dim=1).mean() > 0.12 * 200
+
+
+def test_the_camera_sees_the_mesh_where_the_video_shows_it(case: Path, moved: Path) -> None:
+    recorded = read_cameras(moved / CAMERAS)
+    assert recorded.cameras.fov == pytest.approx(DEFAULT_FOV)
+    found = read_animation(moved / "output_animation.glb", times=np.arange(FRAMES) / recorded.fps)
+    for step in range(FRAMES):
+        scale = 1 / 200  # into the renderer's reach
+        camera = Camera(recorded.cameras.extrinsics[step : step + 1].clone(), recorded.cameras.fov)
+        camera.extrinsics[:, :3, 3] *= scale
+        seen = render_mesh(found[step].with_vertices(found.vertices[step] * scale), camera, SIDE, channels=("mask",))
+        ours = seen.mask[0, ..., 0].numpy() > 0.5
+        theirs = iio.imread(case / "swing" / f"{step}.png")[..., 3] > 127
+        assert (ours & theirs).sum() / (ours | theirs).sum() > 0.93
+
+
+def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
+    manifest = json.loads((moved / "manifest.json").read_text())
+    assert list(manifest["stages"]) == ["generation", "camera_search", "registration", "export"]
+    assert all(entry["state"] == "done" for entry in manifest["stages"].values())
+    assert len(manifest["motion"]["iou"]) == FRAMES
+    assert manifest["learned_parts"]["generator"] == "none (a given mesh)"
+    assert manifest["motion"]["mean_iou"] > 0.93
+    for name in ("3_registration/driven.npz", "3_registration/motion.png", "2_camera_search/0.png", "output_mesh.glb"):
+        assert (moved / name).is_file(), name
+    times = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
+    assert run(case, moved.parent) == 0
+    again = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
+    changed = {file.name for file in times if times[file] != again[file]}
+    assert changed <= {"contact_sheet.png"}
+
+
+def test_what_follows_points_counts_for_what_is_stale() -> None:
+    tracked = replace(FAST, use_tracking=True, registration=replace(FAST.registration, tracker="flow"))
+    fewer = replace(tracked, registration=replace(tracked.registration, tracked_points=7))
+    unused = replace(FAST, registration=replace(FAST.registration, tracked_points=7))
+    assert len({moving._tracker(config) for config in (FAST, tracked, fewer)}) == 3
+    assert moving._tracker(unused) == moving._tracker(FAST)
+
+
+def test_the_same_seed_gives_the_same_bytes(case: Path, moved: Path, tmp_path: Path) -> None:
+    assert run(case, tmp_path) == 0
+    assert (tmp_path / "swing" / "output_animation.glb").read_bytes() == (moved / "output_animation.glb").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--mesh", "nothing.glb"], "--mesh nothing.glb: no such file"),
+        (["--mesh", "club.fbx"], "FBX is read through Blender; give --blender_path"),
+        (["--baseline"], "--baseline generates meshes"),
+        (["--video", "nothing.mp4"], "nothing.mp4: no such folder"),
+    ],
+)
+def test_bad_usage_exits_with_two(
+    case: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
+) -> None:
+    (tmp_path / "club.fbx").write_bytes(b"Kaydara FBX Binary")
+    monkeypatch.chdir(tmp_path)
+    assert run(case, tmp_path / "out", *more) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_several_videos_is_no_video(case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        (tmp_path / "videos" / name / "0.png").write_bytes((case / "swing" / "0.png").read_bytes())
+    assert run(case, tmp_path / "out", "--video", str(tmp_path / "videos")) == 2
+    assert "2 animations in it" in capsys.readouterr().err
+
+
+def test_a_mesh_that_cannot_be_read_fails_in_one_line(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.glb").write_bytes(b"no mesh")
+    assert run(case, tmp_path / "out", "--mesh", str(tmp_path / "broken.glb")) == 1
+    assert "broken.glb" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from v2m4.frame import Frame
+from v2m4.image_window import object_box, window_around
+from v2m4.optical_flow import flow_between, mask_motion, track
+
+
+def moved_frame(index: int, shift: tuple[float, float], size: int = 200) -> Frame:
+    """A textured disc of radius 50 about the middle, shifted."""
+    noise = np.random.default_rng(0).random((size, size, 3)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 3)
+    noise = (noise - noise.min()) / np.ptp(noise)
+    y, x = np.mgrid[:size, :size]
+    alpha = (np.hypot(x - size / 2, y - size / 2) < 50).astype(np.float32)
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+    picture = cv2.warpAffine(np.dstack([noise, alpha]), matrix, (size, size))
+    return Frame(str(index), index, (picture * 255).round().astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    return [moved_frame(index, (4.0 * index, 1.5 * index)) for index in range(4)]
+
+
+@pytest.fixture(scope="module")
+def flows(frames):
+    return [flow_between(first, second) for first, second in pairwise(frames)]
+
+
+def inside(count: int = 100) -> np.ndarray:
+    draw = np.random.default_rng(1)
+    angle, radius = 2 * np.pi * draw.random(count), 40 * np.sqrt(draw.random(count))
+    return (100 + np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)) / 200
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (3, 0), (1, 2)])
+def test_points_are_followed_either_way_in_time(flows, start, stop) -> None:
+    shift = np.array([4.0, 1.5]) / 200
+    points = inside() + start * shift
+    tracks = track(points, start, stop, flows)
+    assert tracks.positions.shape == (abs(stop - start) + 1, 100, 2)
+    error = 200 * np.linalg.norm(tracks.positions[-1] - points - (stop - start) * shift, axis=1)
+    assert np.median(error) < 0.3
+    assert np.median(tracks.confidence[-1]) > 0.8
+
+
+def test_standing_still_needs_no_flow(flows) -> None:
+    tracks = track(inside(), 2, 2, flows)
+    assert np.array_equal(tracks.positions[0], inside())
+    assert tracks.confidence.min() == 1.0
+
+
+def test_points_beside_the_object_are_not_trusted(flows) -> None:
+    assert track(np.array([[0.1, 0.1]]), 0, 1, flows).confidence[-1] < 0.01
+
+
+def test_box_and_window() -> None:
+    box = object_box(moved_frame(0, (0, 0)))
+    assert np.allclose(box, (51 / 200, 51 / 200, 150 / 200, 150 / 200), atol=0.006)
+    wide = (0.2, 0.4, 0.6, 0.5)
+    x0, y0, x1, y1 = window_around([wide], aspect=2.0, margin=0.0, square=True)
+    assert (x1 - x0) * 2.0 == pytest.approx(y1 - y0)
+    assert (x0, x1) == pytest.approx((0.2, 0.6))
+    x0, y0, x1, y1 = window_around([wide, (0.1, 0.1, 0.2, 0.2)], aspect=1.0, margin=0.1)
+    assert (x0, y0, x1, y1) == pytest.approx((0.05, 0.05, 0.65, 0.55))
+
+
+def test_a_frame_without_foreground_is_looked_at_whole() -> None:
+    assert object_box(Frame("0", 0, np.zeros((4, 6, 4), np.uint8))) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_motion_faster_than_the_flow_reaches_is_followed_from_the_masks() -> None:
+    fast = [moved_frame(0, (-45.0, 0.0)), moved_frame(1, (45.0, 10.0))]
+    shift = np.array([90.0, 10.0]) / 200
+    points = inside() - np.array([45.0, 0.0]) / 200
+    tracks = track(points, 0, 1, [flow_between(*fast)])
+    error = 200 * np.linalg.norm(tracks.positions[-1] - points - shift, axis=1)
+    assert np.median(error) < 1.0
+    assert np.median(tracks.confidence[-1]) > 0.5
+
+
+def test_masks_alone_give_shift_and_stretch() -> None:
+    first, second = np.zeros((100, 120), np.float32), np.zeros((100, 120), np.float32)
+    first[20:40, 10:50] = 1.0
+    second[40:80, 60:80] = 1.0
+    motion = mask_motion(first, second)
+    corners = np.array([[10, 20], [49, 39]])
+    there = corners + motion[corners[:, 1], corners[:, 0]]
+    assert np.allclose(there, [[60, 40], [79, 79]], atol=0.6)
+    assert not mask_motion(np.zeros_like(first), second).any()

@@ -1,0 +1,152 @@
+"""Point tracks through a video by dense optical flow: the twin of CoTracker that needs no weights.
+
+Flow is computed both ways between consecutive frames, in a window around the object, and chained. A point is trusted
+as far as going there and back ends where it began, and as long as it lies on the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from v2m4.frame import Frame
+from v2m4.image_window import Window, object_box, window_around
+
+
+@dataclass(frozen=True)
+class FlowField:
+    """Motion between two consecutive frames, within a window of the picture.
+
+    Attributes:
+        window: (x0, y0, x1, y1) in fractions of the picture.
+        forward: (h, w, 2) from the earlier to the later frame, pixels of the window.
+        backward: (h, w, 2) from the later to the earlier frame.
+        alphas: mask of the earlier and the later frame, (h, w) each.
+    """
+
+    window: Window
+    forward: np.ndarray
+    backward: np.ndarray
+    alphas: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Where points of one frame are in other frames.
+
+    Attributes:
+        positions: (T, N, 2) fractions of the picture's width and height; the first is where they were set.
+        confidence: (T, N) in [0, 1].
+    """
+
+    positions: np.ndarray
+    confidence: np.ndarray
+
+
+def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
+    """Dense inverse search flow (medium preset) both ways, at most ``longest`` pixels on a side."""
+    height, width = first.rgba.shape[:2]
+    window = window_around([object_box(first), object_box(second)], first.aspect)
+    wide, high = (window[2] - window[0]) * width, (window[3] - window[1]) * height
+    rows = max(16, round(high * min(1.0, longest / max(wide, high))))
+    pictures = [frame.tensors(rows, window, background=0.0) for frame in (first, second)]
+    (colour, mask), (_, other_mask) = pictures
+    # The background gets the shade that is farther from the object's, so that outlines move with it.
+    background = 1.0 if float(colour.sum() / mask.sum().clamp_min(1) / 3) < 0.5 else 0.0
+    shades = [
+        cv2.cvtColor((np.clip((c + background * (1 - m)).numpy(), 0, 1) * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
+        for c, m in pictures
+    ]
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    alphas = (mask[..., 0].numpy(), other_mask[..., 0].numpy())
+    still = np.zeros((*shades[0].shape, 2), np.float32)
+    starts = [(still, still), (mask_motion(*alphas), mask_motion(*alphas[::-1]))]
+    fields = [
+        FlowField(
+            window,
+            np.asarray(search.calc(shades[0], shades[1], ahead.copy())),
+            np.asarray(search.calc(shades[1], shades[0], back.copy())),
+            alphas,
+        )
+        for ahead, back in starts
+    ]
+    return max(fields, key=agreement)
+
+
+def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The shift and stretch that bring one mask's centre and extent to another's: a start for fast motion.
+
+    Args:
+        first: (h, w) coverage.
+        second: (h, w) coverage.
+
+    Returns:
+        (h, w, 2) float32 pixels; zero where a mask is empty.
+    """
+    grid = np.stack(np.meshgrid(np.arange(first.shape[1]), np.arange(first.shape[0])), -1).astype(np.float64)
+    if first.sum() < 1 or second.sum() < 1:
+        return np.zeros(grid.shape, np.float32)
+    centres, extents = [], []
+    for mask in (first, second):
+        share = (mask / mask.sum())[..., None]
+        centres.append((share * grid).sum((0, 1)))
+        extents.append(np.sqrt((share * np.square(grid - centres[-1])).sum((0, 1))).clip(1.0))
+    stretch = np.clip(extents[1] / extents[0], 0.5, 2.0)
+    return (centres[1] + (grid - centres[0]) * stretch - grid).astype(np.float32)
+
+
+def agreement(field: FlowField, stride: int = 4) -> float:
+    """How far flow there and back agrees and stays on the object: mean confidence over both masks, in [0, 1]."""
+    shares = []
+    for time, alpha in enumerate(field.alphas):
+        rows, columns = np.nonzero(alpha[::stride, ::stride] > 0.5)
+        points = np.stack([columns, rows], 1) * float(stride) + 0.5
+        if len(points):
+            shares.append(_step(points, field, ahead=time == 0)[1].mean())
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _step(pixels: np.ndarray, field: FlowField, ahead: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 2) of the window, pixels, one frame further: where they go, and how far that is trusted (N,)."""
+    going, coming = (field.forward, field.backward) if ahead else (field.backward, field.forward)
+    moved = pixels + _sample(going, pixels)
+    returned = moved + _sample(coming, moved)
+    error = np.linalg.norm(returned - pixels, axis=1)
+    tolerance = 1.0 + 0.05 * np.linalg.norm(moved - pixels, axis=1)
+    inside = _sample(field.alphas[1 if ahead else 0], moved)[:, 0]
+    return moved, np.exp(-np.square(error / tolerance)) * inside.clip(0, 1)
+
+
+def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Bilinear values (N, C) of a picture at pixels (N, 2), the first pixel centred at (0.5, 0.5)."""
+    at = points.astype(np.float32) - 0.5
+    found = cv2.remap(picture, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(len(points), -1)
+
+
+def track(points: np.ndarray, start: int, stop: int, flows: Sequence[FlowField]) -> Tracks:
+    """Follow points from one frame to another, either way in time.
+
+    Args:
+        points: (N, 2) in frame ``start``, fractions of the picture.
+        start: frame index.
+        stop: frame index; before ``start`` to go back in time.
+        flows: flow t joins frames t and t + 1.
+
+    Returns:
+        positions and confidences in frames start ... stop, ``abs(stop - start) + 1`` of them.
+    """
+    ahead = stop >= start
+    positions, confidence = [points.astype(np.float64)], [np.ones(len(points))]
+    for step in range(abs(stop - start)):
+        field = flows[start + step] if ahead else flows[start - step - 1]
+        height, width = field.forward.shape[:2]
+        origin, span = np.array(field.window[:2]), np.array(field.window[2:]) - np.array(field.window[:2])
+        size = np.array([width, height])
+        moved, trust = _step((positions[-1] - origin) / span * size, field, ahead)
+        confidence.append(confidence[-1] * trust)
+        positions.append(origin + moved / size * span)
+    return Tracks(np.stack(positions), np.stack(confidence))

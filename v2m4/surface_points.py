@@ -1,0 +1,25 @@
+"""Points on triangles (face, barycentric weights), carried from pose to pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SurfacePoints:
+    """Points on a mesh's surface, wherever its vertices are.
+
+    Attributes:
+        faces: (N,) int64.
+        weights: (N, 3) barycentric.
+    """
+
+    faces: Tensor
+    weights: Tensor
+
+    def on(self, vertices: Tensor, triangles: Tensor) -> Tensor:
+        """Where they are, (N, 3), on vertices (V, 3) joined by ``triangles`` (F, 3)."""
+        corners = triangles.index_select(0, self.faces).reshape(-1)
+        return (vertices.index_select(0, corners).reshape(-1, 3, 3) * self.weights[..., None]).sum(1)
