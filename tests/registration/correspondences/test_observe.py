@@ -46,7 +46,7 @@ def moved(mesh: Mesh, right: float, down: float) -> Mesh:
 
 
 def rendered(mesh: Mesh, frame: Frame, size: int = 192, appearance: AppearanceModel | None = None):
-    return (appearance or AppearanceModel(mesh)).seen(
+    return (appearance or AppearanceModel(mesh)).render(
         mesh.vertices, ImageWindow.of(frame, CAMERA, size, [mesh.vertices])
     )
 
@@ -108,7 +108,7 @@ def test_light_is_learned_from_the_first_frame(body: Mesh) -> None:
     appearance = AppearanceModel.of(body, body.vertices, view)
 
     def difference(of: AppearanceModel) -> float:
-        seen = of.seen(body.vertices, view)
+        seen = of.render(body.vertices, view)
         both = np.minimum(seen.mask, view.mask) > 0.99
         return float(np.abs(seen.color - view.color)[both].mean())
 

@@ -206,7 +206,7 @@ def test_no_points_need_no_network(owners) -> None:
 def test_weights_that_do_not_fit_are_told_by_name(owners) -> None:
     file = owners.weights_dir / "facebook/cotracker3/scaled_offline.pth"
     torch.save({"weight": torch.zeros(2, 2)}, file)
-    with pytest.raises(Unavailable, flow_match=r"scaled_offline\.pth: RuntimeError"):
+    with pytest.raises(Unavailable, match=r"scaled_offline\.pth: RuntimeError"):
         _cotracker.CoTracker(owners)
 
 
@@ -218,14 +218,14 @@ def test_other_weights_have_another_version(owners) -> None:
 
 def test_missing_weights_are_told_with_file_and_folder(owners) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
-    with pytest.raises(Unavailable, flow_match=r"put scaled_offline\.pth into .*weights/facebook/cotracker3"):
+    with pytest.raises(Unavailable, match=r"put scaled_offline\.pth into .*weights/facebook/cotracker3"):
         needs.COTRACKER.check(owners)
 
 
 def test_fetching_needs_the_hubs_client_before_any_work(owners, monkeypatch) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "huggingface_hub")
-    with pytest.raises(Unavailable, flow_match="pip install huggingface_hub"):
+    with pytest.raises(Unavailable, match="pip install huggingface_hub"):
         needs.COTRACKER.check(replace(owners, download=True))
 
 
@@ -233,7 +233,7 @@ def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "cotracker")
     config = replace(FAST, use_tracking=True)
     with pytest.raises(
-        Unavailable, flow_match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
+        Unavailable, match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
     ):
         needs.require(config)
     needs.require(replace(FAST, use_tracking=False))

@@ -114,7 +114,7 @@ def test_rigid_motion_in_depth_is_recovered_from_its_projection(limb: Deformatio
     found = solve(
         problem(limb, [seen(limb, there)], SolverWeights(velocity=0.0, reach=1.0)), limb.rest_poses(), 30, 1e-12
     )
-    assert np.abs(limb.moved(found.poses)[0] - there).max() < 2e-4
+    assert np.abs(limb.deform(found.poses)[0] - there).max() < 2e-4
     assert found.energy == sorted(found.energy, reverse=True)
 
 
@@ -134,7 +134,7 @@ def test_a_swing_in_depth_is_recovered_through_its_joint(limb: DeformationGraph)
         )
         state = solve(wanted, state, 8).poses
         articulation = Articulation.none(limb).updated(limb, state)
-    away = np.abs(limb.moved(state)[-1] - poses[-1])
+    away = np.abs(limb.deform(state)[-1] - poses[-1])
     assert away[:, 2].mean() < 0.25 * np.abs(poses[-1] - limb.rest)[:, 2].mean()
 
 
@@ -144,7 +144,7 @@ def test_what_is_not_seen_follows(limb: DeformationGraph) -> None:
     found = solve(
         problem(limb, [seen(limb, there, few)], SolverWeights(velocity=0.0, reach=1.0)), limb.rest_poses(), 20, 1e-9
     )
-    assert np.abs(limb.moved(found.poses)[0] - there).max() < 0.01
+    assert np.abs(limb.deform(found.poses)[0] - there).max() < 0.01
 
 
 def test_fixed_frames_stay_to_the_byte_and_hold_their_neighbours(limb: DeformationGraph) -> None:
@@ -175,8 +175,8 @@ def test_far_off_points_are_passed_over(limb: DeformationGraph) -> None:
     targets = found.targets.copy()
     targets[::10] += 0.3
     wrong = replace(found, targets=targets)
-    solve_factored = solve(problem(limb, [wrong], SolverWeights(velocity=0.0)), limb.rest_poses(), 10)
-    assert np.abs(limb.moved(solve_factored.poses)[0] - limb.rest).max() < 0.02
+    solved = solve(problem(limb, [wrong], SolverWeights(velocity=0.0)), limb.rest_poses(), 10)
+    assert np.abs(limb.deform(solved.poses)[0] - limb.rest).max() < 0.02
 
 
 def test_motion_breaks_where_it_is_said_to(limb: DeformationGraph) -> None:

@@ -147,7 +147,7 @@ def test_the_search_finds_a_raised_arm(graph, figure):
 
 
 @pytest.fixture(scope="module")
-def fit_vertices(figure) -> FirstFrame:
+def fitted(figure) -> FirstFrame:
     return fit_first_frame(figure, photograph(make_figure(UP)), CONFIG)
 
 
@@ -172,5 +172,5 @@ def test_a_pose_that_is_right_stays(figure):
 
 
 def test_a_mesh_without_faces_is_refused(figure):
-    with pytest.raises(ValueError, flow_match="no faces"):
+    with pytest.raises(ValueError, match="no faces"):
         fit_first_frame(Mesh(figure.vertices, figure.faces[:0], colors=figure.colors), photograph(figure), CONFIG)

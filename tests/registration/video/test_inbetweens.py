@@ -49,7 +49,7 @@ def keys(poses) -> MeshSequence:
 
 
 @pytest.fixture(scope="module")
-def fit_vertices(frames, keys) -> MeshSequence:
+def fitted(frames, keys) -> MeshSequence:
     return fit_frames(frames, keys, CONFIG)
 
 

@@ -94,7 +94,7 @@ def test_placed_where_the_object_is_and_as_near(limb: tuple[Mesh, list[Frame], T
     mesh, _, poses = limb
     there = poses[0] + torch.tensor([0.2, -0.1, 0.4])
     view = ImageWindow.of(photographed(mesh.with_vertices(there), 0), Camera.identity(), 256, [poses[0]])
-    shown = AppearanceModel(mesh).seen(poses[0], view).mask
+    shown = AppearanceModel(mesh).render(poses[0], view).mask
     assert float((moved_to_mask(poses[0], view.mask, shown, view) - there).norm(dim=1).max()) < 0.03
     assert torch.equal(moved_to_mask(poses[0], np.zeros_like(view.mask), shown, view), poses[0])
 
