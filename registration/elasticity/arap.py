@@ -147,7 +147,7 @@ class Arap:
         return energy, torch.from_numpy(gradient * self._scale).to(vertices)
 
     def reference(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """The same in torch, where and in the precision that the vertices have; runs on GPUs, and is the tests' oracle."""
+        """The same in torch, on the vertices' device and in their precision: for GPUs, and the tests' oracle."""
         row, column, weight, rest = self._on(vertices)
         points = vertices.detach()
         edge = points.index_select(0, row) - points.index_select(0, column)
