@@ -151,10 +151,11 @@ def pick_apart(views: Tensor, values: Tensor, count: int, apart: float = APART) 
     """Indices of the best views (B, 5) by values (B,), best first, at most ``count``, none within ``apart`` radians."""
     order = values.argsort(descending=True, stable=True)
     picked: list[int] = []
+    here = views.cpu()  # one decision for each view: nothing for a GPU
     for index in order.tolist():
         if len(picked) == count:
             break
-        near = picked and float(view_angles(views[index : index + 1], views[picked]).min()) < apart
+        near = picked and float(view_angles(here[index : index + 1], here[picked]).min()) < apart
         if not near:
             picked.append(index)
     return torch.tensor(picked, dtype=torch.long, device=views.device)

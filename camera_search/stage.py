@@ -59,6 +59,7 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
     device = config.device if config.device != "auto" else "cpu"
     config = replace(config, device=device)
     options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
+    log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
     parts = cache(partial(Parts.load, config))  # only where a frame has to be searched
     posed: list[PosedAsset] = []
     orbits: list[Orbit] = []

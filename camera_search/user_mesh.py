@@ -83,6 +83,8 @@ def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Con
         Unavailable: a learned part that the options name is not here.
     """
     config = replace(config, device=config.device if config.device != "auto" else "cpu")
+    where = config.device
+    log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", where)
     arrays = asset.mesh.arrays()
     key = digest(
         "given",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,13 @@ from texture.align import align_frames
 from texture.inpaint import inpaint
 from texture.observe import observe_asset, observe_frames
 from texture.solve import Solution, adam, least_squares
+from texture.solve_torch import least_squares_in_torch
 from texture.system import Seams
 from texture.texels import TexelMap, seam_lookups, texel_map
 from texture.unwrap import Atlas, unwrap
 from v2m4.camera import Camera
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
@@ -100,17 +103,24 @@ def solve(
     config: Config,
 ) -> Solution:
     """Observe and solve; then, as often as asked for, shift the frames onto the texture and solve again."""
-    options = config.texture
+    options, device = config.texture, device_of(config)
+    on_cpu = device.type == "cpu"
+    logger.info(
+        "texture: views rendered and solved for (%s) on %s; charts, optical flow and inpainting on cpu",
+        options.solver,
+        device,
+    )
+    sequence = replace(sequence, vertices=sequence.vertices.to(device), mesh=sequence.mesh.to(device))
     scene = (frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
-    asset = observe_asset(first, sequence[0], atlas, options.views, options.view_size, options.asset_weight)
+    asset = observe_asset(first.to(device), sequence[0], atlas, options.views, options.view_size, options.asset_weight)
     views = observe_frames(*scene)
+    fit = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
     for _ in range(options.alignments):
-        blurred = least_squares(views + asset, texels, seams, options.smoothness)
+        blurred = fit(views + asset, texels, seams, options.smoothness)
         views = align_frames(*scene, blurred.texture)
     if options.solver == "adam":
-        device = config.device.replace("auto", "cpu")
         return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
-    return least_squares(views + asset, texels, seams, options.smoothness)
+    return fit(views + asset, texels, seams, options.smoothness)
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:

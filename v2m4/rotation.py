@@ -17,13 +17,16 @@ from v2m4.kernels import kernel
 
 _NEWTON_STEPS = 40
 _CLEAR = 1e-7  # least cofactor that an eigenvector is read from
+_SQUARINGS = 36  # of a matrix, after which what is left of its smaller eigenvalues is nothing
 
 
-def best_rotations(correlation: Tensor) -> Tensor:
+def best_rotations(correlation: Tensor, by_squaring: bool | None = None) -> Tensor:
     """R (..., 3, 3) with det +1 that maximises tr(R S), i.e. that minimises the sum of |e - R r|^2 for S = sum r e^T.
 
     Args:
         correlation: S, (..., 3, 3). Where it says nothing (S = 0) the identity is returned.
+        by_squaring: take ``largest_eigenvectors`` in place of PyTorch's eigensolver, which works through thousands of
+            small matrices slowly on CUDA; None does so there.
     """
     s = correlation.double()
     xx, xy, xz, yx, yy, yz, zx, zy, zz = s.flatten(-2).unbind(-1)
@@ -33,10 +36,33 @@ def best_rotations(correlation: Tensor) -> Tensor:
         torch.stack([zx - xz, xy + yx, yy - xx - zz, yz + zy], -1),
         torch.stack([xy - yx, zx + xz, yz + zy, zz - xx - yy], -1),
     ]
-    quaternion = torch.linalg.eigh(torch.stack(rows, -2)).eigenvectors[..., -1]
+    horn = torch.stack(rows, -2)
+    by_squaring = correlation.device.type == "cuda" if by_squaring is None else by_squaring
+    quaternion = largest_eigenvectors(horn) if by_squaring else torch.linalg.eigh(horn).eigenvectors[..., -1]
     rotation = _rotation_of(quaternion).to(correlation)
     silent = correlation.abs().amax((-1, -2), keepdim=True) == 0
     return torch.where(silent, torch.eye(3).to(correlation), rotation)
+
+
+def largest_eigenvectors(matrices: Tensor) -> Tensor:
+    """Unit eigenvectors (..., N) of the largest eigenvalue of symmetric matrices (..., N, N), by repeated squaring.
+
+    Every matrix is made positive semidefinite by a multiple of the identity, then squared until the projector on the
+    eigenvector is left; of an eigenvalue that is there twice any vector of its space comes out. The same operations for
+    any input: no decision that a GPU would have to be asked for.
+
+    Args:
+        matrices: float64; a matrix of zeros gives a vector of zeros.
+    """
+    size = matrices.shape[-1]
+    identity = torch.eye(size).to(matrices)
+    power = matrices + matrices.flatten(-2).norm(dim=-1)[..., None, None] * identity
+    for step in range(_SQUARINGS):
+        if step % 3 == 0:  # the largest eigenvalue is at least 1/4 of the trace: three squarings lose nothing
+            power = power / power.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(1e-300)[..., None, None]
+        power = power @ power
+    column = power.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*power.shape[:-1], 1)
+    return torch.nn.functional.normalize(power.gather(-1, column)[..., 0], dim=-1, eps=1e-300)
 
 
 def _rotation_of(quaternion: Tensor) -> Tensor:

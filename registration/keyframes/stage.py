@@ -57,6 +57,10 @@ def run(
     if len(key_indices) != len(posed) or not posed:
         raise ValueError(f"registration: {len(posed)} meshes for {len(key_indices)} key frames")
     options, device = config.registration, device_of(config)
+    log.info(
+        "registration: renders, energies and descents on %s; optical flow, flow propagation and non-rigid ICP on cpu",
+        device,
+    )
     posed = [replace(asset, mesh=asset.mesh.to(device), extrinsics=asset.extrinsics.to(device)) for asset in posed]
     stage = _Stage(frames, key_indices, posed, workspace, config)
     names = [frames[index].name for index in key_indices]

@@ -55,6 +55,7 @@ def move(
     Returns:
         poses of the whole mesh at times 0 to T - 1; its rest pose is as it came.
     """
+    log.info("registration: the mesh is moved by the video on cpu")
     full = posed.mesh
     mesh = decimated_copy(full, config.max_faces)
     key = _key(frames, full, config, "move", config.max_faces, _tracker(config))
@@ -92,6 +93,7 @@ def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, conf
     """
     if config.inbetween == "linear" or len(sequence) == len(frames):
         return sequence
+    log.info("registration: frames between key frames are fitted on cpu")
     key = _key(frames, sequence.mesh, config, "fill", sequence.times, sequence.vertices.cpu().numpy())
     make = partial(_filled, frames, sequence, config)
     poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/between.npz", key, make)["vertices"])

@@ -147,7 +147,7 @@ def test_the_search_finds_a_raised_arm(graph, figure):
 
 
 @pytest.fixture(scope="module")
-def fitted(figure) -> FirstFrame:
+def fit_vertices(figure) -> FirstFrame:
     return fit_first_frame(figure, photograph(make_figure(UP)), CONFIG)
 
 
