@@ -19,6 +19,7 @@ from texture.texels import TexelMap, seam_lookups, texel_map
 from texture.unwrap import Atlas, unwrap
 from v2m4.camera import Camera
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
@@ -108,8 +109,8 @@ def solve(
         blurred = least_squares(views + asset, texels, seams, options.smoothness)
         views = align_frames(*scene, blurred.texture)
     if options.solver == "adam":
-        device = config.device.replace("auto", "cpu")
-        return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
+        steps, device = options.steps, device_of(config)
+        return adam(views + asset, texels, seams, steps, options.total_variation, config.seed, device)
     return least_squares(views + asset, texels, seams, options.smoothness)
 
 

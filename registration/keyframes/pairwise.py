@@ -52,22 +52,18 @@ def carry(
         generator: for everything random.
         ends: of tracks of the moving object's points in rendered views, where the target is seen.
     """
-    weights, faces, device = config.weights, subject.mesh.faces, previous.device
-    seen = SeenPoints.of(previous, subject, frames[start], config.video_size)
-    tracks = track(seen.pixels.cpu().double().numpy(), start, stop, flows)
-    targets, confidence = tracks.positions[-1], tracks.confidence[-1]
-    points = PointTracks(
-        weights.flow,
-        subject.camera,
-        seen.index,
-        torch.from_numpy(targets.astype(np.float32)).to(device),
-        torch.from_numpy(confidence.astype(np.float32)).to(device),
-        seen.span,
-    )
-    shape: list[Term] = [
-        Chamfer(weights.chamfer, faces, target, subject.unit, config.points),
-        NormalMaps(weights.normals, faces, target, config.views, config.size),
-    ]
+    points = None
+    if needs_flow(config):
+        seen = SeenPoints.of(previous, subject, frames[start], config.video_size)
+        tracks = track(seen.pixels.cpu().double().numpy(), start, stop, flows)
+        points = PointTracks(
+            config.weights.flow,
+            subject.camera,
+            seen.index,
+            torch.from_numpy(tracks.positions[-1].astype(np.float32)).to(previous.device),
+            torch.from_numpy(tracks.confidence[-1].astype(np.float32)).to(previous.device),
+            seen.span,
+        )
     if config.trust != "no":
         settled = _settled(previous, subject, target, frames, flows, (start, stop), seen, tracks, config, ends)
         if config.trust == "yes" or fits(settled, config):
@@ -77,26 +73,44 @@ def carry(
         log.info("%s: its mesh is no pose of the same body (residual %.4f, stretch %.4f) and only guides", *told)
     alignment = align(
         previous,
-        [*shape, points],
+        [*_towards(target, subject, config, coarse=True), *([] if points is None else [points])],
         config.coarse_steps,
         generator,
         half_turns=config.half_turn_steps > 0,
         trial_steps=config.half_turn_steps,
+        scale_prior=config.weights.coarse_scale,
     )
-    index = seen.index.cpu().numpy()
-    followed = follow_tracks(alignment(previous), subject.arap, subject.camera, index, targets, confidence)
-    view = subject.view(frames[stop], config.video_size, [followed])
+    begun = alignment(previous)
+    if points is not None and config.weights.flow > 0:
+        index, targets, confidence = seen.index.cpu().numpy(), tracks.positions[-1], tracks.confidence[-1]
+        begun = follow_tracks(begun, subject.arap, subject.camera, index, targets, confidence)
+    view = subject.view(frames[stop], config.video_size, [begun])
     terms: list[Term] = [
         *subject.shape_terms(config),
-        *shape,
-        points,
-        Silhouette(weights.silhouette, view),
-        Colour(weights.colour, view),
+        *_towards(target, subject, config),
+        *([] if points is None else [points]),
+        Silhouette(config.weights.silhouette, view),
+        Colour(config.weights.colour, view),
     ]
     if ends is not None:
-        terms.append(TrackedPoints(weights.tracking, ends, faces))
+        terms.append(TrackedPoints(config.weights.tracking, ends, subject.mesh.faces))
     rate = config.fine_rate * subject.unit
-    return descend(followed, terms, subject.large_steps, config.fine_steps, rate, generator)
+    return descend(begun, terms, subject.large_steps, config.fine_steps, rate, generator)
+
+
+def needs_flow(config: RegistrationConfig) -> bool:
+    """Whether the pose of a key frame follows from optical flow, too."""
+    return config.weights.flow > 0 or config.trust != "no"
+
+
+def _towards(target: Mesh, subject: Subject, config: RegistrationConfig, *, coarse: bool = False) -> list[Term]:
+    """The terms that bring a pose to the key frame's own mesh: chamfer distance and normal maps."""
+    weights, faces = config.weights, subject.mesh.faces
+    chamfer, views = (weights.coarse_chamfer, config.coarse_views) if coarse else (weights.chamfer, config.views)
+    return [
+        Chamfer(chamfer, faces, target, subject.unit, config.points, keep=config.chamfer_kept),
+        NormalMaps(weights.normals, faces, target, views, config.size),
+    ]
 
 
 def fits(settled: Settled, config: RegistrationConfig) -> bool:

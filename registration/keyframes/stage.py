@@ -19,7 +19,7 @@ from registration.keyframes.energy import Term
 from registration.keyframes.energy_tracks import TrackedPoints
 from registration.keyframes.joint_refinement import refine_sequence
 from registration.keyframes.multiview_tracks import TrackedKeyFrames
-from registration.keyframes.pairwise import carry
+from registration.keyframes.pairwise import carry, needs_flow
 from registration.keyframes.template import Subject
 from v2m4.config import Config
 from v2m4.device import device_of
@@ -126,7 +126,8 @@ class _Stage:
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
-        return carry(previous, subject, target, self.frames, self.flows, first, last, options, generator, ends)
+        flows = self.flows if needs_flow(options) else []
+        return carry(previous, subject, target, self.frames, flows, first, last, options, generator, ends)
 
     def refine(self, poses: Tensor, subject: Subject, trusted: list[bool]) -> Descent:
         """All poses together."""
