@@ -197,6 +197,31 @@ def test_cuda_without_its_rasteriser_exits_with_two_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_published_method_runs_on_a_cpu(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [
+        *("--preset", "paper", "--device", "cpu", "--skip", "2", "--max_faces", "300", "--generation.grid", "48"),
+        *("--search.samples", "40", "--search.particles", "10", "--search.swarm_steps", "2", "--search.size", "32"),
+        *("--search.refine_steps", "3", "--registration.coarse_steps", "3", "--registration.half_turn_steps", "1"),
+        *("--registration.fine_steps", "4", "--registration.coarse_views", "2", "--registration.views", "2"),
+        *("--registration.size", "32", "--registration.points", "200"),
+        *("--texture.size", "64", "--texture.views", "3", "--texture.view_size", "48", "--texture.steps", "8"),
+    ]
+    monkeypatch.chdir(tmp_path)  # no weights of DreamSim in ./models
+    assert main.main(["--root", str(clips), "--output", str(tmp_path / "out"), *small]) == 0
+    told = capsys.readouterr()
+    (line,) = (line for line in told.err.splitlines() if "preset paper" in line)
+    assert "PnP for DUSt3R" in line and "for DreamSim" in line
+    folder = tmp_path / "out/arms"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["key_frames"] == ["0", "2", "3"]
+    assert manifest["learned_parts"]["point_map"].startswith("feature matches")
+    assert not list(folder.glob("3_registration/*between*"))
+    offsets = np.load(folder / "output_vertex_offsets.npy")
+    np.testing.assert_allclose(offsets[1], offsets[2] / 2, atol=1e-4)  # linear between the poses of key frames
+
+
 HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
 
 
