@@ -1,5 +1,8 @@
 """The command line: V2M4's names and defaults, presets, bad usage."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from v2m4.config import FAST, PAPER, parse
@@ -32,6 +35,17 @@ def test_auto_is_fast_on_every_device(line: str, expected) -> None:
     config = parse(line.split())
     assert config.registration == expected.registration
     assert config.search == expected.search
+
+
+def test_the_page_on_the_published_method_gives_the_presets_values() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/paper.md").read_text("utf-8").split("## Networks")[0]
+    told = [pair for code in re.findall(r"`(--[^`]*)`", page) for pair in re.findall(r"--([\w.]+) ([\w.]+)", code)]
+    assert len(told) > 25
+    for option, value in told:
+        found: object = PAPER
+        for name in option.split("."):
+            found = getattr(found, name)
+        assert found == (type(found)(value) if isinstance(found, int | float) else value), option
 
 
 def test_an_option_stands_over_the_preset() -> None:
