@@ -132,7 +132,7 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     if config.mesh is None:
         result = four_stages(clip, workspace, config, stage)
     else:
-        result = move_given_mesh(config.mesh, clip, workspace, config, stage)
+        result = track_user_mesh(config.mesh, clip, workspace, config, stage)
     return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
 
 
@@ -178,29 +178,29 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     return result
 
 
-def move_given_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
+def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
     """The user's own mesh: its camera in the first frame, its pose there, and then the motion of the video."""
     import camera_search
     import registration
     from v2m4.camera import DEFAULT_FOV
     from v2m4.contact_sheet import draw_contact_sheet
-    from v2m4.export_user_mesh import axes_of_the_file, export_given_mesh
-    from v2m4.io.user_mesh import open_given_mesh
+    from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh
+    from v2m4.io.user_mesh import open_user_mesh
     from v2m4.mesh import Asset
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]
     with stage("generation"):
-        given = open_given_mesh(path, config.blender_path)
+        given = open_user_mesh(path, config.blender_path)
         unit = given.mesh.normalizing()
         asset = Asset(given.mesh.transformed(unit))
     with stage("camera_search"):
-        posed = camera_search.pose_given_mesh(clip.frames[0], asset, workspace, config)
+        posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
         sequence = registration.move(clip.frames, posed, workspace, config, given=True)
     with stage("export"):
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
-        result = export_given_mesh(
+        result = export_user_mesh(
             workspace, given, sequence, names, to_camera, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
         )
         draw_contact_sheet(workspace, sequence, axes_of_the_file(to_camera))

@@ -3,6 +3,6 @@
 import v2m4  # noqa: F401  # before torch: sets how idle threads wait
 from camera_search.parts import describe
 from camera_search.stage import run
-from camera_search.user_mesh import pose_given_mesh
+from camera_search.user_mesh import pose_user_mesh
 
-__all__ = ["describe", "pose_given_mesh", "run"]
+__all__ = ["describe", "pose_user_mesh", "run"]

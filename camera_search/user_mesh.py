@@ -67,7 +67,7 @@ class TurnedCamera:
         return {**tensors, "score": np.float64(self.score)}
 
 
-def pose_given_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Config) -> PosedAsset:
+def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Config) -> PosedAsset:
     """Stage 2 for a mesh that a user gives: the camera of one frame, and the mesh posed.
 
     Args:

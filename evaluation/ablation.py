@@ -52,7 +52,7 @@ from evaluation.surface_points import (
     sample,
     surface_vertices,
 )
-from registration.keyframes.stage import most_spread
+from registration.keyframes.stage import longest_outline
 from v2m4 import preflight
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config, parse
@@ -193,7 +193,7 @@ def register(
             sequence = registration.move(clip.frames, posed[0], workspace, config)
         return Registered(sequence, posed[0].mesh, truth.extrinsics, places)
     key_frames = [clip.frames[index] for index in keys]
-    moved = 0 if config.registration.reference == "first" else most_spread(key_frames)
+    moved = 0 if config.registration.reference == "first" else longest_outline(key_frames)
     places = truth.given_mesh(keys[moved], config)[1]
     if given == "meshes":
         posed = [truth.posed(index, config) for index in keys]

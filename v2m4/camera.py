@@ -240,6 +240,6 @@ def hammersley_rig(count: int, radius: float = 2.0, offset: float = 0.0) -> Orbi
     return Orbit(yaw.float(), pitch.float(), torch.full((count,), float(radius)), zeros)
 
 
-def in_fractions(camera: Camera, points: Tensor) -> Tensor:
+def image_fractions(camera: Camera, points: Tensor) -> Tensor:
     """Where points (N, 3) are seen, in fractions of the whole picture's width and height, (N, 2)."""
     return camera.project(points, (1, 1))[0][0]

@@ -200,7 +200,7 @@ class RegistrationConfig:
 
 
 @dataclass(frozen=True)
-class DriveConfig:
+class VideoTrackingConfig:
     """Stage 3 where one mesh is moved as the video shows (--mesh, --motion video, --inbetween fit)."""
 
     # Nodes of the deformation graph that moves the mesh, at most.
@@ -311,7 +311,7 @@ class Config:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
-    drive: DriveConfig = field(default_factory=DriveConfig)
+    drive: VideoTrackingConfig = field(default_factory=VideoTrackingConfig)
     texture: TextureConfig = field(default_factory=TextureConfig)
 
     def describe(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from v2m4.camera import Camera
 from v2m4.export import ANIMATION, OFFSETS, REST_MESH, camera_to_world, write_cameras
-from v2m4.io.user_mesh import GivenMesh
+from v2m4.io.user_mesh import UserMesh
 from v2m4.mesh import MeshSequence
 from v2m4.workspace import Workspace, code_version, digest
 
@@ -37,9 +37,9 @@ def rigid_part(matrix: Tensor) -> tuple[Tensor, float]:
     return rigid, scale
 
 
-def export_given_mesh(
+def export_user_mesh(
     workspace: Workspace,
-    given: GivenMesh,
+    given: UserMesh,
     sequence: MeshSequence,
     names: Sequence[str],
     to_camera: Tensor,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from v2m4.camera import Camera, in_fractions
+from v2m4.camera import Camera, image_fractions
 from v2m4.frame import Frame
 
 MARGIN = 0.08  # of the object's longer side, around it
@@ -45,7 +45,7 @@ def window_around(boxes: Sequence[Window], aspect: float, margin: float = MARGIN
 
 
 @dataclass(frozen=True)
-class View:
+class ImageWindow:
     """A frame seen through a square window around the object.
 
     Attributes:
@@ -63,20 +63,20 @@ class View:
     box: Window
 
     @classmethod
-    def of(cls, frame: Frame, camera: Camera, size: int, poses: list[Tensor]) -> View:
+    def of(cls, frame: Frame, camera: Camera, size: int, poses: list[Tensor]) -> ImageWindow:
         """The window that holds the frame's object and the poses (V, 3), at ``size`` rows; they may then move in it."""
         box, boxes = object_box(frame), []
         if frame.rgba[..., 3].max() > 127:
             boxes.append(box)
         for pose in poses:
-            pixels = in_fractions(camera, pose)
+            pixels = image_fractions(camera, pose)
             low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
             boxes.append((low[0], low[1], high[0], high[1]))
         window = window_around(boxes or [box], frame.aspect, VIEW_MARGIN, square=True)
         return cls.through(frame, camera.cropped(window), size)
 
     @classmethod
-    def through(cls, frame: Frame, camera: Camera, size: int) -> View:
+    def through(cls, frame: Frame, camera: Camera, size: int) -> ImageWindow:
         """The camera's window at ``size`` rows."""
         color, mask = (part.numpy() for part in frame.tensors(size, camera.window, background=0.0))
         straight = np.where(mask > 0.05, color / np.maximum(mask, 0.05), 0).clip(0, 1)

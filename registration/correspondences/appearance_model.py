@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from v2m4.geometry import vertex_normals
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render_attributes
 from v2m4.surface_points import SurfacePoints
@@ -32,7 +32,7 @@ BRIGHTNESS = (0.4, 2.5)  # what light and a vertex's own factor may make of pain
 
 
 @dataclass(frozen=True)
-class Sight:
+class RenderedPose:
     """A pose as a view shows it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sight:
         rast: (h, w, 4) float32: two barycentric weights, unused, triangle + 1 (0 where there is none).
     """
 
-    view: View
+    view: ImageWindow
     color: np.ndarray
     mask: np.ndarray
     depth: np.ndarray
@@ -72,7 +72,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Memory:
+class ReferenceAppearance:
     """The surface as the first frame shows it.
 
     Attributes:
@@ -89,84 +89,86 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Look:
+class AppearanceModel:
     """Topology and paint of a mesh, and what the video's light makes of it.
 
     Attributes:
         mesh: its vertices are not used.
-        light: (9, 3) factors on the paint by the normal (camera axes), see ``harmonics``; None for none.
-        tone: (V, 3) each vertex's own factor on that, learned from the first frame: shade that hides from the light,
-            and where the mesh's paint is not the video's.
-        memory: of the first frame; None for none.
+        lighting: (9, 3) factors on the paint by the normal (camera axes), see ``spherical_harmonics``; None for none.
+        vertex_gain: (V, 3) each vertex's own factor on that, learned from the first frame: shade that hides from the
+            light, and where the mesh's paint is not the video's.
+        reference: of the first frame; None for none.
     """
 
     mesh: Mesh
-    light: Tensor | None = None
-    tone: Tensor | None = None
-    memory: Memory | None = None
+    lighting: Tensor | None = None
+    vertex_gain: Tensor | None = None
+    reference: ReferenceAppearance | None = None
 
     @classmethod
-    def of(cls, mesh: Mesh, pose: Tensor, view: View) -> Look:
+    def of(cls, mesh: Mesh, pose: Tensor, view: ImageWindow) -> AppearanceModel:
         """Fit the light, then each vertex's own factor, to a frame whose pose (V, 3) is known.
 
         Where the frame shows too little of the pose, the paint stays as it is.
         """
         plain = cls(mesh)
-        sight = plain.seen(pose, view)
-        solid = eroded(np.minimum(sight.mask, view.mask) > INSIDE, 2) & (sight.facing > 0.2)
+        rendered = plain.render(pose, view)
+        solid = eroded(np.minimum(rendered.mask, view.mask) > INSIDE, 2) & (rendered.facing > 0.2)
         rows, columns = np.nonzero(solid)
         if len(rows) < 100:
             return plain
-        points, paint = sight.points(rows, columns), torch.from_numpy(sight.color[rows, columns]).double()
+        points, paint = rendered.points(rows, columns), torch.from_numpy(rendered.color[rows, columns]).double()
         wanted = torch.from_numpy(view.color[rows, columns]).double()
         corners = mesh.faces.index_select(0, points.faces).reshape(-1)
         normals = vertex_normals(pose, mesh.faces).index_select(0, corners).reshape(-1, 3, 3)
-        basis = harmonics(torch.nn.functional.normalize((normals * points.weights[..., None]).sum(1), dim=1)).double()
-        light = torch.stack([_fit(basis * paint[:, c : c + 1], wanted[:, c]) for c in range(3)], 1)
-        lit = paint * (basis @ light).clamp(*BRIGHTNESS)
+        basis = spherical_harmonics(
+            torch.nn.functional.normalize((normals * points.weights[..., None]).sum(1), dim=1)
+        ).double()
+        lighting = torch.stack([_fit(basis * paint[:, c : c + 1], wanted[:, c]) for c in range(3)], 1)
+        lit = paint * (basis @ lighting).clamp(*BRIGHTNESS)
         # Of each vertex's pixels, shrunk to 1 where they are few or dark.
         share = points.weights.double()
         above, below = (torch.zeros(len(mesh.vertices), 3, dtype=torch.float64) for _ in range(2))
         for total, value in ((above, lit * wanted), (below, lit * lit)):
             total.index_add_(0, corners, (share[..., None] * value[:, None]).reshape(-1, 3))
         prior = 0.01
-        tone = ((above + prior) / (below + prior)).clamp(*BRIGHTNESS)
-        found = replace(plain, light=light.float(), tone=tone.float())
-        return replace(found, memory=found._remembered(pose, sight))
+        vertex_gain = ((above + prior) / (below + prior)).clamp(*BRIGHTNESS)
+        found = replace(plain, lighting=lighting.float(), vertex_gain=vertex_gain.float())
+        return replace(found, reference=found._remembered(pose, rendered))
 
-    def _remembered(self, pose: Tensor, sight: Sight) -> Memory:
-        """The frame's picture on the surface of a pose (V, 3), which ``sight`` shows."""
-        view = sight.view
+    def _remembered(self, pose: Tensor, rendered: RenderedPose) -> ReferenceAppearance:
+        """The frame's picture on the surface of a pose (V, 3), which ``rendered`` shows."""
+        view = rendered.view
         pixels, depth = view.camera.project(pose, view.shape)
         rows, columns = (
             pixels[0, :, axis].floor().long().clamp(0, view.shape[axis == 0] - 1).numpy() for axis in (1, 0)
         )
-        inside = unbroken(sight) & (np.minimum(sight.mask, view.mask) > INSIDE)
+        inside = continuous_surface(rendered) & (np.minimum(rendered.mask, view.mask) > INSIDE)
         distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)[rows, columns]
-        ahead = depth[0].numpy() < sight.depth[rows, columns] + 0.02 * sight.size
-        square = (sight.facing[rows, columns] - 0.15) / 0.2
+        ahead = depth[0].numpy() < rendered.depth[rows, columns] + 0.02 * rendered.size
+        square = (rendered.facing[rows, columns] - 0.15) / 0.2
         known = np.clip(distance / 3 - 1, 0, 1) * np.clip(square, 0, 1) * ahead
         shade = self._shade(vertex_normals(pose, self.mesh.faces))
         # As sharp as the frame is: a picture sampled twice at one resolution would be blurred.
         window = view.camera.window
         finest = round((window[3] - window[1]) * view.frame.rgba.shape[0])
-        sharp = View.through(view.frame, view.camera, max(view.shape[0], min(finest, 2 * view.shape[0])))
+        sharp = ImageWindow.through(view.frame, view.camera, max(view.shape[0], min(finest, 2 * view.shape[0])))
         places = view.camera.project(pose, sharp.shape)[0][0]
-        return Memory(sharp.color, places, torch.from_numpy(known.astype(np.float32))[:, None], shade)
+        return ReferenceAppearance(sharp.color, places, torch.from_numpy(known.astype(np.float32))[:, None], shade)
 
     def _shade(self, normals: Tensor) -> Tensor:
         """What the light makes of paint, (V, 3), by unit normals (V, 3)."""
-        if self.light is None:
+        if self.lighting is None:
             return torch.ones_like(normals)
-        return (harmonics(normals) @ self.light).clamp(*BRIGHTNESS)
+        return (spherical_harmonics(normals) @ self.lighting).clamp(*BRIGHTNESS)
 
-    def seen(self, vertices: Tensor, view: View) -> Sight:
+    def render(self, vertices: Tensor, view: ImageWindow) -> RenderedPose:
         """A pose (V, 3) in a view."""
         mesh, camera, triangles = self.mesh, view.camera, self.mesh.faces.to(torch.int32)
         vertices = vertices.detach().float()
         normals = vertex_normals(vertices, mesh.faces)
-        light = self._shade(normals)
-        shade = light if self.tone is None else light * self.tone
+        lighting = self._shade(normals)
+        shade = lighting if self.vertex_gain is None else lighting * self.vertex_gain
         toward = -(normals * torch.nn.functional.normalize(vertices, dim=1)).sum(1, keepdim=True)
         textured = None
         if mesh.texture is not None and mesh.uvs is not None:
@@ -175,8 +177,8 @@ class Look:
         elif mesh.colors is not None:
             shade = shade * mesh.colors
         attributes = [shade, vertices[:, 2:], toward]
-        if self.memory is not None:
-            attributes += [self.memory.known, self.memory.places, light / self.memory.shade]
+        if self.reference is not None:
+            attributes += [self.reference.known, self.reference.places, lighting / self.reference.shade]
         with torch.no_grad():
             picture, rast = render_attributes(
                 camera.clip(vertices),
@@ -192,16 +194,16 @@ class Look:
         color = shaded / weight
         if textured is not None:
             color = color * paint / weight
-        if self.memory is not None:
+        if self.reference is not None:
             known, places, change = parts[4:]
             places = places - 0.5
-            seen = cv2.remap(self.memory.picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
+            seen = cv2.remap(self.reference.picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
             color = known * seen * change + (1 - known) * color
         mask, depth, facing = (np.ascontiguousarray(part[..., 0]) for part in (mask, depth, facing))
-        return Sight(view, color.clip(0, 1), mask, depth, facing, rast[0].numpy())
+        return RenderedPose(view, color.clip(0, 1), mask, depth, facing, rast[0].numpy())
 
 
-def harmonics(normals: Tensor) -> Tensor:
+def spherical_harmonics(normals: Tensor) -> Tensor:
     """Real spherical harmonics up to the second order, without their constants, of unit vectors (N, 3): (N, 9)."""
     x, y, z = normals.unbind(1)
     return torch.stack([torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], 1)
@@ -220,12 +222,12 @@ def _fit(system: Tensor, wanted: Tensor, rounds: int = 4, ridge: float = 1e-3) -
     return found
 
 
-def unbroken(sight: Sight) -> np.ndarray:
+def continuous_surface(rendered: RenderedPose) -> np.ndarray:
     """Which pixels (h, w) show surface and do not touch an edge where one part hides another or it ends."""
-    shown = sight.rast[..., 3] > 0
-    filled = np.where(shown, sight.depth, 1e3).astype(np.float32)
+    shown = rendered.rast[..., 3] > 0
+    filled = np.where(shown, rendered.depth, 1e3).astype(np.float32)
     # Steep surfaces are no edges: the second difference is what jumps.
-    edge = np.abs(cv2.Laplacian(filled, cv2.CV_32F)) > JUMP * sight.size
+    edge = np.abs(cv2.Laplacian(filled, cv2.CV_32F)) > JUMP * rendered.size
     return shown & ~(cv2.dilate(edge.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & eroded(shown, 1)
 
 

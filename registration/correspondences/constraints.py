@@ -12,7 +12,7 @@ from v2m4.surface_points import SurfacePoints
 
 
 @dataclass(frozen=True)
-class Facing:
+class NormalConstraints:
     """Which way points of a mesh's surface face in one frame, as far as their shade tells.
 
     The residual of point i is ``sqrt(confidence[i]) (normal[i] . axes[i] - values[i])``, in radians where it is small.
@@ -34,7 +34,7 @@ class Facing:
 
 
 @dataclass(frozen=True)
-class Observations:
+class Constraints:
     """Points of a mesh's surface and where one frame shows them.
 
     The residual of point i is ``root[i] @ ((projected[i] - targets[i]) * (aspect, 1))``, in heights of the picture:
@@ -51,26 +51,26 @@ class Observations:
     points: SurfacePoints
     targets: np.ndarray
     root: np.ndarray
-    facing: Facing | None = None
+    facing: NormalConstraints | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @classmethod
-    def seen(cls, points: SurfacePoints, targets: np.ndarray, confidence: np.ndarray) -> Observations:
+    def at_points(cls, points: SurfacePoints, targets: np.ndarray, confidence: np.ndarray) -> Constraints:
         """Points seen at (N, 2), each with a confidence (N,) in [0, 1]."""
         return cls(points, targets, np.sqrt(confidence)[:, None, None] * np.eye(2))
 
     @classmethod
     def on_lines(
         cls, points: SurfacePoints, targets: np.ndarray, normals: np.ndarray, confidence: np.ndarray
-    ) -> Observations:
+    ) -> Constraints:
         """Points on lines through (N, 2) across unit normals (N, 2), these in units of the picture's height."""
         across = normals[:, :, None] * normals[:, None, :]
         return cls(points, targets, np.sqrt(confidence)[:, None, None] * across)
 
     @classmethod
-    def joined(cls, parts: Sequence[Observations]) -> Observations:
+    def joined(cls, parts: Sequence[Constraints]) -> Constraints:
         """All of several sets of one mesh and frame; at least one, and one at most that tells of normals."""
         faces = torch.cat([part.points.faces for part in parts])
         weights = torch.cat([part.points.weights for part in parts])
@@ -78,6 +78,6 @@ class Observations:
         facing = next((part.facing for part in parts if part.facing is not None), None)
         return cls(SurfacePoints(faces, weights), np.concatenate(targets), np.concatenate(roots), facing)
 
-    def weighted(self, factor: float | np.ndarray) -> Observations:
+    def weighted(self, factor: float | np.ndarray) -> Constraints:
         """With all places' confidences times ``factor``, one or (N,)."""
         return replace(self, root=self.root * np.sqrt(np.asarray(factor)).reshape(-1, 1, 1))

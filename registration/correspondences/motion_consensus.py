@@ -8,8 +8,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from registration.correspondences.constraints import Observations
-from v2m4.image_window import View
+from registration.correspondences.constraints import Constraints
+from v2m4.image_window import ImageWindow
 
 NEIGHBOURS = 24
 RADIUS = 0.06  # of the object's size, in space: standard deviation of how far neighbours are asked
@@ -19,7 +19,7 @@ CONTRARY_SHARE = 0.3  # of the way
 
 
 @dataclass(frozen=True)
-class Consensus:
+class MotionConsensus:
     """Ways that points of the surface go in a view, as paint shows them.
 
     Attributes:
@@ -35,14 +35,14 @@ class Consensus:
     size: float
 
     @classmethod
-    def of(cls, paint: Observations, vertices: Tensor, faces: Tensor, view: View, size: float) -> Consensus:
+    def of(cls, paint: Constraints, vertices: Tensor, faces: Tensor, view: ImageWindow, size: float) -> MotionConsensus:
         """Of what is seen of a pose (V, 3); ``size`` is the object's, in units of space."""
         points = paint.points.on(vertices, faces)
         pixels, _ = view.camera.project(points, view.shape)
         ways = view.pixels(paint.targets) - pixels[0].double().numpy()
         return cls(cKDTree(points.numpy() / size), ways, np.square(paint.root).sum((1, 2)) / 2, size)
 
-    def allows(self, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
+    def agreement(self, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
         """How far what is seen around points (M, 3) of the pose allows ways (M, 2): (M,), 1 where nothing is seen."""
         if len(self.ways) == 0 or len(points) == 0:
             return np.ones(len(points))

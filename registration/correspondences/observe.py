@@ -2,7 +2,7 @@
 
     look = Look.of(mesh, first_pose, View.of(frames[0], camera, size, [first_pose]))
     view = View.of(frames[t], camera, size, [pose])                  # once a frame
-    before = look.seen(last_pose, View.of(frames[t - 1], camera, size, [last_pose]))
+    before = look.render(last_pose, View.of(frames[t - 1], camera, size, [last_pose]))
     seen = observe_flow(before, flows[t - 1], limit)                 # for the first, large step
     seen = observe(pose, look, view, config.drive, reach=0.06)       # then, several times, for what is left
 
@@ -18,35 +18,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import Look, Sight
-from registration.correspondences.constraints import Observations
-from registration.correspondences.motion_consensus import Consensus
-from registration.correspondences.outline import observe_outline
+from registration.correspondences.appearance_model import AppearanceModel, RenderedPose
+from registration.correspondences.constraints import Constraints
+from registration.correspondences.motion_consensus import MotionConsensus
+from registration.correspondences.outline import outline_constraints
 from registration.correspondences.photometric_flow import (
     PATCH,
-    Match,
-    observe_appearance,
-    pictures,
-    spread,
-    texture_root,
-    undisturbed,
+    AppearanceFlow,
+    appearance_constraints,
+    distance_from_edges,
+    normalized_images,
+    sample_grid,
+    structure_tensor_root,
 )
 from registration.correspondences.point_trackers import VISIBLE
-from registration.correspondences.shading import observe_facing
-from v2m4.config import DriveConfig
-from v2m4.image_window import View
+from registration.correspondences.shading import shading_constraints
+from v2m4.config import VideoTrackingConfig
+from v2m4.image_window import ImageWindow
 from v2m4.optical_flow import FlowField, Tracks, track
 from v2m4.surface_points import SurfacePoints
 
 __all__ = [
-    "Look",
-    "Sight",
-    "View",
-    "observe",
-    "observe_appearance",
-    "observe_flow",
-    "observe_outline",
-    "observe_tracks",
+    "AppearanceModel",
+    "RenderedPose",
+    "ImageWindow",
+    "frame_constraints",
+    "appearance_constraints",
+    "flow_constraints",
+    "outline_constraints",
+    "track_constraints",
     "points_to_track",
 ]
 
@@ -55,29 +55,35 @@ SHADED = 800  # points whose shade is looked at
 OUTLINE_WEIGHT = 0.5  # of confidence, where what the paint shows has 1
 
 
-def observe(vertices: Tensor, look: Look, view: View, config: DriveConfig, reach: float = 0.06) -> Observations:
+def frame_constraints(
+    vertices: Tensor, appearance: AppearanceModel, view: ImageWindow, config: VideoTrackingConfig, reach: float = 0.06
+) -> Constraints:
     """What paint and outline of a frame say of a pose; never more than ``config.points``.
 
     Args:
         vertices: (V, 3) pose to be corrected.
-        look: of the mesh.
+        appearance: of the mesh.
         view: the frame, in a window that holds the pose.
         config: of the stage.
         reach: how far a point may be wrong, in sizes of the object. Large while the pose is coarse, less at the end.
     """
-    sight = look.seen(vertices, view)
+    rendered = appearance.render(vertices, view)
     pixels = max(2.0, reach * view.extent)
     outlines = round(OUTLINE_SHARE * config.points)
-    match = Match.of(sight)
-    paint = observe_appearance(sight, config.points - outlines, pixels, match)
-    consensus = Consensus.of(paint, vertices, look.mesh.faces, view, sight.size)
-    outline = observe_outline(sight, outlines, pixels, match=match, consensus=consensus)
-    seen = Observations.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
+    flow_match = AppearanceFlow.of(rendered)
+    paint = appearance_constraints(rendered, config.points - outlines, pixels, flow_match)
+    consensus = MotionConsensus.of(paint, vertices, appearance.mesh.faces, view, rendered.size)
+    outline = outline_constraints(rendered, outlines, pixels, flow_match=flow_match, consensus=consensus)
+    seen = Constraints.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
     # Only a look that was learned from a pose known to be right tells of light.
-    return seen if look.memory is None else replace(seen, facing=observe_facing(vertices, look, match, SHADED))
+    return (
+        seen
+        if appearance.reference is None
+        else replace(seen, facing=shading_constraints(vertices, appearance, flow_match, SHADED))
+    )
 
 
-def observe_flow(before: Sight, field: FlowField, limit: int, ahead: bool = True) -> Observations:
+def flow_constraints(before: RenderedPose, field: FlowField, limit: int, ahead: bool = True) -> Constraints:
     """Where dense flow takes the surface that the neighbouring frame shows.
 
     Args:
@@ -89,26 +95,28 @@ def observe_flow(before: Sight, field: FlowField, limit: int, ahead: bool = True
     Returns:
         Observations of the frame asked for.
     """
-    rows, columns = spread(before, limit)
+    rows, columns = sample_grid(before, limit)
     start = before.view.fractions(np.stack([columns, rows], 1) + 0.5)
     tracks = track(start, 0, 1, [field]) if ahead else track(start, 1, 0, [field])
     radius = PATCH * before.view.extent
-    trust = tracks.confidence[1] * undisturbed(before, radius)[rows, columns] * before.view.mask[rows, columns]
+    trust = tracks.confidence[1] * distance_from_edges(before, radius)[rows, columns] * before.view.mask[rows, columns]
     kept = np.flatnonzero(trust > 0.02)
     rows, columns = rows[kept], columns[kept]
-    root = texture_root(pictures(before)[1], radius, rows, columns) * np.sqrt(trust[kept])[:, None, None]
-    return Observations(before.points(rows, columns), tracks.positions[1][kept], root)
+    root = (
+        structure_tensor_root(normalized_images(before)[1], radius, rows, columns) * np.sqrt(trust[kept])[:, None, None]
+    )
+    return Constraints(before.points(rows, columns), tracks.positions[1][kept], root)
 
 
-def points_to_track(sight: Sight, limit: int) -> tuple[SurfacePoints, np.ndarray]:
+def points_to_track(rendered: RenderedPose, limit: int) -> tuple[SurfacePoints, np.ndarray]:
     """Points spread evenly over what a pose shows, away from edges; and where, (N, 2) fractions of the picture."""
-    rows, columns = spread(sight, limit)
-    kept = undisturbed(sight, PATCH * sight.view.extent)[rows, columns] > 0.5
+    rows, columns = sample_grid(rendered, limit)
+    kept = distance_from_edges(rendered, PATCH * rendered.view.extent)[rows, columns] > 0.5
     rows, columns = rows[kept], columns[kept]
-    return sight.points(rows, columns), sight.view.fractions(np.stack([columns, rows], 1) + 0.5)
+    return rendered.points(rows, columns), rendered.view.fractions(np.stack([columns, rows], 1) + 0.5)
 
 
-def observe_tracks(points: SurfacePoints, tracks: Tracks, frame: int, limit: int) -> Observations:
+def track_constraints(points: SurfacePoints, tracks: Tracks, frame: int, limit: int) -> Constraints:
     """Where tracks (CoTracker3's, say) say that points set on the surface are in a frame.
 
     Args:
@@ -122,4 +130,4 @@ def observe_tracks(points: SurfacePoints, tracks: Tracks, frame: int, limit: int
     kept = np.sort(kept[np.argsort(-confidence[kept], kind="stable")[:limit]])
     index = torch.from_numpy(kept)
     chosen = SurfacePoints(points.faces.index_select(0, index), points.weights.index_select(0, index))
-    return Observations.seen(chosen, tracks.positions[frame][kept], confidence[kept])
+    return Constraints.at_points(chosen, tracks.positions[frame][kept], confidence[kept])

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from registration.correspondences.appearance_model import Sight
-from registration.correspondences.constraints import Observations
-from registration.correspondences.motion_consensus import Consensus
-from registration.correspondences.photometric_flow import Match, none, sampled
+from registration.correspondences.appearance_model import RenderedPose
+from registration.correspondences.constraints import Constraints
+from registration.correspondences.motion_consensus import MotionConsensus
+from registration.correspondences.photometric_flow import AppearanceFlow, bilinear, none
 
 STEP = 0.5  # pixels between the places that are looked at along a normal
 AGREEMENT = 0.6  # least cosine between the two outlines' normals
@@ -24,14 +24,14 @@ UNEXPLAINED = 0.3  # share of confidence where the frame's outline pulls
 TURN = 0.15  # of the object's size, that opposite normals are worth when the nearest point is asked for
 
 
-def observe_outline(
-    sight: Sight,
+def outline_constraints(
+    rendered: RenderedPose,
     limit: int,
     reach: float,
     pull: bool = True,
-    match: Match | None = None,
-    consensus: Consensus | None = None,
-) -> Observations:
+    flow_match: AppearanceFlow | None = None,
+    consensus: MotionConsensus | None = None,
+) -> Constraints:
     """Points on the outline of a pose, each to lie on the frame's outline across the normal there.
 
     A point looks along its normal for the nearest place where the frame's mask ends in the same direction. Where the
@@ -40,50 +40,52 @@ def observe_outline(
     another part's, which comes out from behind.
 
     Args:
-        sight: the pose in the frame's view.
+        rendered: the pose in the frame's view.
         limit: points at most.
         reach: pixels of the view that a point may go.
         pull: whether the frame's unexplained outlines pull.
-        match: what paint shows, where it is known.
+        flow_match: what paint shows, where it is known.
         consensus: where points around go, where it is known.
     """
-    view = sight.view
-    rows, columns = border(sight.rast[..., 3] > 0)
-    rows, columns = thinned(rows, columns, limit)
+    view = rendered.view
+    rows, columns = outline_pixels(rendered.rast[..., 3] > 0)
+    rows, columns = subsampled(rows, columns, limit)
     if not (view.mask > 0.5).any() or len(rows) == 0:
-        return none(sight)
+        return none(rendered)
     start = np.stack([columns, rows], 1) + 0.5
-    ours, theirs = _outward(sight.mask), _outward(view.mask)
-    normals, firm = _unit(sampled(ours, start))
-    within = _crossing(sight.mask, start, normals, 2.0)[0]
+    ours, theirs = _outward(rendered.mask), _outward(view.mask)
+    normals, firm = _unit(bilinear(ours, start))
+    within = _crossing(rendered.mask, start, normals, 2.0)[0]
     off, found = _crossing(view.mask, start + within[:, None] * normals, normals, reach, theirs)
     way = off[:, None] * normals
     confidence = found * firm * np.exp(-np.square(off / max(NEAR * reach, 1e-6)))
-    confidence = confidence * believed(match, start, normals, way)
+    confidence = confidence * flow_consistency(flow_match, start, normals, way)
     if consensus is not None:
-        confidence = confidence * consensus.allows(sight.places(rows, columns), way)
-    parts = [_lines(sight, rows, columns, start + way, normals, confidence)]
+        confidence = confidence * consensus.agreement(rendered.places(rows, columns), way)
+    parts = [_lines(rendered, rows, columns, start + way, normals, confidence)]
     if pull:
         edge = start + within[:, None] * normals
         landed = (edge + way, found)
-        parts.append(_pulled(sight, landed, start, edge, normals, theirs, reach, match, consensus))
-    return Observations.joined(parts)
+        parts.append(_pulled(rendered, landed, start, edge, normals, theirs, reach, flow_match, consensus))
+    return Constraints.joined(parts)
 
 
-def believed(match: Match | None, start: np.ndarray, normals: np.ndarray, way: np.ndarray) -> np.ndarray:
+def flow_consistency(
+    flow_match: AppearanceFlow | None, start: np.ndarray, normals: np.ndarray, way: np.ndarray
+) -> np.ndarray:
     """How far paint allows that points of the outline go a way: (N,), 1 where it shows nothing, 0 where another way.
 
     Args:
-        match: what paint shows.
+        flow_match: what paint shows.
         start: (N, 2) pixels, on the surface.
         normals: (N, 2) outward.
         way: (N, 2) pixels.
     """
-    if match is None:
+    if flow_match is None:
         return np.ones(len(start))
     within = start - BEHIND * normals
-    trust = sampled(match.trust, within)[:, 0] * (sampled(match.sight.mask, within)[:, 0] > 0.5)
-    shown = sampled(match.flow, within)
+    trust = bilinear(flow_match.trust, within)[:, 0] * (bilinear(flow_match.rendered.mask, within)[:, 0] > 0.5)
+    shown = bilinear(flow_match.flow, within)
     length = np.linalg.norm(way, axis=1)
     along = way / np.maximum(length, 1e-6)[:, None]
     contrary = np.abs((shown * along).sum(1) - length) / (CONTRARY + CONTRARY_SHARE * length)
@@ -91,39 +93,39 @@ def believed(match: Match | None, start: np.ndarray, normals: np.ndarray, way: n
 
 
 def _pulled(
-    sight: Sight,
+    rendered: RenderedPose,
     own: tuple[np.ndarray, np.ndarray],
     start: np.ndarray,
     edge: np.ndarray,
     normals: np.ndarray,
     theirs: np.ndarray,
     reach: float,
-    match: Match | None,
-    consensus: Consensus | None,
-) -> Observations:
+    flow_match: AppearanceFlow | None,
+    consensus: MotionConsensus | None,
+) -> Constraints:
     """What the frame's outline wants that no point of the pose's outline found.
 
     Args:
-        sight: the pose in the frame's view.
+        rendered: the pose in the frame's view.
         own: (N, 2) pixels where points of the pose's outline found the frame's, and (N,) bool if they did.
         start: (N, 2) pixels, the points, at pixels' centres.
         edge: (N, 2) pixels, the same points, exactly where the mask ends.
         normals: (N, 2).
         theirs: (h, w, 2) from ``_outward`` of the frame's mask.
         reach: pixels.
-        match: what paint shows.
+        flow_match: what paint shows.
         consensus: where points around go.
     """
-    view, (landed, found) = sight.view, own
-    there = np.stack(border(view.mask > 0.5)[::-1], 1) + 0.5
-    facing, firm = _unit(sampled(theirs, there))
+    view, (landed, found) = rendered.view, own
+    there = np.stack(outline_pixels(view.mask > 0.5)[::-1], 1) + 0.5
+    facing, firm = _unit(bilinear(theirs, there))
     there = there + _crossing(view.mask, there, facing, 2.0)[0][:, None] * facing
     lost = firm > 0
     if found.any():
         lost &= cKDTree(landed[found]).query(there)[0] > FOUND
     there, facing = there[lost], facing[lost]
     if len(there) == 0:
-        return none(sight)
+        return none(rendered)
     scale = TURN * view.extent
     distance, index = cKDTree(np.concatenate([edge, scale * normals], 1)).query(
         np.concatenate([there, scale * facing], 1)
@@ -139,14 +141,14 @@ def _pulled(
     by_itself = np.linalg.norm(landed[index] - edge[index], axis=1)
     settled = found[index] & (by_itself < np.maximum(FOUND, CONTENT * length))
     confidence = UNEXPLAINED * np.exp(-np.square(distance / (2 * reach))) * (good & ~settled)
-    confidence = confidence * believed(match, start[index], facing, way)
+    confidence = confidence * flow_consistency(flow_match, start[index], facing, way)
     columns, rows = (start[index] - 0.5).round().astype(np.int64).T
     if consensus is not None:
-        confidence = confidence * consensus.allows(sight.places(rows, columns), way)
-    return _lines(sight, rows, columns, start[index] + way, facing, confidence)
+        confidence = confidence * consensus.agreement(rendered.places(rows, columns), way)
+    return _lines(rendered, rows, columns, start[index] + way, facing, confidence)
 
 
-def border(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def outline_pixels(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pixels of a (h, w) bool mask next to one that is not of it, or to the picture's edge."""
     kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
@@ -154,7 +156,7 @@ def border(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def thinned(rows: np.ndarray, columns: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def subsampled(rows: np.ndarray, columns: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """At most ``limit`` pixels, spread evenly: the first in each cell of a grid."""
     cell = 1.0
     while len(rows) > limit:
@@ -187,14 +189,14 @@ def _crossing(
     """
     steps = np.arange(-np.ceil(reach / STEP), np.ceil(reach / STEP) + 1) * STEP
     places = start[:, None] + steps[:, None] * normals[:, None]
-    values = sampled(mask, places)[..., 0]
+    values = bilinear(mask, places)[..., 0]
     first, second = values[:, :-1], values[:, 1:]
     ends = (first >= 0.5) & (second < 0.5)
     exact = steps[:-1] + STEP * (first - 0.5) / np.maximum(first - second, 1e-6)
     if outward is not None:
         candidates = np.nonzero(ends)
         at = start[candidates[0]] + exact[candidates][:, None] * normals[candidates[0]]
-        direction, _ = _unit(sampled(outward, at))
+        direction, _ = _unit(bilinear(outward, at))
         ends[candidates] &= (direction * normals[candidates[0]]).sum(1) > AGREEMENT
     cost = np.where(ends, np.abs(exact), np.inf)
     best = cost.argmin(1)
@@ -203,15 +205,15 @@ def _crossing(
 
 
 def _lines(
-    sight: Sight,
+    rendered: RenderedPose,
     rows: np.ndarray,
     columns: np.ndarray,
     targets: np.ndarray,
     normals: np.ndarray,
     confidence: np.ndarray,
-) -> Observations:
+) -> Constraints:
     """Points at pixels (N,) on lines across normals (N, 2) through pixels (N, 2)."""
     kept = np.flatnonzero(confidence > 0.02)
-    points = sight.points(rows[kept], columns[kept])
-    fractions = sight.view.fractions(targets[kept])
-    return Observations.on_lines(points, fractions, normals[kept], confidence[kept])
+    points = rendered.points(rows[kept], columns[kept])
+    fractions = rendered.view.fractions(targets[kept])
+    return Constraints.on_lines(points, fractions, normals[kept], confidence[kept])

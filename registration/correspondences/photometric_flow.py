@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from registration.correspondences.appearance_model import INSIDE, Sight, eroded, unbroken
-from registration.correspondences.constraints import Observations
+from registration.correspondences.appearance_model import INSIDE, RenderedPose, continuous_surface, eroded
+from registration.correspondences.constraints import Constraints
 
 SURROUNDINGS = 0.15  # of the object's size, the radius that a pixel is normalised within
 NOISE = 0.012  # sRGB, standard deviation of what is no texture
@@ -28,28 +28,28 @@ OBLIQUE = 0.25  # cosine to the camera below which a surface is not trusted
 
 
 @dataclass(frozen=True)
-class Match:
+class AppearanceFlow:
     """Dense flow from the picture of a pose to the frame.
 
     Attributes:
-        sight: the pose in the frame's view.
+        rendered: the pose in the frame's view.
         given: (h, w) the pose's picture, grey levels.
         flow: (h, w, 2) pixels.
         trust: (h, w) how far going back ends where it began and the pictures agree there, 0 to 1.
         unlike: (h, w) squared difference of the two pictures there, grey levels.
     """
 
-    sight: Sight
+    rendered: RenderedPose
     given: np.ndarray
     flow: np.ndarray
     trust: np.ndarray
     unlike: np.ndarray
 
     @classmethod
-    def of(cls, sight: Sight) -> Match:
+    def of(cls, rendered: RenderedPose) -> AppearanceFlow:
         """Compute it."""
-        given, wanted = pictures(sight)
-        ahead, back = dense(given, wanted), dense(wanted, given)
+        given, wanted = normalized_images(rendered)
+        ahead, back = dense_flow(given, wanted), dense_flow(wanted, given)
         height, width = given.shape
         columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
         there = (ahead[..., 0] + columns, ahead[..., 1] + rows[:, None])
@@ -58,13 +58,13 @@ class Match:
         way = np.sqrt(np.square(ahead).sum(2))
         unlike = np.square(cv2.remap(wanted, *there, **kind) - given)
         trust = np.exp(-missed / np.square(RETURN + RETURN_SHARE * way) - unlike / (LIKENESS * CONTRAST) ** 2)
-        trust *= np.square(cv2.remap(sight.view.mask, *there, **kind)).clip(0, 1)
-        return cls(sight, given, ahead, trust, unlike)
+        trust *= np.square(cv2.remap(rendered.view.mask, *there, **kind)).clip(0, 1)
+        return cls(rendered, given, ahead, trust, unlike)
 
 
-def observe_appearance(
-    sight: Sight, limit: int, reach: float | None = None, match: Match | None = None
-) -> Observations:
+def appearance_constraints(
+    rendered: RenderedPose, limit: int, reach: float | None = None, flow_match: AppearanceFlow | None = None
+) -> Constraints:
     """Points spread evenly over what a pose shows, where the frame shows the same paint.
 
     A point is trusted as far as flow there and back ends where it began, the pictures agree there, and the surface
@@ -72,39 +72,42 @@ def observe_appearance(
     along that direction is left open.
 
     Args:
-        sight: the pose in the frame's view.
+        rendered: the pose in the frame's view.
         limit: points at most.
         reach: pixels of the view that a point may go; None for any number.
-        match: of the sight, where it is known.
+        flow_match: of the sight, where it is known.
     """
-    view = sight.view
-    rows, columns = spread(sight, limit)
+    view = rendered.view
+    rows, columns = sample_grid(rendered, limit)
     if len(rows) == 0 or not (view.mask > INSIDE).any():
-        return none(sight)
-    match = match or Match.of(sight)
-    way = match.flow[rows, columns]
-    trust = match.trust[rows, columns] * undisturbed(sight, PATCH * view.extent)[rows, columns]
+        return none(rendered)
+    flow_match = flow_match or AppearanceFlow.of(rendered)
+    way = flow_match.flow[rows, columns]
+    trust = flow_match.trust[rows, columns] * distance_from_edges(rendered, PATCH * view.extent)[rows, columns]
     if reach is not None:
         trust *= np.linalg.norm(way, axis=1) < reach
     kept = np.flatnonzero(trust > 0.02)
     rows, columns, way, trust = rows[kept], columns[kept], way[kept], trust[kept]
-    root = texture_root(match.given, PATCH * view.extent, rows, columns, match.unlike) * np.sqrt(trust)[:, None, None]
+    root = (
+        structure_tensor_root(flow_match.given, PATCH * view.extent, rows, columns, flow_match.unlike)
+        * np.sqrt(trust)[:, None, None]
+    )
     moved = np.stack([columns, rows], 1) + 0.5 + way
-    return Observations(sight.points(rows, columns), view.fractions(moved), root)
+    return Constraints(rendered.points(rows, columns), view.fractions(moved), root)
 
 
-def pictures(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
+def normalized_images(rendered: RenderedPose) -> tuple[np.ndarray, np.ndarray]:
     """The pose and the frame as (h, w) float32 grey levels, each normalised within its object."""
-    view, radius = sight.view, max(3.0, SURROUNDINGS * sight.view.extent)
-    return normalised(grey(sight.color), sight.mask, radius), normalised(grey(view.color), view.mask, radius)
+    view, radius = rendered.view, max(3.0, SURROUNDINGS * rendered.view.extent)
+    return normalized(luma(rendered.color), rendered.mask, radius), normalized(luma(view.color), view.mask, radius)
 
 
-def grey(color: np.ndarray) -> np.ndarray:
+def luma(color: np.ndarray) -> np.ndarray:
     """Brightness (h, w) of sRGB colours (h, w, 3)."""
     return np.ascontiguousarray(color @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
-def normalised(picture: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarray:
+def normalized(picture: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarray:
     """A picture (h, w) less its mean, over its contrast, both within ``radius`` pixels and the mask."""
     inside = (mask > 0.5).astype(np.float32)
 
@@ -119,7 +122,7 @@ def normalised(picture: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarr
     return CONTRAST * np.where(inside > 0, level, np.float32(OUTSIDE))
 
 
-def dense(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Dense inverse search flow, (h, w, 2) pixels from the first to the second of grey levels.
 
     Patches are larger than the presets': there is little texture, and their own paint has no noise.
@@ -132,7 +135,7 @@ def dense(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(search.calc(bytes_[0], bytes_[1], None))
 
 
-def texture_root(
+def structure_tensor_root(
     picture: np.ndarray, radius: float, rows: np.ndarray, columns: np.ndarray, unlike: np.ndarray | None = None
 ) -> np.ndarray:
     """How firmly texture holds a point across each direction: (N, 2, 2) symmetric, eigenvalues 0 to 1.
@@ -160,9 +163,9 @@ def texture_root(
     return (axes * np.sqrt(values)[:, None]) @ axes.transpose(0, 2, 1)
 
 
-def spread(sight: Sight, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_grid(rendered: RenderedPose, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of pixels that show the pose, on a grid just coarse enough for ``limit`` of them."""
-    shown = (sight.rast[..., 3] > 0) & (sight.facing > OBLIQUE)
+    shown = (rendered.rast[..., 3] > 0) & (rendered.facing > OBLIQUE)
     stride = max(1.0, np.sqrt(shown.sum() / max(limit, 1)))
     while True:
         rows, columns = (np.arange(stride / 2, length, stride).astype(np.int64) for length in shown.shape)
@@ -173,13 +176,13 @@ def spread(sight: Sight, limit: int) -> tuple[np.ndarray, np.ndarray]:
         stride *= 1.02
 
 
-def undisturbed(sight: Sight, radius: float) -> np.ndarray:
+def distance_from_edges(rendered: RenderedPose, radius: float) -> np.ndarray:
     """How far pixels (h, w) are from edges of the surface, where one part hides another or it ends, 0 to 1."""
-    distance = cv2.distanceTransform(unbroken(sight).astype(np.uint8), cv2.DIST_L2, 3)
+    distance = cv2.distanceTransform(continuous_surface(rendered).astype(np.uint8), cv2.DIST_L2, 3)
     return np.minimum(distance / max(radius, 1.0), 1.0)
 
 
-def sampled(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+def bilinear(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Bilinear values (N, C) or (N, K, C) at pixels (N, 2) or (N, K, 2), the first pixel centred at (0.5, 0.5)."""
     if len(points) == 0:
         return np.zeros((*points.shape[:-1], picture.shape[2] if picture.ndim > 2 else 1), picture.dtype)
@@ -188,7 +191,7 @@ def sampled(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     return found.reshape(*points.shape[:-1], -1)
 
 
-def none(sight: Sight) -> Observations:
+def none(rendered: RenderedPose) -> Constraints:
     """No observation."""
     empty = np.zeros(0, np.int64)
-    return Observations(sight.points(empty, empty), np.zeros((0, 2)), np.zeros((0, 2, 2)))
+    return Constraints(rendered.points(empty, empty), np.zeros((0, 2)), np.zeros((0, 2, 2)))

@@ -12,9 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import INSIDE, Look, harmonics
-from registration.correspondences.constraints import Facing
-from registration.correspondences.photometric_flow import PATCH, Match, grey, sampled, spread, undisturbed
+from registration.correspondences.appearance_model import INSIDE, AppearanceModel, spherical_harmonics
+from registration.correspondences.constraints import NormalConstraints
+from registration.correspondences.photometric_flow import (
+    PATCH,
+    AppearanceFlow,
+    bilinear,
+    distance_from_edges,
+    luma,
+    sample_grid,
+)
 from v2m4.geometry import vertex_normals
 
 RADIUS = 0.012  # of the object's size, that brightness is averaged within
@@ -24,38 +31,42 @@ MOST = 0.4  # relative difference of brightness, and turn (radians), that are be
 FLAT = 1e-3  # relative change of brightness by a turn of a radian, below which shade tells nothing
 
 
-def observe_facing(vertices: Tensor, look: Look, match: Match, limit: int) -> Facing | None:
+def shading_constraints(
+    vertices: Tensor, appearance: AppearanceModel, flow_match: AppearanceFlow, limit: int
+) -> NormalConstraints | None:
     """Points spread evenly over what a pose shows, with what their shade says of their normals.
 
     Args:
         vertices: (V, 3) the pose.
-        look: with the video's light.
-        match: of the pose's picture with the frame.
+        appearance: with the video's light.
+        flow_match: of the pose's picture with the frame.
         limit: points at most.
 
     Returns:
         None where there is no light to compare with, or nothing to be seen.
     """
-    sight, view = match.sight, match.sight.view
-    rows, columns = spread(sight, limit)
-    if look.light is None or len(rows) == 0:
+    rendered, view = flow_match.rendered, flow_match.rendered.view
+    rows, columns = sample_grid(rendered, limit)
+    if appearance.lighting is None or len(rows) == 0:
         return None
-    way = match.flow[rows, columns]
+    way = flow_match.flow[rows, columns]
     moved = np.stack([columns, rows], 1) + 0.5 + way
-    ours, contrast = _brightness(sight.color, sight.mask, RADIUS * view.extent)
+    ours, contrast = _brightness(rendered.color, rendered.mask, RADIUS * view.extent)
     theirs, _ = _brightness(view.color, view.mask, RADIUS * view.extent)
-    given, wanted = ours[rows, columns], sampled(theirs, moved)[:, 0]
+    given, wanted = ours[rows, columns], bilinear(theirs, moved)[:, 0]
     change = np.log((wanted + LEAST) / (given + LEAST))
-    trust = undisturbed(sight, PATCH * view.extent)[rows, columns] * (sampled(view.mask, moved)[:, 0] > INSIDE)
+    trust = distance_from_edges(rendered, PATCH * view.extent)[rows, columns] * (
+        bilinear(view.mask, moved)[:, 0] > INSIDE
+    )
     firm = trust > 0.3
     if firm.sum() < 20:
         return None
     change = change - np.median(change[firm])  # the exposure of the frame
-    points = sight.points(rows, columns)
-    corners = look.mesh.faces.index_select(0, points.faces).reshape(-1)
-    normals = vertex_normals(vertices.detach(), look.mesh.faces).index_select(0, corners).reshape(-1, 3, 3)
+    points = rendered.points(rows, columns)
+    corners = appearance.mesh.faces.index_select(0, points.faces).reshape(-1)
+    normals = vertex_normals(vertices.detach(), appearance.mesh.faces).index_select(0, corners).reshape(-1, 3, 3)
     normals = torch.nn.functional.normalize((normals * points.weights[..., None]).sum(1), dim=1)
-    slope = _slope(normals, look.light, torch.from_numpy(sight.color[rows, columns])).double().numpy()
+    slope = _slope(normals, appearance.lighting, torch.from_numpy(rendered.color[rows, columns])).double().numpy()
     facing = normals.double().numpy()
     slope -= (slope * facing).sum(1, keepdims=True) * facing
     steep = np.linalg.norm(slope, axis=1)
@@ -67,20 +78,20 @@ def observe_facing(vertices: Tensor, look: Look, match: Match, limit: int) -> Fa
     if len(kept) == 0:
         return None
     values = (axes * facing).sum(1) + turn
-    return Facing(sight.points(rows[kept], columns[kept]), axes[kept], values[kept], confidence[kept])
+    return NormalConstraints(rendered.points(rows[kept], columns[kept]), axes[kept], values[kept], confidence[kept])
 
 
 def _brightness(color: np.ndarray, mask: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (h, w) of brightness within ``radius`` pixels and the mask."""
     side = 2 * max(1, round(radius)) + 1
-    solid, light = (mask > INSIDE).astype(np.float32), grey(color)
+    solid, lighting = (mask > INSIDE).astype(np.float32), luma(color)
     share = np.maximum(cv2.blur(solid, (side, side)), 1e-3)
-    mean = cv2.blur(light * solid, (side, side)) / share
-    square = cv2.blur(light * light * solid, (side, side)) / share
+    mean = cv2.blur(lighting * solid, (side, side)) / share
+    square = cv2.blur(lighting * lighting * solid, (side, side)) / share
     return mean, np.sqrt(np.maximum(square - mean * mean, 0))
 
 
-def _slope(normals: Tensor, light: Tensor, color: Tensor) -> Tensor:
+def _slope(normals: Tensor, lighting: Tensor, color: Tensor) -> Tensor:
     """Relative change of brightness with the normal, (N, 3), of colours (N, 3) under the light (9, 3)."""
     x, y, z = normals.unbind(1)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
@@ -88,5 +99,7 @@ def _slope(normals: Tensor, light: Tensor, color: Tensor) -> Tensor:
     by_y = torch.stack([zero, zero, one, zero, x, z, zero, -2 * y, zero], 1)
     by_z = torch.stack([zero, zero, zero, one, zero, y, x, zero, 6 * z], 1)
     weights = color.float() * color.new_tensor([0.299, 0.587, 0.114])
-    weights = weights / (weights.sum(1, keepdim=True) + LEAST) / (harmonics(normals) @ light).clamp_min(0.05)
-    return torch.stack([((part @ light) * weights).sum(1) for part in (by_x, by_y, by_z)], 1)
+    weights = (
+        weights / (weights.sum(1, keepdim=True) + LEAST) / (spherical_harmonics(normals) @ lighting).clamp_min(0.05)
+    )
+    return torch.stack([((part @ lighting) * weights).sum(1) for part in (by_x, by_y, by_z)], 1)

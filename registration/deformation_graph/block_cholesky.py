@@ -14,7 +14,7 @@ from v2m4.kernels import kernel, launch, parallel_kernel
 
 
 @dataclass(frozen=True)
-class Pattern:
+class BlockPattern:
     """Blocks of the lower triangle, column by column in the order of elimination, the diagonal one first.
 
     Attributes:
@@ -30,7 +30,7 @@ class Pattern:
     slot: np.ndarray
 
     @classmethod
-    def of(cls, coupled: np.ndarray) -> Pattern:
+    def of(cls, coupled: np.ndarray) -> BlockPattern:
         """From which nodes are coupled, (K, K) bool, symmetric; least degree first."""
         count = len(coupled)
         around = [set(np.flatnonzero(line).tolist()) - {node} for node, line in enumerate(coupled)]
@@ -55,7 +55,7 @@ class Pattern:
         return cls(place, start, row, slot)
 
 
-def factored(blocks: np.ndarray, pattern: Pattern, free: np.ndarray) -> tuple[np.ndarray, bool]:
+def factorize(blocks: np.ndarray, pattern: BlockPattern, free: np.ndarray) -> tuple[np.ndarray, bool]:
     """Cholesky factors of the frames (T,) bool that are free, and whether all were positive definite.
 
     Args:
@@ -70,7 +70,7 @@ def factored(blocks: np.ndarray, pattern: Pattern, free: np.ndarray) -> tuple[np
     return factor, bool(good.all())
 
 
-def solved(factor: np.ndarray, pattern: Pattern, free: np.ndarray, vector: np.ndarray) -> np.ndarray:
+def solve_factored(factor: np.ndarray, pattern: BlockPattern, free: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """(T, 6K) solutions, 0 for frames that are not free."""
     out = np.where(free[:, None], vector, 0.0)
     with launch:
@@ -78,8 +78,13 @@ def solved(factor: np.ndarray, pattern: Pattern, free: np.ndarray, vector: np.nd
     return out
 
 
-def multiplied(
-    blocks: np.ndarray, pattern: Pattern, free: np.ndarray, pairs: np.ndarray, across: np.ndarray, vector: np.ndarray
+def multiply(
+    blocks: np.ndarray,
+    pattern: BlockPattern,
+    free: np.ndarray,
+    pairs: np.ndarray,
+    across: np.ndarray,
+    vector: np.ndarray,
 ) -> np.ndarray:
     """The equations of all frames times (T, 6K); ``across`` (P, K, 6, 6) couples the frames of ``pairs`` (P, 2)."""
     out = np.zeros_like(vector)

@@ -5,7 +5,7 @@ The energy of T frames, in units of the object's size:
 - seen points lie where they are seen (Cauchy's loss), mean over a frame's points;
 - points face where their shade says, ``shade`` times the squared turn, in radians;
 - neighbouring nodes agree: ``rigidity`` times the mean over the nodes of their edges' relative stretch, squared, and of
-  the angle between their turns, squared, each edge with its own weight (``Joints``);
+  the angle between their turns, squared, each edge with its own weight (``Articulation``);
 - motion is slow and even: ``velocity`` and ``smoothness`` times the mean squared first and second differences.
 
 Frames are solved together by conjugate gradients, preconditioned with the factors of the frames' own equations; fixed
@@ -20,11 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from registration.correspondences.constraints import Facing, Observations
-from registration.deformation_graph.block_cholesky import Pattern, factored, multiplied, solved
-from registration.deformation_graph.graph import Bound, DeformationGraph, Poses
-from registration.deformation_graph.kernels import add_edges, add_motion, add_observed, turn_by
-from registration.deformation_graph.shading_kernel import add_facing
+from registration.correspondences.constraints import Constraints, NormalConstraints
+from registration.deformation_graph.block_cholesky import BlockPattern, factorize, multiply, solve_factored
+from registration.deformation_graph.graph import BoundPoints, DeformationGraph, Poses
+from registration.deformation_graph.kernels import (
+    add_point_constraints,
+    add_rigidity,
+    add_temporal_smoothness,
+    apply_increment,
+)
+from registration.deformation_graph.shading_kernel import add_normal_constraints
 from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
 
@@ -35,7 +40,7 @@ KEPT_LENGTH = 0.01  # of its tie an edge keeps against stretch however often it 
 
 
 @dataclass(frozen=True)
-class Weights:
+class SolverWeights:
     """What terms count.
 
     Attributes:
@@ -44,7 +49,7 @@ class Weights:
         velocity: of first differences over time.
         smoothness: of second differences.
         reach: residual, relative to the object's size, from which on a seen point counts less.
-        strain: relative stretch, root mean square over time, at which an edge keeps half of its tie (``Joints``).
+        strain: relative stretch, root mean square over time, at which an edge keeps half of its tie (``Articulation``).
         angle: bend in radians, root mean square over time, at which an edge keeps half of its tie.
         points: that a frame is seen by; fewer weigh less.
         shade: of turns that shade tells of.
@@ -62,7 +67,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Joints:
+class Articulation:
     """How edges gave way in frames that were seen; edges that do so in some frames are joints in all.
 
     Attributes:
@@ -76,21 +81,21 @@ class Joints:
     frames: int = 0
 
     @classmethod
-    def none(cls, graph: DeformationGraph) -> Joints:
+    def none(cls, graph: DeformationGraph) -> Articulation:
         """Of no frame."""
         return cls(np.zeros(len(graph.edges)), np.zeros(len(graph.edges)))
 
-    def after(self, graph: DeformationGraph, poses: Poses) -> Joints:
+    def updated(self, graph: DeformationGraph, poses: Poses) -> Articulation:
         """With T more frames."""
         first, second = graph.edges.T
-        arms = graph.arms
-        off = np.einsum("teab,eb->tea", poses.rotations[:, first], arms[:, 0]) + poses.positions[:, first]
-        off -= np.einsum("teab,eb->tea", poses.rotations[:, second], arms[:, 1]) + poses.positions[:, second]
+        offsets = graph.offsets
+        off = np.einsum("teab,eb->tea", poses.rotations[:, first], offsets[:, 0]) + poses.positions[:, first]
+        off -= np.einsum("teab,eb->tea", poses.rotations[:, second], offsets[:, 1]) + poses.positions[:, second]
         stretched = np.square(off).sum((0, 2)) / np.square(graph.lengths)
         turned = 0.5 * np.square(poses.rotations[:, first] - poses.rotations[:, second]).sum((0, 2, 3))
-        return Joints(self.stretched + stretched, self.turned + turned, self.frames + len(poses))
+        return Articulation(self.stretched + stretched, self.turned + turned, self.frames + len(poses))
 
-    def ties(self, strain: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    def hinge_weights(self, strain: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
         """What is left of each edge's resistance to stretch and to bend, (E,) each: 1 where it never gave way.
 
         These are the weights of a Cauchy prior on an edge's root mean square over time, sparse over the edges.
@@ -105,7 +110,7 @@ class Joints:
 
 
 @dataclass(frozen=True)
-class Lens:
+class Intrinsics:
     """The video's camera: focal length in fractions of the picture's width and height, and its aspect."""
 
     x: float
@@ -113,7 +118,7 @@ class Lens:
     aspect: float
 
     @classmethod
-    def of(cls, camera: Camera) -> Lens:
+    def of(cls, camera: Camera) -> Intrinsics:
         """Of a camera that is not cropped, at the origin."""
         matrix = camera.intrinsics((1, 1))
         return cls(float(matrix[0, 0]), float(matrix[1, 1]), camera.aspect)
@@ -125,7 +130,7 @@ class Lens:
 
 
 @dataclass(frozen=True)
-class Solved:
+class Solution:
     """Where the solver ended.
 
     Attributes:
@@ -142,10 +147,10 @@ class Problem:
 
     Args:
         graphs: the mesh's nodes at rest, of each frame: one graph, or the same at other rest poses.
-        lens: the video's.
-        observations: of each frame; None where nothing is seen.
+        intrinsics: the video's.
+        constraints: of each frame; None where nothing is seen.
         weights: of the terms.
-        joints: what is known of the edges.
+        articulation: what is known of the edges.
         free: (T,) which frames may move; default all.
         breaks: (T,) frames whose motion does not follow on from the frame before; default none.
     """
@@ -153,44 +158,44 @@ class Problem:
     def __init__(
         self,
         graphs: Sequence[DeformationGraph],
-        lens: Lens,
-        observations: Sequence[Observations | None],
-        weights: Weights,
-        joints: Joints,
+        intrinsics: Intrinsics,
+        constraints: Sequence[Constraints | None],
+        weights: SolverWeights,
+        articulation: Articulation,
         free: np.ndarray | None = None,
         breaks: np.ndarray | None = None,
     ) -> None:
-        self.graphs, self.lens, self.weights = list(graphs), lens, weights
+        self.graphs, self.intrinsics, self.weights = list(graphs), intrinsics, weights
         self.free = np.ones(len(graphs), bool) if free is None else np.asarray(free, bool)
         self.breaks = np.zeros(len(graphs), bool) if breaks is None else np.asarray(breaks, bool)
         first = self.graphs[0]
         self.pattern, count = first.pattern, len(first)
         # Heights of the picture to units of the object at its distance.
-        scale = float(np.median(first.centres[:, 2])) / (lens.y * first.unit)
-        self.seen: list[tuple[Bound, np.ndarray, np.ndarray, float] | None] = []
+        scale = float(np.median(first.centres[:, 2])) / (intrinsics.y * first.unit)
+        self.seen: list[tuple[BoundPoints, np.ndarray, np.ndarray, float] | None] = []
         self.facing = [
             None
             if found is None or found.facing is None or not moves or weights.shade <= 0
             else self._facing(graph, found.facing)
-            for graph, found, moves in zip(self.graphs, observations, self.free, strict=True)
+            for graph, found, moves in zip(self.graphs, constraints, self.free, strict=True)
         ]
-        for graph, found, moves in zip(self.graphs, observations, self.free, strict=True):
+        for graph, found, moves in zip(self.graphs, constraints, self.free, strict=True):
             if found is None or len(found) == 0 or not moves:
                 self.seen.append(None)
                 continue
             share = 1.0 / np.sqrt(max(len(found), weights.points))
             target, root = np.asarray(found.targets, np.float64), found.root * scale * share
-            self.seen.append((graph.bound(found.points), target, root, weights.reach * share))
+            self.seen.append((graph.bind(found.points), target, root, weights.reach * share))
         share = weights.rigidity / count
-        stretch, bend = joints.ties(weights.strain, weights.angle)
+        stretch, bend = articulation.hinge_weights(weights.strain, weights.angle)
         self.stretch = [share * stretch / np.square(graph.lengths) for graph in self.graphs]
         self.bend = share * weights.bend * bend
         self.slow = np.full(count, 1.0 / (count * first.unit**2))
         self.radius = 0.5 * float(np.median(first.lengths))
 
-    def _facing(self, graph: DeformationGraph, facing: Facing) -> tuple:
-        """What ``add_facing`` takes, for one frame."""
-        bound = graph.bound(facing.points)
+    def _facing(self, graph: DeformationGraph, facing: NormalConstraints) -> tuple:
+        """What ``add_normal_constraints`` takes, for one frame."""
+        bound = graph.bind(facing.points)
         triangles = torch.from_numpy(graph.faces)
         corners = triangles.index_select(0, facing.points.faces.cpu()).reshape(-1)
         normals = vertex_normals(torch.from_numpy(graph.rest), triangles).index_select(0, corners).reshape(-1, 3, 3)
@@ -225,12 +230,14 @@ class Problem:
             if seen is not None:
                 bound, target, root, reach = seen
                 points = (bound.start, bound.node, bound.weight, bound.local)
-                energy += add_observed(*equations, *state, points, (target, root), self.lens.numbers, reach)
+                energy += add_point_constraints(
+                    *equations, *state, points, (target, root), self.intrinsics.numbers, reach
+                )
             facing = self.facing[time]
             if facing is not None:
-                energy += add_facing(*equations, poses.rotations[time], *facing)
+                energy += add_normal_constraints(*equations, poses.rotations[time], *facing)
             graph = self.graphs[time]
-            energy += add_edges(*equations, *state, graph.edges, graph.arms, self.stretch[time], self.bend)
+            energy += add_rigidity(*equations, *state, graph.edges, graph.offsets, self.stretch[time], self.bend)
         pairs: dict[tuple[int, int], int] = {}
         differences = self.differences()
         for frames, _, _ in differences:
@@ -246,7 +253,7 @@ class Problem:
                     second = frames[b]
                     if self.free[first] and self.free[second]:
                         slots[a, b] = pairs[(int(first), int(second))] if b > a else 0
-            energy += add_motion(
+            energy += add_temporal_smoothness(
                 blocks, pattern.slot, gradient, across, pattern.place, poses.rotations, poses.positions, frames,
                 shares, slots, weight * self.slow, self.radius,
             )  # fmt: skip
@@ -270,7 +277,7 @@ class Equations:
 
     energy: float
     gradient: np.ndarray
-    pattern: Pattern
+    pattern: BlockPattern
     blocks: np.ndarray
     pairs: np.ndarray
     across: np.ndarray
@@ -294,11 +301,11 @@ class Equations:
         blocks = self.blocks.copy()
         for axis in range(6):
             blocks[:, self.pattern.start[:-1], axis, axis] += damping
-        factor, good = factored(blocks, self.pattern, self.free)
+        factor, good = factorize(blocks, self.pattern, self.free)
         if not good:
             return None
         residual = -self.gradient * self.free[:, None]
-        found = solved(factor, self.pattern, self.free, residual)
+        found = solve_factored(factor, self.pattern, self.free, residual)
         if len(self.pairs) == 0:
             return found
         step, direction, rest = np.zeros_like(found), found, float((residual * found).sum())
@@ -306,17 +313,17 @@ class Equations:
         for _ in range(most):
             if rest <= tolerance * first:
                 break
-            moved = multiplied(blocks, self.pattern, self.free, self.pairs, self.across, direction)
+            moved = multiply(blocks, self.pattern, self.free, self.pairs, self.across, direction)
             length = rest / float((direction * moved).sum())
             step += length * direction
             residual -= length * moved
-            found = solved(factor, self.pattern, self.free, residual)
+            found = solve_factored(factor, self.pattern, self.free, residual)
             last, rest = rest, float((residual * found).sum())
             direction = found + rest / last * direction
         return step
 
 
-def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, inner: int = 40) -> Solved:
+def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, inner: int = 40) -> Solution:
     """Gauss-Newton steps, damped where they fail.
 
     Args:
@@ -338,7 +345,7 @@ def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, i
             if step is not None:
                 tried = Poses(poses.rotations.copy(), poses.positions.copy())
                 for time in np.flatnonzero(problem.free):
-                    turn_by(tried.rotations[time], tried.positions[time], step[time], place)
+                    apply_increment(tried.rotations[time], tried.positions[time], step[time], place)
                 there = problem.equations(tried)
                 if there.energy <= energies[-1]:
                     break
@@ -351,4 +358,4 @@ def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, i
         energies.append(there.energy)
         if gain <= tolerance * energies[-1]:
             break
-    return Solved(poses, energies)
+    return Solution(poses, energies)

@@ -1,9 +1,9 @@
 """Kernels behind the deformation graph: geodesic nodes and neighbours, and the normal equations of one frame.
 
 Unknown of a node is a small turn and a small shift (6 numbers). The equations are blocks (B, 6, 6) of the lower
-triangle in the graph's order of elimination, with those that elimination fills in (``_graph_factor.Pattern``): ``slot``
-says which block is whose, ``place`` (K,) is each node's place in that order. Rotations are (K, 3, 3), positions (K, 3).
-Every function that adds to the equations (blocks, and the gradient (6K,)) returns its energy.
+triangle in the graph's order of elimination, with those that elimination fills in (``block_cholesky.BlockPattern``):
+``slot`` says which block is whose, ``place`` (K,) is each node's place in that order. Rotations are (K, 3, 3),
+positions (K, 3). Every function that adds to the equations (blocks, and the gradient (6K,)) returns its energy.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def nearest_nodes(start, neighbour, length, nodes, count):
 
 
 @kernel
-def _add(blocks, slot, i, j, block):
+def add_block(blocks, slot, i, j, block):
     """Add the (6, 6) block of node i (rows) and node j (columns), or its transpose, to the lower triangle."""
     if i >= j:
         into = blocks[slot[i, j]]
@@ -96,7 +96,8 @@ def _add(blocks, slot, i, j, block):
 
 
 @kernel
-def _turned(rotation, vector):
+def rotated(rotation, vector):
+    """A vector (3,) under a rotation (3, 3)."""
     out = np.empty(3)
     for a in range(3):
         out[a] = rotation[a, 0] * vector[0] + rotation[a, 1] * vector[1] + rotation[a, 2] * vector[2]
@@ -104,12 +105,12 @@ def _turned(rotation, vector):
 
 
 @kernel
-def add_observed(blocks, slot, gradient, place, rotations, positions, points, seen, lens, reach):
+def add_point_constraints(blocks, slot, gradient, place, rotations, positions, points, seen, intrinsics, reach):
     """Points seen at places of the picture, by Cauchy's loss: a residual of ``reach`` counts half.
 
     ``points``: (start (N + 1,), node, weight, local (., 3)), in compressed rows; a point is the sum over its nodes of
     R local + weight p. ``seen``: targets (N, 2) and (N, 2, 2), of what residuals in heights are multiplied with.
-    ``lens``: focal length x and y in fractions of the picture, and its aspect.
+    ``intrinsics``: focal length x and y in fractions of the picture, and its aspect.
     """
     start, node, weight, local = points
     energy, most = 0.0, 0
@@ -121,17 +122,17 @@ def add_observed(blocks, slot, gradient, place, rotations, positions, points, se
     for n in range(len(start) - 1):
         point[:] = 0.0
         for h in range(start[n], start[n + 1]):
-            arm = _turned(rotations[node[h]], local[h])
+            arm = rotated(rotations[node[h]], local[h])
             for a in range(3):
                 point[a] += arm[a] + weight[h] * positions[node[h], a]
         if point[2] <= 1e-6:
             continue
-        _look(point, seen[0][n], seen[1][n], lens, residual, slope)
+        _look(point, seen[0][n], seen[1][n], intrinsics, residual, slope)
         square = residual[0] * residual[0] + residual[1] * residual[1]
         energy += 0.5 * size * np.log(1.0 + square / size)
         trust = 1.0 / (1.0 + square / size)
         for h in range(start[n], start[n + 1]):
-            _rates(jacobian[h - start[n]], slope, _turned(rotations[node[h]], local[h]), weight[h])
+            _rates(jacobian[h - start[n]], slope, rotated(rotations[node[h]], local[h]), weight[h])
         for h in range(start[n], start[n + 1]):
             left, i = jacobian[h - start[n]], place[node[h]]
             for a in range(6):
@@ -141,16 +142,16 @@ def add_observed(blocks, slot, gradient, place, rotations, positions, points, se
                 for a in range(6):
                     for b in range(6):
                         block[a, b] = trust * (left[0, a] * right[0, b] + left[1, a] * right[1, b])
-                _add(blocks, slot, i, place[node[g]], block)
+                add_block(blocks, slot, i, place[node[g]], block)
     return energy
 
 
 @kernel
-def _look(point, target, root, lens, residual, slope):
+def _look(point, target, root, intrinsics, residual, slope):
     """How far a point is seen from its target, into ``residual`` (2,), and the rates of that by the point (2, 3)."""
-    x = (lens[0] * point[0] / point[2] + 0.5 - target[0]) * lens[2]
-    y = lens[1] * point[1] / point[2] + 0.5 - target[1]
-    across, down = lens[0] * lens[2] / point[2], lens[1] / point[2]
+    x = (intrinsics[0] * point[0] / point[2] + 0.5 - target[0]) * intrinsics[2]
+    y = intrinsics[1] * point[1] / point[2] + 0.5 - target[1]
+    across, down = intrinsics[0] * intrinsics[2] / point[2], intrinsics[1] / point[2]
     for a in range(2):
         residual[a] = root[a, 0] * x + root[a, 1] * y
         slope[a, 0], slope[a, 1] = root[a, 0] * across, root[a, 1] * down
@@ -169,10 +170,10 @@ def _rates(jacobian, slope, arm, weight):
 
 
 @kernel
-def add_edges(blocks, slot, gradient, place, rotations, positions, edges, arms, stretch, bend):
+def add_rigidity(blocks, slot, gradient, place, rotations, positions, edges, offsets, stretch, bend):
     """Neighbouring nodes move as one body: they agree where their anchor goes, and how far they are turned.
 
-    Edges (E, 2); ``arms`` (E, 2, 3) from either node to the anchor, at rest; ``stretch`` (E,) is the weight of the
+    Edges (E, 2); ``offsets`` (E, 2, 3) from either node to the anchor, at rest; ``stretch`` (E,) is the weight of the
     squared distance of the anchor's two places, ``bend`` (E,) that of |R_i - R_j|^2 / 2, the squared angle where small.
     """
     energy = 0.0
@@ -180,7 +181,7 @@ def add_edges(blocks, slot, gradient, place, rotations, positions, edges, arms, 
     off = np.empty(3)
     for e in range(len(edges)):
         i, j = edges[e, 0], edges[e, 1]
-        first, second = _turned(rotations[i], arms[e, 0]), _turned(rotations[j], arms[e, 1])
+        first, second = rotated(rotations[i], offsets[e, 0]), rotated(rotations[j], offsets[e, 1])
         for a in range(3):
             off[a] = first[a] + positions[i, a] - second[a] - positions[j, a]
         energy += 0.5 * stretch[e] * (off[0] * off[0] + off[1] * off[1] + off[2] * off[2])
@@ -204,7 +205,7 @@ def add_edges(blocks, slot, gradient, place, rotations, positions, edges, arms, 
                         for c in range(3):
                             total += jacobian[side, c, a] * jacobian[other, c, b]
                         block[a, b] = stretch[e] * total
-                _add(blocks, slot, k, place[edges[e, other]], block)
+                add_block(blocks, slot, k, place[edges[e, other]], block)
         energy += _couple(blocks, slot, gradient, place[i], place[j], rotations[i], rotations[j], 0.5 * bend[e])
     return energy
 
@@ -218,14 +219,14 @@ def _couple(blocks, slot, gradient, i, j, first, second, weight):
         block[a, a] = 2.0 * weight
         for b in range(3):
             energy += 0.5 * weight * (first[a, b] - second[a, b]) ** 2
-    _add(blocks, slot, i, i, block)
-    _add(blocks, slot, j, j, block)
+    add_block(blocks, slot, i, i, block)
+    add_block(blocks, slot, j, j, block)
     cross = np.zeros((3, 3))  # sum over columns of [a]^T [b] = (a . b) I - b a^T
-    turn_rates(first, second, cross)
+    rotation_coupling(first, second, cross)
     for a in range(3):
         for b in range(3):
             block[a, b] = -weight * cross[a, b]
-    _add(blocks, slot, i, j, block)
+    add_block(blocks, slot, i, j, block)
     for k in range(3):
         for a in range(3):
             b, c = (a + 1) % 3, (a + 2) % 3
@@ -236,7 +237,7 @@ def _couple(blocks, slot, gradient, i, j, first, second, weight):
 
 
 @kernel
-def turn_rates(first, second, cross):
+def rotation_coupling(first, second, cross):
     """The 3 x 3 product of how the columns of two rotations move under small turns, into ``cross``."""
     trace = 0.0
     for a in range(3):
@@ -251,7 +252,9 @@ def turn_rates(first, second, cross):
 
 
 @kernel
-def add_motion(blocks, slot, gradient, across, place, rotations, positions, frames, shares, slots, slow, radius):
+def add_temporal_smoothness(
+    blocks, slot, gradient, across, place, rotations, positions, frames, shares, slots, slow, radius
+):
     """A difference over time of every node's place and turn: energy ``slow`` / 2 |sum over frames of share x state|^2.
 
     Here blocks, gradient, rotations and positions have T in front. ``frames`` (D,) ascending with coefficients
@@ -276,12 +279,12 @@ def add_motion(blocks, slot, gradient, across, place, rotations, positions, fram
                 if slots[d, e] < 0:
                     continue
                 factor = shares[d] * shares[e]
-                turn_rates(rotations[time, k], rotations[frames[e], k], block)
+                rotation_coupling(rotations[time, k], rotations[frames[e], k], block)
                 block[:3, :3] *= heavy * factor
                 for a in range(3):
                     block[3 + a, 3 + a] = slow[k] * factor
                 if d == e:
-                    _add(blocks[time], slot, i, i, block)
+                    add_block(blocks[time], slot, i, i, block)
                 else:
                     across[slots[d, e], i] += block
     return energy
@@ -298,7 +301,7 @@ def _pull(gradient, rotation, way, turn, weight, radius):
 
 
 @kernel
-def turn_by(rotations, positions, step, place):
+def apply_increment(rotations, positions, step, place):
     """Each node turned and shifted by its part of a step (6K,), in place."""
     turn, moved = np.empty((3, 3)), np.empty((3, 3))
     for k in range(len(positions)):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from registration.deformation_graph.kernels import _add, _turned
+from registration.deformation_graph.kernels import add_block, rotated
 from v2m4.kernels import kernel
 
 
 @kernel
-def add_facing(blocks, slot, gradient, place, rotations, points, normals, axes, values, root, reach):
+def add_normal_constraints(blocks, slot, gradient, place, rotations, points, normals, axes, values, root, reach):
     """Points whose normal has a given cosine with an axis.
 
     A normal is the mean over the point's nodes of R n, by their weights.
@@ -37,7 +37,7 @@ def add_facing(blocks, slot, gradient, place, rotations, points, normals, axes, 
     for n in range(len(values)):
         cosine = 0.0
         for h in range(start[n], start[n + 1]):
-            normal, k = _turned(rotations[node[h]], normals[n]), h - start[n]
+            normal, k = rotated(rotations[node[h]], normals[n]), h - start[n]
             share = root[n] * weight[h]
             for a in range(3):
                 b, c = (a + 1) % 3, (a + 2) % 3
@@ -54,5 +54,5 @@ def add_facing(blocks, slot, gradient, place, rotations, points, normals, axes, 
                 for a in range(3):
                     for b in range(3):
                         block[a, b] = trust * jacobian[k, a] * jacobian[g - start[n], b]
-                _add(blocks, slot, i, place[node[g]], block)
+                add_block(blocks, slot, i, place[node[g]], block)
     return energy

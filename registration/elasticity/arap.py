@@ -18,13 +18,13 @@ from numba import prange
 from scipy import sparse
 from torch import Tensor
 
-from registration.elasticity.connectivity import links_through_the_body
+from registration.elasticity.connectivity import thickness_links
 from v2m4.geometry import unique_edges
 from v2m4.kernels import launch, parallel_kernel
 from v2m4.rotation import best_rotation_into, best_rotations
 
 COTANGENT_RANGE = (0.05, 3.0)  # obtuse and thin triangles neither repel nor dominate
-JOINT_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
+CONNECTION_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,24 @@ def cotangent_weights(vertices: Tensor, faces: Tensor) -> tuple[np.ndarray, np.n
     return edges.numpy(), weights.clamp(*COTANGENT_RANGE).numpy()
 
 
-def shape_graph(vertices: Tensor, faces: Tensor, thickness: float = 0.0, joints: np.ndarray | None = None) -> Graph:
+def shape_graph(
+    vertices: Tensor, faces: Tensor, thickness: float = 0.0, connections: np.ndarray | None = None
+) -> Graph:
     """The graph of a rest shape.
 
     Args:
         vertices: (V, 3) rest positions.
         faces: (F, 3).
         thickness: measure of the links through the body, relative to that of the surface's edges.
-        joints: (N, 2) links between parts.
+        connections: (N, 2) links between parts.
     """
     edges, weights = cotangent_weights(vertices, faces)
-    if joints is not None and len(joints):
-        edges = np.concatenate([edges, joints])
-        weights = np.concatenate([weights, np.full(len(joints), JOINT_WEIGHT)])
+    if connections is not None and len(connections):
+        edges = np.concatenate([edges, connections])
+        weights = np.concatenate([weights, np.full(len(connections), CONNECTION_WEIGHT)])
     if thickness <= 0:
         return Graph.of(vertices, edges, weights)
-    links = links_through_the_body(vertices, faces)
+    links = thickness_links(vertices, faces)
     points = vertices.detach().cpu().double().numpy()
     surface = float((weights * np.square(points[edges[:, 0]] - points[edges[:, 1]]).sum(1)).sum())
     through = float(np.square(points[links[:, 0]] - points[links[:, 1]]).sum()) if len(links) else 0.0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from v2m4.geometry import unique_edges, vertex_normals
 
-JOINT_LINKS = 12
+CONNECTIONS_PER_COMPONENT = 12
 
 
 # A part's links to others than its nearest neighbour: as many times as long as its shortest, and part of the size more.
@@ -26,7 +26,7 @@ _BALL_STEPS = 12
 _BALL_SLACK = 0.03  # how far (of its radius) a vertex may reach into a ball: normals of a mesh are not exact
 
 
-def links_through_the_body(vertices: Tensor, faces: Tensor, every: int = 1) -> np.ndarray:
+def thickness_links(vertices: Tensor, faces: Tensor, every: int = 1) -> np.ndarray:
     """Pairs of opposite vertices (N, 2): each vertex and the one that its largest inner ball touches.
 
     Source: the shrinking ball of Ma, Bae and Choi 2012, "3D medial axis point approximation using nearest neighbors".
@@ -64,7 +64,7 @@ def links_through_the_body(vertices: Tensor, faces: Tensor, every: int = 1) -> n
     return np.stack([seeds[opposite], touched[opposite]], 1)
 
 
-def links_between_parts(vertices: Tensor, faces: Tensor, most: int = JOINT_LINKS) -> np.ndarray:
+def component_connections(vertices: Tensor, faces: Tensor, most: int = CONNECTIONS_PER_COMPONENT) -> np.ndarray:
     """Pairs of vertices (N, 2) that join the parts of a mesh which its edges leave apart.
 
     Each part is tied by its vertices next to another part: a small part (a rivet) by so many that it cannot turn, a

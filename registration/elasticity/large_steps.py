@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registration.elasticity.sparse_solver import Solver, factor, scipy_matrix
+from registration.elasticity.sparse_solver import Solver, factorize, scipy_matrix
 from v2m4.geometry import uniform_laplacian
 
 log = logging.getLogger("v2m4.registration")
@@ -59,7 +59,7 @@ class LargeSteps:
         indices, values = laplacian.indices(), smoothness * laplacian.values()
         values = values + (indices[0] == indices[1])
         self.matrix = torch.sparse_coo_tensor(indices, values, (count, count), check_invariants=False).coalesce()
-        self._solver = solver if solver is not None else factor(scipy_matrix(self.matrix), faces.device)
+        self._solver = solver if solver is not None else factorize(scipy_matrix(self.matrix), faces.device)
 
     def to_differential(self, vertices: Tensor) -> Tensor:
         """The variables u of v; (V, 3), or (T, V, 3) for many poses."""

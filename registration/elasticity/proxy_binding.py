@@ -36,7 +36,7 @@ LEAST_WEIGHT = 2e-3
 
 
 @dataclass(frozen=True)
-class Binding:
+class ProxyBinding:
     """How a full mesh follows a reduced one.
 
     Attributes:
@@ -55,7 +55,7 @@ class Binding:
     distance: np.ndarray
 
     @classmethod
-    def of(cls, full: Mesh, reduced: Mesh) -> Binding:
+    def of(cls, full: Mesh, reduced: Mesh) -> ProxyBinding:
         """Bind a mesh to a reduced copy of it in the same pose.
 
         A vertex hangs on the nearest triangle that faces as it does and belongs to the same part: parts that do not
@@ -64,7 +64,7 @@ class Binding:
 
         Args:
             full: Vf vertices.
-            reduced: Vr vertices; ``reduced_copy`` makes one.
+            reduced: Vr vertices; ``decimated_copy`` makes one.
 
         Raises:
             ValueError: the reduced mesh has no triangle with an area.
@@ -114,7 +114,7 @@ class Binding:
         return moved
 
 
-def reduced_copy(mesh: Mesh, faces: int) -> Mesh:
+def decimated_copy(mesh: Mesh, faces: int) -> Mesh:
     """A copy of at most about ``faces`` faces whose parts stay apart where they touch; the mesh itself if it has fewer.
 
     Args:

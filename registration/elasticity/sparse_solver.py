@@ -70,7 +70,7 @@ class LuSolver:
         return torch.from_numpy(solution).to(right)
 
 
-def factor(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> Solver:
+def factorize(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> Solver:
     """The fastest factorisation installed; both give the same solution to single precision."""
     try:
         return CholeskySolver(matrix, device)

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from registration.elasticity.arap import Arap
-from registration.elasticity.sparse_solver import factor
+from registration.elasticity.sparse_solver import factorize
 from v2m4.camera import Camera
 
 DEPTH_PULL = 1e-4  # weight of the depths' starting values: only what nothing else decides
@@ -20,7 +20,7 @@ DEPTH_PULL = 1e-4  # weight of the depths' starting values: only what nothing el
 DEPTH_BENDING = 100.0
 
 
-def follow_tracks(
+def arap_from_tracks(
     vertices: Tensor,
     arap: Arap,
     camera: Camera,
@@ -56,9 +56,9 @@ def follow_tracks(
     anchor = np.zeros(len(points))
     anchor[index] = strength * scale * confidence
     pull = DEPTH_PULL * scale
-    across = factor(laplacian + sparse.diags(anchor + 1e-8 * scale))
+    across = factorize(laplacian + sparse.diags(anchor + 1e-8 * scale))
     bending = DEPTH_BENDING / scale * (laplacian @ laplacian)
-    along = factor(laplacian + bending + sparse.diags(np.full(len(points), pull)))
+    along = factorize(laplacian + bending + sparse.diags(np.full(len(points), pull)))
     pixels = torch.from_numpy(np.concatenate([targets, np.ones((len(targets), 1))], 1))
     rays = (pixels @ torch.linalg.inv(camera.intrinsics((1, 1)).double().cpu()).T).numpy()
     first_depth = points[:, 2].copy()

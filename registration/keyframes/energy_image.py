@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, huber_loss
 
 from registration.keyframes.energy import State
-from v2m4.camera import Camera, in_fractions
+from v2m4.camera import Camera, image_fractions
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
 from v2m4.mesh import Mesh
@@ -116,7 +116,7 @@ class Colour:
         return energy / self.area
 
 
-class PointTracks:
+class FlowTracks:
     """Vertices come to lie where their tracks are seen.
 
     Args:
@@ -148,7 +148,7 @@ class PointTracks:
         """Mean Huber loss over the tracks, divided by its threshold."""
         if len(self.index) == 0:
             return state.vertices.sum() * 0
-        found = in_fractions(self.camera, state.vertices.index_select(0, self.index))
+        found = image_fractions(self.camera, state.vertices.index_select(0, self.index))
         stretch = found.new_tensor([self.camera.aspect, 1.0]) / self.span
         distance = (((found - self.targets) * stretch).square().sum(1) + 1e-12).sqrt()
         loss = huber_loss(distance, torch.zeros_like(distance), reduction="none", delta=self.threshold) / self.threshold

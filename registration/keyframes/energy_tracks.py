@@ -10,7 +10,7 @@ from registration.keyframes.lifted_tracks import SurfaceTracks
 PIXELS = 512  # of the published picture: distances are counted in its pixels
 
 
-class TrackedPoints:
+class MultiviewTracks:
     """Distance between projected points and their tracks, in pixels of a 512 x 512 picture (V2M4's tracking loss).
 
     As in V2M4: L1 of x and y, mean over a view's points, mean over the views (V2M4 puts the weight 1e-3 before each

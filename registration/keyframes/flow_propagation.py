@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.keyframes.arap_from_tracks import follow_tracks
-from registration.keyframes.nonrigid_icp import Anchors
-from registration.keyframes.template import SeenPoints, Subject
+from registration.keyframes.arap_from_tracks import arap_from_tracks
+from registration.keyframes.nonrigid_icp import VertexTargets
+from registration.keyframes.template import Template, VisiblePoints
 from v2m4.camera import Camera
 from v2m4.frame import Frame
 from v2m4.image_window import window_around
@@ -19,9 +19,9 @@ from v2m4.render import render
 LIFTED_FROM = 0.3  # least confidence of a track that is lifted
 
 
-def follow(
+def propagate(
     pose: Tensor,
-    subject: Subject,
+    template: Template,
     frames: list[Frame],
     flows: list[FlowField],
     start: int,
@@ -36,7 +36,7 @@ def follow(
 
     Args:
         pose: (V, 3) at frame ``start``.
-        subject: the moving object.
+        template: the moving object.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
         start: frame index.
@@ -47,13 +47,13 @@ def follow(
     direction = 1 if stop > start else -1
     poses = []
     for frame in range(start, stop, direction):
-        seen = SeenPoints.of(pose, subject, frames[frame], size)
+        seen = VisiblePoints.of(pose, template, frames[frame], size)
         tracks = track(seen.pixels.cpu().double().numpy(), frame, frame + direction, flows)
         index = seen.index.cpu().numpy()
-        pose = follow_tracks(
+        pose = arap_from_tracks(
             pose,
-            subject.arap,
-            subject.camera,
+            template.arap,
+            template.camera,
             index,
             tracks.positions[-1],
             tracks.confidence[-1],
@@ -64,7 +64,7 @@ def follow(
 
 
 @torch.no_grad()
-def lifted(tracks: Tracks, index: np.ndarray, target: Mesh, camera: Camera, size: int) -> Anchors:
+def lift_to_surface(tracks: Tracks, index: np.ndarray, target: Mesh, camera: Camera, size: int) -> VertexTargets:
     """Where the vertices at the ends of tracks lie in space: on the target's surface that is seen there.
 
     Args:
@@ -77,7 +77,7 @@ def lifted(tracks: Tracks, index: np.ndarray, target: Mesh, camera: Camera, size
     pixels, confidence = tracks.positions[-1], tracks.confidence[-1]
     kept = np.flatnonzero(confidence > LIFTED_FROM)
     if len(kept) == 0:
-        return Anchors(index[kept], np.zeros((0, 3)), np.zeros(0))
+        return VertexTargets(index[kept], np.zeros((0, 3)), np.zeros(0))
     pixels = pixels[kept]
     (x0, y0), (x1, y1) = pixels.min(0), pixels.max(0)
     window = window_around([(float(x0), float(y0), float(x1), float(y1))], camera.aspect, square=True)
@@ -86,4 +86,4 @@ def lifted(tracks: Tracks, index: np.ndarray, target: Mesh, camera: Camera, size
     column, row = np.clip(((pixels - origin) / span * size).astype(np.int64), 0, size - 1).T
     there = seen.mask[0, ..., 0].cpu().numpy()[row, column] > 0.99
     points = seen.position[0].double().cpu().numpy()[row, column]
-    return Anchors(index[kept][there], points[there], confidence[kept][there])
+    return VertexTargets(index[kept][there], points[there], confidence[kept][there])

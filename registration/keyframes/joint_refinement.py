@@ -13,8 +13,8 @@ from registration.elasticity.large_steps import AdamUniform
 from registration.keyframes.descent import Descent, cosine, read_curves
 from registration.keyframes.energy import State, Term, total
 from registration.keyframes.energy_image import Colour, Silhouette
-from registration.keyframes.template import SeenPoints, Subject
-from v2m4.camera import in_fractions
+from registration.keyframes.template import Template, VisiblePoints
+from v2m4.camera import image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
@@ -44,21 +44,21 @@ class Motion:
 
 
 def motions(
-    poses: Tensor, keys: Sequence[int], subject: Subject, frames: list[Frame], flows: list[FlowField], size: int
+    poses: Tensor, keys: Sequence[int], template: Template, frames: list[Frame], flows: list[FlowField], size: int
 ) -> dict[int, list[Motion]]:
     """For every frame, how the visible points of its two neighbouring key frames have moved there.
 
     Args:
         poses: (K, V, 3) at the key frames.
         keys: K frame indices, ascending.
-        subject: the moving object.
+        template: the moving object.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
         size: pixels (rows) that visibility is decided at.
     """
     found: dict[int, list[Motion]] = {index: [] for index in range(len(frames))}
     for position, key in enumerate(keys):
-        seen = SeenPoints.of(poses[position], subject, frames[key], size)
+        seen = VisiblePoints.of(poses[position], template, frames[key], size)
         start = seen.pixels.cpu().double().numpy()
         for stop in {keys[max(position - 1, 0)], keys[min(position + 1, len(keys) - 1)]} - {key}:
             tracks = track(start, key, stop, flows)
@@ -88,14 +88,14 @@ def blend(key_indices: Sequence[int], frame: int) -> tuple[int, int, float]:
     return later - 1, later, (frame - first) / (second - first)
 
 
-def motion_energy(motion: Motion, pose: Tensor, key_pose: Tensor, subject: Subject) -> Tensor:
+def motion_energy(motion: Motion, pose: Tensor, key_pose: Tensor, template: Template) -> Tensor:
     """How far the pose's points are from where the video moves them, from where they are in the key frame."""
     if len(motion.index) == 0:
         return pose.sum() * 0
-    moved = in_fractions(subject.camera, pose.index_select(0, motion.index)) - in_fractions(
-        subject.camera, key_pose.index_select(0, motion.index)
+    moved = image_fractions(template.camera, pose.index_select(0, motion.index)) - image_fractions(
+        template.camera, key_pose.index_select(0, motion.index)
     )
-    stretch = moved.new_tensor([subject.camera.aspect, 1.0]) / motion.span
+    stretch = moved.new_tensor([template.camera.aspect, 1.0]) / motion.span
     distance = (((moved - motion.shift) * stretch).square().sum(1) + 1e-12).sqrt()
     zero = torch.zeros_like(distance)
     loss = torch.nn.functional.huber_loss(distance, zero, reduction="none", delta=TRACK_THRESHOLD) / TRACK_THRESHOLD
@@ -109,15 +109,15 @@ class Stay:
 
     Args:
         poses: (K, V, 3).
-        subject: the moving object.
+        template: the moving object.
         trusted: which of them are held.
     """
 
-    def __init__(self, poses: Tensor, subject: Subject, trusted: Sequence[bool]) -> None:
-        self.unit = subject.unit
+    def __init__(self, poses: Tensor, template: Template, trusted: Sequence[bool]) -> None:
+        self.unit = template.unit
         self.held = torch.tensor([index for index, flag in enumerate(trusted) if flag], device=poses.device)
         self.poses = poses.index_select(0, self.held)
-        self.normals = vertex_normals(self.poses, subject.mesh.faces)
+        self.normals = vertex_normals(self.poses, template.mesh.faces)
 
     def __call__(self, vertices: Tensor) -> Tensor:
         """Mean over the trusted poses and their vertices."""
@@ -126,10 +126,10 @@ class Stay:
         return 0.9 * off.square().mean() + 0.1 * way.square().sum(2).mean()
 
 
-def refine_sequence(
+def refine_key_frames(
     poses: Tensor,
     keys: Sequence[int],
-    subject: Subject,
+    template: Template,
     frames: list[Frame],
     flows: list[FlowField],
     config: RegistrationConfig,
@@ -142,7 +142,7 @@ def refine_sequence(
     Args:
         poses: (K, V, 3), where to start.
         keys: K frame indices, ascending, the first and the last frame among them.
-        subject: the moving object.
+        template: the moving object.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
         config: options of the stage.
@@ -154,24 +154,24 @@ def refine_sequence(
         vertices (K, V, 3) and loss curves.
     """
     weights = config.weights
-    moved = motions(poses, keys, subject, frames, flows, config.video_size)
+    moved = motions(poses, keys, template, frames, flows, config.video_size)
     views = []
     for index, frame in enumerate(frames):
         first, second, _ = blend(keys, index)
-        views.append(subject.view(frame, config.video_size, [poses[first], poses[second]]))
+        views.append(template.view(frame, config.video_size, [poses[first], poses[second]]))
     seen: list[list[Term]] = [[Silhouette(weights.silhouette, view), Colour(weights.colour, view)] for view in views]
-    shape = subject.shape_terms(config)
-    differential = subject.large_steps.to_differential(poses).requires_grad_()
-    rate = config.fine_rate * subject.unit
+    shape = template.shape_terms(config)
+    differential = template.large_steps.to_differential(poses).requires_grad_()
+    rate = config.fine_rate * template.unit
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
-    stay = Stay(poses, subject, trusted) if any(trusted) else None
+    stay = Stay(poses, template, trusted) if any(trusted) else None
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
     curves: dict[str, list[Tensor]] = {}
     order: list[int] = []
     for step in range(config.joint_steps):
         optimizer.param_groups[0]["lr"] = rate * cosine(step, config.joint_steps)
         optimizer.zero_grad()
-        vertices = subject.large_steps.from_differential(differential)
+        vertices = template.large_steps.from_differential(differential)
         values: dict[str, Tensor] = {}
 
         def note(found: dict[str, Tensor], share: float, values: dict[str, Tensor] = values) -> None:
@@ -188,7 +188,7 @@ def refine_sequence(
             found, parts = total(seen[index], State(pose, step, generator))
             # The root lets a frame that no interpolation can reach spoil its neighbours less.
             found = (found + ROOT_FLOOR).sqrt()
-            flow = [motion_energy(motion, pose, vertices[motion.key], subject) for motion in moved[index]]
+            flow = [motion_energy(motion, pose, vertices[motion.key], template) for motion in moved[index]]
             if flow:
                 mean = torch.stack(flow).mean()
                 found, parts = found + weights.flow * mean, {**parts, "flow": mean.detach()}
@@ -205,7 +205,7 @@ def refine_sequence(
             note({"stay": away.detach()}, 1.0)
         if len(vertices) > 2 and weights.smoothness > 0:
             velocity = (vertices[1:] - vertices[:-1]) / gaps
-            bend = (velocity[1:] - velocity[:-1]) * gaps[1:] / subject.unit
+            bend = (velocity[1:] - velocity[:-1]) * gaps[1:] / template.unit
             smoothness = bend.square().sum(2).mean()
             energy = energy + weights.smoothness * smoothness
             note({"smoothness": smoothness.detach()}, 1.0)
@@ -213,5 +213,5 @@ def refine_sequence(
         optimizer.step()
         for name, value in values.items():
             curves.setdefault(name, []).append(value)
-    refined = subject.large_steps.from_differential(differential.detach()).detach()
+    refined = template.large_steps.from_differential(differential.detach()).detach()
     return Descent(refined, read_curves(curves))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from registration.correspondences.point_trackers import VISIBLE
-from registration.keyframes.nonrigid_icp import Anchors
+from registration.keyframes.nonrigid_icp import VertexTargets
 from v2m4.camera import Camera, hammersley_rig
 from v2m4.image_window import window_around
 from v2m4.mesh import Mesh
@@ -199,7 +199,7 @@ def set_points(
     return SurfacePoints(face.long() - 1, torch.stack([u, v, 1 - u - v], 1)), (pixels / size).cpu().numpy()
 
 
-def lift(pixels: Tensor, mesh: Mesh, camera: Camera, size: int) -> tuple[SurfacePoints, Tensor]:
+def lift_pixels(pixels: Tensor, mesh: Mesh, camera: Camera, size: int) -> tuple[SurfacePoints, Tensor]:
     """Where a view's pixels lie on the mesh that it shows.
 
     Args:
@@ -233,7 +233,7 @@ def lift(pixels: Tensor, mesh: Mesh, camera: Camera, size: int) -> tuple[Surface
 
 
 @torch.no_grad()
-def anchors(ends: SurfaceTracks, pose: Tensor, triangles: Tensor, target: Mesh, size: int) -> Anchors:
+def vertex_targets(ends: SurfaceTracks, pose: Tensor, triangles: Tensor, target: Mesh, size: int) -> VertexTargets:
     """Where vertices belong at a key frame, by all tracks that end on its mesh.
 
     A track tells how far its point has to go; a vertex goes as far as the points on its triangles, on average. Tracks
@@ -248,13 +248,13 @@ def anchors(ends: SurfaceTracks, pose: Tensor, triangles: Tensor, target: Mesh, 
     """
     there_too = target.with_vertices(_moved(target.vertices, ends.matrix))
     wanted = pose.new_zeros(len(ends.view), 3)
-    lifted = torch.zeros(len(ends.view), dtype=torch.bool, device=pose.device)
+    lift_to_surface = torch.zeros(len(ends.view), dtype=torch.bool, device=pose.device)
     for view in range(len(ends.extrinsics)):
         here = torch.nonzero(ends.view == view)[:, 0]
         if len(here):
-            found, there = lift(ends.positions[0].index_select(0, here), there_too, ends.camera(view), size)
-            wanted[here], lifted[here] = found.on(target.vertices, target.faces), there
-    kept = torch.nonzero(lifted)[:, 0]
+            found, there = lift_pixels(ends.positions[0].index_select(0, here), there_too, ends.camera(view), size)
+            wanted[here], lift_to_surface[here] = found.on(target.vertices, target.faces), there
+    kept = torch.nonzero(lift_to_surface)[:, 0]
     confidence, source = ends.confidence[0].index_select(0, kept), ends.of(kept).points
     way = wanted.index_select(0, kept) - source.on(pose, triangles)
     share = source.weights * confidence[:, None]  # (N, 3)
@@ -268,19 +268,19 @@ def anchors(ends: SurfaceTracks, pose: Tensor, triangles: Tensor, target: Mesh, 
     weight = total / (total + 1.0) / (1.0 + variance / (AGREEMENT * unit) ** 2)
     index = torch.nonzero(total > 0)[:, 0]
     points = (pose + mean).index_select(0, index)
-    return Anchors(
+    return VertexTargets(
         index.cpu().numpy(), points.double().cpu().numpy(), weight.index_select(0, index).double().cpu().numpy()
     )
 
 
-def merged(first: Anchors, second: Anchors) -> Anchors:
+def merge_targets(first: VertexTargets, second: VertexTargets) -> VertexTargets:
     """Both; where they name the same vertex, the mean of its places with the sum of its weights."""
     index, which = np.unique(np.concatenate([first.index, second.index]), return_inverse=True)
     weights, points = np.concatenate([first.weight, second.weight]), np.concatenate([first.points, second.points])
     total, place = np.zeros(len(index)), np.zeros((len(index), 3))
     np.add.at(total, which, weights)
     np.add.at(place, which, weights[:, None] * points)
-    return Anchors(index, place / np.maximum(total, 1e-12)[:, None], total)
+    return VertexTargets(index, place / np.maximum(total, 1e-12)[:, None], total)
 
 
 def _moved(points: Tensor, matrix: Tensor) -> Tensor:

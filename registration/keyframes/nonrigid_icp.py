@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from registration.elasticity.arap import Arap
-from registration.elasticity.sparse_solver import factor
+from registration.elasticity.sparse_solver import factorize
 from v2m4.geometry import face_areas, face_normals, sample_surface, vertex_normals
 from v2m4.mesh import Mesh
 
@@ -31,7 +31,7 @@ INNER = 2  # local and global steps with one set of partners
 
 
 @dataclass(frozen=True)
-class Anchors:
+class VertexTargets:
     """Vertices that are known to lie somewhere.
 
     Attributes:
@@ -46,7 +46,7 @@ class Anchors:
 
 
 @dataclass(frozen=True)
-class Settled:
+class IcpFit:
     """Where a pose came to rest.
 
     Attributes:
@@ -61,7 +61,7 @@ class Settled:
     stretch: np.ndarray
 
 
-class Surface:
+class TargetSurface:
     """A target's surface as evenly spread points with normals, to be searched by place and normal.
 
     Args:
@@ -81,21 +81,21 @@ class Surface:
         """(N, 6) in units of the object's size."""
         return np.concatenate([points / self.unit, NORMAL_REACH * normals], 1)
 
-    def partners(self, features: np.ndarray) -> np.ndarray:
+    def nearest(self, features: np.ndarray) -> np.ndarray:
         """Index of the nearest point for each feature."""
         return self._tree.query(features)[1]
 
 
-def settle(
+def nonrigid_icp(
     vertices: Tensor,
     faces: Tensor,
     arap: Arap,
-    surface: Surface,
+    surface: TargetSurface,
     rounds: int,
     stiffness: tuple[float, float] = (20.0, 0.04),
     reach: tuple[float, float] = (0.15, 0.02),
-    anchors: Anchors | None = None,
-) -> Settled:
+    vertex_targets: VertexTargets | None = None,
+) -> IcpFit:
     """Deform a pose until it lies on a surface.
 
     Args:
@@ -107,7 +107,7 @@ def settle(
         stiffness: weight of the ARAP energy in the first and the last round, where the mean squared distance to the
             partners, in units of the object's size, has weight 100.
         reach: distance, in that unit, from which on a pair counts less, in the first and the last round.
-        anchors: what is known beside the target; their weight falls to a tenth from the first to the last round.
+        vertex_targets: what is known beside the target; their weight falls to a tenth from the first to the last round.
     """
     points = vertices.detach().cpu().double().numpy().copy()
     triangles = faces.detach().cpu()
@@ -121,21 +121,23 @@ def settle(
         stiff, limit = (first * (last / first) ** along for first, last in (stiffness, reach))
         pull, partner, residual = _pairs(points, triangles, share, surface, limit)
         residuals.append(residual)
-        if anchors is not None and len(anchors.index):
-            more = 0.1**along * anchors.weight * share.mean()
-            total = pull[anchors.index] + more
-            mixed = pull[anchors.index, None] * partner[anchors.index] + more[:, None] * anchors.points
-            partner[anchors.index] = mixed / np.maximum(total, 1e-30)[:, None]
-            pull[anchors.index] = total
+        if vertex_targets is not None and len(vertex_targets.index):
+            more = 0.1**along * vertex_targets.weight * share.mean()
+            total = pull[vertex_targets.index] + more
+            mixed = (
+                pull[vertex_targets.index, None] * partner[vertex_targets.index] + more[:, None] * vertex_targets.points
+            )
+            partner[vertex_targets.index] = mixed / np.maximum(total, 1e-30)[:, None]
+            pull[vertex_targets.index] = total
         # Both terms in units of the Laplacian: ARAP / measure * stiffness * 0.01 against pull / unit^2.
         weight = pull * measure / (unit**2 * 0.01 * stiff)
-        solver = factor(laplacian + sparse.diags(weight + 1e-8 * laplacian.diagonal().mean()))
+        solver = factorize(laplacian + sparse.diags(weight + 1e-8 * laplacian.diagonal().mean()))
         for _ in range(INNER):
             right = arap.right_side(arap.fit(points)[0]) + weight[:, None] * partner
             change = right - (laplacian @ points + weight[:, None] * points)
             points += solver.solve(torch.from_numpy(change.astype(np.float32)).contiguous()).double().numpy()
         stretches.append(float(arap.fit(points)[1].sum() / measure))
-    return Settled(torch.from_numpy(points).to(vertices), np.array(residuals), np.array(stretches))
+    return IcpFit(torch.from_numpy(points).to(vertices), np.array(residuals), np.array(stretches))
 
 
 def _vertex_areas(points: np.ndarray, faces: Tensor) -> np.ndarray:
@@ -148,12 +150,12 @@ def _vertex_areas(points: np.ndarray, faces: Tensor) -> np.ndarray:
 
 
 def _pairs(
-    points: np.ndarray, faces: Tensor, share: np.ndarray, surface: Surface, limit: float
+    points: np.ndarray, faces: Tensor, share: np.ndarray, surface: TargetSurface, limit: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Pull (V,) and place (V, 3) for every vertex, from partners found both ways, and the rms distance of these."""
     normals = vertex_normals(torch.from_numpy(points), faces).numpy()
     features = surface.features(points, normals)
-    there = surface.partners(features)
+    there = surface.nearest(features)
     back = cKDTree(features, balanced_tree=False).query(surface.features(surface.points, surface.normals))[1]
     vertex = np.concatenate([np.arange(len(points)), back])
     partner = np.concatenate([there, np.arange(len(surface.points))])

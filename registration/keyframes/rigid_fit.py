@@ -16,7 +16,7 @@ CLEARLY_BETTER = 0.8  # a half-turn must bring the energy below this share of th
 
 
 @dataclass(frozen=True)
-class Alignment:
+class RigidFit:
     """x -> rotation (scale * (x - centre)) + centre + translation.
 
     Attributes:
@@ -52,7 +52,7 @@ def half_turn(axis: Tensor) -> Tensor:
     return 2 * torch.outer(axis, axis) - torch.eye(3).to(axis)
 
 
-def align(
+def fit_rigid(
     vertices: Tensor,
     terms: Sequence[Term],
     steps: int,
@@ -62,7 +62,7 @@ def align(
     trial_steps: int = 12,
     start: Tensor | None = None,
     scale_prior: float = 1.0,
-) -> Alignment:
+) -> RigidFit:
     """The best similarity (up to anisotropic scale) of a pose to what the terms ask for.
 
     Every start gets a few steps; a half-turn is kept only where it is clearly better than the plain start, as
@@ -87,7 +87,7 @@ def align(
         turns += [(index, first @ half_turn(axis)) for index, axis in enumerate(principal_axes(vertices))]
     seed = int(torch.randint(2**31, (), generator=generator))
 
-    def fit(turn: Tensor, count: int) -> Alignment:
+    def fit(turn: Tensor, count: int) -> RigidFit:
         six = turn[:2].reshape(6).clone().requires_grad_()
         shift = torch.zeros(3).to(vertices).requires_grad_()
         log_scale = torch.zeros(3).to(vertices).requires_grad_()
@@ -105,7 +105,7 @@ def align(
         last = torch.stack(energies).tolist()[-max(1, count // 3) :] if energies else []
         rotation = rotation_from_6d(six.detach())
         shift, log_scale = shift.detach(), log_scale.detach()
-        return Alignment(rotation, log_scale.exp(), unit * shift, centre, sum(last) / max(len(last), 1))
+        return RigidFit(rotation, log_scale.exp(), unit * shift, centre, sum(last) / max(len(last), 1))
 
     chosen, turn = -1, first
     if half_turns:
@@ -114,4 +114,4 @@ def align(
         if trials[best] < CLEARLY_BETTER * trials[0]:
             chosen, turn = turns[best]
     found = fit(turn, steps)
-    return Alignment(found.rotation, found.scale, found.translation, centre, found.energy, chosen)
+    return RigidFit(found.rotation, found.scale, found.translation, centre, found.energy, chosen)

@@ -16,11 +16,11 @@ from torch import Tensor
 from registration.diagnostics import draw_curves, write_check
 from registration.keyframes.descent import Descent
 from registration.keyframes.energy import Term
-from registration.keyframes.energy_tracks import TrackedPoints
-from registration.keyframes.joint_refinement import refine_sequence
+from registration.keyframes.energy_tracks import MultiviewTracks
+from registration.keyframes.joint_refinement import refine_key_frames
 from registration.keyframes.multiview_tracks import TrackedKeyFrames
-from registration.keyframes.pairwise import carry, needs_flow
-from registration.keyframes.template import Subject
+from registration.keyframes.pairwise import needs_flow, register_pair
+from registration.keyframes.template import Template
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
@@ -60,10 +60,10 @@ def run(
     posed = [replace(asset, mesh=asset.mesh.to(device), extrinsics=asset.extrinsics.to(device)) for asset in posed]
     stage = _Stage(frames, key_indices, posed, workspace, config)
     names = [frames[index].name for index in key_indices]
-    reference = 0 if options.reference == "first" else most_spread([frames[index] for index in key_indices])
+    reference = 0 if options.reference == "first" else longest_outline([frames[index] for index in key_indices])
     log.info("%s: the mesh that moves", names[reference])
     source = posed[reference].mesh
-    subject = Subject.of(source, frames[0].aspect, options)
+    template = Template.of(source, frames[0].aspect, options)
     poses, trusted = {reference: source.vertices}, {}
     key = digest(stage.key, reference, *_fingerprint(posed[reference]))
     if config.use_tracking and len(posed) > 1:
@@ -74,14 +74,16 @@ def run(
     backward = [(position + 1, position) for position in range(reference - 1, -1, -1)]
     for start, stop in onward + backward:
         key = digest(key, start, stop, *_fingerprint(posed[stop]))
-        found = stage.descent(f"{names[stop]}.npz", key, partial(stage.carry, poses[start], subject, start, stop))
+        found = stage.descent(
+            f"{names[stop]}.npz", key, partial(stage.register_pair, poses[start], template, start, stop)
+        )
         poses[stop], trusted[stop] = found.vertices, found.trusted
         log.info("%s: %s", names[stop], _last(found))
     together = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
         # The mesh that moves has its own key frame's shape; that is right where the others' shapes are.
         held = [trusted.get(position, all(trusted.values())) for position in range(len(posed))]
-        found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, subject, held))
+        found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, template, held))
         together = found.vertices
         log.info("all key frames together: %s", _last(found))
     stage.show(source, together)
@@ -120,25 +122,25 @@ class _Stage:
         """Randomness that follows from the seed and the piece of work alone."""
         return torch.Generator().manual_seed(int(digest(self.config.seed, parts)[:12], 16))
 
-    def carry(self, previous: Tensor, subject: Subject, start: int, stop: int) -> Descent:
+    def register_pair(self, previous: Tensor, template: Template, start: int, stop: int) -> Descent:
         """The pose of one key frame from that of a neighbour; both given by their positions among the key frames."""
         target, options = self.posed[stop].mesh, self.config.registration
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
         flows = self.flows if needs_flow(options) else []
-        return carry(previous, subject, target, self.frames, flows, first, last, options, generator, ends)
+        return register_pair(previous, template, target, self.frames, flows, first, last, options, generator, ends)
 
-    def refine(self, poses: Tensor, subject: Subject, trusted: list[bool]) -> Descent:
+    def refine(self, poses: Tensor, template: Template, trusted: list[bool]) -> Descent:
         """All poses together."""
         options = self.config.registration
         generator = self.generator(0, len(poses))
         further: list[list[Term]] = []
         if self.tracked is not None:
             ends = [self.tracked.tracks.at(position) for position in range(len(poses))]
-            further = [[TrackedPoints(options.weights.tracking, part, subject.mesh.faces)] for part in ends]
-        return refine_sequence(
-            poses, self.key_indices, subject, self.frames, self.flows, options, generator, trusted, further
+            further = [[MultiviewTracks(options.weights.tracking, part, template.mesh.faces)] for part in ends]
+        return refine_key_frames(
+            poses, self.key_indices, template, self.frames, self.flows, options, generator, trusted, further
         )
 
     def descent(self, name: str, key: str, make: partial[Descent]) -> Descent:
@@ -167,7 +169,7 @@ class _Stage:
             self.workspace.make_file(f"{FOLDER}/{frame.name}_check.png", key, draw)
 
 
-def most_spread(frames: Sequence[Frame]) -> int:
+def longest_outline(frames: Sequence[Frame]) -> int:
     """Position of the frame with the longest outline: where limbs stand apart, its mesh can follow all other frames.
 
     A mesh whose legs are one lump never shows two; one with two legs can hide one behind the other.

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from registration.elasticity.arap import Arap, shape_graph
-from registration.elasticity.connectivity import links_between_parts
+from registration.elasticity.connectivity import component_connections
 from registration.elasticity.large_steps import LargeSteps
 from registration.keyframes.energy import EdgeLength, FaceArea, Rigidity, Term
 from registration.keyframes.energy_image import VideoView, visible_vertices
-from v2m4.camera import Camera, in_fractions
+from v2m4.camera import Camera, image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.image_window import object_box, window_around
@@ -23,7 +23,7 @@ PAPER_FACES = 10000  # the mesh that the published smoothness is meant for
 
 
 @dataclass(frozen=True)
-class Subject:
+class Template:
     """What stays the same over the whole clip.
 
     Attributes:
@@ -41,15 +41,15 @@ class Subject:
     unit: float
 
     @classmethod
-    def of(cls, mesh: Mesh, aspect: float, config: RegistrationConfig) -> Subject:
+    def of(cls, mesh: Mesh, aspect: float, config: RegistrationConfig) -> Template:
         """Factor and measure once."""
         lower, upper = mesh.bounds()
         camera = Camera.identity(aspect=aspect, device=mesh.vertices.device)
-        joints = links_between_parts(mesh.vertices, mesh.faces)
-        arap = Arap(shape_graph(mesh.vertices, mesh.faces, config.thickness, joints))
+        connections = component_connections(mesh.vertices, mesh.faces)
+        arap = Arap(shape_graph(mesh.vertices, mesh.faces, config.thickness, connections))
         # sqrt(lambda) edges are one length on the surface, however finely it is cut.
         smoothness = config.smoothness * len(mesh.faces) / PAPER_FACES
-        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, links=torch.from_numpy(joints))
+        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, links=torch.from_numpy(connections))
         return cls(mesh, camera, arap, large_steps, float((upper - lower).max()))
 
     def shape_terms(self, config: RegistrationConfig) -> list[Term]:
@@ -65,7 +65,7 @@ class Subject:
         """A frame seen through a square window that holds the object and the given poses."""
         boxes = [object_box(frame)]
         for pose in poses:
-            pixels = in_fractions(self.camera, pose)
+            pixels = image_fractions(self.camera, pose)
             lower, upper = pixels.amin(0), pixels.amax(0)
             boxes.append((float(lower[0]), float(lower[1]), float(upper[0]), float(upper[1])))
         window = window_around(boxes, frame.aspect, WINDOW_MARGIN, square=True)
@@ -73,7 +73,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class SeenPoints:
+class VisiblePoints:
     """Vertices of a pose that the video shows, and where.
 
     Attributes:
@@ -87,10 +87,10 @@ class SeenPoints:
     span: float
 
     @classmethod
-    def of(cls, vertices: Tensor, subject: Subject, frame: Frame, size: int) -> SeenPoints:
+    def of(cls, vertices: Tensor, template: Template, frame: Frame, size: int) -> VisiblePoints:
         """The vertices that the camera sees in this pose."""
         box = object_box(frame)
         window = window_around([box], frame.aspect, WINDOW_MARGIN, square=True)
-        index = visible_vertices(vertices, subject.mesh.faces, subject.camera.cropped(window), size)
-        pixels = in_fractions(subject.camera, vertices[index])
+        index = visible_vertices(vertices, template.mesh.faces, template.camera.cropped(window), size)
+        pixels = image_fractions(template.camera, vertices[index])
         return cls(index, pixels, max((box[2] - box[0]) * frame.aspect, box[3] - box[1]))

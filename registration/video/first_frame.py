@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import Look
-from registration.correspondences.observe import observe
-from registration.deformation_graph.gauss_newton import Joints, Lens, Problem, Weights, solve
+from registration.correspondences.appearance_model import AppearanceModel
+from registration.correspondences.observe import frame_constraints
+from registration.deformation_graph.gauss_newton import Articulation, Intrinsics, Problem, SolverWeights, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.limb_search import Comparison, Guess, search_limbs
 from registration.video.limbs import find_limbs
 from v2m4.camera import Camera
-from v2m4.config import DriveConfig
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 
 log = logging.getLogger("v2m4.registration")
@@ -32,7 +32,7 @@ log = logging.getLogger("v2m4.registration")
 SEARCHED = 64  # pixels (side) of the pictures that limbs are searched in
 BEAM = 3  # guesses of the first search that are solved for
 ROUNDS = 6  # of search and solution, at most
-REACHES = (0.15, 0.1, 0.06, 0.04, 0.03)  # of the object's size, how far what is seen may pull, coarse to fine
+SEARCH_RADII = (0.15, 0.1, 0.06, 0.04, 0.03)  # of the object's size, how far what is seen may pull, coarse to fine
 STIFF = (0.1, 0.002)  # rigidity relative to the reach, and the least
 RIGID = (10.0, 0.1)  # the same before anything is searched for: the whole moves first
 STAY = 0.003  # weight of staying where the search has put the nodes, where what is seen has 1
@@ -57,7 +57,7 @@ class FirstFrame:
     turned: int
 
 
-def fit_first_frame(mesh: Mesh, frame: Frame, config: DriveConfig) -> FirstFrame:
+def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> FirstFrame:
     """Deform a mesh as rigidly as possible, in pieces, until it looks like the frame.
 
     Args:
@@ -71,18 +71,18 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: DriveConfig) -> FirstFrame
     graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
     camera = Camera.identity(aspect=frame.aspect)
     limbs = find_limbs(graph)
-    best, turned, errors = graph.still(), 0, (0.0, 0.0)
+    best, turned, errors = graph.rest_poses(), 0, (0.0, 0.0)
     for number in range(ROUNDS):
         pose = _vertices(graph, best)
-        look = _lit(mesh, pose, frame, camera, config)
-        comparison = Comparison.of(graph, pose, look, View.of(frame, camera, SEARCHED, [pose]))
+        appearance = _lit(mesh, pose, frame, camera, config)
+        comparison = Comparison.of(graph, pose, appearance, ImageWindow.of(frame, camera, SEARCHED, [pose]))
         before = float(comparison(best)[0])
         errors = (before, before) if number == 0 else errors
         guesses = search_limbs(comparison, limbs, best, BEAM) if number else []
         if all(guess.turned for guess in guesses):
             guesses.append(Guess(best, before))
         stiff = STIFF if number else RIGID
-        solved = [_solved(graph, guess.poses, look, frame, camera, config, stiff) for guess in guesses]
+        solved = [_solved(graph, guess.poses, appearance, frame, camera, config, stiff) for guess in guesses]
         costs = comparison(Poses.joined(solved))
         doubted = costs * [1.0 if guess.turned else 1 - TURNED_GAIN for guess in guesses]
         chosen = int(doubted.argmin())
@@ -99,29 +99,33 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: DriveConfig) -> FirstFrame
 
 def _vertices(graph: DeformationGraph, poses: Poses) -> Tensor:
     """Vertices (V, 3) of one pose."""
-    return torch.from_numpy(graph.moved(poses)[0]).float()
+    return torch.from_numpy(graph.deform(poses)[0]).float()
 
 
-def _lit(mesh: Mesh, pose: Tensor, frame: Frame, camera: Camera, config: DriveConfig) -> Look:
+def _lit(mesh: Mesh, pose: Tensor, frame: Frame, camera: Camera, config: VideoTrackingConfig) -> AppearanceModel:
     """The mesh in the frame's light; what single vertices lack would be learned from a pose that is not right yet."""
-    return replace(Look.of(mesh, pose, View.of(frame, camera, config.size, [pose])), tone=None, memory=None)
+    return replace(
+        AppearanceModel.of(mesh, pose, ImageWindow.of(frame, camera, config.size, [pose])),
+        vertex_gain=None,
+        reference=None,
+    )
 
 
 def _solved(
     graph: DeformationGraph,
     start: Poses,
-    look: Look,
+    appearance: AppearanceModel,
     frame: Frame,
     camera: Camera,
-    config: DriveConfig,
+    config: VideoTrackingConfig,
     stiff: tuple[float, float],
 ) -> Poses:
     """The pose that follows what the frame shows from a start, coarse to fine; edges that bend become joints."""
     poses, free = start, np.array([False, True])
-    for reach in REACHES:
+    for reach in SEARCH_RADII:
         pose = _vertices(graph, poses)
-        seen = observe(pose, look, View.of(frame, camera, config.size, [pose]), config, reach)
-        weights = Weights(
+        seen = frame_constraints(pose, appearance, ImageWindow.of(frame, camera, config.size, [pose]), config, reach)
+        weights = SolverWeights(
             rigidity=max(stiff[0] * reach, stiff[1]),
             velocity=STAY,
             smoothness=0.0,
@@ -130,7 +134,7 @@ def _solved(
             strain=1.0,
             points=1,
         )
-        joints = Joints.none(graph).after(graph, poses)
-        problem = Problem([graph, graph], Lens.of(camera), [None, seen], weights, joints, free)
+        articulation = Articulation.none(graph).updated(graph, poses)
+        problem = Problem([graph, graph], Intrinsics.of(camera), [None, seen], weights, articulation, free)
         poses = solve(problem, Poses.joined([start, poses]), STEPS).poses[1:]
     return poses

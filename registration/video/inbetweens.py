@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.constraints import Observations
-from registration.deformation_graph.gauss_newton import Joints, Problem, solve
+from registration.correspondences.constraints import Constraints
+from registration.deformation_graph.gauss_newton import Articulation, Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.observer import REACHES, STEPS, Scene, weights_of
-from v2m4.config import DriveConfig
+from registration.video.observer import SEARCH_RADII, STEPS, Observer, solver_weights
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 
@@ -28,7 +28,7 @@ from v2m4.mesh import Mesh, MeshSequence
 def fit_frames(
     frames: Sequence[Frame],
     sequence: MeshSequence,
-    config: DriveConfig,
+    config: VideoTrackingConfig,
     progress: Callable[[int], object] = lambda count: None,
 ) -> MeshSequence:
     """All frames from the poses of the key frames.
@@ -61,7 +61,7 @@ def fit_frames(
 class _Fitter:
     """What stays the same over all gaps."""
 
-    def __init__(self, frames: Sequence[Frame], mesh: Mesh, config: DriveConfig) -> None:
+    def __init__(self, frames: Sequence[Frame], mesh: Mesh, config: VideoTrackingConfig) -> None:
         self.frames, self.mesh, self.config = frames, mesh, config
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
 
@@ -73,27 +73,29 @@ class _Fitter:
             window: frames that are solved together; those not moved are its first or its last, or both.
             moved: some of them.
         """
-        graphs = [self.graph.at(vertices[frame].double().numpy()) for frame in window]
-        state = Poses.joined([graph.still() for graph in graphs])
+        graphs = [self.graph.with_rest(vertices[frame].double().numpy()) for frame in window]
+        state = Poses.joined([graph.rest_poses() for graph in graphs])
         free = np.array([frame in moved for frame in window])
         shown = {
-            frame: Scene(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, shown=frame)
+            frame: Observer(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, shown=frame)
             for frame in window
             if frame not in moved
         }
         nearest = [min((abs(known - frame), known) for known in shown)[1] for frame in window]
-        scenes = [shown[known] for known in nearest]
-        for reach in np.geomspace(*REACHES, self.config.rounds):
-            observations: list[Observations | None] = [None] * len(window)
+        observers = [shown[known] for known in nearest]
+        for reach in np.geomspace(*SEARCH_RADII, self.config.rounds):
+            constraints: list[Constraints | None] = [None] * len(window)
             for at in np.flatnonzero(free).tolist():
-                pose, scene = _vertices(graphs[at], state, at), scenes[at]
-                observations[at] = scene.observed(window[at], pose, scene.view(window[at], pose), float(reach))
-            weights = replace(weights_of(self.config), reach=float(reach))
-            problem = Problem(graphs, scenes[0].lens, observations, weights, Joints.none(self.graph), free)
+                pose, observer = _vertices(graphs[at], state, at), observers[at]
+                constraints[at] = observer.observed(window[at], pose, observer.view(window[at], pose), float(reach))
+            weights = replace(solver_weights(self.config), reach=float(reach))
+            problem = Problem(
+                graphs, observers[0].intrinsics, constraints, weights, Articulation.none(self.graph), free
+            )
             state = solve(problem, state, STEPS).poses
         return torch.stack([_vertices(graphs[at], state, at) for at in np.flatnonzero(free).tolist()])
 
 
 def _vertices(graph: DeformationGraph, poses: Poses, at: int) -> Tensor:
     """The vertices (V, 3) of one of some poses, as a graph of its own carries them."""
-    return torch.from_numpy(graph.moved(poses[at : at + 1])[0]).float()
+    return torch.from_numpy(graph.deform(poses[at : at + 1])[0]).float()

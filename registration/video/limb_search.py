@@ -15,12 +15,12 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from registration.correspondences.appearance_model import BRIGHTNESS, Look, harmonics
+from registration.correspondences.appearance_model import BRIGHTNESS, AppearanceModel, spherical_harmonics
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.limbs import Limb, ball, matrices
 from v2m4.decimate import simplified, vertex_colors
 from v2m4.geometry import vertex_normals
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render
 
@@ -43,35 +43,37 @@ class Comparison:
         graph: carries the mesh.
         view: the frame.
         mesh: reduced, at rest, with vertex colours in the frame's light.
-        carriers: (V, n) nodes of the graph that carry its vertices.
+        influences: (V, n) nodes of the graph that carry its vertices.
         weights: (V, n) of them.
-        arms: (V, n, 3) from these nodes to the vertex, at rest.
+        offsets: (V, n, 3) from these nodes to the vertex, at rest.
         wanted: (4, h, w) colour times coverage, and coverage, of the frame.
     """
 
     graph: DeformationGraph
-    view: View
+    view: ImageWindow
     mesh: Mesh
-    carriers: np.ndarray
+    influences: np.ndarray
     weights: np.ndarray
-    arms: np.ndarray
+    offsets: np.ndarray
     wanted: Tensor
 
     @classmethod
-    def of(cls, graph: DeformationGraph, pose: Tensor, look: Look, view: View) -> Comparison:
+    def of(cls, graph: DeformationGraph, pose: Tensor, appearance: AppearanceModel, view: ImageWindow) -> Comparison:
         """The look's paint under the light that it was fitted to, as a pose (V, 3) turns it there."""
         mask = torch.from_numpy(view.mask)[None]
         color = torch.from_numpy(view.color).permute(2, 0, 1) * mask
-        paint = vertex_colors(look.mesh)
-        if look.light is not None:
-            paint = paint * (harmonics(vertex_normals(pose, look.mesh.faces)) @ look.light).clamp(*BRIGHTNESS)
-        whole = Mesh(torch.from_numpy(graph.rest).float(), look.mesh.faces, colors=paint.clamp(0, 1))
+        paint = vertex_colors(appearance.mesh)
+        if appearance.lighting is not None:
+            paint = paint * (
+                spherical_harmonics(vertex_normals(pose, appearance.mesh.faces)) @ appearance.lighting
+            ).clamp(*BRIGHTNESS)
+        whole = Mesh(torch.from_numpy(graph.rest).float(), appearance.mesh.faces, colors=paint.clamp(0, 1))
         mesh = simplified(whole, FACES)
         places = mesh.vertices.double().numpy()
         nearest = cKDTree(graph.rest).query(places)[1]
-        carriers = np.maximum(graph.carriers[nearest], 0)
-        arms = places[:, None] - graph.centres[carriers]
-        return cls(graph, view, mesh, carriers, graph.weights[nearest], arms, torch.cat([color, mask]))
+        influences = np.maximum(graph.influences[nearest], 0)
+        offsets = places[:, None] - graph.centres[influences]
+        return cls(graph, view, mesh, influences, graph.weights[nearest], offsets, torch.cat([color, mask]))
 
     def __call__(self, poses: Poses) -> np.ndarray:
         """What is wrong with each pose, (T,): 0 is the same picture."""
@@ -80,16 +82,16 @@ class Comparison:
     def turned(self, poses: Poses, limb: Limb, rotations: np.ndarray) -> np.ndarray:
         """The same, (T,), of one pose with a limb turned by each of (T, 3, 3)."""
         joint = limb.joint(self.graph, poses)
-        placed, inside = self._placed(poses), limb.nodes[self.carriers]
+        moved_to_mask, inside = self._placed(poses), limb.nodes[self.influences]
         share = (self.weights * inside).sum(1)[:, None]
-        moving = (placed * inside[..., None]).sum(1) - share * joint
-        still = (placed * ~inside[..., None]).sum(1) + share * joint
+        moving = (moved_to_mask * inside[..., None]).sum(1) - share * joint
+        still = (moved_to_mask * ~inside[..., None]).sum(1) + share * joint
         return self._errors(moving @ rotations.transpose(0, 2, 1) + still)
 
     def _placed(self, poses: Poses) -> np.ndarray:
         """What each carrier adds to each vertex of one pose, (V, n, 3)."""
-        rotations, positions = poses.rotations[0][self.carriers], poses.positions[0][self.carriers]
-        return self.weights[..., None] * (np.einsum("vnab,vnb->vna", rotations, self.arms) + positions)
+        rotations, positions = poses.rotations[0][self.influences], poses.positions[0][self.influences]
+        return self.weights[..., None] * (np.einsum("vnab,vnb->vna", rotations, self.offsets) + positions)
 
     def _errors(self, vertices: np.ndarray) -> np.ndarray:
         """What is wrong with vertices (T, V, 3), (T,)."""

@@ -41,8 +41,8 @@ class Limb:
         """Where it turns, (3,), in one pose: the mean of its ties' anchors as the rest of the body carries them."""
         edges = graph.edges[self.ties]
         body = np.where(self.nodes[edges[:, 0]], edges[:, 1], edges[:, 0])
-        arms = graph.anchors[self.ties] - graph.centres[body]
-        return (np.einsum("nab,nb->na", poses.rotations[0, body], arms) + poses.positions[0, body]).mean(0)
+        offsets = graph.anchors[self.ties] - graph.centres[body]
+        return (np.einsum("nab,nb->na", poses.rotations[0, body], offsets) + poses.positions[0, body]).mean(0)
 
     def swings(self, graph: DeformationGraph, poses: Poses) -> np.ndarray:
         """Turns (N, 3), axis times angle, that bring the limb of one pose to directions all round, and twists."""
@@ -64,8 +64,8 @@ class Limb:
         turns = np.repeat(poses.rotations, len(rotations), 0)
         places = np.repeat(poses.positions, len(rotations), 0)
         turns[:, self.nodes] = rotations[:, None] @ turns[:, self.nodes]
-        arms = places[:, self.nodes] - joint
-        places[:, self.nodes] = np.einsum("tab,tkb->tka", rotations, arms) + joint
+        offsets = places[:, self.nodes] - joint
+        places[:, self.nodes] = np.einsum("tab,tkb->tka", rotations, offsets) + joint
         return Poses(turns, places)
 
 

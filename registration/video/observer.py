@@ -9,38 +9,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.constraints import Observations
-from registration.correspondences.observe import Look, View, observe, observe_tracks
-from registration.deformation_graph.gauss_newton import Lens, Weights
-from registration.video.quality import FrameHealth, Health, Lengths, measure, overlap
+from registration.correspondences.constraints import Constraints
+from registration.correspondences.observe import AppearanceModel, ImageWindow, frame_constraints, track_constraints
+from registration.deformation_graph.gauss_newton import Intrinsics, SolverWeights
+from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, mask_iou, measure
 from v2m4.camera import Camera
-from v2m4.config import DriveConfig
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import Tracks
 from v2m4.surface_points import SurfacePoints
 
-REACHES = (0.06, 0.02)  # of the object's size: how far a point is looked for, in the first and the last round
+SEARCH_RADII = (0.06, 0.02)  # of the object's size: how far a point is looked for, in the first and the last round
 STEPS = 3  # of Gauss-Newton, with one set of observations of a frame
 TRACKED_POINTS = 400
 RIGIDITY, VELOCITY = 0.003, 0.01  # where the options' weights are 1
 
 
 @dataclass(frozen=True)
-class Driven:
+class TrackedMesh:
     """A mesh that was moved.
 
     Attributes:
         vertices: (T, V, 3) float32, in the space of the video's camera.
-        health: how well each frame fits.
+        quality: how well each frame fits.
     """
 
     vertices: Tensor
-    health: Health
+    quality: FitQuality
 
 
 @dataclass(frozen=True)
-class Followed:
+class PointTracks:
     """Points of the surface that a tracker followed through all frames.
 
     Attributes:
@@ -52,14 +52,14 @@ class Followed:
     tracks: Tracks
 
 
-class Scene:
+class Observer:
     """The frames and the mesh's look in them.
 
     Args:
         frames: T, in order.
         mesh: topology and paint; its vertices are the pose of frame ``shown``, in the space of the video's camera.
         config: options.
-        followed: what a tracker knows.
+        tracked: what a tracker knows.
         shown: the frame that light and paint are learned from.
     """
 
@@ -67,50 +67,50 @@ class Scene:
         self,
         frames: Sequence[Frame],
         mesh: Mesh,
-        config: DriveConfig,
-        followed: Followed | None = None,
+        config: VideoTrackingConfig,
+        tracked: PointTracks | None = None,
         shown: int = 0,
     ) -> None:
-        self.frames, self.mesh, self.config, self.followed = frames, mesh, config, followed
+        self.frames, self.mesh, self.config, self.tracked = frames, mesh, config, tracked
         self.camera = Camera.identity(aspect=frames[shown].aspect)
-        self.lens = Lens.of(self.camera)
+        self.intrinsics = Intrinsics.of(self.camera)
         view = self.view(shown, mesh.vertices)
-        self.look = Look.of(mesh, mesh.vertices, view)
-        self.lengths = Lengths.of(mesh.vertices, mesh.faces)
-        self.first = measure(mesh.vertices, self.look, view, self.lengths)
+        self.appearance = AppearanceModel.of(mesh, mesh.vertices, view)
+        self.lengths = EdgeLengths.of(mesh.vertices, mesh.faces)
+        self.first = measure(mesh.vertices, self.appearance, view, self.lengths)
 
-    def view(self, time: int, pose: Tensor) -> View:
+    def view(self, time: int, pose: Tensor) -> ImageWindow:
         """A frame through a window that holds its object and a pose (V, 3)."""
-        return View.of(self.frames[time], self.camera, self.config.size, [pose])
+        return ImageWindow.of(self.frames[time], self.camera, self.config.size, [pose])
 
-    def observed(self, time: int, pose: Tensor, view: View, reach: float) -> Observations:
+    def observed(self, time: int, pose: Tensor, view: ImageWindow, reach: float) -> Constraints:
         """What a frame says of a pose."""
-        found = observe(pose, self.look, view, self.config, reach)
-        if self.followed is None:
+        found = frame_constraints(pose, self.appearance, view, self.config, reach)
+        if self.tracked is None:
             return found
-        tracked = observe_tracks(self.followed.points, self.followed.tracks, time, TRACKED_POINTS)
-        return Observations.joined([found, tracked])
+        tracked = track_constraints(self.tracked.points, self.tracked.tracks, time, TRACKED_POINTS)
+        return Constraints.joined([found, tracked])
 
-    def health(self, time: int, pose: Tensor) -> FrameHealth:
+    def quality(self, time: int, pose: Tensor) -> FrameQuality:
         """How well a pose fits."""
-        return measure(pose, self.look, self.view(time, pose), self.lengths, self.first)
+        return measure(pose, self.appearance, self.view(time, pose), self.lengths, self.first)
 
-    def overlap(self, pose: Tensor, view: View) -> float:
+    def mask_iou(self, pose: Tensor, view: ImageWindow) -> float:
         """IoU of a pose's mask and a frame's."""
-        return overlap(self.look.seen(pose, view))
+        return mask_iou(self.appearance.render(pose, view))
 
 
-def weights_of(config: DriveConfig) -> Weights:
+def solver_weights(config: VideoTrackingConfig) -> SolverWeights:
     """Of the solver's terms, from the options."""
-    return Weights(
+    return SolverWeights(
         rigidity=RIGIDITY * config.rigidity,
         velocity=VELOCITY * config.smoothness,
-        reach=REACHES[1],
+        reach=SEARCH_RADII[1],
         points=config.points,
     )
 
 
-def placed(pose: Tensor, mask: np.ndarray, shown: np.ndarray, view: View) -> Tensor:
+def moved_to_mask(pose: Tensor, mask: np.ndarray, shown: np.ndarray, view: ImageWindow) -> Tensor:
     """A pose moved as a whole to where a frame's object is, as near as it is large; as it is where there is none.
 
     Args:
@@ -126,6 +126,6 @@ def placed(pose: Tensor, mask: np.ndarray, shown: np.ndarray, view: View) -> Ten
     depth = pose[:, 2].mean()
     further = depth * (float(np.sqrt(shown.sum() / mask.sum())) - 1)
     ways = torch.tensor(np.stack([here, there]) - 0.5).to(pose)
-    lens = Lens.of(view.camera.cropped((0.0, 0.0, 1.0, 1.0)))
-    rays = torch.cat([ways / ways.new_tensor([lens.x, lens.y]), torch.ones_like(ways[:, :1])], 1)
+    intrinsics = Intrinsics.of(view.camera.cropped((0.0, 0.0, 1.0, 1.0)))
+    rays = torch.cat([ways / ways.new_tensor([intrinsics.x, intrinsics.y]), torch.ones_like(ways[:, :1])], 1)
     return pose + rays[1] * (depth + further) - rays[0] * depth

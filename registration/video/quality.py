@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import Look, Sight
-from registration.correspondences.constraints import Observations
-from registration.correspondences.photometric_flow import observe_appearance
+from registration.correspondences.appearance_model import AppearanceModel, RenderedPose
+from registration.correspondences.constraints import Constraints
+from registration.correspondences.photometric_flow import appearance_constraints
 from registration.diagnostics import draw_curves
 from v2m4.geometry import unique_edges
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 
 POINTS = 500  # of the surface, that are looked at in a frame
 STRETCHED = 1.5  # times its length at rest, or that part of it
@@ -34,7 +34,7 @@ CURVES = {
 
 
 @dataclass(frozen=True)
-class Lengths:
+class EdgeLengths:
     """The edges of a mesh and their lengths at rest.
 
     Attributes:
@@ -46,7 +46,7 @@ class Lengths:
     lengths: Tensor
 
     @classmethod
-    def of(cls, vertices: Tensor, faces: Tensor) -> Lengths:
+    def of(cls, vertices: Tensor, faces: Tensor) -> EdgeLengths:
         """Of the shape at rest (V, 3)."""
         edges = unique_edges(faces)
         lengths = _lengths(vertices, edges)
@@ -65,7 +65,7 @@ def _lengths(vertices: Tensor, edges: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FrameHealth:
+class FrameQuality:
     """One frame of a driven sequence.
 
     Attributes:
@@ -87,14 +87,14 @@ class FrameHealth:
 
 
 @dataclass(frozen=True)
-class Health:
+class FitQuality:
     """All frames of a driven sequence, in order."""
 
-    frames: list[FrameHealth]
+    frames: list[FrameQuality]
 
     def describe(self) -> dict[str, object]:
         """For the manifest: means, the worst, and every frame's numbers."""
-        columns = {name: [getattr(frame, name) for frame in self.frames] for name in FrameHealth.__dataclass_fields__}
+        columns = {name: [getattr(frame, name) for frame in self.frames] for name in FrameQuality.__dataclass_fields__}
         numbers = {name: [round(float(value), 4) for value in columns[name]] for name in CURVES}
         return {
             "mean_iou": round(float(np.mean(numbers["iou"] or [0.0])), 4),
@@ -110,47 +110,53 @@ class Health:
         draw_curves(path, {**curves, "lost": np.array([float(bool(frame.lost)) for frame in self.frames])})
 
 
-def measure(vertices: Tensor, look: Look, view: View, rest: Lengths, first: FrameHealth | None = None) -> FrameHealth:
+def measure(
+    vertices: Tensor,
+    appearance: AppearanceModel,
+    view: ImageWindow,
+    rest: EdgeLengths,
+    first: FrameQuality | None = None,
+) -> FrameQuality:
     """Measure one frame.
 
     Args:
         vertices: (V, 3) the frame's pose in the video camera's space.
-        look: of the mesh.
+        appearance: of the mesh.
         view: the frame, in a window that holds the pose.
         rest: the mesh's edges.
         first: the first frame's health, which loss of track is judged by; None in the first frame.
     """
-    sight = look.seen(vertices, view)
-    found = observe_appearance(sight, POINTS)
+    rendered = appearance.render(vertices, view)
+    found = appearance_constraints(rendered, POINTS)
     stretch = rest.stretch(vertices)
-    health = FrameHealth(
-        iou=overlap(sight),
-        residual=100 * residual(found, vertices, look, view),
+    quality = FrameQuality(
+        iou=mask_iou(rendered),
+        residual=100 * residual(found, vertices, appearance, view),
         seen=float(np.square(found.root).sum() / 2 / POINTS),
         stretch=float((stretch > STRETCHED).mean()) if len(stretch) else 0.0,
         stretch_99=float(np.percentile(stretch, PERCENTILE)) if len(stretch) else 1.0,
     )
-    return replace(health, lost=why_lost(health, first or health, view))
+    return replace(quality, lost=why_lost(quality, first or quality, view))
 
 
-def overlap(sight: Sight) -> float:
+def mask_iou(rendered: RenderedPose) -> float:
     """Intersection over union of the pose's mask and the frame's, in [0, 1]; 1 where both are empty."""
-    ours, theirs = sight.mask > 0.5, sight.view.mask > 0.5
+    ours, theirs = rendered.mask > 0.5, rendered.view.mask > 0.5
     union = (ours | theirs).sum()
     return float((ours & theirs).sum() / union) if union else 1.0
 
 
-def residual(found: Observations, vertices: Tensor, look: Look, view: View) -> float:
+def residual(found: Constraints, vertices: Tensor, appearance: AppearanceModel, view: ImageWindow) -> float:
     """Root mean square of how far points are from where they are seen, in sizes of the frame's object."""
     weight = np.square(found.root).sum() / 2  # a full root counts twice
     if weight < LEAST_SEEN * POINTS:
         return 0.0
-    places, _ = view.camera.project(found.points.on(vertices.detach(), look.mesh.faces), view.shape)
+    places, _ = view.camera.project(found.points.on(vertices.detach(), appearance.mesh.faces), view.shape)
     off = (places[0].cpu().double().numpy() - view.pixels(found.targets)) / view.extent
     return float(np.sqrt(np.square(np.einsum("nij,nj->ni", found.root, off)).sum() / weight))
 
 
-def why_lost(frame: FrameHealth, first: FrameHealth, view: View) -> str:
+def why_lost(frame: FrameQuality, first: FrameQuality, view: ImageWindow) -> str:
     """Why a frame does not count as tracked, in a few words; empty where it does."""
     if not (view.mask > 0.5).any():
         return "the frame shows no object"

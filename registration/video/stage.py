@@ -16,19 +16,19 @@ import torch
 from tqdm import tqdm
 
 from registration.correspondences import point_trackers as tracking
-from registration.correspondences.appearance_model import Look
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.correspondences.observe import points_to_track
 from registration.diagnostics import write_check
-from registration.elasticity.proxy_binding import Binding, reduced_copy
+from registration.elasticity.proxy_binding import ProxyBinding, decimated_copy
 from registration.video.first_frame import fit_first_frame
 from registration.video.inbetweens import fit_frames
-from registration.video.observer import Followed
-from registration.video.quality import FrameHealth, Health
-from registration.video.tracker import drive
+from registration.video.observer import PointTracks
+from registration.video.quality import FitQuality, FrameQuality
+from registration.video.tracker import track_mesh
 from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.frame import Frame
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.preflight import registration as needs
 from v2m4.workspace import Arrays, Workspace, code_version, digest
@@ -56,7 +56,7 @@ def move(
         poses of the whole mesh at times 0 to T - 1; its rest pose is as it came.
     """
     full = posed.mesh
-    mesh = reduced_copy(full, config.max_faces)
+    mesh = decimated_copy(full, config.max_faces)
     key = _key(frames, full, config, "move", config.max_faces, _tracker(config))
     rest = mesh
     if given:
@@ -65,16 +65,16 @@ def move(
         mesh = mesh.with_vertices(torch.from_numpy(fitted))
         key = digest(key, "given")
     stored = workspace.make_arrays(DRIVEN, key, partial(_driven, frames, mesh, config))
-    health = _health(stored)
-    workspace.manifest["motion"] = health.describe()
-    workspace.make_file(f"{FOLDER}/motion.png", key, health.draw)
-    tell(frames, health)
+    quality = _health(stored)
+    workspace.manifest["motion"] = quality.describe()
+    workspace.make_file(f"{FOLDER}/motion.png", key, quality.draw)
+    log_quality(frames, quality)
     poses = stored["vertices"]
     for index in np.unique(np.linspace(0, len(frames) - 1, CHECKS).round().astype(int)):
         draw = partial(write_check, frame=frames[index], mesh=mesh.with_vertices(torch.from_numpy(poses[index])))
         workspace.make_file(f"{FOLDER}/{frames[index].name}_check.png", key, draw)
     if rest is not full:
-        poses = Binding.of(full, rest).apply(poses)
+        poses = ProxyBinding.of(full, rest).apply(poses)
     return MeshSequence(torch.from_numpy(poses), full, np.arange(len(frames), dtype=np.float64))
 
 
@@ -121,11 +121,11 @@ def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arra
     return {"vertices": found.vertices.cpu().numpy()}
 
 
-def tell(frames: list[Frame], health: Health) -> None:
+def log_quality(frames: list[Frame], quality: FitQuality) -> None:
     """The log's word on how it went: the fit, and the frames in which track was lost."""
-    shares = [frame.iou for frame in health.frames]
+    shares = [frame.iou for frame in quality.frames]
     log.info("moved through %d frames: mask IoU %.3f, least %.3f", len(shares), np.mean(shares), min(shares))
-    lost = [(frame.name, state.lost) for frame, state in zip(frames, health.frames, strict=True) if state.lost]
+    lost = [(frame.name, state.lost) for frame, state in zip(frames, quality.frames, strict=True) if state.lost]
     if lost:
         log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(shares), *lost[0])
 
@@ -137,11 +137,11 @@ def _first(frame: Frame, mesh: Mesh, config: Config) -> Arrays:
 
 def _driven(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
     """The poses (T, V, 3), and the frames' health as columns."""
-    followed = _followed(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
+    tracked = _followed(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
     with _progress("frames", frames) as progress:
-        found = drive(frames, mesh, config.drive, followed, lambda done: progress.update(done - progress.n))
+        found = track_mesh(frames, mesh, config.drive, tracked, lambda done: progress.update(done - progress.n))
     columns = {
-        field.name: [getattr(frame, field.name) for frame in found.health.frames] for field in fields(FrameHealth)
+        field.name: [getattr(frame, field.name) for frame in found.quality.frames] for field in fields(FrameQuality)
     }
     lost = columns.pop("lost")
     numbers = {name: np.array(values, np.float64) for name, values in columns.items()}
@@ -153,19 +153,19 @@ def _progress(name: str, frames: list[Frame]) -> tqdm:
     return tqdm(total=len(frames), desc=name, unit="frame", leave=False, dynamic_ncols=True)
 
 
-def _health(stored: Arrays) -> Health:
+def _health(stored: Arrays) -> FitQuality:
     """What ``_driven`` noted of the frames."""
-    columns = {field.name: stored[field.name].tolist() for field in fields(FrameHealth) if field.name != "lost"}
+    columns = {field.name: stored[field.name].tolist() for field in fields(FrameQuality) if field.name != "lost"}
     columns["lost"] = json.loads(stored["lost"].tobytes().decode("utf-8"))
     rows = zip(*columns.values(), strict=True)
-    return Health([FrameHealth(**dict(zip(columns, row, strict=True))) for row in rows])
+    return FitQuality([FrameQuality(**dict(zip(columns, row, strict=True))) for row in rows])
 
 
-def _followed(frames: list[Frame], mesh: Mesh, config: Config) -> Followed:
+def _followed(frames: list[Frame], mesh: Mesh, config: Config) -> PointTracks:
     """Points of the first frame's surface, followed through all frames by the tracker that the options name."""
-    view = View.of(frames[0], Camera.identity(aspect=frames[0].aspect), config.drive.size, [mesh.vertices])
-    sight = Look.of(mesh, mesh.vertices, view).seen(mesh.vertices, view)
-    points, places = points_to_track(sight, config.registration.tracked_points)
+    view = ImageWindow.of(frames[0], Camera.identity(aspect=frames[0].aspect), config.drive.size, [mesh.vertices])
+    rendered = AppearanceModel.of(mesh, mesh.vertices, view).render(mesh.vertices, view)
+    points, places = points_to_track(rendered, config.registration.tracked_points)
     video = np.stack([frame.rgba for frame in frames])
     tracks = tracking.track_through(tracking.load(config), video, places, 0)
-    return Followed(points, tracks)
+    return PointTracks(points, tracks)

@@ -2,8 +2,8 @@
 
 Frame by frame: flow takes the pose of the frame before to the next one, then paint and outline are looked up and the
 pose is solved for, several times. Then all frames of a window are observed anew and solved together. What bends in
-some frames becomes a joint in all of them, and the rest nearly rigid (``graph_solve.Joints``): so the way a limb looks
-shorter tells how far it points into depth, which a single view does not show.
+some frames becomes a joint in all of them, and the rest nearly rigid (``gauss_newton.Articulation``): so the way a
+limb looks shorter tells how far it points into depth, which a single view does not show.
 
 Where the outlines do not fit any more, track is lost: the first frame's shape is placed where the object is, and the
 better of the two goes on. Frames that stay lost say nothing; their neighbours do.
@@ -21,13 +21,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.constraints import Observations
-from registration.correspondences.observe import observe_flow
-from registration.deformation_graph.gauss_newton import Joints, Problem, solve
+from registration.correspondences.constraints import Constraints
+from registration.correspondences.observe import flow_constraints
+from registration.deformation_graph.gauss_newton import Articulation, Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.observer import REACHES, STEPS, Driven, Followed, Scene, placed, weights_of
-from registration.video.quality import LOST_IOU, Health
-from v2m4.config import DriveConfig
+from registration.video.observer import (
+    SEARCH_RADII,
+    STEPS,
+    Observer,
+    PointTracks,
+    TrackedMesh,
+    moved_to_mask,
+    solver_weights,
+)
+from registration.video.quality import LOST_IOU, FitQuality
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import flow_between
@@ -43,49 +51,49 @@ FAR = 0.15  # of the object's size: how far points are looked for after track wa
 RECALLED = 3  # frames before a window that its motion follows on from
 
 
-def drive(
+def track_mesh(
     frames: Sequence[Frame],
     mesh: Mesh,
-    config: DriveConfig,
-    followed: Followed | None = None,
+    config: VideoTrackingConfig,
+    tracked: PointTracks | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Driven:
+) -> TrackedMesh:
     """Move a mesh as a video shows.
 
     Args:
         frames: T, in order.
         mesh: in its pose and place of the first frame, in the space of the video's camera.
         config: options.
-        followed: what a tracker knows, beside paint, outline and flow.
+        tracked: what a tracker knows, beside paint, outline and flow.
         progress: called with the number of frames that were followed so far.
 
     Returns:
         Poses and how well they fit; the first pose is the mesh's own.
     """
-    return _Driver(Scene(frames, mesh, config, followed)).run(progress)
+    return _Tracker(Observer(frames, mesh, config, tracked)).run(progress)
 
 
-class _Driver:
+class _Tracker:
     """The loop over frames and windows."""
 
-    def __init__(self, scene: Scene) -> None:
-        mesh = scene.mesh
-        self.scene, self.config = scene, scene.config
-        self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, scene.config.nodes)
-        self.weights = weights_of(scene.config)
-        self.joints = Joints.none(self.graph)  # of the frames before the window
+    def __init__(self, observer: Observer) -> None:
+        mesh = observer.mesh
+        self.observer, self.config = observer, observer.config
+        self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, observer.config.nodes)
+        self.weights = solver_weights(observer.config)
+        self.articulation = Articulation.none(self.graph)  # of the frames before the window
         self.lost: set[int] = set()
         self.found: set[int] = set()  # frames in which the object was found again, wherever it had been
 
-    def run(self, progress: Callable[[int], None] | None) -> Driven:
+    def run(self, progress: Callable[[int], None] | None) -> TrackedMesh:
         """All windows."""
-        scene, count = self.scene, len(self.scene.frames)
-        vertices = torch.empty(count, *scene.mesh.vertices.shape)
-        vertices[0] = scene.mesh.vertices
-        health = [scene.first]
+        observer, count = self.observer, len(self.observer.frames)
+        vertices = torch.empty(count, *observer.mesh.vertices.shape)
+        vertices[0] = observer.mesh.vertices
+        quality = [observer.first]
         overlap = max(1, self.config.window // 4)
-        known = self.graph.still()  # the frames just before the window
-        ahead = self.graph.still(0)  # the window's first frames, where the one before reached into it
+        known = self.graph.rest_poses()  # the frames just before the window
+        ahead = self.graph.rest_poses(0)  # the window's first frames, where the one before reached into it
         start = 1
         while start < count:
             stop = min(count, start + self.config.window)
@@ -97,42 +105,42 @@ class _Driver:
             poses = self._together(poses, len(known), start)
             done = stop if stop == count else max(start + 1, stop - overlap)
             first, last = len(known), len(known) + done - start
-            self.joints = self.joints.after(self.graph, poses[first:last])
+            self.articulation = self.articulation.updated(self.graph, poses[first:last])
             for time, pose in enumerate(self._vertices(poses[first:last]), start):
                 vertices[time] = pose
-                health.append(scene.health(time, pose))
+                quality.append(observer.quality(time, pose))
             known, ahead, start = poses[max(0, last - RECALLED) : last], poses[last:], done
-        return Driven(vertices, Health(health))
+        return TrackedMesh(vertices, FitQuality(quality))
 
     def _vertices(self, poses: Poses) -> Tensor:
-        return torch.from_numpy(self.graph.moved(poses)).float()
+        return torch.from_numpy(self.graph.deform(poses)).float()
 
     def _vertex(self, pose: Poses) -> Tensor:
         return self._vertices(pose)[0]
 
-    def _solved(self, found: Observations, state: Poses, known: Poses, steps: int, reach: float) -> Poses:
+    def _solved(self, found: Constraints, state: Poses, known: Poses, steps: int, reach: float) -> Poses:
         """One frame's pose after known ones; edges that gave way so far are softer."""
         before = known[-2:]
-        joints = self.joints.after(self.graph, known).after(self.graph, state)
+        articulation = self.articulation.updated(self.graph, known).updated(self.graph, state)
         free = np.arange(len(before) + 1) == len(before)
-        observations = [*[None] * len(before), found]
+        constraints = [*[None] * len(before), found]
         weights = replace(self.weights, reach=reach)
-        problem = Problem([self.graph] * len(free), self.scene.lens, observations, weights, joints, free)
+        problem = Problem([self.graph] * len(free), self.observer.intrinsics, constraints, weights, articulation, free)
         return solve(problem, Poses.joined([before, state]), steps).poses[-1:]
 
     def _tracked(self, time: int, known: Poses) -> Poses:
         """The pose of the next frame."""
-        scene, frames = self.scene, self.scene.frames
+        observer, frames = self.observer, self.observer.frames
         before, starts = self._vertex(known[-1:]), [_predicted(known)]
-        sight = scene.look.seen(before, scene.view(time - 1, before))
-        if (np.minimum(sight.mask, sight.view.mask) > 0.5).any():
+        rendered = observer.appearance.render(before, observer.view(time - 1, before))
+        if (np.minimum(rendered.mask, rendered.view.mask) > 0.5).any():
             field = flow_between(frames[time - 1], frames[time], self.config.size)
-            found = observe_flow(sight, field, FLOW_POINTS)
-            starts.append(self._solved(found, known[-1:], known, FLOW_STEPS, REACHES[0]))
-        view = scene.view(time, before)
-        state = max(starts, key=lambda start: scene.overlap(self._vertex(start), view))
-        state, fits = self._settled(time, state, known, REACHES[0])
-        least = LOST_IOU * scene.first.iou
+            found = flow_constraints(rendered, field, FLOW_POINTS)
+            starts.append(self._solved(found, known[-1:], known, FLOW_STEPS, SEARCH_RADII[0]))
+        view = observer.view(time, before)
+        state = max(starts, key=lambda start: observer.mask_iou(self._vertex(start), view))
+        state, fits = self._settled(time, state, known, SEARCH_RADII[0])
+        least = LOST_IOU * observer.first.iou
         if fits >= least:
             return state
         again, better = self._settled(time, self._placed(time), known[:0], FAR)
@@ -146,18 +154,18 @@ class _Driver:
 
     def _settled(self, time: int, state: Poses, known: Poses, reach: float) -> tuple[Poses, float]:
         """A pose drawn to what its frame shows, in some rounds, and the IoU that it ends with."""
-        view = self.scene.view(time, self._vertex(state))
-        for limit in np.geomspace(reach, REACHES[1], self.config.rounds):
-            found = self.scene.observed(time, self._vertex(state), view, float(limit))
+        view = self.observer.view(time, self._vertex(state))
+        for limit in np.geomspace(reach, SEARCH_RADII[1], self.config.rounds):
+            found = self.observer.observed(time, self._vertex(state), view, float(limit))
             state = self._solved(found, state, known, STEPS, float(limit))
-        return state, self.scene.overlap(self._vertex(state), view)
+        return state, self.observer.mask_iou(self._vertex(state), view)
 
     def _placed(self, time: int) -> Poses:
         """The first frame's pose as a whole where a frame shows the object."""
-        rest = self.scene.mesh.vertices
-        view = self.scene.view(time, rest)
-        moved = placed(rest, view.mask, self.scene.look.seen(rest, view).mask, view)
-        still = self.graph.still()
+        rest = self.observer.mesh.vertices
+        view = self.observer.view(time, rest)
+        moved = moved_to_mask(rest, view.mask, self.observer.appearance.render(rest, view).mask, view)
+        still = self.graph.rest_poses()
         return replace(still, positions=still.positions + (moved - rest).mean(0).double().numpy())
 
     def _together(self, poses: Poses, known: int, start: int) -> Poses:
@@ -165,14 +173,16 @@ class _Driver:
         free = np.arange(len(poses)) >= known
         breaks = np.array([start - known + index in self.found for index in range(len(poses))])
         for _ in range(self.config.passes):
-            observations: list[Observations | None] = [None] * known
+            constraints: list[Constraints | None] = [None] * known
             for time, pose in enumerate(self._vertices(poses[known:]), start):
-                view = self.scene.view(time, pose)
-                observations.append(None if time in self.lost else self.scene.observed(time, pose, view, REACHES[1]))
+                view = self.observer.view(time, pose)
+                constraints.append(
+                    None if time in self.lost else self.observer.observed(time, pose, view, SEARCH_RADII[1])
+                )
             for _ in range(JOINT_ROUNDS):
-                joints = self.joints.after(self.graph, poses[known:])
-                graphs, lens = [self.graph] * len(free), self.scene.lens
-                problem = Problem(graphs, lens, observations, self.weights, joints, free, breaks)
+                articulation = self.articulation.updated(self.graph, poses[known:])
+                graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
+                problem = Problem(graphs, intrinsics, constraints, self.weights, articulation, free, breaks)
                 poses = solve(problem, poses, JOINT_STEPS).poses
         return poses
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from camera_search import pose_given_mesh
+from camera_search import pose_user_mesh
 from camera_search import user_mesh as given
 from camera_search.stage import pose_asset
 from camera_search.transform import cube_rotations
@@ -81,7 +81,7 @@ def test_the_stage_keeps_the_mesh_and_what_it_found(creature, frame, tmp_path, m
     config = replace(FAST, search=SEARCH)
     turn = torch.from_numpy(cube_rotations()[9]).float()
     bare = replace(turned(creature, turn), colors=None)
-    posed = pose_given_mesh(frame, Asset(bare), Workspace(tmp_path), config)
+    posed = pose_user_mesh(frame, Asset(bare), Workspace(tmp_path), config)
     assert posed.scale == 1.0
     assert posed.mesh.colors is None
     assert torch.equal(posed.mesh.faces, creature.faces)
@@ -93,10 +93,10 @@ def test_the_stage_keeps_the_mesh_and_what_it_found(creature, frame, tmp_path, m
     for name in (f"2_camera_search/{frame.name}.png", f"{frame.name}_re-canonicalization_sample.glb"):
         assert (tmp_path / name).is_file()
     monkeypatch.setattr(given, "find_turned_camera", lambda *_: pytest.fail("searched again"))
-    again = pose_given_mesh(frame, Asset(bare), Workspace(tmp_path), config)
+    again = pose_user_mesh(frame, Asset(bare), Workspace(tmp_path), config)
     assert torch.equal(again.mesh.vertices, posed.mesh.vertices)
     with pytest.raises(pytest.fail.Exception):
-        pose_given_mesh(frame, Asset(bare), Workspace(tmp_path), replace(config, seed=config.seed + 1))
+        pose_user_mesh(frame, Asset(bare), Workspace(tmp_path), replace(config, seed=config.seed + 1))
 
 
 def test_what_cannot_be_searched(creature, frame):

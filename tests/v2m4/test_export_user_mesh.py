@@ -9,10 +9,10 @@ import trimesh
 
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import ANIMATION, CAMERAS, OFFSETS, REST_MESH, read_cameras
-from v2m4.export_user_mesh import axes_of_the_file, export_given_mesh, rigid_part
+from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh, rigid_part
 from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import read_animation
-from v2m4.io.user_mesh import open_given_mesh
+from v2m4.io.user_mesh import open_user_mesh
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.workspace import Workspace
 
@@ -26,7 +26,7 @@ def given(tmp_path):
     vertices = torch.tensor(ball.vertices, dtype=torch.float32) + torch.tensor([500.0, 40.0, -30.0])
     mesh = Mesh(vertices, torch.tensor(ball.faces), colors=torch.full_like(vertices, 0.4))
     write_glb(tmp_path / "ball.glb", mesh)
-    return open_given_mesh(tmp_path / "ball.glb")
+    return open_user_mesh(tmp_path / "ball.glb")
 
 
 def similarity(given) -> torch.Tensor:
@@ -45,7 +45,7 @@ def seen(given, steps=4):
 def export(folder, given, sequence, **more):
     options = {"fov": DEFAULT_FOV, "aspect": 1.0, "fps": FPS} | more
     names = [f"{t:03d}" for t in range(len(sequence))]
-    return export_given_mesh(Workspace(folder), given, sequence, names, similarity(given), **options)
+    return export_user_mesh(Workspace(folder), given, sequence, names, similarity(given), **options)
 
 
 def test_the_animation_lies_in_the_files_world_and_is_seen_where_the_video_shows_it(given, tmp_path):
@@ -94,8 +94,8 @@ def test_a_similarity_is_a_rigid_motion_in_its_own_units(given):
 def test_what_does_not_fit_is_refused(given, tmp_path):
     sequence = seen(given)
     with pytest.raises(ValueError, match="2 names for 4 poses"):
-        export_given_mesh(Workspace(tmp_path), given, sequence, ["a", "b"], torch.eye(4), fov=0.7, aspect=1, fps=1)
+        export_user_mesh(Workspace(tmp_path), given, sequence, ["a", "b"], torch.eye(4), fov=0.7, aspect=1, fps=1)
     sheared = torch.eye(4)
     sheared[0, 1] = 0.5
     with pytest.raises(ValueError, match="extrinsics"):
-        export_given_mesh(Workspace(tmp_path), given, sequence, list("abcd"), sheared, fov=0.7, aspect=1, fps=1)
+        export_user_mesh(Workspace(tmp_path), given, sequence, list("abcd"), sheared, fov=0.7, aspect=1, fps=1)

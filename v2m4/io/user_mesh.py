@@ -27,7 +27,7 @@ from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh
 from v2m4.workspace import digest
 
-__all__ = ["FORMATS", "GivenMesh", "open_given_mesh"]
+__all__ = ["FORMATS", "UserMesh", "open_user_mesh"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".fbx")
 
 
 @dataclass(frozen=True)
-class GivenMesh:
+class UserMesh:
     """A user's mesh.
 
     Attributes:
@@ -159,7 +159,7 @@ class GivenMesh:
         writer.save(path)
 
 
-def open_given_mesh(path: Path, blender_path: Path | None = None) -> GivenMesh:
+def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
     """Open a mesh of any of FORMATS as a viewer shows it before anything plays.
 
     Args:
@@ -192,7 +192,7 @@ def open_given_mesh(path: Path, blender_path: Path | None = None) -> GivenMesh:
         if clips and suffix != ".fbx":
             logger.warning("%s: its %d animations are left out: %s", path, len(clips), ", ".join(clips))
         mesh, pieces = read_pieces(document)
-    return GivenMesh(path, mesh, document, pieces)
+    return UserMesh(path, mesh, document, pieces)
 
 
 def _add_targets(

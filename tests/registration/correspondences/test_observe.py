@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import Look
-from registration.correspondences.constraints import Observations
+from registration.correspondences.appearance_model import AppearanceModel
+from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import (
-    observe,
-    observe_appearance,
-    observe_flow,
-    observe_outline,
-    observe_tracks,
+    appearance_constraints,
+    flow_constraints,
+    frame_constraints,
+    outline_constraints,
+    track_constraints,
 )
 from tests.registration.moving_shapes import at, speckled
 from tests.registration.shapes import photographed
-from v2m4.camera import Camera, in_fractions
-from v2m4.config import DriveConfig
+from v2m4.camera import Camera, image_fractions
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import FlowField, Tracks, flow_between
 
@@ -45,19 +45,21 @@ def moved(mesh: Mesh, right: float, down: float) -> Mesh:
     return mesh.with_vertices(vertices)
 
 
-def sight(mesh: Mesh, frame: Frame, size: int = 192, look: Look | None = None):
-    return (look or Look(mesh)).seen(mesh.vertices, View.of(frame, CAMERA, size, [mesh.vertices]))
+def rendered(mesh: Mesh, frame: Frame, size: int = 192, appearance: AppearanceModel | None = None):
+    return (appearance or AppearanceModel(mesh)).seen(
+        mesh.vertices, ImageWindow.of(frame, CAMERA, size, [mesh.vertices])
+    )
 
 
-def misses(seen: Observations, mesh: Mesh, truth: Tensor) -> np.ndarray:
+def misses(seen: Constraints, mesh: Mesh, truth: Tensor) -> np.ndarray:
     """Residuals (N, 2) under the truth, in pixels of the frame."""
-    places = in_fractions(CAMERA, seen.points.on(truth, mesh.faces)).double().numpy()
+    places = image_fractions(CAMERA, seen.points.on(truth, mesh.faces)).double().numpy()
     return np.einsum("nij,nj->ni", seen.root, places - seen.targets) * SIZE
 
 
 def test_paint_tells_a_known_shift(body: Mesh) -> None:
     truth = moved(body, 2.5, -1.5)
-    seen = observe_appearance(sight(body, photographed(truth, 1, SIZE)), 400)
+    seen = appearance_constraints(rendered(body, photographed(truth, 1, SIZE)), 400)
     assert 100 < len(seen) <= 400
     assert np.median(np.abs(misses(seen, body, truth.vertices))) < 0.1
     assert np.median(np.linalg.norm(misses(seen, body, body.vertices), axis=1)) > 1.0
@@ -65,7 +67,7 @@ def test_paint_tells_a_known_shift(body: Mesh) -> None:
 
 def test_outline_tells_a_known_shift_across_itself(body: Mesh) -> None:
     truth = moved(body, 3.0, 2.0)
-    seen = observe_outline(sight(body, photographed(truth, 1, SIZE)), 200, reach=12.0, pull=False)
+    seen = outline_constraints(rendered(body, photographed(truth, 1, SIZE)), 200, reach=12.0, pull=False)
     off = np.abs(misses(seen, body, truth.vertices)).max(1)
     assert len(seen) > 50
     assert np.median(off) < 0.25  # the body is curved, the shift is not all across the outline
@@ -75,7 +77,12 @@ def test_outline_tells_a_known_shift_across_itself(body: Mesh) -> None:
 
 def test_nothing_has_to_move_where_the_pose_is_right(body: Mesh) -> None:
     frame = photographed(body, 0, SIZE)
-    seen = observe(body.vertices, Look(body), View.of(frame, CAMERA, 192, [body.vertices]), DriveConfig(points=500))
+    seen = frame_constraints(
+        body.vertices,
+        AppearanceModel(body),
+        ImageWindow.of(frame, CAMERA, 192, [body.vertices]),
+        VideoTrackingConfig(points=500),
+    )
     assert len(seen) <= 500
     assert np.abs(misses(seen, body, body.vertices)).max() < 0.3
     assert np.median(np.abs(misses(seen, body, body.vertices))) < 0.03
@@ -87,7 +94,7 @@ def test_paint_is_found_under_other_brightness(body: Mesh, gain: float, offset: 
     frame = photographed(truth, 1, SIZE)
     rgba = frame.rgba.astype(np.float64)
     rgba[..., :3] = (rgba[..., :3] * gain + 255 * offset).clip(0, 255)
-    seen = observe_appearance(sight(body, Frame("lit", 1, rgba.astype(np.uint8))), 400)
+    seen = appearance_constraints(rendered(body, Frame("lit", 1, rgba.astype(np.uint8))), 400)
     assert len(seen) > 100
     assert np.median(np.abs(misses(seen, body, truth.vertices))) < 0.12
 
@@ -97,29 +104,29 @@ def test_light_is_learned_from_the_first_frame(body: Mesh) -> None:
     normals = body.normals()
     shade = (0.75 - 0.35 * normals[:, :1] + 0.1 * normals[:, 1:2]).clamp(0, 1)
     frame = photographed(Mesh(body.vertices, body.faces, colors=body.colors * shade), 0, SIZE)
-    view = View.of(frame, CAMERA, 192, [body.vertices])
-    look = Look.of(body, body.vertices, view)
+    view = ImageWindow.of(frame, CAMERA, 192, [body.vertices])
+    appearance = AppearanceModel.of(body, body.vertices, view)
 
-    def difference(of: Look) -> float:
+    def difference(of: AppearanceModel) -> float:
         seen = of.seen(body.vertices, view)
         both = np.minimum(seen.mask, view.mask) > 0.99
         return float(np.abs(seen.color - view.color)[both].mean())
 
-    assert difference(look) < 0.15 * difference(Look(body))
+    assert difference(appearance) < 0.15 * difference(AppearanceModel(body))
 
 
 def test_what_the_first_frame_shows_is_remembered(body: Mesh) -> None:
     """A mesh without paint: the first frame's picture of it is enough to find it later, where it was seen."""
     plain = Mesh(body.vertices, body.faces, colors=torch.full_like(body.vertices, 0.5))
     first, truth = photographed(body, 0, SIZE), moved(body, 2.0, -1.0)
-    look = Look.of(plain, plain.vertices, View.of(first, CAMERA, 192, [body.vertices]))
-    seen = observe_appearance(sight(body, photographed(truth, 1, SIZE), look=look), 400)
+    appearance = AppearanceModel.of(plain, plain.vertices, ImageWindow.of(first, CAMERA, 192, [body.vertices]))
+    seen = appearance_constraints(rendered(body, photographed(truth, 1, SIZE), appearance=appearance), 400)
     assert np.square(seen.root).sum() > 50
     assert np.median(np.abs(misses(seen, body, truth.vertices))) < 0.1
-    assert look.memory is not None
+    assert appearance.reference is not None
     away = (body.normals() * torch.nn.functional.normalize(body.vertices, dim=1)).sum(1) > 0
-    assert float(look.memory.known[away].max()) == 0.0
-    assert float(look.memory.known.max()) == 1.0
+    assert float(appearance.reference.known[away].max()) == 0.0
+    assert float(appearance.reference.known.max()) == 1.0
 
 
 def test_no_point_is_seen_through_what_hides_it() -> None:
@@ -133,7 +140,10 @@ def test_no_point_is_seen_through_what_hides_it() -> None:
         colors=torch.cat([near.colors, near.colors]),
     )
     frame = photographed(mesh, 0, SIZE)
-    for seen in (observe_appearance(sight(mesh, frame), 300), observe_outline(sight(mesh, frame), 200, 10.0)):
+    for seen in (
+        appearance_constraints(rendered(mesh, frame), 300),
+        outline_constraints(rendered(mesh, frame), 200, 10.0),
+    ):
         points = seen.points.on(mesh.vertices, mesh.faces)
         hidden = seen.points.faces >= len(near.faces)
         rays = points[hidden, :2] / points[hidden, 2:]
@@ -147,8 +157,8 @@ def test_no_point_is_seen_through_what_hides_it() -> None:
 def test_plain_paint_is_not_trusted(body: Mesh) -> None:
     """Without texture there is nothing to see inside; what is observed has little confidence."""
     plain = Mesh(body.vertices, body.faces, colors=torch.full_like(body.vertices, 0.6))
-    seen = observe_appearance(sight(plain, photographed(plain, 0, SIZE)), 300)
-    textured = observe_appearance(sight(body, photographed(body, 0, SIZE)), 300)
+    seen = appearance_constraints(rendered(plain, photographed(plain, 0, SIZE)), 300)
+    textured = appearance_constraints(rendered(body, photographed(body, 0, SIZE)), 300)
     assert np.square(seen.root).sum() < 0.05 * np.square(textured.root).sum()
 
 
@@ -156,19 +166,19 @@ def test_flow_takes_points_to_the_next_frame(body: Mesh) -> None:
     truth = moved(body, 3.0, -2.0)
     first, second = photographed(body, 0, SIZE), photographed(truth, 1, SIZE)
     field = flow_between(first, second)
-    seen = observe_flow(sight(body, first), field, 300)
+    seen = flow_constraints(rendered(body, first), field, 300)
     assert 100 < len(seen) <= 300
     assert np.median(np.abs(misses(seen, body, truth.vertices))) < 0.1
-    back = observe_flow(sight(truth, second), field, 300, ahead=False)
+    back = flow_constraints(rendered(truth, second), field, 300, ahead=False)
     assert np.median(np.abs(misses(back, body, body.vertices))) < 0.1
 
 
 def test_tracks_name_their_points(body: Mesh) -> None:
-    seen = observe_appearance(sight(body, photographed(body, 0, SIZE)), 50)
-    places = in_fractions(CAMERA, seen.points.on(body.vertices, body.faces)).double().numpy()
+    seen = appearance_constraints(rendered(body, photographed(body, 0, SIZE)), 50)
+    places = image_fractions(CAMERA, seen.points.on(body.vertices, body.faces)).double().numpy()
     confidence = np.linspace(0, 1, len(places))
     tracks = Tracks(np.stack([places, places + 0.1]), np.stack([np.ones(len(places)), confidence]))
-    found = observe_tracks(seen.points, tracks, 1, limit=10)
+    found = track_constraints(seen.points, tracks, 1, limit=10)
     assert len(found) == 10
     assert np.allclose(found.targets, places[-10:] + 0.1)
     assert np.allclose(np.square(found.root[:, 0, 0]), confidence[-10:])
@@ -179,23 +189,30 @@ def test_a_frame_without_object_says_nothing(body: Mesh, value: int) -> None:
     empty = Frame("0", 0, np.full((SIZE, SIZE, 4), value, np.uint8))
     if value:
         empty.rgba[..., 3] = 0
-    view = View.of(empty, CAMERA, 128, [body.vertices])
-    assert len(observe(body.vertices, Look.of(body, body.vertices, view), view, DriveConfig())) == 0
+    view = ImageWindow.of(empty, CAMERA, 128, [body.vertices])
+    assert (
+        len(
+            frame_constraints(body.vertices, AppearanceModel.of(body, body.vertices, view), view, VideoTrackingConfig())
+        )
+        == 0
+    )
     still = np.zeros((16, 16, 2), np.float32)
     field = FlowField((0, 0, 1, 1), still, still, (still[..., 0], still[..., 0]))
-    assert len(observe_flow(sight(body, empty), field, 100)) == 0
+    assert len(flow_constraints(rendered(body, empty), field, 100)) == 0
 
 
 def test_a_pose_out_of_the_picture_says_nothing(body: Mesh) -> None:
     frame = photographed(body, 0, SIZE)
     away = body.vertices + torch.tensor([9.0, 0.0, 0.0])
-    view = View.of(frame, CAMERA, 128, [body.vertices])
-    assert len(observe(away, Look(body), view, DriveConfig())) == 0
+    view = ImageWindow.of(frame, CAMERA, 128, [body.vertices])
+    assert len(frame_constraints(away, AppearanceModel(body), view, VideoTrackingConfig())) == 0
 
 
 def test_the_same_again(body: Mesh) -> None:
-    view = View.of(photographed(moved(body, 2, 2), 1, SIZE), CAMERA, 192, [body.vertices])
-    first, second = (observe(body.vertices, Look(body), view, DriveConfig()) for _ in range(2))
+    view = ImageWindow.of(photographed(moved(body, 2, 2), 1, SIZE), CAMERA, 192, [body.vertices])
+    first, second = (
+        frame_constraints(body.vertices, AppearanceModel(body), view, VideoTrackingConfig()) for _ in range(2)
+    )
     assert np.array_equal(first.targets, second.targets)
     assert np.array_equal(first.root, second.root)
     assert torch.equal(first.points.faces, second.points.faces)

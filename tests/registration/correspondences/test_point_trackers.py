@@ -41,7 +41,7 @@ def seen():
 
 
 @pytest.fixture(scope="module")
-def followed(seen) -> Tracks:
+def tracked(seen) -> Tracks:
     return track_through(FlowTracker(), seen[0], seen[1], 2)
 
 
@@ -50,17 +50,17 @@ def test_points_are_set_where_the_body_is_seen(seen) -> None:
     assert np.abs(places - truth[2]).max() < 1e-4
 
 
-def test_flow_follows_the_true_projections_both_ways_in_time(seen, followed) -> None:
+def test_flow_follows_the_true_projections_both_ways_in_time(seen, tracked) -> None:
     _, places, truth = seen
-    assert followed.positions.shape == truth.shape
-    assert np.array_equal(followed.positions[2], places)
+    assert tracked.positions.shape == truth.shape
+    assert np.array_equal(tracked.positions[2], places)
     for time in range(6):
-        visible = followed.confidence[time] >= VISIBLE
+        visible = tracked.confidence[time] >= VISIBLE
         assert visible.mean() > 0.7
-        assert np.median(np.linalg.norm(followed.positions[time] - truth[time], axis=1)[visible]) * SIZE < 1.0
+        assert np.median(np.linalg.norm(tracked.positions[time] - truth[time], axis=1)[visible]) * SIZE < 1.0
 
 
-def test_a_window_takes_over_where_another_ends(seen, followed) -> None:
+def test_a_window_takes_over_where_another_ends(seen, tracked) -> None:
     video, places, _ = seen
     short = track_through(FlowTracker(), video, places, 0, window=3, overlap=2)
     whole = track_through(FlowTracker(), video, places, 0)
@@ -233,7 +233,7 @@ def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "cotracker")
     config = replace(FAST, use_tracking=True)
     with pytest.raises(
-        Unavailable, match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
+        Unavailable, flow_match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
     ):
         needs.require(config)
     needs.require(replace(FAST, use_tracking=False))

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import Look, harmonics
-from registration.correspondences.constraints import Facing, Observations
-from registration.correspondences.photometric_flow import Match
-from registration.correspondences.shading import LEAST, _slope, observe_facing
-from registration.deformation_graph.gauss_newton import Joints, Lens, Problem, Weights
+from registration.correspondences.appearance_model import AppearanceModel, spherical_harmonics
+from registration.correspondences.constraints import Constraints, NormalConstraints
+from registration.correspondences.photometric_flow import AppearanceFlow
+from registration.correspondences.shading import LEAST, _slope, shading_constraints
+from registration.deformation_graph.gauss_newton import Articulation, Intrinsics, Problem, SolverWeights
 from registration.deformation_graph.graph import DeformationGraph
-from registration.deformation_graph.kernels import turn_by
+from registration.deformation_graph.kernels import apply_increment
 from tests.registration.moving_shapes import AWAY
 from tests.registration.shapes import photographed
 from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.surface_points import SurfacePoints
 
@@ -43,16 +43,19 @@ def turned(vertices: Tensor, angle: float) -> Tensor:
 def test_slope_is_the_derivative_of_the_logarithm_of_brightness() -> None:
     generator = torch.manual_seed(0)
     normals = torch.nn.functional.normalize(torch.randn(6, 3, generator=generator, dtype=torch.float64), dim=1)
-    light, paint = torch.randn(9, 3, generator=generator).double() * 0.1, torch.rand(6, 3, generator=generator).double()
-    light[0] = 1.0
+    lighting, paint = (
+        torch.randn(9, 3, generator=generator).double() * 0.1,
+        torch.rand(6, 3, generator=generator).double(),
+    )
+    lighting[0] = 1.0
     shares = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
 
     def brightness(at: Tensor) -> Tensor:
-        return torch.log((paint * (harmonics(at) @ light) * shares).sum(1) + LEAST)
+        return torch.log((paint * (spherical_harmonics(at) @ lighting) * shares).sum(1) + LEAST)
 
     steps = 1e-4 * torch.eye(3, dtype=torch.float64)
     numeric = torch.stack([(brightness(normals + s) - brightness(normals - s)) / 2e-4 for s in steps], 1)
-    found = _slope(normals.float(), light.float(), paint * (harmonics(normals) @ light))
+    found = _slope(normals.float(), lighting.float(), paint * (spherical_harmonics(normals) @ lighting))
     assert torch.allclose(found.double(), numeric, atol=1e-4)
 
 
@@ -62,14 +65,18 @@ def test_a_turn_is_seen_by_its_shade(capsule: tuple[Tensor, Tensor]) -> None:
     vertices = vertices * torch.tensor([2.0, 0.8, 1.0]) + AWAY
     first, truth = lit(vertices, faces), lit(turned(vertices, 0.2), faces)
     plain = Mesh(vertices, faces, colors=torch.full_like(vertices, 0.6))
-    look = Look.of(plain, vertices, View.of(photographed(first, 0, 192), CAMERA, 192, [vertices]))
-    sight = look.seen(vertices, View.of(photographed(truth, 1, 192), CAMERA, 192, [vertices]))
+    appearance = AppearanceModel.of(
+        plain, vertices, ImageWindow.of(photographed(first, 0, 192), CAMERA, 192, [vertices])
+    )
+    rendered = appearance.render(vertices, ImageWindow.of(photographed(truth, 1, 192), CAMERA, 192, [vertices]))
     # Without paint flow would follow the shade itself: the true one is given.
-    rows, columns = np.nonzero(sight.rast[..., 3] > 0)
-    there, _ = sight.view.camera.project(sight.points(rows, columns).on(truth.vertices, faces), sight.view.shape)
-    flow = np.zeros((*sight.view.shape, 2), np.float32)
+    rows, columns = np.nonzero(rendered.rast[..., 3] > 0)
+    there, _ = rendered.view.camera.project(
+        rendered.points(rows, columns).on(truth.vertices, faces), rendered.view.shape
+    )
+    flow = np.zeros((*rendered.view.shape, 2), np.float32)
     flow[rows, columns] = there[0].numpy() - np.stack([columns, rows], 1) - 0.5
-    seen = observe_facing(vertices, look, replace(Match.of(sight), flow=flow), 400)
+    seen = shading_constraints(vertices, appearance, replace(AppearanceFlow.of(rendered), flow=flow), 400)
     assert seen is not None
 
     def cosines(pose: Tensor) -> np.ndarray:
@@ -91,18 +98,18 @@ def test_the_solver_knows_the_gradient(capsule: tuple[Tensor, Tensor]) -> None:
     points = SurfacePoints(chosen, torch.full((20, 3), 1 / 3))
     axes = draw.normal(size=(20, 3))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    facing = Facing(points, axes, draw.uniform(-0.5, 0.5, 20), draw.uniform(0.2, 1, 20))
-    nothing = Observations(points, np.full((20, 2), 0.5), np.zeros((20, 2, 2)), facing)
-    weights = Weights(rigidity=0.0, shade=1.0)
-    problem = Problem([graph], Lens.of(CAMERA), [nothing], weights, Joints.none(graph))
-    poses = graph.still()
-    turn_by(poses.rotations[0], poses.positions[0], draw.normal(0, 0.2, 6 * len(graph)), graph.pattern.place)
+    facing = NormalConstraints(points, axes, draw.uniform(-0.5, 0.5, 20), draw.uniform(0.2, 1, 20))
+    nothing = Constraints(points, np.full((20, 2), 0.5), np.zeros((20, 2, 2)), facing)
+    weights = SolverWeights(rigidity=0.0, shade=1.0)
+    problem = Problem([graph], Intrinsics.of(CAMERA), [nothing], weights, Articulation.none(graph))
+    poses = graph.rest_poses()
+    apply_increment(poses.rotations[0], poses.positions[0], draw.normal(0, 0.2, 6 * len(graph)), graph.pattern.place)
     gradient = problem.equations(poses).gradient[0]
     assert np.abs(gradient).max() > 1e-4
     step = draw.normal(size=gradient.size)
     ends = []
     for sign in (1e-5, -1e-5):
         moved = type(poses)(poses.rotations.copy(), poses.positions.copy())
-        turn_by(moved.rotations[0], moved.positions[0], sign * step, graph.pattern.place)
+        apply_increment(moved.rotations[0], moved.positions[0], sign * step, graph.pattern.place)
         ends.append(problem.equations(moved).energy)
     assert np.isclose((ends[0] - ends[1]) / 2e-5, gradient @ step, rtol=1e-4)

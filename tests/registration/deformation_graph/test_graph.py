@@ -8,7 +8,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from registration.deformation_graph.block_cholesky import Pattern, factored, multiplied, solved
+from registration.deformation_graph.block_cholesky import BlockPattern, factorize, multiply, solve_factored
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from tests.registration.shapes import bent, random_rotation, tensors
 from v2m4.surface_points import SurfacePoints
@@ -32,14 +32,14 @@ def turned(graph: DeformationGraph, rotation: np.ndarray, shift: np.ndarray) -> 
 def test_rest_is_kept(capsule: Shape) -> None:
     graph = DeformationGraph.of(*capsule, 40)
     assert len(graph) == 40
-    assert np.allclose(graph.moved(graph.still(2)), capsule[0].numpy(), atol=1e-12)
+    assert np.allclose(graph.deform(graph.rest_poses(2)), capsule[0].numpy(), atol=1e-12)
     assert np.allclose(graph.weights.sum(1), 1)
 
 
 def test_rigid_motion_of_all_nodes_is_that_of_the_mesh(capsule: Shape) -> None:
     graph = DeformationGraph.of(*capsule, 25)
     rotation, shift = random_rotation(torch.Generator().manual_seed(3)).numpy(), np.array([0.3, -1.0, 2.0])
-    assert np.allclose(graph.moved(turned(graph, rotation, shift))[0], graph.rest @ rotation.T + shift)
+    assert np.allclose(graph.deform(turned(graph, rotation, shift))[0], graph.rest @ rotation.T + shift)
 
 
 def test_nodes_are_spread(capsule: Shape) -> None:
@@ -55,7 +55,7 @@ def test_parts_that_touch_do_not_stick() -> None:
     graph = DeformationGraph.of(vertices, faces, 40)
     half = len(vertices) // 2
     upper = graph.nodes >= half
-    carried = np.where(graph.carriers >= 0, upper[graph.carriers], np.arange(len(vertices))[:, None] >= half)
+    carried = np.where(graph.influences >= 0, upper[graph.influences], np.arange(len(vertices))[:, None] >= half)
     assert (carried == (np.arange(len(vertices)) >= half)[:, None]).all()
     # The two are tied, so the whole is one, but only where links say so.
     assert 0 < (upper[graph.edges[:, 0]] != upper[graph.edges[:, 1]]).sum() <= 24
@@ -71,7 +71,7 @@ def test_limbs_that_touch_do_not_stick() -> None:
     faces = torch.from_numpy(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))
     graph = DeformationGraph.of(torch.from_numpy(points).float(), faces, 24)
     place = along.ravel()
-    far = np.abs(place[graph.nodes][np.maximum(graph.carriers, 0)] - place[:, None]) > 0.35
+    far = np.abs(place[graph.nodes][np.maximum(graph.influences, 0)] - place[:, None]) > 0.35
     assert not (far & (graph.weights > 0)).any()
     assert (np.abs(place[graph.nodes[graph.edges]] @ [1, -1]) < 0.35).all()
 
@@ -84,14 +84,14 @@ def test_small_parts_hang_on_their_neighbours() -> None:
     vertices, faces = tensors(trimesh.util.concatenate([body, *rivets]))
     graph = DeformationGraph.of(vertices, faces, 20)
     assert len(graph) <= 20
-    assert np.allclose(graph.moved(graph.still())[0], graph.rest)
+    assert np.allclose(graph.deform(graph.rest_poses())[0], graph.rest)
 
 
 def test_vertices_without_faces_follow() -> None:
     vertices, faces = tensors(trimesh.creation.icosphere(subdivisions=2))
     vertices = torch.cat([vertices, torch.tensor([[0.0, 0.0, 1.1]])])
     graph = DeformationGraph.of(vertices, faces, 10)
-    assert np.allclose(graph.moved(turned(graph, np.eye(3), np.ones(3)))[0], graph.rest + 1)
+    assert np.allclose(graph.deform(turned(graph, np.eye(3), np.ones(3)))[0], graph.rest + 1)
 
 
 def test_mesh_without_faces_is_refused() -> None:
@@ -108,20 +108,20 @@ def test_points_are_carried_as_vertices_are(capsule: Shape) -> None:
     )
     rng = np.random.default_rng(1)
     poses = Poses(rng.normal(size=(1, 30, 3, 3)), rng.normal(size=(1, 30, 3)))
-    bound = graph.bound(points)
+    bound = graph.bind(points)
     row = np.repeat(np.arange(50), np.diff(bound.start))
     terms = np.einsum("hab,hb->ha", poses.rotations[0, bound.node], bound.local)
     terms += bound.weight[:, None] * poses.positions[0, bound.node]
     found = np.stack([np.bincount(row, terms[:, axis], 50) for axis in range(3)], 1)
-    assert np.allclose(found, points.on(torch.from_numpy(graph.moved(poses)[0]), capsule[1]).numpy())
+    assert np.allclose(found, points.on(torch.from_numpy(graph.deform(poses)[0]), capsule[1]).numpy())
 
 
 def test_fitted_poses_give_a_bend_back(capsule: Shape) -> None:
     graph = DeformationGraph.of(*capsule, 80)
     shape = bent(capsule[0], 1.0).double().numpy()
-    found = graph.moved(graph.fitted(shape[None]))[0]
+    found = graph.deform(graph.fit_vertices(shape[None]))[0]
     assert np.abs(found - shape).max() < 0.02
-    assert np.abs(graph.at(shape).moved(graph.at(shape).still())[0] - shape).max() < 1e-12
+    assert np.abs(graph.at(shape).moved(graph.at(shape).rest_poses())[0] - shape).max() < 1e-12
 
 
 def test_anchors_lie_inside(capsule: Shape) -> None:
@@ -134,14 +134,14 @@ def test_factor_solves_what_is_multiplied() -> None:
     rng = np.random.default_rng(0)
     coupled = rng.random((12, 12)) < 0.2
     coupled |= coupled.T | np.eye(12, dtype=bool)
-    pattern = Pattern.of(coupled)
+    pattern = BlockPattern.of(coupled)
     blocks = 0.3 * rng.normal(size=(2, len(pattern.row), 6, 6))
     diagonal = pattern.start[:-1]
     blocks[:, diagonal] += blocks[:, diagonal].transpose(0, 1, 3, 2) + 30 * np.eye(6)
     free, vector = np.array([True, True]), rng.normal(size=(2, 72))
     none = np.zeros((0, 2), np.int64), np.zeros((0, 12, 6, 6))
-    factor, good = factored(blocks, pattern, free)
+    factor, good = factorize(blocks, pattern, free)
     assert good
-    assert np.allclose(multiplied(blocks, pattern, free, *none, solved(factor, pattern, free, vector)), vector)
+    assert np.allclose(multiply(blocks, pattern, free, *none, solve_factored(factor, pattern, free, vector)), vector)
     blocks[1, diagonal[3]] *= -1
-    assert not factored(blocks, pattern, free)[1]
+    assert not factorize(blocks, pattern, free)[1]

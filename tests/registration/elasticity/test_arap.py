@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from registration.elasticity.arap import Arap, shape_graph
-from registration.elasticity.connectivity import links_through_the_body
+from registration.elasticity.connectivity import thickness_links
 from tests.registration.shapes import random_rotation
 
 
@@ -66,7 +66,7 @@ def test_right_side_is_stationary_at_a_rotated_rest_shape(arap, capsule) -> None
 
 def test_links_join_opposite_sides(sphere) -> None:
     vertices, faces = sphere
-    links = links_through_the_body(vertices, faces)
+    links = thickness_links(vertices, faces)
     assert len(links) > 0.9 * len(vertices)
     lengths = (vertices[links[:, 0]] - vertices[links[:, 1]]).norm(dim=1)
     assert lengths.min() > 0.8  # the diameter is 1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from registration.elasticity.proxy_binding import Binding, barycentric, reduced_copy
+from registration.elasticity.proxy_binding import ProxyBinding, barycentric, decimated_copy
 from v2m4.mesh import Mesh
 
 
@@ -49,9 +49,9 @@ def together(*meshes: Mesh) -> Mesh:
     return Mesh(vertices, faces, colors=torch.ones_like(vertices))
 
 
-def check_bent(full: Mesh, faces: int, mean: float, most: float, stretch: float) -> Binding:
+def check_bent(full: Mesh, faces: int, mean: float, most: float, stretch: float) -> ProxyBinding:
     """Bend the reduced copy by 1.5 radians: errors as shares of the size, and the stretch of 98 % of the edges."""
-    binding = Binding.of(full, reduced_copy(full, faces))
+    binding = ProxyBinding.of(full, decimated_copy(full, faces))
     moved = binding.pose(bent(binding.reduced, 1.5))
     truth = bent(full.vertices.numpy().astype(float), 1.5)
     errors = np.linalg.norm(moved - truth, axis=1) / 2
@@ -68,19 +68,19 @@ def check_bent(full: Mesh, faces: int, mean: float, most: float, stretch: float)
 
 
 @pytest.fixture(scope="module")
-def bound() -> tuple[Mesh, Binding]:
+def bound() -> tuple[Mesh, ProxyBinding]:
     full = tube(60, 40)
-    return full, Binding.of(full, reduced_copy(full, 600))
+    return full, ProxyBinding.of(full, decimated_copy(full, 600))
 
 
-def test_nothing_moves_where_nothing_moves(bound: tuple[Mesh, Binding]) -> None:
+def test_nothing_moves_where_nothing_moves(bound: tuple[Mesh, ProxyBinding]) -> None:
     full, binding = bound
     assert np.array_equal(binding.pose(binding.reduced), full.vertices.numpy())
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31))
-def test_rigid_motions_are_exact(bound: tuple[Mesh, Binding], seed: int) -> None:
+def test_rigid_motions_are_exact(bound: tuple[Mesh, ProxyBinding], seed: int) -> None:
     full, binding = bound
     rng = np.random.default_rng(seed)
     turn, move = Rotation.random(random_state=seed % 2**31).as_matrix(), rng.normal(size=3)
@@ -88,7 +88,7 @@ def test_rigid_motions_are_exact(bound: tuple[Mesh, Binding], seed: int) -> None
     assert np.abs(moved - (full.vertices.numpy().astype(float) @ turn.T + move)).max() < 1e-6
 
 
-def test_all_poses_are_each_pose(bound: tuple[Mesh, Binding]) -> None:
+def test_all_poses_are_each_pose(bound: tuple[Mesh, ProxyBinding]) -> None:
     _, binding = bound
     poses = torch.tensor(np.stack([bent(binding.reduced, angle) for angle in (0.5, 1.0)]))
     assert np.array_equal(binding.apply(poses), np.stack(list(binding.poses(poses))))
@@ -109,7 +109,7 @@ def test_300000_vertices_follow_quickly() -> None:
 
 def test_a_copy_of_all_faces_moves_as_it_does() -> None:
     full = tube(30, 20)
-    binding = Binding.of(full, reduced_copy(full, 10**6))
+    binding = ProxyBinding.of(full, decimated_copy(full, 10**6))
     moved = bent(binding.reduced, 1.0)
     assert np.abs(binding.pose(moved) - moved).max() < 1e-6
 
@@ -123,7 +123,7 @@ def test_parts_that_touch_do_not_stick(gap: float) -> None:
     first = mesh_of(box)
     second = first.with_vertices(first.vertices + torch.tensor([1.0 + gap, 0, 0]))
     full = together(first, second)
-    reduced = reduced_copy(full, 600)
+    reduced = decimated_copy(full, 600)
     assert len(reduced.faces) <= 600
     parts = trimesh.Trimesh(reduced.vertices, reduced.faces, process=False).split(only_watertight=False)
     assert len(parts) == 2
@@ -132,7 +132,7 @@ def test_parts_that_touch_do_not_stick(gap: float) -> None:
     )
     right = components == components[int(reduced.vertices[:, 0].argmax())]
     pose = reduced.vertices.numpy() + np.where(right[:, None], [0.5, 0.2, 0], 0)
-    moved = Binding.of(full, reduced).pose(pose) - full.vertices.numpy()
+    moved = ProxyBinding.of(full, reduced).pose(pose) - full.vertices.numpy()
     half = len(first.vertices)
     assert np.abs(moved[:half]).max() < 1e-6
     assert np.abs(moved[half:] - [0.5, 0.2, 0]).max() < 1e-6
@@ -145,7 +145,7 @@ def test_parts_that_share_places_keep_to_their_own() -> None:
     low = trimesh.creation.box((0.5, 0.5, 0.5), transform=trimesh.transformations.translation_matrix([0, 0, 0.75]))
     full = together(mesh_of(large), mesh_of(low))
     assert len({tuple(row) for row in full.vertices.tolist()}) == len(full.vertices) - 4
-    binding = Binding.of(full, full)
+    binding = ProxyBinding.of(full, full)
     assert binding.distance.max() < 1e-6
     pose = full.vertices.numpy() + np.where(np.arange(len(full.vertices))[:, None] < len(large.vertices), 0, 1.0)
     assert np.abs(binding.pose(pose) - pose).max() < 1e-6
@@ -159,7 +159,7 @@ def test_the_two_sides_of_a_thin_sheet_keep_to_their_own() -> None:
     full = mesh_of(box)
     reduced = mesh_of(trimesh.creation.box((1, 1, 0.002)).subdivide().subdivide())
     pose = reduced.vertices.numpy() + np.array([0, 0, 0.3]) * np.sign(reduced.vertices.numpy()[:, 2:])
-    moved = Binding.of(full, reduced).pose(pose) - full.vertices.numpy()
+    moved = ProxyBinding.of(full, reduced).pose(pose) - full.vertices.numpy()
     inside = (np.abs(full.vertices.numpy()[:, :2]) < 0.3).all(1)
     side = np.sign(full.vertices.numpy()[inside, 2])
     assert (np.sign(moved[inside, 2]) == side).all()
@@ -169,7 +169,7 @@ def test_the_two_sides_of_a_thin_sheet_keep_to_their_own() -> None:
 def test_a_part_that_is_lost_goes_with_the_nearest() -> None:
     ball = mesh_of(trimesh.creation.icosphere(2))
     button = ball.with_vertices(ball.vertices * 0.01 + torch.tensor([1.0, 0, 0]))
-    moved = Binding.of(together(ball, button), ball).pose(ball.vertices.numpy() + 1)
+    moved = ProxyBinding.of(together(ball, button), ball).pose(ball.vertices.numpy() + 1)
     assert np.abs(moved - together(ball, button).vertices.numpy() - 1).max() < 1e-6
 
 
@@ -183,10 +183,10 @@ def test_the_nearest_point_of_a_triangle_is_the_nearest() -> None:
     assert np.allclose(found, np.linalg.norm(nearest - points, axis=1))
 
 
-def test_what_does_not_fit_is_said(bound: tuple[Mesh, Binding]) -> None:
+def test_what_does_not_fit_is_said(bound: tuple[Mesh, ProxyBinding]) -> None:
     full, binding = bound
     with pytest.raises(ValueError, match="expected"):
         binding.pose(np.zeros((3, 3)))
     flat = Mesh(torch.zeros(3, 3), torch.tensor([[0, 1, 2]]), colors=torch.ones(3, 3))
     with pytest.raises(ValueError, match="no triangle with an area"):
-        Binding.of(full, flat)
+        ProxyBinding.of(full, flat)

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from registration.elasticity.arap import Arap, shape_graph
-from registration.keyframes.arap_from_tracks import follow_tracks
+from registration.keyframes.arap_from_tracks import arap_from_tracks
 from tests.registration.shapes import bent
-from v2m4.camera import Camera, in_fractions
+from v2m4.camera import Camera, image_fractions
 from v2m4.geometry import unique_edges, vertex_normals
 
 CAMERA = Camera.identity()
@@ -18,22 +18,22 @@ def body(capsule):
     return vertices + AWAY, Arap(shape_graph(vertices, faces, 0.5))
 
 
-def follow(body, goal: torch.Tensor, index: np.ndarray, **options) -> torch.Tensor:
-    targets = in_fractions(CAMERA, goal[index]).double().numpy()
-    return follow_tracks(body[0], body[1], CAMERA, index, targets, np.ones(len(index)), **options)
+def propagate(body, goal: torch.Tensor, index: np.ndarray, **options) -> torch.Tensor:
+    targets = image_fractions(CAMERA, goal[index]).double().numpy()
+    return arap_from_tracks(body[0], body[1], CAMERA, index, targets, np.ones(len(index)), **options)
 
 
 def test_few_anchors_carry_the_whole_body_along(body) -> None:
     goal = body[0] + torch.tensor([0.3, -0.2, 0.0])
     index = np.arange(0, len(goal), 40)
-    assert (follow(body, goal, index) - goal).abs().max() < 0.01
+    assert (propagate(body, goal, index) - goal).abs().max() < 0.01
 
 
 def test_seen_side_bends_the_hidden_side_along(body) -> None:
     vertices, arap = body
     goal = bent(vertices - AWAY, 0.8) + AWAY
     front = np.flatnonzero((vertices[:, 2] < 2.95).numpy())
-    found = follow(body, goal, front, iterations=60)
+    found = propagate(body, goal, front, iterations=60)
     assert (found - goal).norm(dim=1).mean() < 0.015
     assert arap.evaluate(found)[0] < 0.01
 
@@ -42,9 +42,9 @@ def test_untrusted_anchors_and_no_anchors_change_nothing(body) -> None:
     vertices, arap = body
     index = np.arange(10)
     far = np.full((10, 2), 0.9)
-    still = follow_tracks(vertices, arap, CAMERA, index, far, np.zeros(10))
+    still = arap_from_tracks(vertices, arap, CAMERA, index, far, np.zeros(10))
     assert torch.allclose(still, vertices, atol=1e-4)
-    none = follow_tracks(vertices, arap, CAMERA, index[:0], far[:0], np.zeros(0))
+    none = arap_from_tracks(vertices, arap, CAMERA, index[:0], far[:0], np.zeros(0))
     assert torch.equal(none, vertices)
 
 
@@ -52,7 +52,7 @@ def test_depths_of_a_ball_squashed_in_the_picture_change_smoothly(sphere) -> Non
     rest, faces = sphere
     squashed = rest * torch.tensor([1.0, 0.5, 1.0])
     front = np.flatnonzero((rest[:, 2] < -0.1).numpy())
-    found = follow((rest + AWAY, Arap(shape_graph(rest, faces, 0.5))), squashed + AWAY, front)
+    found = propagate((rest + AWAY, Arap(shape_graph(rest, faces, 0.5))), squashed + AWAY, front)
     cosine = (vertex_normals(found, faces) * vertex_normals(squashed, faces)).sum(1)[front]
     assert cosine.min() > 0.9
     change = (found - rest)[:, 2][unique_edges(faces)]

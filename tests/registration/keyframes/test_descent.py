@@ -9,9 +9,9 @@ from registration.elasticity.arap import Arap, shape_graph
 from registration.elasticity.large_steps import LargeSteps
 from registration.keyframes.descent import cosine, descend
 from registration.keyframes.energy import Chamfer, EdgeLength, FaceArea, NormalMaps, Rigidity, State
-from registration.keyframes.energy_image import Colour, PointTracks, Silhouette, VideoView
+from registration.keyframes.energy_image import Colour, FlowTracks, Silhouette, VideoView
 from tests.registration.shapes import painted, photographed
-from v2m4.camera import in_fractions
+from v2m4.camera import image_fractions
 from v2m4.geometry import nearest, sample_surface
 from v2m4.mesh import Mesh
 
@@ -47,7 +47,7 @@ def test_a_new_term_needs_no_change_of_the_loop(sphere) -> None:
     vertices, faces = sphere
 
     class Lift:
-        name, weight = "lift", 2.0
+        name, weight = "lift_pixels", 2.0
 
         def __call__(self, state: State) -> torch.Tensor:
             return (state.vertices.mean(0) - torch.tensor([0.0, 0.5, 0.0])).square().sum()
@@ -55,7 +55,7 @@ def test_a_new_term_needs_no_change_of_the_loop(sphere) -> None:
     found = descend(vertices, [Lift()], LargeSteps(faces, len(vertices), 5.0), 80, 0.05, torch.Generator())
     assert torch.allclose(found.vertices.mean(0), torch.tensor([0.0, 0.5, 0.0]), atol=0.02)
     assert torch.allclose(found.vertices - found.vertices.mean(0), vertices, atol=0.02)  # and nothing else
-    assert found.curves["lift"][-1] < found.curves["lift"][0]
+    assert found.curves["lift_pixels"][-1] < found.curves["lift_pixels"][0]
 
 
 def test_same_seed_same_bytes(sphere) -> None:
@@ -99,14 +99,14 @@ def test_no_step_reads_back_from_the_device(capsule, monkeypatch) -> None:
     view = VideoView.of(photographed(mesh, 0), (0.2, 0.2, 0.8, 0.8), 48, mesh)
     monkeypatch.setattr(Arap, "evaluate", Arap.reference)  # as on a GPU
     index = torch.arange(0, len(vertices), 7)
-    targets = in_fractions(view.camera.cropped((0, 0, 1, 1)), mesh.vertices[index]) + 0.02
+    targets = image_fractions(view.camera.cropped((0, 0, 1, 1)), mesh.vertices[index]) + 0.02
     camera = view.camera.cropped((0.0, 0.0, 1.0, 1.0))
     terms = [
         Chamfer(1.0, faces, mesh, 1.0, count=200, every=100),  # draws once
         Rigidity(1.0, Arap(shape_graph(mesh.vertices, faces))),
         EdgeLength(1.0, mesh.vertices, faces, 1.0),
         FaceArea(1.0, mesh.vertices, faces, 1.0),
-        PointTracks(1.0, camera, index, targets, torch.ones(len(index)), 0.5),
+        FlowTracks(1.0, camera, index, targets, torch.ones(len(index)), 0.5),
         Silhouette(1.0, view),
         Colour(1.0, view),
     ]

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from registration.keyframes.energy import State
-from registration.keyframes.energy_image import Colour, PointTracks, Silhouette, VideoView, visible_vertices
+from registration.keyframes.energy_image import Colour, FlowTracks, Silhouette, VideoView, visible_vertices
 from tests.registration.shapes import painted, photographed
-from v2m4.camera import Camera, in_fractions
+from v2m4.camera import Camera, image_fractions
 
 WINDOW = (0.2, 0.2, 0.8, 0.8)
 AWAY = torch.tensor([0.0, 0.0, 3.0])
@@ -49,11 +49,11 @@ def test_tracks_cost_nothing_where_they_are_and_pull_with_the_gradient_of_finite
     mesh, _ = scene
     camera = Camera.identity()
     index = torch.arange(0, len(mesh.vertices), 3)
-    here = in_fractions(camera, mesh.vertices[index])
+    here = image_fractions(camera, mesh.vertices[index])
     confidence = torch.linspace(0, 1, len(index))
-    assert float(PointTracks(1.0, camera, index, here, confidence, 0.5)(state(mesh.vertices))) < 1e-8
+    assert float(FlowTracks(1.0, camera, index, here, confidence, 0.5)(state(mesh.vertices))) < 1e-8
     generator = torch.Generator().manual_seed(2)
-    term = PointTracks(1.0, camera, index, here + 0.02 * torch.randn(here.shape, generator=generator), confidence, 0.5)
+    term = FlowTracks(1.0, camera, index, here + 0.02 * torch.randn(here.shape, generator=generator), confidence, 0.5)
     camera64 = Camera(camera.extrinsics.double())
     term.camera = camera64
     pose = mesh.vertices.double().requires_grad_()
@@ -65,7 +65,7 @@ def test_tracks_cost_nothing_where_they_are_and_pull_with_the_gradient_of_finite
 
 def test_no_tracks_cost_nothing(scene) -> None:
     none = torch.zeros(0, dtype=torch.long)
-    term = PointTracks(1.0, Camera.identity(), none, torch.zeros(0, 2), torch.zeros(0), 0.5)
+    term = FlowTracks(1.0, Camera.identity(), none, torch.zeros(0, 2), torch.zeros(0), 0.5)
     assert float(term(state(scene[0].vertices))) == 0.0
 
 

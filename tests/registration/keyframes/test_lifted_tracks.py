@@ -8,10 +8,17 @@ import pytest
 import torch
 
 from registration.keyframes.energy import State
-from registration.keyframes.energy_tracks import PIXELS, TrackedPoints
-from registration.keyframes.lifted_tracks import SurfaceTracks, TrackingViews, anchors, lift, merged, set_points
+from registration.keyframes.energy_tracks import PIXELS, MultiviewTracks
+from registration.keyframes.lifted_tracks import (
+    SurfaceTracks,
+    TrackingViews,
+    lift_pixels,
+    merge_targets,
+    set_points,
+    vertex_targets,
+)
 from registration.keyframes.multiview_tracks import draw_tracks, warn_of_leaving
-from registration.keyframes.nonrigid_icp import Anchors
+from registration.keyframes.nonrigid_icp import VertexTargets
 from tests.registration.moving_shapes import at, clip, speckled
 from v2m4.mesh import Mesh
 
@@ -109,7 +116,7 @@ def test_lifting_gives_back_the_true_surface_points(posed, views, tracks) -> Non
         truth = tracks.points.on(at(body, time).vertices, body.faces)
         for view in range(5):
             here = (tracks.view == view) & (tracks.confidence[time] > 0.5)
-            found, there = lift(tracks.positions[time][here], views.moved(target), tracks.camera(view), SIZE)
+            found, there = lift_pixels(tracks.positions[time][here], views.moved(target), tracks.camera(view), SIZE)
             assert there.float().mean() > 0.97
             error = (found.on(target.vertices, target.faces) - truth[here]).norm(dim=1)[there]
             assert float(error.max()) < 0.01
@@ -117,13 +124,13 @@ def test_lifting_gives_back_the_true_surface_points(posed, views, tracks) -> Non
 
 def test_what_lies_beside_the_object_is_not_lifted(posed, views) -> None:
     corner = torch.tensor([views.cameras[0].window[:2], (0.01, 0.01)]) + 1e-3
-    _, there = lift(corner, views.moved(posed[0].mesh), views.cameras[0], SIZE)
+    _, there = lift_pixels(corner, views.moved(posed[0].mesh), views.cameras[0], SIZE)
     assert not there.any()
 
 
 def test_anchors_bring_vertices_to_their_places(posed, tracks) -> None:
     body = speckled()
-    found = anchors(tracks.at(2), at(body, 0).vertices, body.faces, posed[2].mesh, SIZE)
+    found = vertex_targets(tracks.at(2), at(body, 0).vertices, body.faces, posed[2].mesh, SIZE)
     truth = at(body, 2).vertices.numpy()[found.index]
     assert len(found.index) > 0.3 * len(body.vertices)
     before = np.linalg.norm(at(body, 0).vertices.numpy()[found.index] - truth, axis=1)
@@ -136,8 +143,8 @@ def test_tracks_that_contradict_each_other_count_less(posed, tracks) -> None:
     body = speckled()
     noisy = tracks.positions.clone()
     noisy[2, ::2] += 0.01
-    poor = anchors(replace(tracks, positions=noisy).at(2), at(body, 0).vertices, body.faces, posed[2].mesh, SIZE)
-    good = anchors(tracks.at(2), at(body, 0).vertices, body.faces, posed[2].mesh, SIZE)
+    poor = vertex_targets(replace(tracks, positions=noisy).at(2), at(body, 0).vertices, body.faces, posed[2].mesh, SIZE)
+    good = vertex_targets(tracks.at(2), at(body, 0).vertices, body.faces, posed[2].mesh, SIZE)
     assert poor.weight.mean() < 0.7 * good.weight.mean()
 
 
@@ -177,9 +184,9 @@ def test_gradients_agree_with_finite_differences(tracks) -> None:
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(float((vertices.grad * way).sum()), rel=1e-5, abs=1e-6)
 
 
-def term_of(tracks: SurfaceTracks, weight: float) -> TrackedPoints:
+def term_of(tracks: SurfaceTracks, weight: float) -> MultiviewTracks:
     """Of frame 2."""
-    return TrackedPoints(weight, tracks.at(2), speckled().faces)
+    return MultiviewTracks(weight, tracks.at(2), speckled().faces)
 
 
 def double(tracks: SurfaceTracks) -> SurfaceTracks:
@@ -196,9 +203,9 @@ def test_tracks_of_two_sources_are_joined(tracks) -> None:
 
 
 def test_anchors_that_name_one_vertex_become_one() -> None:
-    first = Anchors(np.array([2, 5]), np.array([[0.0, 0, 0], [1, 1, 1]]), np.array([1.0, 0.5]))
-    second = Anchors(np.array([2, 3]), np.array([[3.0, 0, 0], [2, 2, 2]]), np.array([2.0, 0.25]))
-    found = merged(first, second)
+    first = VertexTargets(np.array([2, 5]), np.array([[0.0, 0, 0], [1, 1, 1]]), np.array([1.0, 0.5]))
+    second = VertexTargets(np.array([2, 3]), np.array([[3.0, 0, 0], [2, 2, 2]]), np.array([2.0, 0.25]))
+    found = merge_targets(first, second)
     assert found.index.tolist() == [2, 3, 5]
     assert found.points.tolist() == [[2, 0, 0], [2, 2, 2], [1, 1, 1]]
     assert found.weight.tolist() == [3, 0.25, 0.5]

@@ -4,11 +4,11 @@ import torch
 import trimesh
 
 from registration.elasticity.arap import Arap, shape_graph
-from registration.elasticity.connectivity import links_between_parts
+from registration.elasticity.connectivity import component_connections
 from registration.elasticity.large_steps import LargeSteps
-from registration.keyframes.flow_propagation import follow, lifted
-from registration.keyframes.nonrigid_icp import Anchors, Surface, settle
-from registration.keyframes.template import SeenPoints, Subject
+from registration.keyframes.flow_propagation import lift_to_surface, propagate
+from registration.keyframes.nonrigid_icp import TargetSurface, VertexTargets, nonrigid_icp
+from registration.keyframes.template import Template, VisiblePoints
 from tests.registration.shapes import bent, painted, photographed, tensors
 from v2m4.camera import Camera
 from v2m4.config import FAST
@@ -24,11 +24,11 @@ def rms(first: torch.Tensor, second: torch.Tensor) -> float:
 
 def test_a_pose_that_lies_there_stays(capsule) -> None:
     vertices, faces = capsule
-    arap, surface = Arap(shape_graph(vertices, faces, 0.5)), Surface(Mesh(vertices, faces), 1.0, 4000)
-    settled = settle(vertices, faces, arap, surface, 5)
-    assert rms(settled.vertices, vertices) < 2e-3
-    assert settled.residual[-1] < 1e-3
-    assert settled.stretch[-1] < 1e-3
+    arap, surface = Arap(shape_graph(vertices, faces, 0.5)), TargetSurface(Mesh(vertices, faces), 1.0, 4000)
+    icp_fit = nonrigid_icp(vertices, faces, arap, surface, 5)
+    assert rms(icp_fit.vertices, vertices) < 2e-3
+    assert icp_fit.residual[-1] < 1e-3
+    assert icp_fit.stretch[-1] < 1e-3
 
 
 def test_a_bent_body_is_reached_without_stretching(capsule) -> None:
@@ -36,30 +36,30 @@ def test_a_bent_body_is_reached_without_stretching(capsule) -> None:
     target = bent(vertices, 0.8)
     order = torch.randperm(len(vertices), generator=torch.Generator().manual_seed(1))
     mesh = Mesh(target[order], torch.argsort(order)[faces])
-    settled = settle(vertices, faces, Arap(shape_graph(vertices, faces, 0.5)), Surface(mesh, 1.0, 4000), 30)
+    icp_fit = nonrigid_icp(vertices, faces, Arap(shape_graph(vertices, faces, 0.5)), TargetSurface(mesh, 1.0, 4000), 30)
     assert rms(vertices, target) > 0.04
-    assert rms(settled.vertices, target) < 0.025  # it may spin about its length
-    assert settled.residual[-1] < 2e-3
-    assert settled.stretch[-1] < 0.02
+    assert rms(icp_fit.vertices, target) < 0.025  # it may spin about its length
+    assert icp_fit.residual[-1] < 2e-3
+    assert icp_fit.stretch[-1] < 0.02
 
 
 def test_another_body_is_not_reached_or_stretches(capsule) -> None:
     vertices, faces = capsule
     fat = Mesh(vertices * torch.tensor([2.2, 1.0, 2.2]), faces)
-    settled = settle(vertices, faces, Arap(shape_graph(vertices, faces, 0.5)), Surface(fat, 1.0, 4000), 30)
+    icp_fit = nonrigid_icp(vertices, faces, Arap(shape_graph(vertices, faces, 0.5)), TargetSurface(fat, 1.0, 4000), 30)
     options = FAST.registration
-    assert settled.residual[-1] > options.trusted_residual or settled.stretch[-1] > options.trusted_stretch
+    assert icp_fit.residual[-1] > options.trusted_residual or icp_fit.stretch[-1] > options.trusted_stretch
 
 
 def test_anchors_tell_how_far_a_ball_has_turned(sphere) -> None:
     vertices, faces = sphere
     turn = torch.tensor(trimesh.transformations.rotation_matrix(0.4, [0, 1, 0])[:3, :3], dtype=torch.float32)
     target = vertices @ turn.T
-    arap, surface = Arap(shape_graph(vertices, faces, 0.0)), Surface(Mesh(target, faces), 1.0, 4000)
+    arap, surface = Arap(shape_graph(vertices, faces, 0.0)), TargetSurface(Mesh(target, faces), 1.0, 4000)
     index = np.arange(0, len(vertices), 5)
-    anchors = Anchors(index, target[index].double().numpy(), np.full(len(index), 10.0))
-    assert rms(settle(vertices, faces, arap, surface, 20).vertices, target) > 0.1
-    assert rms(settle(vertices, faces, arap, surface, 20, anchors=anchors).vertices, target) < 0.03
+    vertex_targets = VertexTargets(index, target[index].double().numpy(), np.full(len(index), 10.0))
+    assert rms(nonrigid_icp(vertices, faces, arap, surface, 20).vertices, target) > 0.1
+    assert rms(nonrigid_icp(vertices, faces, arap, surface, 20, vertex_targets=vertex_targets).vertices, target) < 0.03
 
 
 @pytest.fixture(scope="module")
@@ -69,38 +69,38 @@ def moving(capsule):
     rest = painted(vertices + AWAY, faces)
     poses = [rest.vertices + step * torch.tensor([0.06, 0.0, 0.05]) for step in range(3)]
     frames = [photographed(rest.with_vertices(pose), index) for index, pose in enumerate(poses)]
-    return Subject.of(rest, 1.0, FAST.registration), poses, frames, [flow_between(*frames[i : i + 2]) for i in (0, 1)]
+    return Template.of(rest, 1.0, FAST.registration), poses, frames, [flow_between(*frames[i : i + 2]) for i in (0, 1)]
 
 
 def test_follow_keeps_to_the_picture_both_ways_in_time(moving) -> None:
-    subject, poses, frames, flows = moving
+    template, poses, frames, flows = moving
     for start, stop in ((0, 2), (2, 0)):
-        found = follow(poses[start], subject, frames, flows, start, stop, 160)
+        found = propagate(poses[start], template, frames, flows, start, stop, 160)
         assert len(found) == 2
-        ours, true = (subject.camera.project(pose, (160, 160))[0][0] for pose in (found[-1], poses[stop]))
-        before = subject.camera.project(poses[start], (160, 160))[0][0]
+        ours, true = (template.camera.project(pose, (160, 160))[0][0] for pose in (found[-1], poses[stop]))
+        before = template.camera.project(poses[start], (160, 160))[0][0]
         assert rms(before, true) > 4
         assert rms(ours, true) < 1.5
 
 
 def test_lifted_tracks_have_the_true_depth(moving) -> None:
-    subject, poses, frames, flows = moving
-    seen = SeenPoints.of(poses[0], subject, frames[0], 160)
+    template, poses, frames, flows = moving
+    seen = VisiblePoints.of(poses[0], template, frames[0], 160)
     index = seen.index.numpy()
     tracks = track(seen.pixels.double().numpy(), 0, 2, flows)
-    anchors = lifted(tracks, index, subject.mesh.with_vertices(poses[2]), Camera.identity(), 320)
-    assert len(anchors.index) > 0.5 * len(index)
-    off = np.linalg.norm(anchors.points - poses[2][anchors.index].double().numpy(), axis=1)
+    vertex_targets = lift_to_surface(tracks, index, template.mesh.with_vertices(poses[2]), Camera.identity(), 320)
+    assert len(vertex_targets.index) > 0.5 * len(index)
+    off = np.linalg.norm(vertex_targets.points - poses[2][vertex_targets.index].double().numpy(), axis=1)
     assert np.median(off) < 0.015
 
 
 def test_links_join_all_parts_and_leave_one_part_alone(sphere) -> None:
     vertices, faces = sphere
-    assert len(links_between_parts(vertices, faces)) == 0
+    assert len(component_connections(vertices, faces)) == 0
     places = [[0, 0, 0], [1.1, 0, 0], [2.2, 0, 0], [0, 5, 0]]
     parts = [trimesh.creation.icosphere(1, 0.5).apply_translation(place) for place in places]
     vertices, faces = tensors(trimesh.util.concatenate(parts))
-    links = links_between_parts(vertices, faces, most=4)
+    links = component_connections(vertices, faces, most=4)
     part = links // (len(vertices) // 4)
     assert (part[:, 0] != part[:, 1]).all()
     assert {tuple(pair) for pair in part} == {(0, 1), (1, 2), (0, 3)}
@@ -116,7 +116,7 @@ def test_a_hand_beside_a_thigh_is_not_tied_to_it() -> None:
     boxes = [trimesh.creation.box(size).subdivide().subdivide() for size in sizes]
     for box, place in zip(boxes, places, strict=True):
         box.apply_translation(place)
-    links = links_between_parts(*tensors(trimesh.util.concatenate(boxes)))
+    links = component_connections(*tensors(trimesh.util.concatenate(boxes)))
     part = np.repeat(np.arange(3), [len(box.vertices) for box in boxes])
     assert {tuple(pair) for pair in np.sort(part[links], 1).tolist()} == {(0, 1), (0, 2)}
 
@@ -130,7 +130,7 @@ def test_a_linked_part_takes_part_in_smooth_steps() -> None:
     half = len(vertices) // 2
     push = torch.zeros_like(vertices)
     push[:half] = 1.0
-    links = torch.from_numpy(links_between_parts(vertices, faces))
+    links = torch.from_numpy(component_connections(vertices, faces))
     alone = LargeSteps(faces, len(vertices), 20.0).from_differential(push)
     joined = LargeSteps(faces, len(vertices), 20.0, links=links).from_differential(push)
     assert float(alone[half:].abs().max()) < 1e-5

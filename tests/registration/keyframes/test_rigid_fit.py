@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from registration.keyframes.energy import Chamfer, NormalMaps
-from registration.keyframes.rigid_fit import align, half_turn, principal_axes
+from registration.keyframes.rigid_fit import fit_rigid, half_turn, principal_axes
 from tests.registration.shapes import bent
 from v2m4.mesh import Mesh
 
@@ -42,7 +42,7 @@ def test_principal_axes_are_orthonormal_longest_first(capsule) -> None:
 def test_half_turns_about_every_principal_axis_are_recovered(hook, axis) -> None:
     vertices, faces = hook
     goal = turned(vertices, half_turn(principal_axes(vertices)[axis]))
-    found = align(vertices, terms(faces, Mesh(goal, faces)), 60, torch.Generator().manual_seed(0))
+    found = fit_rigid(vertices, terms(faces, Mesh(goal, faces)), 60, torch.Generator().manual_seed(0))
     assert found.half_turn == axis
     assert (found(vertices) - goal).norm(dim=1).mean() < 0.02
 
@@ -50,7 +50,7 @@ def test_half_turns_about_every_principal_axis_are_recovered(hook, axis) -> None
 def test_without_half_turns_the_start_is_not_left(hook) -> None:
     vertices, faces = hook
     goal = turned(vertices, half_turn(principal_axes(vertices)[1]))
-    found = align(vertices, terms(faces, Mesh(goal, faces)), 60, torch.Generator().manual_seed(0), half_turns=False)
+    found = fit_rigid(vertices, terms(faces, Mesh(goal, faces)), 60, torch.Generator().manual_seed(0), half_turns=False)
     assert found.half_turn == -1
     assert (found(vertices) - goal).norm(dim=1).mean() > 0.05
 
@@ -62,7 +62,7 @@ def test_small_motion_and_anisotropic_scale_are_recovered_from_the_plain_start(h
     rotation[:2, :2] = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
     goal = turned(vertices * torch.tensor([1.1, 0.95, 1.05]), rotation) + torch.tensor([0.1, -0.05, 0.08])
     generator = torch.Generator().manual_seed(0)
-    found = align(vertices, terms(faces, Mesh(goal, faces)), 150, generator, scale_prior=0.0)
+    found = fit_rigid(vertices, terms(faces, Mesh(goal, faces)), 150, generator, scale_prior=0.0)
     assert found.half_turn == -1
     assert torch.linalg.det(found.rotation) == pytest.approx(1.0, abs=1e-4)
     assert (found(vertices) - goal).norm(dim=1).mean() < 0.015

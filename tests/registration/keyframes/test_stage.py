@@ -9,7 +9,7 @@ import torch
 import registration
 from registration.keyframes import stage
 from registration.keyframes.joint_refinement import blend
-from registration.keyframes.stage import most_spread
+from registration.keyframes.stage import longest_outline
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.camera import Camera
 from v2m4.config import FAST, PAPER, Config
@@ -64,7 +64,7 @@ def result(clip, config, tmp_path_factory):
     return registration.run(frames, KEYS, posed, workspace, config), workspace
 
 
-def overlap(first: torch.Tensor, second: torch.Tensor) -> float:
+def mask_iou(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(torch.minimum(first, second).sum() / torch.maximum(first, second).sum())
 
 
@@ -83,7 +83,7 @@ def test_frames_between_the_key_frames_overlay_the_video(clip, result) -> None:
         _, mask = frame.tensors(160)
         mesh = sequence[index]
         seen = render(mesh.vertices, mesh.faces, Camera.identity(), 160, channels=()).mask[0]
-        assert overlap(seen, mask) > 0.94
+        assert mask_iou(seen, mask) > 0.94
 
 
 def test_sequence_has_the_reference_topology_and_the_first_pose_as_rest(clip, result) -> None:
@@ -121,7 +121,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(clip, config, result, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
     monkeypatch.setattr(registration.keyframes.stage._Stage, "refine", stopped)
-    monkeypatch.setattr(registration.keyframes.stage._Stage, "carry", killed)  # the carried poses lie on disk
+    monkeypatch.setattr(registration.keyframes.stage._Stage, "register_pair", killed)  # the carried poses lie on disk
     again = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
     assert again.vertices.numpy().tobytes() == result[0].vertices.numpy().tobytes()
 
@@ -160,11 +160,11 @@ def test_other_options_make_stale(clip, config, result, monkeypatch) -> None:
     frames, posed, _, _ = clip
     asked = []
 
-    def carry(self, previous, subject, start, stop):
+    def register_pair(self, previous, template, start, stop):
         asked.append(stop)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registration.keyframes.stage._Stage, "carry", carry)
+    monkeypatch.setattr(registration.keyframes.stage._Stage, "register_pair", register_pair)
     other = replace(config, registration=replace(config.registration, fine_steps=41))
     with pytest.raises(KeyboardInterrupt):
         registration.run(frames, KEYS, posed, Workspace(result[1].root), other)
@@ -202,11 +202,13 @@ def test_the_work_is_done_on_the_device_and_comes_back(clip, config, tmp_path, m
         moved.append(str(device))
         return to(self, "cpu")
 
-    carry = stage.carry
+    register_pair = stage.register_pair
     monkeypatch.setattr(Mesh, "to", noted)
     monkeypatch.setattr(stage, "device_of", lambda config: torch.device("cuda"))
     monkeypatch.setattr(torch.Tensor, "to", kept)
-    monkeypatch.setattr(stage, "carry", lambda *given: (worked.append(given[0].device), carry(*given))[1])
+    monkeypatch.setattr(
+        stage, "register_pair", lambda *given: (worked.append(given[0].device), register_pair(*given))[1]
+    )
     sequence = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
     assert moved[:3] == ["cuda"] * 3 and moved[-1] == "cpu" and len(worked) == 2
     assert sequence.vertices.device.type == sequence.mesh.vertices.device.type == "cpu"
@@ -229,7 +231,7 @@ def test_limbs_apart_are_the_longest_outline() -> None:
             cv2.line(picture, (100, 60), foot, (255, 255, 255, 255), 14)
         return Frame("0", 0, picture)
 
-    assert most_spread([figure(0.0), figure(0.5), figure(0.04)]) == 1
+    assert longest_outline([figure(0.0), figure(0.5), figure(0.04)]) == 1
 
 
 def test_blend_is_linear_between_key_frames() -> None:

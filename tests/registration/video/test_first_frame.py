@@ -5,20 +5,20 @@ import pytest
 import torch
 import trimesh
 
-from registration.correspondences.appearance_model import Look
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import DeformationGraph
 from registration.video.first_frame import FirstFrame, fit_first_frame
 from registration.video.limb_search import Comparison, search_limbs
 from registration.video.limbs import ball, find_limbs, matrices
-from v2m4.camera import Camera, in_fractions
-from v2m4.config import DriveConfig
+from v2m4.camera import Camera, image_fractions
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.geometry import chamfer, unique_edges
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
-CONFIG = DriveConfig(nodes=80, size=160, points=500)
+CONFIG = VideoTrackingConfig(nodes=80, size=160, points=500)
 CAMERA = Camera.identity()
 SHOULDER = np.array([0.18, -0.1, 2.4])
 UP = 2.0  # radians that the arm is raised by
@@ -78,8 +78,8 @@ def graph(figure) -> DeformationGraph:
 
 def comparison(graph, figure, frame) -> Comparison:
     pose = figure.vertices
-    look = Look.of(figure, pose, View.of(frame, CAMERA, 96, [pose]))
-    return Comparison.of(graph, pose, look, View.of(frame, CAMERA, 48, [pose]))
+    appearance = AppearanceModel.of(figure, pose, ImageWindow.of(frame, CAMERA, 96, [pose]))
+    return Comparison.of(graph, pose, appearance, ImageWindow.of(frame, CAMERA, 48, [pose]))
 
 
 def test_arms_and_legs_are_limbs_and_turn_about_their_joints(graph, figure):
@@ -90,23 +90,23 @@ def test_arms_and_legs_are_limbs_and_turn_about_their_joints(graph, figure):
         fits = [limb for limb in limbs if (limb.nodes == (part == index)).all()]
         assert fits, f"part {index}"
         inside = graph.centres[part == index]
-        assert fits[0].joint(graph, graph.still())[1] < np.quantile(inside[:, 1], 0.4)
+        assert fits[0].joint(graph, graph.rest_poses())[1] < np.quantile(inside[:, 1], 0.4)
 
 
 def test_a_turned_limb_is_rigid_and_its_joint_stays(graph):
     limb = find_limbs(graph)[0]
     rotations = matrices(np.array([[0.0, 0.0, 0.0], [0.3, -0.9, 0.4]]))
-    poses = limb.turned(graph, graph.still(), rotations)
+    poses = limb.turned(graph, graph.rest_poses(), rotations)
     np.testing.assert_allclose(poses.positions[0], graph.centres, atol=1e-12)
     np.testing.assert_allclose(poses.positions[1, ~limb.nodes], graph.centres[~limb.nodes], atol=1e-12)
-    joint = limb.joint(graph, graph.still())
-    arms, turned = graph.centres[limb.nodes] - joint, poses.positions[1, limb.nodes] - joint
-    np.testing.assert_allclose(turned, arms @ rotations[1].T, atol=1e-12)
+    joint = limb.joint(graph, graph.rest_poses())
+    offsets, turned = graph.centres[limb.nodes] - joint, poses.positions[1, limb.nodes] - joint
+    np.testing.assert_allclose(turned, offsets @ rotations[1].T, atol=1e-12)
     np.testing.assert_allclose(limb.joint(graph, poses[[1]]), joint, atol=1e-12)
 
 
 def test_swings_look_all_round(graph):
-    limb, still = find_limbs(graph)[0], graph.still()
+    limb, still = find_limbs(graph)[0], graph.rest_poses()
     along = graph.centres[limb.nodes].mean(0) - limb.joint(graph, still)
     swings = limb.swings(graph, still)
     assert np.linalg.norm(swings, axis=1).max() < math.pi + 1e-9
@@ -129,8 +129,8 @@ def test_errors_of_turned_limbs_are_those_of_the_turned_poses(graph, figure):
     compare = comparison(graph, figure, photograph(make_figure(0.6)))
     limb = max(find_limbs(graph), key=lambda limb: limb.nodes.sum())
     rotations = matrices(ball(5, 1.5))
-    direct = compare(limb.turned(graph, graph.still(), rotations))
-    np.testing.assert_allclose(compare.turned(graph.still(), limb, rotations), direct, atol=1e-4)
+    direct = compare(limb.turned(graph, graph.rest_poses(), rotations))
+    np.testing.assert_allclose(compare.turned(graph.rest_poses(), limb, rotations), direct, atol=1e-4)
     assert np.ptp(direct) > 0.01
 
 
@@ -138,16 +138,16 @@ def test_the_search_finds_a_raised_arm(graph, figure):
     truth = make_figure(UP)
     compare = comparison(graph, figure, photograph(truth))
     limbs = find_limbs(graph)
-    best, again = (search_limbs(compare, limbs, graph.still())[0] for _ in range(2))
+    best, again = (search_limbs(compare, limbs, graph.rest_poses())[0] for _ in range(2))
     assert np.array_equal(best.poses.positions, again.poses.positions)
     assert best.turned
-    assert best.error < 0.5 * float(compare(graph.still())[0])
-    moved = torch.from_numpy(graph.moved(best.poses)[0])
+    assert best.error < 0.5 * float(compare(graph.rest_poses())[0])
+    moved = torch.from_numpy(graph.deform(best.poses)[0])
     assert (moved - truth.vertices).norm(dim=1).max() < 0.25
 
 
 @pytest.fixture(scope="module")
-def fitted(figure) -> FirstFrame:
+def fit_vertices(figure) -> FirstFrame:
     return fit_first_frame(figure, photograph(make_figure(UP)), CONFIG)
 
 
@@ -156,7 +156,9 @@ def test_a_raised_arm_is_fitted(figure, fitted):
     assert fitted.turned > 0
     assert fitted.error[1] < 0.4 * fitted.error[0]
     # The arm is round and plain: the picture does not show how it turns about itself, nor how far it points at us.
-    seen, wanted, before = (in_fractions(CAMERA, pose) for pose in (fitted.vertices, truth.vertices, figure.vertices))
+    seen, wanted, before = (
+        image_fractions(CAMERA, pose) for pose in (fitted.vertices, truth.vertices, figure.vertices)
+    )
     assert chamfer(seen, wanted, squared=False) < 0.3 * chamfer(before, wanted, squared=False)
     assert (fitted.vertices - truth.vertices)[:, 2].abs().max() < 0.3
     ratio = lengths(figure, fitted.vertices) / lengths(figure, figure.vertices)

@@ -10,14 +10,14 @@ from registration.video.inbetweens import fit_frames
 from registration.video.stage import FOLDER, fill
 from tests.registration.moving_shapes import AWAY, speckled
 from v2m4.camera import Camera
-from v2m4.config import FAST, DriveConfig
+from v2m4.config import FAST, VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import MeshSequence
 from v2m4.render import render_mesh
 from v2m4.workspace import Workspace
 
 SIDE = 160
-CONFIG = DriveConfig(nodes=40, size=160, points=400, rounds=3)
+CONFIG = VideoTrackingConfig(nodes=40, size=160, points=400, rounds=3)
 HOPS = [0.0, 0.06, 0.08, 0.05, 0.0]  # up and down again between two key frames that are alike
 
 
@@ -49,7 +49,7 @@ def keys(poses) -> MeshSequence:
 
 
 @pytest.fixture(scope="module")
-def fitted(frames, keys) -> MeshSequence:
+def fit_vertices(frames, keys) -> MeshSequence:
     return fit_frames(frames, keys, CONFIG)
 
 
@@ -91,7 +91,7 @@ def test_a_frame_that_shows_nothing_stays_near_its_neighbours(frames, keys, fitt
 
 def test_progress_counts_every_frame(frames, keys):
     counted: list[int] = []
-    fit_frames(frames, keys, DriveConfig(nodes=10, size=64, points=50, rounds=1), counted.append)
+    fit_frames(frames, keys, VideoTrackingConfig(nodes=10, size=64, points=50, rounds=1), counted.append)
     assert counted == [4, 5]
 
 

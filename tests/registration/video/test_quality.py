@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from registration.correspondences.appearance_model import Look
-from registration.video.quality import FrameHealth, Health, Lengths, measure
+from registration.correspondences.appearance_model import AppearanceModel
+from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, measure
 from tests.registration.moving_shapes import at, speckled
 from tests.registration.shapes import photographed
 from v2m4.camera import Camera
 from v2m4.frame import Frame
-from v2m4.image_window import View, object_box
+from v2m4.image_window import ImageWindow, object_box
 from v2m4.mesh import Mesh
 
 CAMERA = Camera.identity()
@@ -26,14 +26,14 @@ def body() -> Mesh:
     return at(speckled(3), 0.0)
 
 
-def health(mesh: Mesh, frame: Frame, first: FrameHealth | None = None, rest: Mesh | None = None) -> FrameHealth:
-    view = View.of(frame, CAMERA, 160, [mesh.vertices])
+def quality(mesh: Mesh, frame: Frame, first: FrameQuality | None = None, rest: Mesh | None = None) -> FrameQuality:
+    view = ImageWindow.of(frame, CAMERA, 160, [mesh.vertices])
     rest = rest or mesh
-    return measure(mesh.vertices, Look(mesh), view, Lengths.of(rest.vertices, rest.faces), first)
+    return measure(mesh.vertices, AppearanceModel(mesh), view, EdgeLengths.of(rest.vertices, rest.faces), first)
 
 
 def test_the_truth_is_well(body: Mesh) -> None:
-    found = health(body, photographed(body, 0))
+    found = quality(body, photographed(body, 0))
     assert found.iou > 0.99
     assert found.residual < 0.05
     assert found.seen > 0.3
@@ -48,13 +48,13 @@ def test_a_shift_shows_as_residual(body: Mesh) -> None:
     height = (box[3] - box[1]) * 2 * math.tan(CAMERA.fov / 2)
     vertices = body.vertices.clone()
     vertices[:, 0] += 0.02 * height * vertices[:, 2]
-    assert health(body.with_vertices(vertices), frame).residual == pytest.approx(2.0, rel=0.15)
+    assert quality(body.with_vertices(vertices), frame).residual == pytest.approx(2.0, rel=0.15)
 
 
 def test_stretch_is_counted_per_edge(body: Mesh) -> None:
     half = body.vertices.clone()
     half[:, 0] = (half[:, 0] - 0.1) * 1.8 + 0.1
-    rest = Lengths.of(body.vertices, body.faces)
+    rest = EdgeLengths.of(body.vertices, body.faces)
     ratio = rest.stretch(half)
     assert ratio.min() >= 1.0
     assert 1.6 < ratio.max() <= 1.8 + 1e-4
@@ -66,29 +66,29 @@ def test_stretch_is_counted_per_edge(body: Mesh) -> None:
 
 def test_edges_without_length_are_left_out() -> None:
     vertices = torch.tensor([[0.0, 0, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1]])
-    rest = Lengths.of(vertices, torch.tensor([[0, 1, 2], [0, 3, 1]]))
+    rest = EdgeLengths.of(vertices, torch.tensor([[0, 1, 2], [0, 3, 1]]))
     assert len(rest.edges) == 4
     assert np.isfinite(rest.stretch(vertices * 0)).all()
 
 
 def test_loss_of_track_is_said_with_its_reason(body: Mesh) -> None:
     frame = photographed(body, 0)
-    first = health(body, frame)
+    first = quality(body, frame)
     away = body.with_vertices(body.vertices + torch.tensor([0.5, 0.0, 0.0]))
-    assert "outlines" in health(away, frame, first).lost
+    assert "outlines" in quality(away, frame, first).lost
     torn = body.with_vertices(body.vertices + 0.03 * torch.randn(body.vertices.shape, generator=torch.manual_seed(0)))
-    assert "stretched" in health(torn, frame, first, rest=body).lost
+    assert "stretched" in quality(torn, frame, first, rest=body).lost
     empty = Frame("0", 0, np.zeros((64, 64, 4), np.uint8))
-    assert "no object" in health(body, empty, first).lost
+    assert "no object" in quality(body, empty, first).lost
 
 
 def test_manifest_and_plot_tell_every_frame(body: Mesh, tmp_path) -> None:
-    good = health(body, photographed(body, 0))
-    bad = FrameHealth(0.2, 5.0, 0.1, 0.3, 2.5, lost="the outlines do not fit")
-    told = Health([good, bad, good]).describe()
+    good = quality(body, photographed(body, 0))
+    bad = FrameQuality(0.2, 5.0, 0.1, 0.3, 2.5, lost="the outlines do not fit")
+    told = FitQuality([good, bad, good]).describe()
     assert told["lost"] == {"1": "the outlines do not fit"}
     assert told["iou"] == [round(good.iou, 4), 0.2, round(good.iou, 4)]
     assert told["least_iou"] == 0.2
-    Health([good, bad, good]).draw(tmp_path / "health.png")
+    FitQuality([good, bad, good]).draw(tmp_path / "health.png")
     assert iio.imread(tmp_path / "health.png").std() > 0
-    Health([]).describe()
+    FitQuality([]).describe()

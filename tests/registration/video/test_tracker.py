@@ -10,18 +10,18 @@ import torch
 import trimesh
 from torch import Tensor
 
-from registration.correspondences.appearance_model import Look
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import Poses
-from registration.video.observer import placed
-from registration.video.tracker import _predicted, drive
+from registration.video.observer import moved_to_mask
+from registration.video.tracker import _predicted, track_mesh
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.camera import Camera
-from v2m4.config import DriveConfig
+from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
-from v2m4.image_window import View
+from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 
-CONFIG = DriveConfig(nodes=30, size=128, points=400, rounds=2, passes=1, window=48)
+CONFIG = VideoTrackingConfig(nodes=30, size=128, points=400, rounds=2, passes=1, window=48)
 COUNT = 7
 
 
@@ -42,24 +42,24 @@ def limb(capsule: tuple[Tensor, Tensor]) -> tuple[Mesh, list[Frame], Tensor]:
 def test_follows_the_bend(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, frames, poses = limb
     counts: list[int] = []
-    found = drive(frames, mesh, CONFIG, progress=counts.append)
+    found = track_mesh(frames, mesh, CONFIG, progress=counts.append)
     assert torch.equal(found.vertices[0], mesh.vertices)
     assert counts == list(range(2, COUNT + 1))
     away, moved = (found.vertices - poses).norm(dim=2).mean(1), (poses - poses[0]).norm(dim=2).mean(1)
     assert float(away[-1]) < 0.1 * float(moved[-1])
-    assert min(frame.iou for frame in found.health.frames) > 0.95
-    assert not any(frame.lost for frame in found.health.frames)
+    assert min(frame.iou for frame in found.quality.frames) > 0.95
+    assert not any(frame.lost for frame in found.quality.frames)
 
 
 def test_same_input_same_bytes(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, frames, _ = limb
-    first, second = (drive(frames[:4], mesh, CONFIG).vertices for _ in range(2))
+    first, second = (track_mesh(frames[:4], mesh, CONFIG).vertices for _ in range(2))
     assert first.numpy().tobytes() == second.numpy().tobytes()
 
 
 def test_windows_join_without_a_seam(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, frames, poses = limb
-    found = drive(frames, mesh, replace(CONFIG, window=3)).vertices
+    found = track_mesh(frames, mesh, replace(CONFIG, window=3)).vertices
     assert torch.isfinite(found).all()
     step, true = (each[1:] - each[:-1] for each in (found, poses))
     assert float((step - true).norm(dim=2).mean(1).max()) < 0.4 * float(true.norm(dim=2).mean(1).mean())
@@ -68,8 +68,8 @@ def test_windows_join_without_a_seam(limb: tuple[Mesh, list[Frame], Tensor]) -> 
 def test_frames_without_the_object_say_nothing(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, frames, poses = limb
     empty = replace(frames[3], rgba=np.zeros_like(frames[3].rgba))
-    found = drive([*frames[:3], empty, *frames[4:]], mesh, CONFIG)
-    assert [bool(frame.lost) for frame in found.health.frames] == [time == 3 for time in range(COUNT)]
+    found = track_mesh([*frames[:3], empty, *frames[4:]], mesh, CONFIG)
+    assert [bool(frame.lost) for frame in found.quality.frames] == [time == 3 for time in range(COUNT)]
     away = (found.vertices - poses).norm(dim=2).mean(1)
     assert float(away.max()) < 0.25 * float((poses[-1] - poses[0]).norm(dim=1).mean())
 
@@ -79,24 +79,24 @@ def test_finds_the_object_again_elsewhere(limb: tuple[Mesh, list[Frame], Tensor]
     jump = torch.tensor([0.5, 0.1, 0.0])
     later = [photographed(mesh.with_vertices(each + jump), time) for time, each in enumerate(poses) if time >= 3]
     gone = replace(frames[2], rgba=np.zeros_like(frames[2].rgba))
-    found = drive([*frames[:2], gone, *later], mesh, CONFIG)
-    assert [bool(frame.lost) for frame in found.health.frames] == [time == 2 for time in range(COUNT)]
+    found = track_mesh([*frames[:2], gone, *later], mesh, CONFIG)
+    assert [bool(frame.lost) for frame in found.quality.frames] == [time == 2 for time in range(COUNT)]
     assert float((found.vertices[3:] - poses[3:] - jump).norm(dim=2).mean()) < 0.1
 
 
 def test_one_frame_is_the_mesh(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, frames, _ = limb
-    found = drive(frames[:1], mesh, CONFIG)
-    assert torch.equal(found.vertices, mesh.vertices[None]) and len(found.health.frames) == 1
+    found = track_mesh(frames[:1], mesh, CONFIG)
+    assert torch.equal(found.vertices, mesh.vertices[None]) and len(found.quality.frames) == 1
 
 
 def test_placed_where_the_object_is_and_as_near(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, _, poses = limb
     there = poses[0] + torch.tensor([0.2, -0.1, 0.4])
-    view = View.of(photographed(mesh.with_vertices(there), 0), Camera.identity(), 256, [poses[0]])
-    shown = Look(mesh).seen(poses[0], view).mask
-    assert float((placed(poses[0], view.mask, shown, view) - there).norm(dim=1).max()) < 0.03
-    assert torch.equal(placed(poses[0], np.zeros_like(view.mask), shown, view), poses[0])
+    view = ImageWindow.of(photographed(mesh.with_vertices(there), 0), Camera.identity(), 256, [poses[0]])
+    shown = AppearanceModel(mesh).render(poses[0], view).mask
+    assert float((moved_to_mask(poses[0], view.mask, shown, view) - there).norm(dim=1).max()) < 0.03
+    assert torch.equal(moved_to_mask(poses[0], np.zeros_like(view.mask), shown, view), poses[0])
 
 
 def test_prediction_goes_on_as_before() -> None:

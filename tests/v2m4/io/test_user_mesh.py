@@ -25,7 +25,7 @@ from v2m4.io._gltf_deform import read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, world_matrices
 from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import list_animations, read_animation
-from v2m4.io.user_mesh import GivenMesh, open_given_mesh
+from v2m4.io.user_mesh import UserMesh, open_user_mesh
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 TIMES = np.array([0.0, 0.25, 0.5, 1.0])
@@ -49,11 +49,11 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def given(request: pytest.FixtureRequest, tmp_path: Path) -> GivenMesh:
-    return open_given_mesh(MAKERS[request.param](tmp_path))
+def given(request: pytest.FixtureRequest, tmp_path: Path) -> UserMesh:
+    return open_user_mesh(MAKERS[request.param](tmp_path))
 
 
-def expected_rows(given: GivenMesh, pose: np.ndarray) -> np.ndarray:
+def expected_rows(given: UserMesh, pose: np.ndarray) -> np.ndarray:
     """Where all vertices that the file stores and faces use have to be, in the reader's order."""
     found = []
     for piece in given.pieces:
@@ -64,12 +64,12 @@ def expected_rows(given: GivenMesh, pose: np.ndarray) -> np.ndarray:
     return np.where((source >= 0)[:, None], pose[source], np.nan)
 
 
-def size_of(given: GivenMesh) -> float:
+def size_of(given: UserMesh) -> float:
     return float(np.ptp(given.mesh.vertices.numpy(), axis=0).max())
 
 
 @pytest.mark.parametrize("quantize", [True, False])
-def test_a_viewer_shows_the_poses(given: GivenMesh, tmp_path: Path, quantize: bool) -> None:
+def test_a_viewer_shows_the_poses(given: UserMesh, tmp_path: Path, quantize: bool) -> None:
     poses, path = poses_of(given, 4), tmp_path / "out.glb"
     given.write_animation(path, poses, TIMES, quantize=quantize)
     read = read_animation(path, times=np.append(TIMES, 0.75))
@@ -81,7 +81,7 @@ def test_a_viewer_shows_the_poses(given: GivenMesh, tmp_path: Path, quantize: bo
         assert np.nanmax(np.abs(seen - expected)) < limit
 
 
-def test_everything_else_is_kept(given: GivenMesh, tmp_path: Path) -> None:
+def test_everything_else_is_kept(given: UserMesh, tmp_path: Path) -> None:
     poses, path = poses_of(given, 4), tmp_path / "out.glb"
     given.write_animation(path, poses, TIMES)
     before, after = dict(fingerprints(given.document)), dict(fingerprints(load_document(path)))
@@ -90,17 +90,17 @@ def test_everything_else_is_kept(given: GivenMesh, tmp_path: Path) -> None:
     assert not load_document(path).items("skins")
 
 
-def test_a_still_pose_is_kept_and_stands_there(given: GivenMesh, tmp_path: Path) -> None:
+def test_a_still_pose_is_kept_and_stands_there(given: UserMesh, tmp_path: Path) -> None:
     pose, path = poses_of(given, 1)[0], tmp_path / "out.glb"
     given.write_static(path, pose)
     before, after = dict(fingerprints(given.document, True)), dict(fingerprints(load_document(path), True))
     assert {name: after.get(name) for name in before} == before
-    again = open_given_mesh(path)
+    again = open_user_mesh(path)
     assert np.nanmax(np.abs(read_glb(path).vertices.numpy() - expected_rows(given, pose))) < 2e-6 * size_of(given)
     assert np.array_equal(again.mesh.faces, given.mesh.faces)
 
 
-def test_at_rest_it_stands_where_a_viewer_shows_it(given: GivenMesh) -> None:
+def test_at_rest_it_stands_where_a_viewer_shows_it(given: UserMesh) -> None:
     """The reader of animations knows skins and morph weights; there the clip's first moment is not at rest."""
     document = given.document
     nodes, parents = document.items("nodes"), scene_nodes(document)
@@ -118,7 +118,7 @@ def test_at_rest_it_stands_where_a_viewer_shows_it(given: GivenMesh) -> None:
     assert np.nanmax(np.abs(np.concatenate(seen) - expected)) < 1e-6 * size_of(given)
 
 
-def test_the_rest_pose_is_written_as_itself(given: GivenMesh, tmp_path: Path) -> None:
+def test_the_rest_pose_is_written_as_itself(given: UserMesh, tmp_path: Path) -> None:
     rest, path = given.mesh.vertices.numpy(), tmp_path / "out.glb"
     given.write_animation(path, rest[None], [0.0])
     document = load_document(path)
@@ -132,7 +132,7 @@ def test_the_rest_pose_is_written_as_itself(given: GivenMesh, tmp_path: Path) ->
 
 def test_normals_and_tangents_turn_with_the_surface(tmp_path: Path) -> None:
     """A rigid turn of everything turns every stored normal and tangent, hard edges too."""
-    given = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
     angle = 1.1
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     pose = (given.mesh.vertices.numpy() @ turn.T).astype(np.float32)
@@ -160,7 +160,7 @@ def test_normals_and_tangents_turn_with_the_surface(tmp_path: Path) -> None:
 
 
 def test_only_two_targets_act_at_any_time(tmp_path: Path) -> None:
-    given = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
     path = tmp_path / "out.glb"
     given.write_animation(path, poses_of(given, 4), TIMES, target_names=["a", "b", "c", "d"])
     document = load_document(path)
@@ -176,12 +176,12 @@ def test_only_two_targets_act_at_any_time(tmp_path: Path) -> None:
 
 
 def test_seams_are_closed_and_parts_are_not_joined(tmp_path: Path) -> None:
-    given = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
     assert [len(piece.base) for piece in given.pieces] == [8, 162]
     assert len(given.mesh.vertices) == 170
     assert not set(given.pieces[0].vertex) & set(given.pieces[1].vertex)
     assert given.mesh.texture is not None and given.mesh.uv_faces is not None
-    three = open_given_mesh(instances(tmp_path / "b.glb"))
+    three = open_user_mesh(instances(tmp_path / "b.glb"))
     assert len(three.mesh.vertices) == 24
     assert three.mesh.colors is not None and three.mesh.texture is None
 
@@ -208,7 +208,7 @@ def split_box(path: Path, apart: float = 0.0, colors: bool = False) -> Path:
 
 
 def test_a_surface_cut_into_nodes_hangs_together_and_boxes_that_touch_do_not(tmp_path: Path) -> None:
-    given = open_given_mesh(split_box(tmp_path / "a.glb"))
+    given = open_user_mesh(split_box(tmp_path / "a.glb"))
     lid, case, other = (set(piece.vertex) for piece in given.pieces)
     assert len(given.mesh.vertices) == 16
     assert lid < case and not case & other
@@ -217,7 +217,7 @@ def test_a_surface_cut_into_nodes_hangs_together_and_boxes_that_touch_do_not(tmp
 
 
 def test_the_border_of_two_plain_colours_stays_sharp(tmp_path: Path) -> None:
-    given = open_given_mesh(split_box(tmp_path / "a.glb", colors=True))
+    given = open_user_mesh(split_box(tmp_path / "a.glb", colors=True))
     mesh = given.mesh
     assert mesh.texture is not None and mesh.uvs is not None and mesh.uv_faces is not None
     columns = (mesh.uvs[mesh.uv_faces][..., 0] * mesh.texture.shape[1]).long()
@@ -243,7 +243,7 @@ def test_large_pictures_are_shown_smaller_and_kept_as_they_are(tmp_path: Path) -
         attributes["TEXCOORD_0"] = scene.attribute(uvs * (9 if number == 1 else 1))
         primitive = {"attributes": attributes, "indices": scene.indices(faces), "material": material}
         scene.node(mesh=scene.builder.add("meshes", {"primitives": [primitive]}))
-    given = open_given_mesh(scene.write(tmp_path / "a.glb"))
+    given = open_user_mesh(scene.write(tmp_path / "a.glb"))
     mesh = given.mesh
     assert mesh.texture is not None and mesh.uvs is not None and max(mesh.texture.shape) <= 4096
     found = sample_texture(mesh.texture, mesh.uvs if mesh.uv_faces is None else mesh.uvs[mesh.uv_faces].mean(1))
@@ -258,12 +258,12 @@ def test_a_mesh_without_a_material_is_white(tmp_path: Path) -> None:
     positions, _, _, faces = cube_corners()
     primitive = {"attributes": {"POSITION": scene.attribute(positions, True)}, "indices": scene.indices(faces)}
     scene.node(mesh=scene.builder.add("meshes", {"primitives": [primitive]}))
-    mesh = open_given_mesh(scene.write(tmp_path / "a.glb")).mesh
+    mesh = open_user_mesh(scene.write(tmp_path / "a.glb")).mesh
     assert mesh.colors is not None and bool((mesh.colors == 1).all())
 
 
 def test_the_camera_stands_in_the_scene(tmp_path: Path) -> None:
-    given = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
     path = tmp_path / "out.glb"
     given.write_animation(path, poses_of(given, 1), [0.0], camera=Orbit.of(yaw=0.5, radius=3.0).camera(aspect=1.5))
     document = load_document(path)
@@ -280,7 +280,7 @@ def test_points_and_scaled_away_nodes_stay(tmp_path: Path) -> None:
         document["nodes"].append({"mesh": 1, "scale": [0, 0, 0], "name": "hidden"})
         document["scenes"][0]["nodes"].append(2)
 
-    given = open_given_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
+    given = open_user_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
     path = tmp_path / "out.glb"
     given.write_animation(path, poses_of(given, 2), [0.0, 1.0])
     document = load_document(path)
@@ -297,7 +297,7 @@ def test_a_child_of_a_skinned_node_stays_where_it_is(tmp_path: Path) -> None:
         document["nodes"][1]["translation"] = [0, 0, 50]
         document["meshes"].append({"primitives": [{"attributes": {"POSITION": 0}}]})
 
-    given = open_given_mesh(rewritten(shared("animated/Fox.glb"), tmp_path / "a.glb", change))
+    given = open_user_mesh(rewritten(shared("animated/Fox.glb"), tmp_path / "a.glb", change))
     assert len(given.pieces) == 2
     path = tmp_path / "out.glb"
     given.write_animation(path, poses_of(given, 2), [0.0, 1.0])
@@ -312,17 +312,17 @@ def test_quantised_files_and_our_own_move_too(tmp_path: Path) -> None:
     """Positions in 16 bits under a scaled node; then the moving result, opened again at its first pose."""
     source = read_glb(two_parts(tmp_path / "a.glb"), weld=True)
     write_glb(tmp_path / "b.glb", source, quantize=True)
-    given = open_given_mesh(tmp_path / "b.glb")
+    given = open_user_mesh(tmp_path / "b.glb")
     assert len(given.mesh.vertices) == len(source.vertices)
     poses, path = poses_of(given, 3), tmp_path / "out.glb"
     given.write_animation(path, poses, [0, 1, 2])
     seen, rows = read_animation(path).vertices.numpy(), np.concatenate(given.sources)
     assert np.abs(seen[:, rows >= 0] - poses[:, rows[rows >= 0]]).max() < ROUNDING * size_of(given)
-    again = open_given_mesh(path)
+    again = open_user_mesh(path)
     assert torch.equal(again.mesh.faces, given.mesh.faces)
     assert np.abs(again.mesh.vertices.numpy() - poses[0]).max() < ROUNDING * size_of(given)
     again.write_static(tmp_path / "still.glb", poses[2])
-    assert np.abs(open_given_mesh(tmp_path / "still.glb").mesh.vertices.numpy() - poses[2]).max() < 1e-6 * 5
+    assert np.abs(open_user_mesh(tmp_path / "still.glb").mesh.vertices.numpy() - poses[2]).max() < 1e-6 * 5
 
 
 def test_accessors_keep_their_numbers_where_an_extension_may_name_them(tmp_path: Path) -> None:
@@ -331,12 +331,12 @@ def test_accessors_keep_their_numbers_where_an_extension_may_name_them(tmp_path:
         document["extensions"] = {"ACME_notes": {"accessor": 3}}
 
     path = tmp_path / "out.glb"
-    given = open_given_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
+    given = open_user_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
     given.write_animation(path, poses_of(given, 1), [0.0])
     before, after = given.document, load_document(path)
     for number in range(len(before.items("accessors"))):
         assert np.array_equal(before.accessor(number), after.accessor(number))
-    plain = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    plain = open_user_mesh(two_parts(tmp_path / "a.glb"))
     plain.write_animation(path, poses_of(plain, 1), [0.0])
     assert len(load_document(path).items("accessors")) < len(after.items("accessors"))
 
@@ -355,12 +355,12 @@ def test_accessors_keep_their_numbers_where_an_extension_may_name_them(tmp_path:
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, change: Callable, says: str) -> None:
     path = rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "broken.glb", change)
     with pytest.raises(ValueError, match=says) as error:
-        open_given_mesh(path)
+        open_user_mesh(path)
     assert "broken.glb" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_poses_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    given = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
     poses, path = poses_of(given, 2), tmp_path / "out.glb"
     for wrong, times, says in (
         (poses[:, :-1], [0.0, 1.0], "pose 0 has shape"),
@@ -377,8 +377,8 @@ def test_poses_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path) -
 def test_other_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.fbx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.fbx.*--blender_path"):
-        open_given_mesh(tmp_path / "a.fbx")
+        open_user_mesh(tmp_path / "a.fbx")
     with pytest.raises(ValueError, match=r"unknown mesh format '\.blend'"):
-        open_given_mesh(tmp_path / "a.blend")
+        open_user_mesh(tmp_path / "a.blend")
     with pytest.raises(FileNotFoundError, match="no such file"):
-        open_given_mesh(tmp_path / "a.glb")
+        open_user_mesh(tmp_path / "a.glb")

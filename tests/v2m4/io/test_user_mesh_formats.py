@@ -13,7 +13,7 @@ from v2m4.io._user_mesh_obj import _Faces
 from v2m4.io.gltf import read_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.srgb import linear_to_srgb
-from v2m4.io.user_mesh import open_given_mesh
+from v2m4.io.user_mesh import open_user_mesh
 
 OBJ = """# a square of two materials, and a triangle
 mtllib a.mtl
@@ -60,7 +60,7 @@ def obj(tmp_path: Path) -> Path:
 
 
 def test_an_obj_keeps_parts_materials_and_pictures(obj: Path, tmp_path: Path) -> None:
-    given = open_given_mesh(obj)
+    given = open_user_mesh(obj)
     assert len(given.mesh.vertices) == 6 + 3 and len(given.mesh.faces) == 2 + 2 + 1
     path = tmp_path / "out.glb"
     poses = poses_of(given, 3)
@@ -84,21 +84,21 @@ def test_an_obj_keeps_parts_materials_and_pictures(obj: Path, tmp_path: Path) ->
 
 
 def test_what_lies_beside_the_file_counts(obj: Path) -> None:
-    before = open_given_mesh(obj).content
-    assert open_given_mesh(obj).content == before
+    before = open_user_mesh(obj).content
+    assert open_user_mesh(obj).content == before
     (obj.parent / "a cloth.png").write_bytes(picture(".png", 31))
-    assert open_given_mesh(obj).content != before
+    assert open_user_mesh(obj).content != before
 
 
 def test_objects_that_share_vertices_are_one(obj: Path) -> None:
     obj.write_text(OBJ + "f 1 2 7\n")
-    given = open_given_mesh(obj)
+    given = open_user_mesh(obj)
     assert len(given.pieces) == 1 and len(given.mesh.vertices) == 9
 
 
 def test_an_obj_with_colours_of_vertices(tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text("v 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 0.5\nf 1 2 3\n")
-    mesh = open_given_mesh(tmp_path / "a.obj").mesh
+    mesh = open_user_mesh(tmp_path / "a.obj").mesh
     assert mesh.colors is not None
     assert torch.allclose(mesh.colors, torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 0.5]]), atol=1e-5)
 
@@ -118,17 +118,17 @@ def test_an_obj_with_colours_of_vertices(tmp_path: Path) -> None:
 def test_broken_objs_are_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "a.obj").write_text(text)
     with pytest.raises(ValueError, match=says) as error:
-        open_given_mesh(tmp_path / "a.obj")
+        open_user_mesh(tmp_path / "a.obj")
     assert "a.obj" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_pictures_that_are_not_there_or_none_are_named(obj: Path) -> None:
     (obj.parent / "a cloth.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"a cloth\.png cannot be read"):
-        open_given_mesh(obj)
+        open_user_mesh(obj)
     (obj.parent / "a cloth.png").unlink()
     with pytest.raises(ValueError, match=r"a cloth\.png, which is not there"):
-        open_given_mesh(obj)
+        open_user_mesh(obj)
 
 
 def test_a_ply_keeps_its_colours(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_ply_keeps_its_colours(tmp_path: Path) -> None:
     colors = (127 + 120 * ball.vertices).astype(np.uint8)
     ball.visual = trimesh.visual.ColorVisuals(ball, vertex_colors=colors)
     ball.export(tmp_path / "a.ply")
-    given = open_given_mesh(tmp_path / "a.ply")
+    given = open_user_mesh(tmp_path / "a.ply")
     assert given.mesh.colors is not None and len(given.mesh.vertices) == 162
     nearest = np.abs(given.mesh.vertices.numpy()[:, None] - ball.vertices).sum(2).argmin(1)
     assert np.abs(given.mesh.colors.numpy() * 255 - colors[nearest]).max() < 0.01
@@ -155,7 +155,7 @@ def test_a_ply_with_a_picture(tmp_path: Path) -> None:
     rows = "".join(" ".join(map(str, row)) + "\n" for row in corners)
     (tmp_path / "a.ply").write_text(header + rows + "3 0 1 2\n3 0 2 3\n")
     (tmp_path / "skin.png").write_bytes(picture(".png", 60))
-    given = open_given_mesh(tmp_path / "a.ply")
+    given = open_user_mesh(tmp_path / "a.ply")
     assert given.document.image_bytes(0) == (tmp_path / "skin.png").read_bytes()
     assert given.mesh.texture is not None and given.mesh.uvs is not None
     assert torch.allclose(given.mesh.uvs[:, 1], 1 - given.mesh.vertices[:, 1])
@@ -164,7 +164,7 @@ def test_a_ply_with_a_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".stl", ".off"])
 def test_bare_triangles_hang_together(tmp_path: Path, suffix: str) -> None:
     trimesh.creation.icosphere(2).export(tmp_path / f"a{suffix}")
-    given = open_given_mesh(tmp_path / f"a{suffix}")
+    given = open_user_mesh(tmp_path / f"a{suffix}")
     assert len(given.mesh.vertices) == 162 and given.mesh.colors is not None
     pose, path = poses_of(given, 1)[0], tmp_path / "out.glb"
     given.write_static(path, pose)
@@ -178,7 +178,7 @@ def test_rubbish_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
     for data in (b"", b"rubbish \xff\x00" * 40):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=f"a\\{suffix}") as error:
-            open_given_mesh(path)
+            open_user_mesh(path)
         assert "\n" not in str(error.value)
 
 
@@ -187,7 +187,7 @@ def test_a_gltf_cut_off_is_refused(tmp_path: Path) -> None:
     for length in range(0, len(whole), len(whole) // 17):
         (tmp_path / "cut.glb").write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"cut\.glb"):
-            open_given_mesh(tmp_path / "cut.glb")
+            open_user_mesh(tmp_path / "cut.glb")
 
 
 @pytest.mark.parametrize("kind", ["{0}", "{0}/{1}", "{0}//{2}", "{0}/{1}/{2}"])

@@ -16,7 +16,7 @@ from v2m4.io._gltf_nodes import scene_nodes
 from v2m4.io.blender import blender_command, export_with_blender
 from v2m4.io.gltf import write_glb
 from v2m4.io.gltf_animation import read_animation
-from v2m4.io.user_mesh import open_given_mesh
+from v2m4.io.user_mesh import open_user_mesh
 
 VALIDATOR = Path(os.environ.get("V2M4_GLTF_VALIDATOR", "/opt/gltfval"))
 BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
@@ -64,7 +64,7 @@ def written(folder: Path, frames: int) -> list[Path]:
     paths = []
     camera = Orbit.of(yaw=0.3, radius=2.0).camera()
     for source in sources(folder):
-        given = open_given_mesh(source)
+        given = open_user_mesh(source)
         poses = poses_of(given, frames)
         stem = folder / f"out_{source.parent.name}_{source.stem}"
         paths += [stem.with_name(f"{stem.name}_{kind}.glb") for kind in ("moving", "plain", "still")]
@@ -118,10 +118,10 @@ def test_blender_shows_every_frame(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER")
 def test_an_fbx_is_opened_through_blender(tmp_path: Path) -> None:
-    given = open_given_mesh(two_parts(tmp_path / "a.glb"))
+    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
     given.write_animation(tmp_path / "b.glb", given.mesh.vertices[None], [0.0])
     (fbx,) = export_with_blender(tmp_path / "b.glb", BLENDER, fps=FPS, frames=1, formats=(".fbx",))
-    back = open_given_mesh(fbx, BLENDER)
+    back = open_user_mesh(fbx, BLENDER)
     assert len(back.mesh.vertices) == len(given.mesh.vertices) and len(back.mesh.faces) == len(given.mesh.faces)
     distance = np.abs(back.mesh.vertices.numpy()[:, None] - given.mesh.vertices.numpy()).sum(2).min(1)
     assert distance.max() < 1e-4

@@ -14,7 +14,7 @@ import numpy as np
 import trimesh
 
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder, Document, load_document
-from v2m4.io.user_mesh import GivenMesh
+from v2m4.io.user_mesh import UserMesh
 
 TURN = [0.0, np.sin(0.35), 0.0, np.cos(0.35)]
 
@@ -174,7 +174,7 @@ def rewritten(source: Path, target: Path, change: Any) -> Path:
     return target
 
 
-def poses_of(given: GivenMesh, count: int, seed: int = 0) -> np.ndarray:
+def poses_of(given: UserMesh, count: int, seed: int = 0) -> np.ndarray:
     """The working mesh swaying, growing and going away, (T, V, 3) float32."""
     rest = given.mesh.vertices.numpy().astype(np.float64)
     size = np.ptp(rest, axis=0).max()

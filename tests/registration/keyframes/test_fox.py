@@ -12,7 +12,7 @@ from registration.elasticity.arap import Arap, shape_graph
 from registration.elasticity.large_steps import LargeSteps
 from registration.keyframes.descent import descend
 from registration.keyframes.energy import Chamfer, EdgeLength, NormalMaps, Rigidity
-from registration.keyframes.rigid_fit import align
+from registration.keyframes.rigid_fit import fit_rigid
 from v2m4.geometry import nearest, sample_surface
 from v2m4.io.gltf_animation import read_animation
 from v2m4.mesh import Mesh
@@ -52,7 +52,7 @@ def test_one_pose_becomes_another() -> None:
     generator = torch.Generator().manual_seed(0)
     faces = source.faces
     shape = [Chamfer(10.0, faces, target, 1.0, count=4000, keep=1.0), NormalMaps(0.02, faces, target, 2, 96)]
-    placed = align(source.vertices, shape, 40, generator)(source.vertices)
+    placed = fit_rigid(source.vertices, shape, 40, generator)(source.vertices)
     terms = [
         *shape,
         Rigidity(0.02, Arap(shape_graph(source.vertices, faces, 0.2))),
