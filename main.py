@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from v2m4 import preflight as needs
+from v2m4 import preflight
 from v2m4.config import Config, parse, resolve_preset
-from v2m4.device import cuda_in_sight
+from v2m4.device import placement
 from v2m4.report import table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
@@ -63,8 +63,6 @@ def check(config: Config) -> Config:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
-    if config.device == "cuda" and not cuda_in_sight():
-        raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
     if config.mesh is not None and not config.mesh.is_file():
         raise UsageError(f"--mesh {config.mesh}: no such file")
     if config.mesh is not None and config.mesh.suffix.lower() == ".fbx" and config.blender_path is None:
@@ -73,21 +71,11 @@ def check(config: Config) -> Config:
         raise UsageError("--baseline generates meshes; it does not go with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
-    device = config.device
-    if device == "auto":
-        device = "cuda" if cuda_in_sight() else "cpu"
     root = config.root if config.video is None else config.video
-    config = replace(config, root=root, device=device, preset=resolve_preset(config.preset, device))
     try:
-        needs.require(config)
+        return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))
     except Unavailable as error:
         raise UsageError(str(error)) from error
-    if device == "cuda":
-        import torch  # its word is the last: it needs a driver that is new enough
-
-        if not torch.cuda.is_available():
-            raise UsageError("PyTorch cannot use the GPU that the driver has; update the driver, or use --device cpu")
-    return config
 
 
 def describe_run(clip: Clip, config: Config) -> dict[str, object]:
@@ -255,8 +243,7 @@ def run(config: Config) -> int:
     from v2m4.io.video import find_animations
     from v2m4.workspace import peak_memory_mib
 
-    if config.device == "cuda":
-        log.warning("cuda: camera search and the descents of registration and texture use the GPU, all else the CPU")
+    log.info("%s", placement(config))
     sources = find_animations(config.root)
     if config.video is not None and len(sources) > 1:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
@@ -278,7 +265,7 @@ def run(config: Config) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
-    config = parse(sys.argv[1:] if arguments is None else arguments, cuda_in_sight())
+    config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(
         level=logging.DEBUG if config.verbose else logging.INFO,
         format="%(levelname).1s %(message)s",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from camera_search.parts import Parts
 from camera_search.search import SearchResult, find_camera
 from v2m4.camera import Camera, Orbit
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.geometry import face_areas
@@ -56,8 +56,7 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
     """
     if len(frames) != len(assets):
         raise ValueError(f"camera search: {len(assets)} assets for {len(frames)} frames")
-    device = config.device if config.device != "auto" else "cpu"
-    config = replace(config, device=device)
+    device = device_of(config)
     options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
     log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
     parts = cache(partial(Parts.load, config))  # only where a frame has to be searched

@@ -53,6 +53,7 @@ from evaluation.surface_points import (
     surface_vertices,
 )
 from registration.keyframes.stage import longest_outline
+from v2m4 import preflight
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config, parse
 from v2m4.contact_sheet import draw_contact_sheet
@@ -64,6 +65,7 @@ from v2m4.io.video import find_animations, read_clip
 from v2m4.keyframes import choose_key_frames
 from v2m4.mesh import Asset, Mesh, MeshSequence, PosedAsset
 from v2m4.report import table
+from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace, atomic, digest
 
 log = logging.getLogger("evaluation")
@@ -344,13 +346,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=50_000, help="samples of a surface (default: 50000)")
     parser.add_argument("--textured", action="store_true", help="run stage 4, too (it changes no score)")
     options, others = parser.parse_known_args(given)
-    config = parse(["--output", str(options.output), *others], torch.cuda.is_available())
+    config = parse(["--output", str(options.output), *others])
     logging.basicConfig(level=logging.DEBUG if config.verbose else logging.INFO, format="%(levelname).1s %(message)s")
     for noisy in ("numba", "PIL", "matplotlib", "trimesh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return run(options, config)
-    except (UsageError, FileNotFoundError, NotADirectoryError, ValueError) as error:
+        return run(options, preflight.resolve(config))
+    except (UsageError, Unavailable, FileNotFoundError, NotADirectoryError, ValueError) as error:
         log.error("%s", error, exc_info=config.verbose)
         return 2
 

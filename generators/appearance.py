@@ -23,6 +23,7 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, PosedAsset
+from v2m4.preflight.published import require_resolved
 from v2m4.render import render_mesh
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
@@ -41,10 +42,11 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
     Raises:
         GenerationError: nothing can be made of a frame.
         Unavailable: a package or weights are missing.
-        ValueError: there is not one posed mesh for each frame.
+        ValueError: there is not one posed mesh for each frame, or an option is still ``published``.
     """
     if len(frames) != len(posed):
         raise ValueError(f"refinement: {len(posed)} meshes for {len(frames)} frames")
+    require_resolved(config)
     wanted = config.generation.refine
     if wanted == "no":
         return posed

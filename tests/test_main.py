@@ -1,6 +1,7 @@
 """The command end to end on tiny clips: results, resumption, sameness, bad input."""
 
 import errno
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import main
+from v2m4 import device
 from v2m4.workspace import Workspace
 
 TINY = [
@@ -161,6 +163,65 @@ def test_what_cannot_be_had_exits_with_two_and_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def gpu_without_nvdiffrast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU, a driver and a PyTorch that use each other, but without the rasteriser."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(device, "cuda_in_sight", lambda: True)
+    monkeypatch.setattr(device, "_devices", lambda: 1)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "nvdiffrast" else find(name, *more)
+    )
+
+
+@pytest.mark.usefixtures("gpu_without_nvdiffrast")
+def test_a_gpu_without_its_rasteriser_is_told_in_one_line_and_the_cpu_works(
+    clips: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path, "--device", "auto", "--preset", "auto") == 0
+    told = capsys.readouterr()
+    assert result(tmp_path) == result(whole)
+    assert "cpu, preset fast" in told.out
+    (line,) = (line for line in told.err.splitlines() if "GPU" in line)
+    assert line == f"W the GPU is not used: nvdiffrast is not installed; {device.NVDIFFRAST}"
+    assert "all stages run on the CPU" in told.err
+
+
+@pytest.mark.usefixtures("gpu_without_nvdiffrast")
+def test_cuda_without_its_rasteriser_exits_with_two_before_any_work(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path / "out", "--device", "cuda") == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.strip())
+    assert line == f"E --device cuda: nvdiffrast is not installed; {device.NVDIFFRAST}, or use --device cpu"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_published_method_runs_on_a_cpu(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [
+        *("--preset", "paper", "--device", "cpu", "--skip", "2", "--max_faces", "300", "--generation.grid", "48"),
+        *("--search.samples", "40", "--search.particles", "10", "--search.swarm_steps", "2", "--search.size", "32"),
+        *("--search.refine_steps", "3", "--registration.coarse_steps", "3", "--registration.half_turn_steps", "1"),
+        *("--registration.fine_steps", "4", "--registration.coarse_views", "2", "--registration.views", "2"),
+        *("--registration.size", "32", "--registration.points", "200"),
+        *("--texture.size", "64", "--texture.views", "3", "--texture.view_size", "48", "--texture.steps", "8"),
+    ]
+    monkeypatch.chdir(tmp_path)  # no weights of DreamSim in ./models
+    assert main.main(["--root", str(clips), "--output", str(tmp_path / "out"), *small]) == 0
+    told = capsys.readouterr()
+    (line,) = (line for line in told.err.splitlines() if "preset paper" in line)
+    assert "PnP for DUSt3R" in line and "for DreamSim" in line
+    folder = tmp_path / "out/arms"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["key_frames"] == ["0", "2", "3"]
+    assert manifest["learned_parts"]["point_map"].startswith("feature matches")
+    assert not list(folder.glob("3_registration/*between*"))
+    offsets = np.load(folder / "output_vertex_offsets.npy")
+    np.testing.assert_allclose(offsets[1], offsets[2] / 2, atol=1e-4)  # linear between the poses of key frames
+
+
 HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
 
 
@@ -180,6 +241,8 @@ HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
         "--frames.foreground rembg",
         "--frames.foreground sam2",
         "--skip 0",
+        "--device cuda",
+        "--preset paper --model Hunyuan",
     ],
 )
 def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
@@ -193,7 +256,9 @@ def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
     )
     told = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == ("[] 0" if line == "--help" else "[] 2")
-    if line not in ("--help", "--skip 0"):
+    if line == "--device cuda":
+        assert "driver" in told.stderr or "PyTorch" in told.stderr or "nvdiffrast" in told.stderr
+    elif line not in ("--help", "--skip 0"):
         assert "is not installed; " in told.stderr
 
 

@@ -19,7 +19,7 @@ from registration.keyframes.energy import Term
 from registration.keyframes.energy_tracks import MultiviewTracks
 from registration.keyframes.joint_refinement import refine_key_frames
 from registration.keyframes.multiview_tracks import TrackedKeyFrames
-from registration.keyframes.pairwise import register_pair
+from registration.keyframes.pairwise import needs_flow, register_pair
 from registration.keyframes.template import Template
 from v2m4.config import Config
 from v2m4.device import device_of
@@ -132,7 +132,8 @@ class _Stage:
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
-        return register_pair(previous, template, target, self.frames, self.flows, first, last, options, generator, ends)
+        flows = self.flows if needs_flow(options) else []
+        return register_pair(previous, template, target, self.frames, flows, first, last, options, generator, ends)
 
     def refine(self, poses: Tensor, template: Template, trusted: list[bool]) -> Descent:
         """All poses together."""

@@ -34,6 +34,15 @@ def test_finds_the_camera_without_a_hint(creature, camera_of, truth):
     assert list(result.history) == ["samples", "swarm", "guess", "refined"]
 
 
+def test_the_published_order_finds_the_camera_too(creature, camera_of):
+    published = SearchConfig(
+        samples=256, islands=0, particles=40, swarm_steps=8, refined=1, refine_steps=30, refine_on="mask", size=64
+    )
+    result = find_camera(creature, camera_of(creature, TRUTHS[0], 256), published, _draw())
+    assert list(result.history) == ["samples", "guess", "swarm", "refined"]
+    assert _error(result.orbit, TRUTHS[0]) < 3.0
+
+
 def test_a_hint_is_never_made_worse(creature, camera_of):
     frame = camera_of(creature, TRUTHS[0], 256)
     poor = SearchConfig(samples=8, islands=1, particles=3, swarm_steps=0, refined=1, refine_steps=0, size=64)
