@@ -27,7 +27,7 @@ CORE = {  # what requirements.txt lists, and the module of each where it has ano
 }
 PYTHON = ((3, 10), (3, 13))  # from, and below
 LEAST_FREE = 2.0  # GiB on the disk of the results
-PYTORCH3D = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d@33824be"
+PYTORCH3D = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d@9381c40"
 
 
 @dataclass(frozen=True)
