@@ -116,7 +116,7 @@ def _find(
     history["samples"] = float(values.max())
 
     chosen = pick_apart(views, values, config.islands)
-    spread = torch.tensor(SPREAD).to(views)
+    spread = comparison.space.steps(SPREAD).to(views)
     swarm = particle_swarm(
         lambda at: comparison.score(at, size),
         views[chosen],

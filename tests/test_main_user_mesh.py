@@ -105,12 +105,18 @@ def test_the_camera_sees_the_mesh_where_the_video_shows_it(case: Path, moved: Pa
 
 def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     manifest = json.loads((moved / "manifest.json").read_text())
-    assert list(manifest["stages"]) == ["generation", "camera_search", "registration", "export"]
+    assert list(manifest["stages"]) == ["frames", "generation", "camera_search", "registration", "export"]
     assert all(entry["state"] == "done" for entry in manifest["stages"].values())
     assert len(manifest["motion"]["iou"]) == FRAMES
     assert manifest["learned_parts"]["generator"] == "none (a given mesh)"
     assert manifest["motion"]["mean_iou"] > 0.93
-    for name in ("3_registration/driven.npz", "3_registration/motion.png", "2_camera_search/0.png", "output_mesh.glb"):
+    for name in (
+        "3_registration/driven.npz",
+        "3_registration/motion.png",
+        "2_camera_search/0.png",
+        "output_mesh.glb",
+        "1_rmbg.png",
+    ):
         assert (moved / name).is_file(), name
     times = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
     assert run(case, moved.parent) == 0
