@@ -90,12 +90,9 @@ def test_nothing_is_segmented_or_decoded_again(source, tmp_path, monkeypatch, fo
 def test_what_lies_on_disk_is_returned(source, tmp_path):
     opened(source, tmp_path / "out", NETWORK, Counting())
     file = tmp_path / "out" / "2_rmbg.png"
-    whole, other = file.read_bytes(), read_png(file)
-    other[0, 0] = (9, 8, 7, 6)
+    other = np.full_like(read_png(file), 7)
     data = encoded(other)
-    file.write_bytes(data + b"\0" * (len(whole) - len(data)))
-    if file.stat().st_size != len(whole):  # a longer file would be stale
-        pytest.skip("the changed picture takes more bytes")
+    file.write_bytes(data + bytes(file.stat().st_size - len(data)))  # of another size it would be stale
     np.testing.assert_array_equal(opened(source, tmp_path / "out", NETWORK, Counting()).frames[2].rgba, other)
 
 
