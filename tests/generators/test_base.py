@@ -44,6 +44,12 @@ def test_a_run_writes_what_the_design_names_and_returns_what_lies_on_disk(tmp_pa
     assert (preview[:256].reshape(256, 6, 256, 3) < 250).any((0, 2, 3)).all()  # something to see in every view
 
 
+def test_another_lens_is_another_mesh(tmp_path, frames):
+    usual = generators.run(frames, Workspace(tmp_path / "clip"), CONFIG)
+    wide = generators.run([replace(frame, fov=1.3) for frame in frames], Workspace(tmp_path / "clip"), CONFIG)
+    assert wide[0].hint.radius < 0.7 * usual[0].hint.radius
+
+
 def test_the_baseline_writes_a_glb_for_every_frame(tmp_path, frames):
     from v2m4.io.gltf import read_glb
 

@@ -1,6 +1,7 @@
 """Frames: windows of pictures agree with cameras' windows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,19 @@ def test_the_camera_has_the_frames_lens_and_aspect() -> None:
     assert torch.equal(camera.extrinsics, torch.eye(4)[None])
     other = replace(frame(), fov=0.5)
     assert other.camera().fov == Clip("c", [other], 30.0, "").fov == 0.5
+
+
+def test_stages_take_the_videos_camera_from_its_frames() -> None:
+    """An identity camera that a stage makes itself would have the default lens, whatever ``--fov`` says."""
+    root = Path(__file__).resolve().parents[2]
+    made = [
+        f"{file.relative_to(root)}: {line.strip()}"
+        for room in ("generators", "camera_search", "registration", "texture")
+        for file in (root / room).rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if "Camera.identity(" in line and "Camera.identity(fov, " not in line
+    ]
+    assert made == []
 
 
 def test_key_frames_take_every_nth_and_the_last() -> None:
