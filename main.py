@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import logging
+import math
 import platform
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from v2m4 import preflight
-from v2m4.config import Config, parse, resolve_preset
+from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
 from v2m4.device import placement
 from v2m4.report import table
 from v2m4.sharding import shard
@@ -57,6 +58,7 @@ def check(config: Config) -> Config:
     Raises:
         UsageError: with one line that says what to do.
     """
+    check_fov(config.fov)
     if config.skip < 1:
         raise UsageError(f"--skip {config.skip}: must be at least 1")
     if config.max_faces < 200:
@@ -78,6 +80,16 @@ def check(config: Config) -> Config:
         raise UsageError(str(error)) from error
 
 
+def check_fov(fov: float | str) -> None:
+    """Refuse a field of view that no ordinary lens has.
+
+    Raises:
+        UsageError: with one line that says what to do.
+    """
+    if not isinstance(fov, str) and not LEAST_FOV <= fov <= LARGEST_FOV:
+        raise UsageError(f"--fov {fov:g}: must lie between {LEAST_FOV} and {LARGEST_FOV} degrees, or be auto")
+
+
 def describe_run(clip: Clip, config: Config) -> dict[str, object]:
     """What the manifest tells of the program, the machine, the options and the input."""
     import camera_search
@@ -90,6 +102,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
         "fps": clip.fps,
+        "fov": round(math.degrees(clip.fov), 6),
         "learned_parts": {
             "generator": config.model if config.mesh is None else "none (a given mesh)",
             **camera_search.describe(config),
@@ -111,16 +124,12 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 
 def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     """One animation from pictures to ``output_animation.glb``."""
+    from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
-    from v2m4.io.video import read_clip
     from v2m4.workspace import Workspace
 
     start = time.perf_counter()
-    progress.set_description(f"{source.name}: frames")
-    clip = read_clip(source, config.frames, open_segmenter(config))
     workspace = Workspace(config.output / source.name, config.overwrite)
-    workspace.manifest |= describe_run(clip, config)
-    progress.update()
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
@@ -129,6 +138,9 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
             yield
         progress.update()
 
+    with stage("frames"):
+        clip = open_clip(source, workspace, config, open_segmenter(config))
+        workspace.manifest |= describe_run(clip, config)
     if config.mesh is None:
         result = four_stages(clip, workspace, config, stage)
     else:
@@ -142,7 +154,6 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     import generators
     import registration
     import texture
-    from v2m4.camera import DEFAULT_FOV
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export import export_animation
 
@@ -171,7 +182,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         times = range(len(names))
         result = export_animation(
-            workspace, sequence, names, times, extrinsics, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
+            workspace, sequence, names, times, extrinsics, fov=clip.fov, aspect=aspect, fps=clip.fps
         )
         draw_contact_sheet(workspace, whole, extrinsics)
         convert(result, clip, config)
@@ -182,7 +193,6 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     """The user's own mesh: its camera in the first frame, its pose there, and then the motion of the video."""
     import camera_search
     import registration
-    from v2m4.camera import DEFAULT_FOV
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh
     from v2m4.io.user_mesh import open_user_mesh
@@ -201,7 +211,7 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
         result = export_user_mesh(
-            workspace, given, sequence, names, to_camera, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
+            workspace, given, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
         )
         draw_contact_sheet(workspace, sequence, axes_of_the_file(to_camera))
         convert(result, clip, config)

@@ -46,7 +46,7 @@ class Comparison:
         self.mesh, self.frame, self.similarity = mesh, frame, similarity
         self.box = MaskBox.of_frame(frame)
         self.window = self.box.window(frame.aspect)
-        self.space = ViewSpace.of_mesh(mesh, frame.aspect)
+        self.space = ViewSpace.of_mesh(mesh, frame.aspect, frame.fov)
         self.reference = lru_cache(maxsize=4)(self._reference)
 
     def _reference(self, size: int) -> Pictures:

@@ -146,7 +146,7 @@ def _swarm(
     comparison: Comparison, views: Tensor, values: Tensor, config: SearchConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The best view (G, 5) of every swarm, and their values (G,): islands, or one swarm of all the best views."""
-    spread = torch.tensor(SPREAD).to(views)
+    spread = comparison.space.steps(SPREAD).to(views)
     if config.islands:
         starts, patience = views[pick_apart(views, values, config.islands)], PATIENCE
     else:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from camera_search.parts import Parts
 from camera_search.search import SearchResult, find_camera
-from v2m4.camera import Camera, Orbit
+from v2m4.camera import Orbit
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
@@ -68,6 +68,7 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         arrays = asset.mesh.arrays()
         key = digest(
             frame.rgba,
+            frame.fov,
             frame.index,
             options,
             *(arrays[name] for name in sorted(arrays)),
@@ -130,8 +131,7 @@ def draw_posed(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
     """A PNG of the frame, the posed mesh, and their masks over each other (both white, frame red, mesh blue)."""
     color, mask = frame.tensors(size)
     height, width = color.shape[:2]
-    camera = Camera.identity(aspect=frame.aspect)
-    rendering = render_mesh(mesh, camera, (height, width), channels=("color", "mask"), background=1.0)
+    rendering = render_mesh(mesh, frame.camera(), (height, width), channels=("color", "mask"), background=1.0)
     seen = rendering.mask[0].cpu()
     both = torch.cat([mask, torch.minimum(mask, seen), seen], -1)
     sheet = torch.cat([color, rendering.color[0].cpu(), both], 1).clamp(0, 1)
@@ -149,6 +149,7 @@ def cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbi
         {
             "frame": frame.name,
             "index": frame.index,
+            "fov": frame.fov,
             "yaw": float(orbit.yaw),
             "pitch": float(orbit.pitch),
             "radius": float(orbit.radius),

@@ -89,6 +89,7 @@ def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Con
     key = digest(
         "given",
         frame.rgba,
+        frame.fov,
         frame.index,
         (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search")),
         *(arrays[name] for name in sorted(arrays)),

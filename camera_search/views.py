@@ -10,6 +10,7 @@ freedom of an upright camera; ``ViewSpace`` converts both ways. A sixth number, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,10 +38,10 @@ class ViewSpace:
     fov: float = DEFAULT_FOV
 
     @classmethod
-    def of_mesh(cls, mesh: Mesh, aspect: float) -> ViewSpace:
+    def of_mesh(cls, mesh: Mesh, aspect: float, fov: float = DEFAULT_FOV) -> ViewSpace:
         """Views about the middle of the mesh's box."""
         lower, upper = mesh.bounds()
-        return cls((lower + upper) / 2, aspect)
+        return cls((lower + upper) / 2, aspect, fov)
 
     @property
     def half_width(self) -> float:
@@ -51,6 +52,14 @@ class ViewSpace:
     def half_height(self) -> float:
         """Tangent at the picture's lower edge."""
         return math.tan(self.fov / 2)
+
+    def steps(self, sizes: Sequence[float]) -> Tensor:
+        """Sizes of steps in a view's numbers (D,), chosen for the default field of view, of the same effect here.
+
+        The tangents of the object's centre shrink with the field of view; angles and relative depths do not.
+        """
+        narrower = math.tan(self.fov / 2) / math.tan(DEFAULT_FOV / 2)
+        return torch.tensor([size * narrower if place in (2, 3) else size for place, size in enumerate(sizes)])
 
     def orbit(self, views: Tensor) -> Orbit:
         """The six numbers of views (B, 5), differentiable; ``look_at`` lies on the axis at the centre's depth."""

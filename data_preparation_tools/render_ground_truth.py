@@ -16,6 +16,7 @@ colours at its vertices show what the texture shows. The same options give the s
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_preparation_tools.shading import Paint, draw, save_frame
-from v2m4.camera import DEFAULT_FOV, framing
+from v2m4.camera import Camera, Orbit, framing
+from v2m4.config import LARGEST_FOV, LEAST_FOV
 from v2m4.decimate import sample_texture, vertex_colors
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.gltf import write_glb
@@ -62,6 +64,8 @@ class Options:
     yaw: float = 35.0
     # Where the camera stands, degrees above the horizon.
     pitch: float = 8.0
+    # Vertical field of view of the camera, degrees.
+    fov: float = 40.0
     # Of the case (default: <file>_<clip>_<yaw>, small letters).
     name: str | None = None
     # Width and height of the pictures, pixels.
@@ -148,6 +152,20 @@ def _halved(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return edges, cut.reshape(-1, 3)
 
 
+def check_seen(poses: Tensor, camera: Camera) -> None:
+    """Refuse a camera that does not have the whole motion (T, V, 3) in its picture.
+
+    Raises:
+        ValueError: it does not, because the lens is too wide for a camera outside of the object.
+    """
+    pixels, depth = camera.project(poses.reshape(-1, 3), (1, 1))
+    if not bool((depth > 0).all() and (pixels >= 0).all() and (pixels <= 1).all()):
+        angle = math.degrees(camera.fov)
+        raise ValueError(
+            f"--fov {angle:g}: no camera with this lens could be placed to see the motion; take a smaller one"
+        )
+
+
 def make_case(options: Options) -> tuple[str, GroundTruth]:
     """Write the pictures and the truth of one case; returns its name and the truth.
 
@@ -161,7 +179,9 @@ def make_case(options: Options) -> tuple[str, GroundTruth]:
     matrix = asset[0].normalizing()
     poses = asset.vertices @ matrix[:3, :3].T + matrix[:3, 3]
     asset = replace(asset, vertices=poses, mesh=lighter(asset.mesh.with_vertices(poses[0]), options.exposure))
-    camera = framing(asset.vertices, options.yaw, options.pitch, SHARE)
+    fov = math.radians(options.fov)
+    camera = framing(asset.vertices, options.yaw, options.pitch, SHARE, fov)
+    check_seen(asset.vertices, Orbit.from_parameters(camera[None]).camera(fov))
     fine = subdivided(asset, options.faces) if asset.mesh.texture is not None else asset
     colors = vertex_colors(fine.mesh) if fine.mesh.colors is not None or fine.mesh.texture is not None else None
     truth = GroundTruth.of(
@@ -169,11 +189,11 @@ def make_case(options: Options) -> tuple[str, GroundTruth]:
         fine.mesh.faces.numpy(),
         np.full((fine.vertices.shape[1], 3), 0.8) if colors is None else colors.numpy(),
         camera,
-        DEFAULT_FOV,
+        fov,
         options.fps or options.frames / length,
     )
     paint = surface_paint(asset.mesh)
-    for index, picture in enumerate(draw(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size)):
+    for index, picture in enumerate(draw(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size, fov)):
         save_frame(picture, options.output / name, index)
     truth.save(options.output / TRUTH_FOLDER / f"{name}.npz")
     with atomic(options.output / TRUTH_FOLDER / f"{name}.glb") as temporary:
@@ -187,6 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     if options.frames < 1 or options.size < 1 or (options.fps is not None and options.fps <= 0):
         log.error("--frames, --size and --fps must be positive")
+        return 2
+    if not LEAST_FOV <= options.fov <= LARGEST_FOV:
+        log.error("--fov %g: must lie between %d and %d degrees", options.fov, LEAST_FOV, LARGEST_FOV)
         return 2
     if not options.asset.is_file():
         log.error("%s: no such file", options.asset)

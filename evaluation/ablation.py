@@ -86,26 +86,27 @@ class Truth:
     Attributes:
         sequence: (T, V, 3) in camera space, times are frame numbers.
         extrinsics: (4, 4), the truth's world to camera space.
+        fov: vertical field of view of its camera, radians.
     """
 
     sequence: MeshSequence
     extrinsics: Tensor
+    fov: float = DEFAULT_FOV
 
     @classmethod
     def load(cls, path: Path) -> Truth:
         """Read a ground truth.
 
         Raises:
-            ValueError: it was not rendered with the field of view that the program takes for granted.
+            FileNotFoundError: there is none.
+            ValueError: it is no ground truth.
         """
         stored = GroundTruth.load(path)
-        if abs(float(stored.fov) - DEFAULT_FOV) > 1e-3:
-            raise ValueError(f"{path}: field of view {math.degrees(float(stored.fov)):.1f} degrees, not 40")
         extrinsics = stored.orbit().camera().extrinsics[0]
         sequence = stored.sequence()
         seen = sequence.vertices @ extrinsics[:3, :3].T + extrinsics[:3, 3]
         mesh = sequence.mesh.with_vertices(seen[0])
-        return cls(MeshSequence(seen, mesh, np.arange(len(seen), dtype=np.float64)), extrinsics)
+        return cls(MeshSequence(seen, mesh, np.arange(len(seen), dtype=np.float64)), extrinsics, float(stored.fov))
 
     def given_mesh(self, frame: int, config: Config) -> tuple[Mesh, SurfacePoints]:
         """The frame's mesh as a generator would hand it over, and each vertex's place on the truth's topology.
@@ -237,7 +238,7 @@ def reconstruct(clip: Clip, truth: Truth, given: Given, textured: bool, config: 
             [frame.name for frame in clip.frames],
             range(len(clip.frames)),
             found.extrinsics,
-            fov=DEFAULT_FOV,
+            fov=clip.fov,
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
         )
@@ -313,7 +314,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
         raise UsageError(f"--given {options.given}: --motion video goes with --given first_mesh only")
     truth = Truth.load(options.truth)
     (source,) = find_animations(options.frames)
+    config = replace(config, fov=math.degrees(truth.fov))
     clip = read_clip(source, config.frames)
+    clip = replace(clip, frames=[replace(frame, fov=truth.fov) for frame in clip.frames])
     if len(clip.frames) != len(truth.sequence):
         raise UsageError(f"{options.frames}: {len(clip.frames)} frames, but {options.truth} has {len(truth.sequence)}")
     start = time.perf_counter()

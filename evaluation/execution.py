@@ -11,6 +11,7 @@ it is. A method always starts with an empty folder, so that its seconds are thos
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -183,7 +184,7 @@ def prepare(case: Case, place: Place, work: bool = True) -> Prepared:
 def _render(case: Case, asset: str, place: Place) -> None:
     """Truth and pictures of an animated asset."""
     command = [sys.executable, str(RENDERER), asset, "--frames", str(case.frames), "--yaw", str(case.yaw)]
-    command += ["--pitch", str(case.pitch), "--exposure", str(case.exposure)]
+    command += ["--pitch", str(case.pitch), "--exposure", str(case.exposure), "--fov", str(case.fov)]
     command += ["--output", str(place.root(case)), "--name", case.name]
     command += ["--clip", case.clip] if case.clip else []
     log = place.case(case) / "log.txt"
@@ -237,7 +238,7 @@ def _evaluate(case: Prepared, method: Method, suite: Suite, place: Place, work: 
         "frames": case.frames,
         "output": output,
     }
-    names |= {"truth": case.truth or "", "fps": _frames_per_second(case.truth)}
+    names |= {"truth": case.truth or "", **_video_of(case.truth)}
     names |= {"first_mesh": case.truth.with_suffix(".glb") if case.truth and case.case.asset else ""}
     commands = [shlex.split(line) for line in method.run]
     commands = [[filled(word, place, **names) for word in command] for command in commands]
@@ -284,12 +285,12 @@ def _evaluate(case: Prepared, method: Method, suite: Suite, place: Place, work: 
     return Outcome(case.case.name, method.name, "done", measured=measured, reused=reused, **taken)
 
 
-def _frames_per_second(truth: Path | None) -> str:
-    """As the ground truth notes it; main.py's default where there is none."""
+def _video_of(truth: Path | None) -> dict[str, str]:
+    """Frames per second and field of view (degrees) as the ground truth notes them; main.py's defaults without one."""
     if truth is None:
-        return "30"
+        return {"fps": "30", "fov": "40"}
     with np.load(truth, allow_pickle=False) as stored:
-        return f"{float(stored['fps']):g}"
+        return {"fps": f"{float(stored['fps']):g}", "fov": f"{math.degrees(float(stored['fov'])):g}"}
 
 
 def _code_of(commands: list[list[str]]) -> str:

@@ -65,7 +65,7 @@ def test_every_promised_file_is_there(whole: Path) -> None:
     folder = whole / "arms"
     expected = ["extrinsics_list.pkl", "cameras.json", "output_mesh.glb", "output_vertex_offsets.npy"]
     expected += ["output_texture.png", "output_animation.glb", "manifest.json", "contact_sheet.png"]
-    expected += [f"{name}_rmbg.png" for name in (0, 2, 3)]
+    expected += [f"{name}_rmbg.png" for name in range(4)]
     expected += [f"{name}_re-canonicalization_sample.glb" for name in (0, 2, 3)]
     expected += [f"{name}_consistency_sample.glb" for name in (0, 2, 3)]
     expected += [f"{name}_texture_consistency_sample.glb" for name in range(4)]
@@ -73,7 +73,7 @@ def test_every_promised_file_is_there(whole: Path) -> None:
     assert not missing
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {stage: entry["state"] for stage, entry in manifest["stages"].items()} == dict.fromkeys(
-        ["generation", "camera_search", "registration", "texture", "export"], "done"
+        ["frames", "generation", "camera_search", "registration", "texture", "export"], "done"
     )
     assert manifest["seed"] == 42
     offsets = np.load(folder / "output_vertex_offsets.npy")
@@ -150,6 +150,8 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
         "--skip 0",
         "--N 2 --n 2",
         "--max_faces 3",
+        "--fov 4",
+        "--fov nan",
         "--blender_path /nowhere/at/all",
     ],
 )
@@ -243,6 +245,7 @@ HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
         "--skip 0",
         "--device cuda",
         "--preset paper --model Hunyuan",
+        "--fov 130",
     ],
 )
 def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
@@ -258,8 +261,40 @@ def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
     assert told.stdout.splitlines()[-1] == ("[] 0" if line == "--help" else "[] 2")
     if line == "--device cuda":
         assert "driver" in told.stderr or "PyTorch" in told.stderr or "nvdiffrast" in told.stderr
-    elif line not in ("--help", "--skip 0"):
+    elif line not in ("--help", "--skip 0", "--fov 130"):
         assert "is not installed; " in told.stderr
+
+
+def test_another_lens_is_recorded_and_redoes_everything_but_the_frames(
+    clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(clips, tmp_path) == 0
+    made: list[str] = []
+    record = Workspace.record
+    monkeypatch.setattr(Workspace, "record", lambda self, name, key: (made.append(name), record(self, name, key)))
+    monkeypatch.setattr("v2m4.io.clip.read_clip", lambda *_: pytest.fail("the frames are there"))
+    assert run(clips, tmp_path, "--fov", "25") == 0
+    arrays = {name for name in made if name.endswith(".npz")}
+    for folder, names in {"1_generation": (0, 2, 3), "2_camera_search": (0, 2, 3)}.items():
+        assert {f"{folder}/{name}.npz" for name in names} <= arrays
+    assert {"3_registration/joint.npz", "3_registration/between.npz", "4_texture/texture.npz"} <= arrays
+    cameras = json.loads((tmp_path / "arms" / "cameras.json").read_text())
+    assert cameras["fov"] == pytest.approx(np.radians(25))
+    manifest = json.loads((tmp_path / "arms" / "manifest.json").read_text())
+    assert (manifest["fov"], manifest["config"]["fov"]) == (25, 25)
+    assert manifest["stages"]["frames"]["state"] == "done"
+    assert json.loads((whole / "arms" / "cameras.json").read_text())["fov"] == pytest.approx(np.radians(40))
+    assert result(tmp_path) != result(whole)
+
+
+def test_a_broken_clip_is_told_in_its_manifest(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clips" / "arms")
+    (tmp_path / "clips" / "arms" / "1.png").write_bytes(b"nothing")
+    assert run(tmp_path / "clips", tmp_path / "out") == 1
+    entry = json.loads((tmp_path / "out" / "arms" / "manifest.json").read_text())["stages"]["frames"]
+    assert entry["state"] == "failed" and "1.png" in entry["reason"]
+    write_clip(tmp_path / "again" / "arms", count=1)
+    assert run(tmp_path / "again", tmp_path / "out") == 0
 
 
 def test_a_root_that_is_not_there_exits_with_two(tmp_path: Path) -> None:

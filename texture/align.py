@@ -15,7 +15,6 @@ from torch import Tensor
 from texture.observe import View, make_view, see_frame
 from texture.texels import lookups, sample
 from texture.unwrap import Atlas
-from v2m4.camera import DEFAULT_FOV
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 
@@ -31,7 +30,6 @@ def align_frames(
     atlas: Atlas,
     size: int,
     texture: np.ndarray,
-    fov: float = DEFAULT_FOV,
 ) -> list[View]:
     """The aligned views, as ``observe_frames`` gives them, moved onto the texture.
 
@@ -42,12 +40,11 @@ def align_frames(
         atlas: texture coordinates of the faces.
         size: rows of each view, cropped to the object.
         texture: (H, W, 3), solved from the views as they are.
-        fov: of the video's camera, radians.
     """
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
-        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
+        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size)
         rendered = np.full_like(picture, BACKGROUND)
         rendered[surface.covered] = sample(texture, lookups(surface.uvs[surface.covered], texture.shape[0]))
         here, there = _gray(rendered), _gray(picture + BACKGROUND * (1 - mask))

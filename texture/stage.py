@@ -19,7 +19,6 @@ from texture.solve_torch import least_squares_in_torch
 from texture.system import Seams
 from texture.texels import TexelMap, seam_lookups, texel_map
 from texture.unwrap import Atlas, unwrap
-from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
@@ -63,9 +62,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         return {"uvs": atlas.uvs, "uv_faces": atlas.uv_faces}
 
     atlas = Atlas(**workspace.make_arrays(f"{folder}/uvs.npz", key, make_atlas))
-    key = digest(
-        key, asdict(options), config.seed, sequence.vertices.cpu().numpy(), *_named(first), *map(_content, frames)
-    )
+    key = digest(key, asdict(options), config.seed, sequence.vertices.cpu().numpy(), *_named(first), *_contents(frames))
     texels = texel_map(atlas, options.size)
 
     def make_texture() -> dict[str, np.ndarray]:
@@ -140,7 +137,7 @@ def draw_comparison(frames: list[Frame], sequence: MeshSequence) -> np.ndarray:
     for index in chosen:
         frame = frames[index]
         reference = frame.tensors(SHOWN_SIZE)[0]
-        camera = Camera.identity(aspect=frame.aspect, device=sequence.vertices.device)
+        camera = frame.camera(sequence.vertices.device)
         size = (reference.shape[0], reference.shape[1])
         shown = render_mesh(sequence[int(index)], camera, size, channels=("color",), background=1.0).color
         assert shown is not None
@@ -158,5 +155,6 @@ def _named(mesh: Mesh) -> list[np.ndarray | str]:
     return [part for name, array in mesh.arrays().items() for part in (name, array)]
 
 
-def _content(frame: Frame) -> np.ndarray:
-    return frame.rgba
+def _contents(frames: list[Frame]) -> list[np.ndarray | float]:
+    """What the frames are made of, for a digest."""
+    return [part for frame in frames for part in (frame.rgba, frame.fov)]

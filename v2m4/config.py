@@ -12,6 +12,7 @@ import tyro
 
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
 PresetName = Literal["auto", "fast", "paper"]
+LEAST_FOV, LARGEST_FOV = 5, 120  # degrees
 RembgModel = Literal[
     "birefnet-massive",
     "birefnet-general",
@@ -277,6 +278,9 @@ class Config:
     inbetween: Literal["fit", "linear"] = "fit"
     # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
     key_frames: Literal["motion", "even"] = "motion"
+    # Vertical field of view of the video's camera, degrees, from 5 to 120; auto takes the focal length that the first
+    # picture's EXIF data give, else 40.
+    fov: float | Literal["auto"] = 40.0
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
     seed: int = 42
     # Only generate a mesh per frame, without stages 2 to 4.

@@ -67,7 +67,7 @@ def run(
     reference = 0 if options.reference == "first" else longest_outline([frames[index] for index in key_indices])
     log.info("%s: the mesh that moves", names[reference])
     source = posed[reference].mesh
-    template = Template.of(source, frames[0].aspect, options)
+    template = Template.of(source, frames[0].aspect, options, frames[0].fov)
     poses, trusted = {reference: source.vertices}, {}
     key = digest(stage.key, reference, *_fingerprint(posed[reference]))
     if config.use_tracking and len(posed) > 1:
@@ -108,7 +108,7 @@ class _Stage:
     ) -> None:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
-        pictures = [part for frame in frames for part in (frame.name, frame.rgba)]
+        pictures = [part for frame in frames for part in (frame.name, frame.fov, frame.rgba)]
         options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
         self.key = digest(options, *pictures)
         self.tracked: TrackedKeyFrames | None = None

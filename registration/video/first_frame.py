@@ -69,7 +69,7 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> Fi
         ValueError: the mesh has no faces.
     """
     graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
-    camera = Camera.identity(aspect=frame.aspect)
+    camera = frame.camera()
     limbs = find_limbs(graph)
     best, turned, errors = graph.rest_poses(), 0, (0.0, 0.0)
     for number in range(ROUNDS):

@@ -13,7 +13,6 @@ from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import AppearanceModel, ImageWindow, frame_constraints, track_constraints
 from registration.deformation_graph.gauss_newton import Intrinsics, SolverWeights
 from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, mask_iou, measure
-from v2m4.camera import Camera
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
@@ -72,7 +71,7 @@ class Observer:
         shown: int = 0,
     ) -> None:
         self.frames, self.mesh, self.config, self.tracked = frames, mesh, config, tracked
-        self.camera = Camera.identity(aspect=frames[shown].aspect)
+        self.camera = frames[shown].camera()
         self.intrinsics = Intrinsics.of(self.camera)
         view = self.view(shown, mesh.vertices)
         self.appearance = AppearanceModel.of(mesh, mesh.vertices, view)

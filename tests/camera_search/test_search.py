@@ -43,6 +43,15 @@ def test_the_published_order_finds_the_camera_too(creature, camera_of):
     assert _error(result.orbit, TRUTHS[0]) < 3.0
 
 
+@pytest.mark.parametrize(("degrees", "radius"), [(12, 9.0), (75, 1.5)])
+def test_finds_the_distance_that_a_lens_asks_for(creature, camera_of, degrees, radius):
+    truth, fov = Orbit.of(0.7, 0.2, radius, (0.05, 0.0, 0.0)), math.radians(degrees)
+    result = find_camera(creature, camera_of(creature, truth, 256, fov=fov), SMALL, _draw())
+    assert _error(result.orbit, truth) < 3.0
+    away = (result.orbit.camera().positions() - truth.camera().positions()).norm()
+    assert float(away) < 0.05 * radius + 0.05
+
+
 def test_a_hint_is_never_made_worse(creature, camera_of):
     frame = camera_of(creature, TRUTHS[0], 256)
     poor = SearchConfig(samples=8, islands=1, particles=3, swarm_steps=0, refined=1, refine_steps=0, size=64)

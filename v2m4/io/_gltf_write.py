@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from v2m4.camera import FAR, NEAR, OPENCV_TO_OPENGL, Camera
+from v2m4.camera import OPENCV_TO_OPENGL, Camera
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder
 from v2m4.io._gltf_images import EncodedImage, encode_texture
 from v2m4.io._gltf_quantize import Lattice, normal_deltas, unit_normals
@@ -261,7 +261,8 @@ def camera_node(builder: Builder, camera: Camera) -> int:
     """A node that sees what ``camera`` sees: glTF cameras look along -z with y up."""
     if len(camera) != 1 or camera.window != (0.0, 0.0, 1.0, 1.0):
         raise ValueError(f"camera: expected one camera of the whole picture, got {len(camera)} at {camera.window}")
-    perspective = {"aspectRatio": float(camera.aspect), "yfov": float(camera.fov), "znear": NEAR, "zfar": FAR}
+    near, far = camera.depth_range
+    perspective = {"aspectRatio": float(camera.aspect), "yfov": float(camera.fov), "znear": near, "zfar": far}
     index = builder.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective})
     pose = np.linalg.inv(camera.extrinsics[0].detach().cpu().numpy().astype(np.float64)) @ OPENCV_TO_OPENGL.numpy()
     node = {"name": "camera", "camera": index, "translation": pose[:3, 3].tolist()}
