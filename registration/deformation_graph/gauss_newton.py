@@ -175,8 +175,8 @@ class Problem:
         self.seen: list[tuple[BoundPoints, np.ndarray, np.ndarray, float] | None] = []
         self.facing = [
             None
-            if found is None or found.facing is None or not moves or weights.shade <= 0
-            else self._facing(graph, found.facing)
+            if found is None or found.normal_constraints is None or not moves or weights.shade <= 0
+            else self._facing(graph, found.normal_constraints)
             for graph, found, moves in zip(self.graphs, constraints, self.free, strict=True)
         ]
         for graph, found, moves in zip(self.graphs, constraints, self.free, strict=True):
@@ -184,7 +184,7 @@ class Problem:
                 self.seen.append(None)
                 continue
             share = 1.0 / np.sqrt(max(len(found), weights.points))
-            target, root = np.asarray(found.targets, np.float64), found.root * scale * share
+            target, root = np.asarray(found.targets, np.float64), found.sqrt_information * scale * share
             self.seen.append((graph.bind(found.points), target, root, weights.reach * share))
         share = weights.rigidity / count
         stretch, bend = articulation.hinge_weights(weights.strain, weights.angle)
@@ -204,7 +204,7 @@ class Problem:
         root = strength * np.sqrt(facing.confidence)
         points = (bound.start, bound.node, bound.weight)
         at_rest = torch.nn.functional.normalize(normals, dim=1).numpy()
-        return points, at_rest, facing.axes, facing.values, root, TURNED * strength
+        return points, at_rest, facing.axes, facing.cosines, root, TURNED * strength
 
     def differences(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Frames, coefficients and weight of every difference over time that a free frame takes part in."""
