@@ -13,7 +13,8 @@ from registration.correspondences.constraints import Constraints, NormalConstrai
 from registration.correspondences.photometric_flow import AppearanceFlow
 from registration.correspondences.shading import _log_brightness_gradient, shading_constraints
 from registration.correspondences.tuning import TUNING
-from registration.deformation_graph.gauss_newton import Articulation, Intrinsics, Problem, SolverWeights
+from registration.deformation_graph.articulation import Articulation
+from registration.deformation_graph.gauss_newton import Intrinsics, Problem, SolverWeights
 from registration.deformation_graph.graph import DeformationGraph
 from registration.deformation_graph.kernels import apply_increment
 from tests.registration.moving_shapes import AWAY
@@ -103,16 +104,16 @@ def test_solver_gradient_matches_finite_differences(capsule: tuple[Tensor, Tenso
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     normals = NormalConstraints(points, axes, draw.uniform(-0.5, 0.5, 20), draw.uniform(0.2, 1, 20))
     nothing = Constraints(points, np.full((20, 2), 0.5), np.zeros((20, 2, 2)), normals)
-    weights = SolverWeights(rigidity=0.0, shade=1.0)
+    weights = SolverWeights(rigidity=0.0, shading=1.0)
     problem = Problem([graph], Intrinsics.of(CAMERA), [nothing], weights, Articulation.none(graph))
     poses = graph.rest_poses()
-    apply_increment(poses.rotations[0], poses.positions[0], draw.normal(0, 0.2, 6 * len(graph)), graph.pattern.place)
+    apply_increment(poses.rotations[0], poses.positions[0], draw.normal(0, 0.2, 6 * len(graph)), graph.pattern.order)
     gradient = problem.equations(poses).gradient[0]
     assert np.abs(gradient).max() > 1e-4
     step = draw.normal(size=gradient.size)
     ends = []
     for sign in (1e-5, -1e-5):
         moved = type(poses)(poses.rotations.copy(), poses.positions.copy())
-        apply_increment(moved.rotations[0], moved.positions[0], sign * step, graph.pattern.place)
+        apply_increment(moved.rotations[0], moved.positions[0], sign * step, graph.pattern.order)
         ends.append(problem.equations(moved).energy)
     assert np.isclose((ends[0] - ends[1]) / 2e-5, gradient @ step, rtol=1e-4)
