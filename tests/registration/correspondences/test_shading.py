@@ -45,7 +45,7 @@ def rotated(vertices: Tensor, angle: float) -> Tensor:
 def test_log_brightness_gradient_matches_finite_differences() -> None:
     generator = torch.manual_seed(0)
     normals = torch.nn.functional.normalize(torch.randn(6, 3, generator=generator, dtype=torch.float64), dim=1)
-    lighting, paint = (
+    lighting, color = (
         torch.randn(9, 3, generator=generator).double() * 0.1,
         torch.rand(6, 3, generator=generator).double(),
     )
@@ -53,14 +53,14 @@ def test_log_brightness_gradient_matches_finite_differences() -> None:
     shares = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
 
     def brightness(at: Tensor) -> Tensor:
-        return torch.log((paint * (spherical_harmonics(at) @ lighting) * shares).sum(1) + TUNING.brightness_offset)
+        return torch.log((color * (spherical_harmonics(at) @ lighting) * shares).sum(1) + TUNING.brightness_offset)
 
     steps = 1e-4 * torch.eye(3, dtype=torch.float64)
     numeric = torch.stack([(brightness(normals + s) - brightness(normals - s)) / 2e-4 for s in steps], 1)
-    found = _log_brightness_gradient(
-        normals.float(), lighting.float(), paint * (spherical_harmonics(normals) @ lighting)
+    gradient = _log_brightness_gradient(
+        normals.float(), lighting.float(), color * (spherical_harmonics(normals) @ lighting)
     )
-    assert torch.allclose(found.double(), numeric, atol=1e-4)
+    assert torch.allclose(gradient.double(), numeric, atol=1e-4)
 
 
 def test_constraints_recover_the_rotation_of_normals(capsule: tuple[Tensor, Tensor]) -> None:

@@ -113,14 +113,14 @@ def test_articulation_is_invariant_to_rigid_motion(limb: DeformationGraph) -> No
 def test_rigid_motion_in_depth_is_recovered_from_its_projection(limb: DeformationGraph) -> None:
     rotation = trimesh.transformations.rotation_matrix(0.3, (1.0, 0.4, 0.2), (0, 0, 2))
     target = limb.rest @ rotation[:3, :3].T + rotation[:3, 3] + (0.05, -0.02, 0.3)
-    found = solve(
+    solution = solve(
         problem(limb, [projected(limb, target)], SolverWeights(velocity=0.0, kernel_scale=1.0)),
         limb.rest_poses(),
         30,
         1e-12,
     )
-    assert np.abs(limb.deform(found.poses)[0] - target).max() < 2e-4
-    assert found.energy == sorted(found.energy, reverse=True)
+    assert np.abs(limb.deform(solution.poses)[0] - target).max() < 2e-4
+    assert solution.energy == sorted(solution.energy, reverse=True)
 
 
 def test_a_bend_in_depth_is_recovered_through_articulation(limb: DeformationGraph) -> None:
@@ -146,26 +146,26 @@ def test_a_bend_in_depth_is_recovered_through_articulation(limb: DeformationGrap
 def test_unobserved_vertices_follow_by_rigidity(limb: DeformationGraph) -> None:
     target = limb.rest + np.array([0.1, 0.05, 0.0])
     few = np.flatnonzero(limb.rest[:, 2] < 1.95)
-    found = solve(
+    solution = solve(
         problem(limb, [projected(limb, target, few)], SolverWeights(velocity=0.0, kernel_scale=1.0)),
         limb.rest_poses(),
         20,
         1e-9,
     )
-    assert np.abs(limb.deform(found.poses)[0] - target).max() < 0.01
+    assert np.abs(limb.deform(solution.poses)[0] - target).max() < 0.01
 
 
 def test_fixed_frames_stay_to_the_byte_and_constrain_their_neighbours(limb: DeformationGraph) -> None:
     start = perturbed(limb, 5)
     free = np.array([False, True, True, True, False])
-    found = solve(
+    solution = solve(
         problem(limb, [None] * 5, SolverWeights(acceleration=1.0, velocity=0.0, rigidity=0.0), free=free), start, 40
     )
     for end in (0, 4):
-        assert start.positions[end].tobytes() == found.poses.positions[end].tobytes()
-        assert start.rotations[end].tobytes() == found.poses.rotations[end].tobytes()
+        assert start.positions[end].tobytes() == solution.poses.positions[end].tobytes()
+        assert start.rotations[end].tobytes() == solution.poses.rotations[end].tobytes()
     # With acceleration alone, positions between the fixed frames lie on a line.
-    bend = np.diff(found.poses.positions, 2, axis=0)
+    bend = np.diff(solution.poses.positions, 2, axis=0)
     assert np.abs(bend).max() < 0.05 * np.abs(np.diff(start.positions, 2, axis=0)).max()
 
 
@@ -173,20 +173,20 @@ def test_solver_is_deterministic(limb: DeformationGraph) -> None:
     target = limb.rest + np.array([0.1, 0.0, 0.1])
     results = []
     for _ in range(2):
-        found = solve(
+        solution = solve(
             problem(limb, [projected(limb, target)] * 3, SolverWeights(acceleration=0.1)), perturbed(limb, 3), 4
         )
-        results.append(found.poses.positions.tobytes() + found.poses.rotations.tobytes())
+        results.append(solution.poses.positions.tobytes() + solution.poses.rotations.tobytes())
     assert results[0] == results[1]
 
 
 def test_outliers_are_rejected_by_the_robust_kernel(limb: DeformationGraph) -> None:
-    found = projected(limb, limb.rest)
-    targets = found.targets.copy()
+    constraints = projected(limb, limb.rest)
+    targets = constraints.targets.copy()
     targets[::10] += 0.3
-    wrong = replace(found, targets=targets)
-    solved = solve(problem(limb, [wrong], SolverWeights(velocity=0.0)), limb.rest_poses(), 10)
-    assert np.abs(limb.deform(solved.poses)[0] - limb.rest).max() < 0.02
+    wrong = replace(constraints, targets=targets)
+    solution = solve(problem(limb, [wrong], SolverWeights(velocity=0.0)), limb.rest_poses(), 10)
+    assert np.abs(limb.deform(solution.poses)[0] - limb.rest).max() < 0.02
 
 
 def test_motion_breaks_remove_differences_over_time(limb: DeformationGraph) -> None:

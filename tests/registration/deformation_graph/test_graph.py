@@ -73,17 +73,17 @@ def test_limbs_that_touch_share_no_influences() -> None:
     a, b, c, d = index[:-1, :-1].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel(), index[:-1, 1:].ravel()
     faces = torch.from_numpy(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))
     graph = DeformationGraph.of(torch.from_numpy(points).float(), faces, 24)
-    place = along.ravel()
-    far = np.abs(place[graph.nodes][np.maximum(graph.influences, 0)] - place[:, None]) > 0.35
+    arc_length = along.ravel()
+    far = np.abs(arc_length[graph.nodes][np.maximum(graph.influences, 0)] - arc_length[:, None]) > 0.35
     assert not (far & (graph.weights > 0)).any()
-    assert (np.abs(place[graph.nodes[graph.edges]] @ [1, -1]) < 0.35).all()
+    assert (np.abs(arc_length[graph.nodes[graph.edges]] @ [1, -1]) < 0.35).all()
 
 
 def test_small_components_share_their_neighbours_nodes() -> None:
     body = trimesh.creation.icosphere(subdivisions=2, radius=0.5)
     rivets = [trimesh.creation.box((0.02, 0.02, 0.02)) for _ in range(30)]
-    for rivet, place in zip(rivets, body.vertices[::5], strict=False):
-        rivet.apply_translation(place)
+    for rivet, position in zip(rivets, body.vertices[::5], strict=False):
+        rivet.apply_translation(position)
     vertices, faces = tensors(trimesh.util.concatenate([body, *rivets]))
     graph = DeformationGraph.of(vertices, faces, 20)
     assert len(graph) <= 20
@@ -115,15 +115,15 @@ def test_bound_points_agree_with_deformed_vertices(capsule: Shape) -> None:
     row = np.repeat(np.arange(50), np.diff(bound.start))
     terms = np.einsum("hab,hb->ha", poses.rotations[0, bound.node], bound.local)
     terms += bound.weight[:, None] * poses.positions[0, bound.node]
-    found = np.stack([np.bincount(row, terms[:, axis], 50) for axis in range(3)], 1)
-    assert np.allclose(found, points.on(torch.from_numpy(graph.deform(poses)[0]), capsule[1]).numpy())
+    positions = np.stack([np.bincount(row, terms[:, axis], 50) for axis in range(3)], 1)
+    assert np.allclose(positions, points.on(torch.from_numpy(graph.deform(poses)[0]), capsule[1]).numpy())
 
 
 def test_fitted_poses_reproduce_a_bend(capsule: Shape) -> None:
     graph = DeformationGraph.of(*capsule, 80)
     shape = bent(capsule[0], 1.0).double().numpy()
-    found = graph.deform(graph.fit_vertices(shape[None]))[0]
-    assert np.abs(found - shape).max() < 0.02
+    fitted = graph.deform(graph.fit_vertices(shape[None]))[0]
+    assert np.abs(fitted - shape).max() < 0.02
     assert np.abs(graph.with_rest(shape).deform(graph.with_rest(shape).rest_poses())[0] - shape).max() < 1e-12
 
 
