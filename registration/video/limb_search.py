@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from registration.correspondences.appearance_model import BRIGHTNESS, AppearanceModel, spherical_harmonics
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.limbs import Limb, ball, matrices
 from v2m4.decimate import simplified, vertex_colors
@@ -62,11 +62,8 @@ class Comparison:
         """The look's paint under the light that it was fitted to, as a pose (V, 3) turns it there."""
         mask = torch.from_numpy(view.mask)[None]
         color = torch.from_numpy(view.color).permute(2, 0, 1) * mask
-        paint = vertex_colors(appearance.mesh)
-        if appearance.lighting is not None:
-            paint = paint * (
-                spherical_harmonics(vertex_normals(pose, appearance.mesh.faces)) @ appearance.lighting
-            ).clamp(*BRIGHTNESS)
+        lighting = appearance.lighting_factors(vertex_normals(pose, appearance.mesh.faces))
+        paint = vertex_colors(appearance.mesh) * lighting
         whole = Mesh(torch.from_numpy(graph.rest).float(), appearance.mesh.faces, colors=paint.clamp(0, 1))
         mesh = simplified(whole, FACES)
         places = mesh.vertices.double().numpy()

@@ -104,8 +104,8 @@ def solver_weights(config: VideoTrackingConfig) -> SolverWeights:
     return SolverWeights(
         rigidity=RIGIDITY * config.rigidity,
         velocity=VELOCITY * config.smoothness,
-        reach=SEARCH_RADII[1],
-        points=config.points,
+        kernel_scale=SEARCH_RADII[1],
+        expected_points=config.points,
     )
 
 
@@ -126,5 +126,7 @@ def moved_to_mask(pose: Tensor, mask: np.ndarray, shown: np.ndarray, view: Image
     further = depth * (float(np.sqrt(shown.sum() / mask.sum())) - 1)
     ways = torch.tensor(np.stack([here, there]) - 0.5).to(pose)
     intrinsics = Intrinsics.of(view.camera.cropped((0.0, 0.0, 1.0, 1.0)))
-    rays = torch.cat([ways / ways.new_tensor([intrinsics.x, intrinsics.y]), torch.ones_like(ways[:, :1])], 1)
+    rays = torch.cat(
+        [ways / ways.new_tensor([intrinsics.focal_x, intrinsics.focal_y]), torch.ones_like(ways[:, :1])], 1
+    )
     return pose + rays[1] * (depth + further) - rays[0] * depth
