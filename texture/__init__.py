@@ -1,4 +1,4 @@
-"""Stage 4: one texture for the whole animation, from every frame and from the first frame's own asset."""
+"""Stage 4: one texture for the whole animation, solved from all frames and from the first frame's own asset."""
 
 from texture.stage import run
 

@@ -1,4 +1,4 @@
-"""Colours for texels that no view sees: diffused over the surface, then past the charts' borders."""
+"""Colours for unobserved texels: diffusion over the surface, and push-pull outside the charts."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from scipy.sparse.linalg import splu
 from texture.system import Seams, System
 from texture.texels import TexelMap
 
-KNOWN = 100.0  # how firmly seen vertices keep their colour, against one neighbour
-PIN = 1e3  # the same for seen texels
-RELAXATION = 40  # iterations that even out what the surface's diffusion leaves at the rim of seen texels
+VERTEX_COLOR_WEIGHT = 100.0  # of the colour of vertices at observed texels; an edge to a neighbour has 1
+TEXEL_COLOR_WEIGHT = 1e3  # of the colour of observed texels; the difference to a neighbouring texel has 1
+RELAXATION_ITERATIONS = 40  # of conjugate gradients, which smooth the border between observed and diffused texels
 
 
-def inpaint(texture: np.ndarray, seen: np.ndarray, texels: TexelMap, faces: np.ndarray, seams: Seams) -> np.ndarray:
-    """Fill the texels that were not seen.
+def inpaint(texture: np.ndarray, observed: np.ndarray, texels: TexelMap, faces: np.ndarray, seams: Seams) -> np.ndarray:
+    """Texture with the unobserved texels filled.
 
-    Unseen texels of the charts take colours that diffuse over the surface from the nearest seen ones, so that no chart
-    shows where it ends; texels outside the charts take colours by push-pull, so that filters find nothing foreign.
+    Unobserved texels of the charts take colours that diffuse over the surface (Laplace equation) from the observed
+    ones, so that no seam shows; texels outside the charts by push-pull, so that filters read no foreign colour.
 
     Args:
         texture: (H, W, 3).
-        seen: (H, W) bool, texels that keep their colour.
-        texels: which point of the surface each texel holds.
+        observed: (H, W) bool, texels that keep their colour.
+        texels: gives the surface point of each texel.
         faces: (F, 3) welded.
         seams: lookups on both sides of the seams.
 
@@ -32,26 +32,26 @@ def inpaint(texture: np.ndarray, seen: np.ndarray, texels: TexelMap, faces: np.n
         (H, W, 3) float32 in [0, 1].
 
     Raises:
-        ValueError: no texel of a chart was seen.
+        ValueError: no texel of a chart is observed.
     """
-    known = seen & texels.valid
+    known = observed & texels.valid
     if not known.any():
-        raise ValueError("inpaint: no texel was seen, so there is no colour to spread")
+        raise ValueError("inpaint: no texel is observed, so there is no colour to diffuse")
     filled = texture.astype(np.float32)
     if (texels.valid & ~known).any():
-        spread = np.zeros_like(filled)
-        spread[texels.valid] = texels.interpolate(vertex_colors(texture, known, texels, faces), faces)
-        filled = np.where(known[..., None], filled, spread)
-        system = System(texels.chart, seams, smoothness=1.0, coupling=1.0)
-        system.pin(known, filled, PIN)
-        filled = np.where(known[..., None], filled, system.solve(filled, RELAXATION))
+        diffused = np.zeros_like(filled)
+        diffused[texels.valid] = texels.interpolate(vertex_colors(texture, known, texels, faces), faces)
+        filled = np.where(known[..., None], filled, diffused)
+        system = System(texels.chart, seams, smoothness=1.0, seam_weight=1.0)
+        system.constrain_texels(known, filled, TEXEL_COLOR_WEIGHT)
+        filled = np.where(known[..., None], filled, system.solve(filled, RELAXATION_ITERATIONS))
     return np.clip(push_pull(filled, texels.valid.astype(np.float32)), 0.0, 1.0)
 
 
 def vertex_colors(texture: np.ndarray, known: np.ndarray, texels: TexelMap, faces: np.ndarray) -> np.ndarray:
-    """Vertex colours (V, 3): the mean of the known texels round a vertex.
+    """Vertex colours (V, 3): the mean of the known texels around each vertex, diffused over the edges to the others.
 
-    Where there are none, colours diffuse over the edges; parts of the mesh without any take the mean colour of all.
+    Solves the graph Laplacian's equation with weighted colours; components without any known texel take the mean.
     """
     count = int(faces.max()) + 1
     corners = faces[texels.face[known]]
@@ -64,21 +64,21 @@ def vertex_colors(texture: np.ndarray, known: np.ndarray, texels: TexelMap, face
     mean = colors.mean(0)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = np.unique(np.sort(edges, 1), axis=0)
-    one_way = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    adjacency = (one_way + one_way.T).tocsr()
+    directed = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    adjacency = (directed + directed.T).tocsr()
     laplacian = diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency
-    pinned = np.where(weight > 1e-6, KNOWN, 0.0)
-    local = sums / np.maximum(weight, 1e-6)[:, None] - mean
-    matrix = (laplacian + diags(pinned) + 1e-6 * eye(count)).tocsc()
-    solved = splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(pinned[:, None] * local)
+    color_weight = np.where(weight > 1e-6, VERTEX_COLOR_WEIGHT, 0.0)
+    colors_less_mean = sums / np.maximum(weight, 1e-6)[:, None] - mean
+    matrix = (laplacian + diags(color_weight) + 1e-6 * eye(count)).tocsc()
+    solved = splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(color_weight[:, None] * colors_less_mean)
     return np.clip(solved + mean, 0.0, 1.0).astype(np.float32)
 
 
 def push_pull(texture: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Fill a picture (H, W, C) where its weight (H, W) is 0, from coarser and coarser means of the rest.
+    """Image (H, W, C) filled where its weight (H, W) is 0, by push-pull over an image pyramid.
 
-    Source: Gortler et al. 1996, "The Lumigraph", section 3.4.2 (pull and push). Pixels of any weight keep their colour;
-    a picture without any weight stays as it is.
+    Source: Gortler et al. 1996, "The Lumigraph", section 3.4.2 (pull and push). Pixels with a positive
+    weight keep their colour; an image without any weight is returned unchanged.
     """
     solid = (weight > 0).astype(np.float32)
     if not solid.any():
@@ -93,6 +93,6 @@ def push_pull(texture: np.ndarray, weight: np.ndarray) -> np.ndarray:
         levels.append((sums.reshape(*total.shape, -1) * scale[..., None], total * scale))
     coarse = levels[-1][0] / np.maximum(levels[-1][1], 1e-12)[..., None]
     for colors, share in reversed(levels[:-1]):
-        wide = cv2.resize(coarse, share.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(colors.shape)
-        coarse = colors + (1 - share[..., None]) * wide
+        upsampled = cv2.resize(coarse, share.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(colors.shape)
+        coarse = colors + (1 - share[..., None]) * upsampled
     return coarse

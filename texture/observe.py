@@ -1,4 +1,8 @@
-"""What the pictures say about the texels: where each pixel looks them up, its colour, and how far to trust it."""
+"""Observations of the texture: for each pixel that shows the mesh, texture coordinates, colour and weight.
+
+Confidence in a pixel falls with the angle between surface normal and line of sight, and towards outlines and
+occlusions, where pose errors and mixed pixels do most harm.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +24,19 @@ from v2m4.kernels import parallel_kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
-MARGIN = 0.02  # of the object's longer side, left free round it in a cropped view
-RIM = (1.0, 4.0)  # pixels from an edge at which trust begins, and at which it is full
-STEP = 3.0  # pixel footprints by which a neighbour must leave the tangent plane to count as an occlusion
-FACING_POWER = 1.5  # trust falls with this power of the cosine between normal and line of sight
-ASSET_GAP = 0.1  # of the object's size: where the first mesh and the sequence lie further apart they show other parts
+MARGIN = 0.02  # of the object's longer side, added on each side of a view's window
+EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise from 0, and at which it is 1
+OCCLUSION_STEP = 3.0  # distance of a neighbour from the tangent plane that counts as an occlusion, pixel footprints
+FACING_POWER = 1.5  # exponent of the cosine between normal and line of sight, for the confidence
+ASSET_GAP = 0.1  # of the object's size: depth difference beyond which the asset shows another part than the mesh
 
 
 @dataclass(frozen=True)
-class View:
-    """The pixels of one picture that see the surface.
+class ObservedPixels:
+    """The N pixels of one image that show the surface.
 
     Attributes:
-        uvs: (N, 2) float32, where each pixel's centre looks the texture up.
+        uvs: (N, 2) float32, texture coordinates of the surface at the pixels' centres.
         colors: (N, 3) float32 sRGB in [0, 1].
         weights: (N,) float32 in (0, 1].
     """
@@ -46,28 +50,40 @@ class View:
 
 
 @dataclass(frozen=True)
-class Surface:
-    """What one camera sees of a mesh, (H, W, ...).
+class RenderedSurface:
+    """The rendering of a mesh from one camera, images (H, W, ...).
 
     Attributes:
-        covered: bool.
-        uvs: (H, W, 2) float32.
-        depth: float32, camera z.
-        trust: float32 in [0, 1]: the facing cosine's power, falling to 0 at outlines and occlusions.
+        covered: (H, W) bool, pixels that show the mesh.
+        uvs: (H, W, 2) float32 texture coordinates.
+        depth: (H, W) float32, camera z in units of space.
+        confidence: (H, W) float32 in [0, 1]: a power of the view cosine, falling to 0 at outlines and occlusions.
     """
 
     covered: np.ndarray
     uvs: np.ndarray
     depth: np.ndarray
-    trust: np.ndarray
+    confidence: np.ndarray
 
 
 def object_window(vertices: Tensor, camera: Camera, margin: float = MARGIN) -> tuple[float, float, float, float]:
-    """The square window of the picture (square in pixels) round a projected mesh (V, 3), as in ``Camera.window``."""
+    """Window of the image, square in pixels, about a projected mesh.
+
+    Args:
+        vertices: (V, 3).
+        camera: a batch of one.
+        margin: free space on each side, of the object's longer side.
+
+    Returns:
+        x0, y0, x1, y1 in fractions of the image, as in ``Camera.window``.
+
+    Raises:
+        ValueError: every vertex is behind the camera.
+    """
     clip = camera.clip(vertices)[0]
     ahead = clip[:, 3] > 1e-6
     if not bool(ahead.any()):
-        raise ValueError("object_window: the whole mesh lies behind the camera")
+        raise ValueError("object_window: the whole mesh is behind the camera")
     points = (clip[ahead, :2] / clip[ahead, 3:] + 1) / 2
     points = points.clamp(-0.5, 1.5)
     lower, upper = points.amin(0).tolist(), points.amax(0).tolist()
@@ -77,10 +93,10 @@ def object_window(vertices: Tensor, camera: Camera, margin: float = MARGIN) -> t
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
-def see_surface(
+def render_surface(
     vertices: Tensor, faces: Tensor, normals: Tensor, atlas: Atlas, camera: Camera, size: tuple[int, int]
-) -> Surface:
-    """Rasterise a mesh from one camera.
+) -> RenderedSurface:
+    """Rasterised mesh from one camera, with the confidence of each pixel.
 
     Args:
         vertices: (V, 3).
@@ -92,28 +108,28 @@ def see_surface(
     """
     raster = ops.rasterize(camera.clip(vertices), faces.int(), size)
     points = camera.to_camera_space(vertices)
-    turned = normals @ camera.extrinsics[0, :3, :3].T
-    values = ops.interpolate(torch.cat([points, turned[None]], 2), raster, faces.int())[0].cpu().numpy()
+    camera_normals = normals @ camera.extrinsics[0, :3, :3].T
+    values = ops.interpolate(torch.cat([points, camera_normals[None]], 2), raster, faces.int())[0].cpu().numpy()
     uvs = torch.from_numpy(atlas.uvs).to(vertices.device)
     uv_faces = torch.from_numpy(atlas.uv_faces).to(vertices.device).int()
-    looked_up = ops.interpolate(uvs[None], raster, uv_faces)[0].cpu().numpy()
+    surface_uvs = ops.interpolate(uvs[None], raster, uv_faces)[0].cpu().numpy()
     covered = raster[0, ..., 3].cpu().numpy() > 0
     footprint = 1.0 / float(camera.intrinsics(size)[1, 1])
-    steady, cosine = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)
-    _judge_pixels(values, covered, STEP * footprint, steady, cosine)
-    trust = cosine**FACING_POWER * _rim_trust(steady)
-    return Surface(covered, looked_up, values[..., 2], trust)
+    continuous, cosine = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)
+    _continuity_and_cosine(values, covered, OCCLUSION_STEP * footprint, continuous, cosine)
+    confidence = cosine**FACING_POWER * _edge_confidence(continuous)
+    return RenderedSurface(covered, surface_uvs, values[..., 2], confidence)
 
 
-def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int) -> list[View]:
-    """The aligned views: what every frame shows of the mesh in that frame's pose.
+def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int) -> list[ObservedPixels]:
+    """Pixels of every frame that show the mesh in that frame's pose.
 
     Args:
         frames: T frames.
         poses: (T, V, 3) in the video camera's space.
-        mesh: for its faces.
+        mesh: gives the faces.
         atlas: texture coordinates of the faces.
-        size: rows of each view, cropped to the object.
+        size: rows of each view, which is cropped to the object.
 
     Raises:
         ValueError: not one pose per frame, or no frame shows the mesh.
@@ -122,67 +138,73 @@ def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas,
         raise ValueError(f"observe_frames: {len(frames)} frames, but {len(poses)} poses")
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
-        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size)
-        views.append(make_view(surface, picture, mask))
+        surface, image, mask = render_in_frame(frame, mesh.with_vertices(vertices), atlas, size)
+        views.append(observed_pixels(surface, image, mask))
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views
 
 
-def see_frame(frame: Frame, posed: Mesh, atlas: Atlas, size: int) -> tuple[Surface, np.ndarray, np.ndarray]:
-    """A frame and the mesh in its pose (V, 3), both in the window round the mesh.
+def render_in_frame(
+    frame: Frame, posed: Mesh, atlas: Atlas, size: int
+) -> tuple[RenderedSurface, np.ndarray, np.ndarray]:
+    """Rendering of a posed mesh and the frame, both in the window about the mesh.
 
     Returns:
-        The surface, the colours times the mask (H, W, 3) and the mask (H, W, 1), all of one size.
+        The rendered surface (H, W), the frame's colours times its mask (H, W, 3) and the mask (H, W, 1).
     """
     camera = frame.camera(posed.vertices.device)
     camera = camera.cropped(object_window(posed.vertices, camera))
-    picture, mask = (value.numpy() for value in frame.tensors(size, camera.window, background=0.0))
-    surface = see_surface(posed.vertices, posed.faces, posed.normals(), atlas, camera, picture.shape[:2])
-    return surface, picture, mask
+    image, mask = (value.numpy() for value in frame.tensors(size, camera.window, background=0.0))
+    surface = render_surface(posed.vertices, posed.faces, posed.normals(), atlas, camera, image.shape[:2])
+    return surface, image, mask
 
 
-def make_view(surface: Surface, picture: np.ndarray, mask: np.ndarray, trust: np.ndarray | float = 1.0) -> View:
-    """The pixels at which a picture shows the surface.
+def observed_pixels(
+    surface: RenderedSurface, image: np.ndarray, mask: np.ndarray, confidence: np.ndarray | float = 1.0
+) -> ObservedPixels:
+    """Pixels of an image that show the surface, with their weights.
+
+    The weight is the product of the surface's confidence, the mask, a ramp at the mask's edge and ``confidence``.
 
     Args:
-        surface: (H, W).
-        picture: (H, W, 3), times the mask.
+        surface: rendering of the mesh, (H, W).
+        image: (H, W, 3) sRGB in [0, 1], times the mask.
         mask: (H, W, 1) in [0, 1].
-        trust: (H, W) or a number, over and above the surface's own and the mask's.
+        confidence: (H, W) or a number, a further factor.
     """
     alpha = mask[..., 0]
-    weights = trust * surface.trust * alpha * _rim_trust((alpha > 0.5).astype(np.uint8))
+    weights = confidence * surface.confidence * alpha * _edge_confidence((alpha > 0.5).astype(np.uint8))
     kept = surface.covered & (weights > 1e-4)
-    colors = np.clip(picture[kept] / np.maximum(mask[kept], 1e-3), 0.0, 1.0)
-    return View(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32))
+    colors = np.clip(image[kept] / np.maximum(mask[kept], 1e-3), 0.0, 1.0)
+    return ObservedPixels(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32))
 
 
-def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, weight: float) -> list[View]:
-    """What cameras all round see of the first frame's own textured asset, read off where the mesh lies in their view.
+def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, weight: float) -> list[ObservedPixels]:
+    """Pixels of renders of the first frame's own asset from cameras on a sphere, with texture coordinates of the mesh.
 
     Args:
-        asset: textured or coloured, in the pose of ``mesh``, of any topology.
+        asset: with a texture or vertex colours, in the pose of ``mesh``, of any topology.
         mesh: in the first frame's pose.
         atlas: texture coordinates of ``mesh``.
-        count: cameras, spread evenly over the sphere.
+        count: number of cameras, spread evenly over the sphere.
         size: pixels (side) of a view.
-        weight: of these views, where a frame's weight is 1.
+        weight: factor on the weights of these pixels; a frame's is 1.
     """
-    views: list[View] = []
+    views: list[ObservedPixels] = []
     extent = float(mesh.normalizing()[0, 0].reciprocal())
-    for camera in _cameras_round(mesh, count, extent):
-        surface = see_surface(mesh.vertices, mesh.faces, mesh.normals(), atlas, camera, (size, size))
-        shown = render_mesh(asset, camera, size, channels=("color", "depth"), antialias=False)
-        drawn = shown.mask[0, ..., 0].cpu().numpy() > 0.5
-        gap = np.abs(shown.depth[0, ..., 0].cpu().numpy() - surface.depth)
-        agrees = (drawn & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
-        views.append(make_view(surface, shown.color[0].cpu().numpy() * agrees, agrees, weight))
+    for camera in _surrounding_cameras(mesh, count, extent):
+        surface = render_surface(mesh.vertices, mesh.faces, mesh.normals(), atlas, camera, (size, size))
+        rendered = render_mesh(asset, camera, size, channels=("color", "depth"), antialias=False)
+        visible = rendered.mask[0, ..., 0].cpu().numpy() > 0.5
+        gap = np.abs(rendered.depth[0, ..., 0].cpu().numpy() - surface.depth)
+        agrees = (visible & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
+        views.append(observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, weight))
     return views
 
 
-def _cameras_round(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:
-    """Cameras that see the whole mesh, spread evenly about the middle of its box."""
+def _surrounding_cameras(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:
+    """Cameras that show the whole mesh, spread evenly on a sphere about the centre of its box (Hammersley points)."""
     lower, upper = mesh.bounds()
     rig = hammersley_rig(count, 2.0 * extent).to(mesh.vertices.device)
     orbit = Orbit(rig.yaw, rig.pitch, rig.radius, rig.look_at + (lower + upper) / 2)
@@ -190,26 +212,26 @@ def _cameras_round(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:
     yield from (camera[index] for index in range(count))
 
 
-def _rim_trust(inside: np.ndarray) -> np.ndarray:
-    """From 0 at the edge of a mask (H, W) uint8 to 1 well inside it; the picture's own border is no edge."""
+def _edge_confidence(inside: np.ndarray) -> np.ndarray:
+    """Ramp (H, W) from 0 at a mask's edge to 1 inside; mask (H, W) uint8. The image's border is no edge."""
     padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    return np.clip((distance - RIM[0]) / (RIM[1] - RIM[0]), 0.0, 1.0)
+    return np.clip((distance - EDGE_RAMP[0]) / (EDGE_RAMP[1] - EDGE_RAMP[0]), 0.0, 1.0)
 
 
 @parallel_kernel
-def _judge_pixels(values, covered, step, steady, cosine):
-    """Mark pixels that have no outline or occlusion beside them, and find the cosine at which each is seen.
+def _continuity_and_cosine(values, covered, max_step, continuous, cosine):
+    """Mark pixels without an outline or occlusion beside them, and compute the view cosine of each.
 
-    Two neighbouring pixels lie on one surface when each lies near the other's tangent plane; the distance between them
-    says little, for a slanted surface leaves it large.
+    Two neighbouring pixels count as one surface when each is near the other's tangent plane. The distance between them
+    would be no criterion: it is large on any oblique surface.
 
     Args:
         values: (H, W, 6) float32, camera-space position and normal (of any length).
         covered: (H, W) bool.
-        step: tangent-plane distance at depth 1 that counts as an occlusion.
-        steady: (H, W) uint8, written.
-        cosine: (H, W) float32, written; 0 where the surface faces away.
+        max_step: distance from the tangent plane, per unit of depth, that counts as an occlusion.
+        continuous: (H, W) uint8, written.
+        cosine: (H, W) float32, written; cosine between normal and line of sight, 0 where the surface faces away.
     """
     height, width = covered.shape
     for row in prange(height):
@@ -217,24 +239,24 @@ def _judge_pixels(values, covered, step, steady, cosine):
             if not covered[row, column]:
                 continue
             a = values[row, column]
-            length = math.sqrt(a[3] * a[3] + a[4] * a[4] + a[5] * a[5]) + 1e-12
-            reach = math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]) + 1e-12
-            facing = -(a[0] * a[3] + a[1] * a[4] + a[2] * a[5]) / (length * reach)
+            length_a = math.sqrt(a[3] * a[3] + a[4] * a[4] + a[5] * a[5]) + 1e-12
+            distance = math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]) + 1e-12
+            facing = -(a[0] * a[3] + a[1] * a[4] + a[2] * a[5]) / (length_a * distance)
             cosine[row, column] = max(0.0, facing)
-            whole = True
+            is_continuous = True
             for k in range(4):
                 r, c = row + (k == 0) - (k == 1), column + (k == 2) - (k == 3)
                 if r < 0 or c < 0 or r >= height or c >= width:
                     continue
                 if not covered[r, c]:
-                    whole = False
+                    is_continuous = False
                     break
                 b = values[r, c]
-                other = math.sqrt(b[3] * b[3] + b[4] * b[4] + b[5] * b[5]) + 1e-12
+                length_b = math.sqrt(b[3] * b[3] + b[4] * b[4] + b[5] * b[5]) + 1e-12
                 x, y, z = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-                mine = abs(x * a[3] + y * a[4] + z * a[5]) / length
-                its = abs(x * b[3] + y * b[4] + z * b[5]) / other
-                if max(mine, its) > step * a[2]:
-                    whole = False
+                offset_from_a = abs(x * a[3] + y * a[4] + z * a[5]) / length_a
+                offset_from_b = abs(x * b[3] + y * b[4] + z * b[5]) / length_b
+                if max(offset_from_a, offset_from_b) > max_step * a[2]:
+                    is_continuous = False
                     break
-            steady[row, column] = whole
+            continuous[row, column] = is_continuous

@@ -1,4 +1,4 @@
-"""One texture from many views: robust least squares, or the paper's way, Adam with total variation."""
+"""Texture from the observed pixels of many views: robust least squares, or the paper's Adam with total variation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba import prange
 from tqdm import trange
 
 from texture.inpaint import push_pull
-from texture.observe import View
+from texture.observe import ObservedPixels
 from texture.system import Seams, System
 from texture.texels import Lookups, TexelMap, lookups
 from v2m4 import render as ops
@@ -19,38 +19,38 @@ from v2m4.kernels import kernel, parallel_kernel
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 4  # of reweighting
-KNEE = 0.04  # residual (RMS over RGB) up to which a pixel counts in full; beyond it counts as in an L1 norm
-ITERATIONS = (6, 25)  # of conjugate gradients, in each round and in the last
-COUPLING = 8.0  # weight of a point on a seam, where a frame's best pixel has 1
-SEEN = 1e-3  # summed weight of the pixels that look a texel up from which it counts as seen
+REWEIGHTINGS = 4  # iterations of iteratively reweighted least squares
+HUBER_SCALE = 0.04  # residual (RMS over RGB, sRGB in [0, 1]) at which the Huber kernel becomes linear
+CG_ITERATIONS = (6, 25)  # of conjugate gradients: in each iteration of reweighting, and in the last
+SEAM_WEIGHT = 8.0  # weight of a point on a seam; a frame's best pixel has 1
+MIN_OBSERVED_WEIGHT = 1e-3  # summed weight of a texel's lookups above which it counts as observed
 ADAM_BETAS = (0.5, 0.9)
 ADAM_RATES = (1e-2, 1e-5)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A texture, and how well each texel is known.
+    """A texture and the weight of the observations of each texel.
 
     Attributes:
         texture: (H, W, 3) float32 in [0, 1].
-        weight: (H, W) float32, summed weight of the pixels that look each texel up.
+        weight: (H, W) float32, summed weight of each texel's lookups.
     """
 
     texture: np.ndarray
     weight: np.ndarray
 
     @property
-    def seen(self) -> np.ndarray:
-        """(H, W) bool."""
-        return self.weight > SEEN
+    def observed(self) -> np.ndarray:
+        """Texels with enough weight, (H, W) bool."""
+        return self.weight > MIN_OBSERVED_WEIGHT
 
 
-def gather(views: list[View], size: int) -> tuple[Lookups, np.ndarray, np.ndarray]:
-    """All views' pixels in one: lookups, colours (N, 3) and weights (N,).
+def gather(views: list[ObservedPixels], size: int) -> tuple[Lookups, np.ndarray, np.ndarray]:
+    """Pixels of all views concatenated: lookups, colours (N, 3) and weights (N,).
 
     Raises:
-        ValueError: there is not one pixel.
+        ValueError: no view has any pixel.
     """
     count = sum(len(view) for view in views)
     if count == 0:
@@ -60,8 +60,8 @@ def gather(views: list[View], size: int) -> tuple[Lookups, np.ndarray, np.ndarra
     return joined, np.concatenate([view.colors for view in views]), np.concatenate([view.weights for view in views])
 
 
-def average(views: list[View], size: int) -> Solution:
-    """The weighted mean of the pixels that look each texel up; texels that none does are black."""
+def average(views: list[ObservedPixels], size: int) -> Solution:
+    """Weighted mean of the pixels whose lookups read each texel; black where there are none."""
     return _mean(*gather(views, size), size)
 
 
@@ -72,38 +72,38 @@ def _mean(rows: Lookups, colors: np.ndarray, weights: np.ndarray, size: int) -> 
     return Solution(mean.reshape(size, size, 3), sums[:, 3].reshape(size, size).copy())
 
 
-def least_squares(views: list[View], texels: TexelMap, seams: Seams, smoothness: float) -> Solution:
-    """Weighted least squares with a Huber norm, by reweighting.
+def least_squares(views: list[ObservedPixels], texels: TexelMap, seams: Seams, smoothness: float) -> Solution:
+    """Texture by iteratively reweighted least squares with a Huber kernel.
 
-    Rendering is linear in the texels, so each round is one sparse linear system (``System``); pixels that the last
-    round's texture explains badly (misaligned, occluded, blurred) count less in the next.
+    Rendering is linear in the texels, so each iteration is one sparse linear system (``System``); pixels with a large
+    residual (misaligned, occluded, blurred) get a smaller weight in the next.
 
     Args:
-        views: pixels and their weights.
-        texels: which texel belongs to which chart.
+        views: observed pixels and their weights.
+        texels: gives the chart of each texel.
         seams: lookups on both sides of the seams.
-        smoothness: weight of the difference of neighbouring texels, where a frame's best pixel has 1.
+        smoothness: weight of the squared difference of neighbouring texels; a frame's best pixel has 1.
 
     Raises:
-        ValueError: no pixel sees the mesh.
+        ValueError: no view has any pixel.
     """
     size = texels.face.shape[0]
     rows, colors, weights = gather(views, size)
     start = _mean(rows, colors, weights, size)
-    system = System(texels.chart, seams, smoothness, COUPLING)
+    system = System(texels.chart, seams, smoothness, SEAM_WEIGHT)
     texture = np.where(texels.valid[..., None], push_pull(start.texture, start.weight), 0).astype(np.float32)
     reweighted = weights
-    for number in range(ROUNDS):
+    for number in range(REWEIGHTINGS):
         if number:
             reweighted = np.empty_like(weights)
-            _reweight(rows.base, rows.right, rows.lower, colors, weights, texture, KNEE, reweighted)
+            _reweight(rows.base, rows.right, rows.lower, colors, weights, texture, HUBER_SCALE, reweighted)
         system.observe(rows, colors, reweighted)
-        texture = system.solve(texture, ITERATIONS[number == ROUNDS - 1])
+        texture = system.solve(texture, CG_ITERATIONS[number == REWEIGHTINGS - 1])
     return Solution(np.clip(texture, 0.0, 1.0), start.weight)
 
 
 def adam(
-    views: list[View],
+    views: list[ObservedPixels],
     texels: TexelMap,
     seams: Seams,
     steps: int,
@@ -111,47 +111,47 @@ def adam(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> Solution:
-    """The paper's way: one view a step, L1, total variation, Adam with a cosine schedule (V2M4, section 3.5).
+    """Texture by Adam on an L1 loss with total variation, one view a step, as in the paper (V2M4, section 3.5).
 
-    Differs in one thing: differences are taken inside the charts and along the seams, not across the atlas.
+    One difference to it: total variation is taken within the charts and across the seams, not over the whole atlas.
 
     Args:
-        views: pixels and their weights.
-        texels: which texel belongs to which chart.
+        views: observed pixels and their weights.
+        texels: gives the chart of each texel.
         seams: lookups on both sides of the seams.
-        steps: of Adam; the rate falls from 1e-2 to 1e-5.
-        total_variation: its weight.
-        seed: of the order of the views.
-        device: where to work.
+        steps: of Adam; the learning rate falls from 1e-2 to 1e-5 along a cosine.
+        total_variation: weight of the total variation.
+        seed: of the random order of the views.
+        device: of the optimisation.
 
     Raises:
-        ValueError: no pixel sees the mesh.
+        ValueError: no view has any pixel.
     """
     size = texels.face.shape[0]
     start = average(views, size)
-    shown = [
+    view_tensors = [
         tuple(torch.from_numpy(part).to(device) for part in (view.uvs[None, None], view.colors, view.weights))
         for view in views
         if len(view)
     ]
-    mean_weight = sum(float(view[2].sum()) for view in shown) / len(shown)
+    mean_weight = sum(float(view[2].sum()) for view in view_tensors) / len(view_tensors)
     chart = torch.from_numpy(texels.chart).to(device)
-    east = ((chart[:, 1:] == chart[:, :-1]) & (chart[:, 1:] >= 0)).float()[..., None]
-    south = ((chart[1:] == chart[:-1]) & (chart[1:] >= 0)).float()[..., None]
+    same_chart_east = ((chart[:, 1:] == chart[:, :-1]) & (chart[:, 1:] >= 0)).float()[..., None]
+    same_chart_south = ((chart[1:] == chart[:-1]) & (chart[1:] >= 0)).float()[..., None]
     sides = [torch.from_numpy(_coordinates(rows, size)[None, None]).to(device) for rows in (seams.one, seams.other)]
     image = torch.from_numpy(push_pull(start.texture, start.weight)).to(device).requires_grad_()
     optimizer = torch.optim.Adam([image], lr=ADAM_RATES[0], betas=ADAM_BETAS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=ADAM_RATES[1])
     generator = torch.Generator().manual_seed(seed)
     for step in trange(steps, desc="texture", leave=False, disable=None):
-        if step % len(shown) == 0:
-            order = torch.randperm(len(shown), generator=generator).tolist()
-        uvs, colors, weights = shown[order[step % len(shown)]]
+        if step % len(view_tensors) == 0:
+            order = torch.randperm(len(view_tensors), generator=generator).tolist()
+        uvs, colors, weights = view_tensors[order[step % len(view_tensors)]]
         rendered = ops.texture(image[None], uvs, boundary_mode="clamp")[0, 0]
         loss = ((rendered - colors).abs().mean(1) * weights).sum() / mean_weight
-        differences = ((image[:, 1:] - image[:, :-1]).abs() * east).mean()
-        differences = differences + ((image[1:] - image[:-1]).abs() * south).mean()
-        loss = loss + total_variation * differences
+        variation = ((image[:, 1:] - image[:, :-1]).abs() * same_chart_east).mean()
+        variation = variation + ((image[1:] - image[:-1]).abs() * same_chart_south).mean()
+        loss = loss + total_variation * variation
         if sides[0].shape[2]:
             one, other = (ops.texture(image[None], side, boundary_mode="clamp") for side in sides)
             loss = loss + (one - other).abs().mean() * total_variation
@@ -172,7 +172,7 @@ def _coordinates(rows: Lookups, size: int) -> np.ndarray:
 
 @kernel
 def _splat(base, right, lower, colors, weights, width, sums):
-    """Add weighted colours and weights (H W, 4) to the four texels of each lookup."""
+    """Add weighted colours and weights to the four texels of each lookup; sums: (H W, 4)."""
     for i in range(len(base)):
         b, s, t = base[i], right[i], lower[i]
         for k in range(4):
@@ -184,8 +184,8 @@ def _splat(base, right, lower, colors, weights, width, sums):
 
 
 @parallel_kernel
-def _reweight(base, right, lower, colors, weights, texture, knee, result):
-    """Huber: a pixel's weight falls with the inverse of its residual beyond the knee."""
+def _reweight(base, right, lower, colors, weights, texture, scale, result):
+    """Weights times the Huber kernel's: 1 up to the scale, scale / residual beyond it."""
     width = texture.shape[1]
     for i in prange(len(base)):
         row, column, s, t = base[i] // width, base[i] % width, right[i], lower[i]
@@ -194,4 +194,4 @@ def _reweight(base, right, lower, colors, weights, texture, knee, result):
             upper = (1 - s) * texture[row, column, c] + s * texture[row, column + 1, c]
             under = (1 - s) * texture[row + 1, column, c] + s * texture[row + 1, column + 1, c]
             square += ((1 - t) * upper + t * under - colors[i, c]) ** 2
-        result[i] = weights[i] * knee / max(knee, np.sqrt(square / 3))
+        result[i] = weights[i] * scale / max(scale, np.sqrt(square / 3))

@@ -1,4 +1,4 @@
-"""The stage itself: charts, views, texels, and the pictures that show how well they fit."""
+"""The texture stage: atlas, observed pixels, solution, inpainting, and images for inspection."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from v2m4.workspace import STAGE_FOLDERS, Workspace, code_version, digest
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 4  # frames drawn beside their references
-SHOWN_SIZE = 360  # rows of each
+COMPARED_FRAMES = 4  # frames drawn with the textured mesh in their pose
+COMPARED_SIZE = 360  # rows of each image
 
 
 def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Workspace, config: Config) -> Mesh:
-    """One texture for all frames.
+    """The mesh with one texture for all frames.
 
     Args:
         frames: every frame of the clip.
@@ -46,7 +46,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         The sequence's rest pose with texture coordinates and texture.
 
     Raises:
-        ValueError: frames and poses do not go together, or no frame shows the mesh.
+        ValueError: not one pose per frame, or no frame shows the mesh.
     """
     if len(frames) != len(sequence):
         raise ValueError(f"texture: {len(frames)} frames, but {len(sequence)} poses")
@@ -62,13 +62,20 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         return {"uvs": atlas.uvs, "uv_faces": atlas.uv_faces}
 
     atlas = Atlas(**workspace.make_arrays(f"{folder}/uvs.npz", key, make_atlas))
-    key = digest(key, asdict(options), config.seed, sequence.vertices.cpu().numpy(), *_named(first), *_contents(frames))
+    key = digest(
+        key,
+        asdict(options),
+        config.seed,
+        sequence.vertices.cpu().numpy(),
+        *_mesh_arrays(first),
+        *_frame_contents(frames),
+    )
     texels = texel_map(atlas, options.size)
 
     def make_texture() -> dict[str, np.ndarray]:
         seams = Seams(*seam_lookups(atlas, faces, options.size))
         solution = solve(frames, sequence, first, atlas, texels, seams, config)
-        texture = inpaint(solution.texture, solution.seen, texels, faces, seams)
+        texture = inpaint(solution.texture, solution.observed, texels, faces, seams)
         return {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
 
     solved = workspace.make_arrays(f"{folder}/texture.npz", key, make_texture)
@@ -99,62 +106,62 @@ def solve(
     seams: Seams,
     config: Config,
 ) -> Solution:
-    """Observe and solve; then, as often as asked for, shift the frames onto the texture and solve again."""
+    """Texture from observed pixels, solved again after each alignment of the frames (``config.texture.alignments``)."""
     options, device = config.texture, device_of(config)
     on_cpu = device.type == "cpu"
     logger.info(
-        "texture: views rendered and solved for (%s) on %s; charts, optical flow and inpainting on cpu",
+        "texture: rendering and solver (%s) on %s; atlas, optical flow and inpainting on cpu",
         options.solver,
         device,
     )
     sequence = replace(sequence, vertices=sequence.vertices.to(device), mesh=sequence.mesh.to(device))
-    scene = (frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
+    inputs = (frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
     asset = observe_asset(first.to(device), sequence[0], atlas, options.views, options.view_size, options.asset_weight)
-    views = observe_frames(*scene)
-    fit = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
+    views = observe_frames(*inputs)
+    solve_least_squares = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
     for _ in range(options.alignments):
-        blurred = fit(views + asset, texels, seams, options.smoothness)
-        views = align_frames(*scene, blurred.texture)
+        unaligned = solve_least_squares(views + asset, texels, seams, options.smoothness)
+        views = align_frames(*inputs, unaligned.texture)
     if options.solver == "adam":
         return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
-    return fit(views + asset, texels, seams, options.smoothness)
+    return solve_least_squares(views + asset, texels, seams, options.smoothness)
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:
-    """How well each texel was seen, (H, W, 3) uint8: dark to green by summed weight, red where not, black outside."""
-    strength = np.clip(np.log10(np.maximum(weight.astype(np.float32), 1e-3)) / 3 + 1, 0, 1)
-    picture = np.zeros((*weight.shape, 3), dtype=np.float32)
-    picture[..., 1] = 60 + 195 * strength
-    picture[weight <= 1e-3] = (200, 0, 0)
-    picture[~texels.valid] = 0
-    return picture.astype(np.uint8)
+    """Image (H, W, 3) uint8 of the texels' summed weights: dark to green; red if unobserved, black outside charts."""
+    brightness = np.clip(np.log10(np.maximum(weight.astype(np.float32), 1e-3)) / 3 + 1, 0, 1)
+    image = np.zeros((*weight.shape, 3), dtype=np.float32)
+    image[..., 1] = 60 + 195 * brightness
+    image[weight <= 1e-3] = (200, 0, 0)
+    image[~texels.valid] = 0
+    return image.astype(np.uint8)
 
 
 def draw_comparison(frames: list[Frame], sequence: MeshSequence) -> np.ndarray:
-    """A few frames on white above the textured mesh in their poses, (H, W, 3) uint8."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).round().astype(int))
+    """Image (H, W, 3) uint8 of a few frames on white above the textured mesh in their poses."""
+    frame_indices = np.unique(np.linspace(0, len(frames) - 1, min(COMPARED_FRAMES, len(frames))).round().astype(int))
     columns = []
-    for index in chosen:
+    for index in frame_indices:
         frame = frames[index]
-        reference = frame.tensors(SHOWN_SIZE)[0]
+        reference = frame.tensors(COMPARED_SIZE)[0]
         camera = frame.camera(sequence.vertices.device)
         size = (reference.shape[0], reference.shape[1])
-        shown = render_mesh(sequence[int(index)], camera, size, channels=("color",), background=1.0).color
-        assert shown is not None
-        columns.append(torch.cat([reference, shown[0].cpu()], 0))
+        rendered = render_mesh(sequence[int(index)], camera, size, channels=("color",), background=1.0).color
+        assert rendered is not None
+        columns.append(torch.cat([reference, rendered[0].cpu()], 0))
     return (torch.cat(columns, 1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def _write(path: Path, picture: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), picture[..., ::-1]):
-        raise OSError(f"{path}: the picture could not be written")
+def _write(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image[..., ::-1]):
+        raise OSError(f"{path}: the image could not be written")
 
 
-def _named(mesh: Mesh) -> list[np.ndarray | str]:
-    """The mesh's arrays with their names, for a digest."""
+def _mesh_arrays(mesh: Mesh) -> list[np.ndarray | str]:
+    """Arrays of a mesh with their names, for a digest."""
     return [part for name, array in mesh.arrays().items() for part in (name, array)]
 
 
-def _contents(frames: list[Frame]) -> list[np.ndarray | float]:
-    """What the frames are made of, for a digest."""
+def _frame_contents(frames: list[Frame]) -> list[np.ndarray | float]:
+    """Pixels and field of view of each frame, for a digest."""
     return [part for frame in frames for part in (frame.rgba, frame.fov)]

@@ -1,8 +1,8 @@
-"""The linear system for the texels: a nine-point stencil over the atlas, with rows that tie both sides of each seam.
+"""Normal equations of a texture: a nine-point stencil over the atlas, and constraints between the sides of the seams.
 
 A bilinear lookup couples the four texels of a square, so the normal matrix of any number of lookups has at most nine
-entries a row, laid out as the grid is. It is kept as five planes (the centre and one of each pair of opposite
-neighbours) and never depends on how many pictures there are.
+entries a row, laid out as the grid is. It is symmetric and stored as five planes (the centre and one of each pair
+of opposite neighbours), so memory does not depend on the number of images.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from texture.texels import Lookups
 from v2m4.kernels import kernel, parallel_kernel
 
 CENTRE, EAST, SOUTH, SOUTH_EAST, SOUTH_WEST = range(5)
-PARTS = 2  # buffers that lookups are summed into; fixed, so that the sums do not depend on the number of threads
-CHUNKS = 64  # pieces of the sums in the iteration, for the same reason
+PARTS = 2  # buffers for the sums over lookups; fixed, so that rounding does not depend on the number of threads
+CHUNKS = 64  # of the dot products, fixed for the same reason
 
 
 @dataclass(frozen=True)
 class Seams:
-    """Pairs of lookups that should read the same colour."""
+    """Pairs of lookups of the same surface points on the two sides of the seams; both should read the same colour."""
 
     one: Lookups
     other: Lookups
 
 
 class System:
-    """The normal equations of weighted lookups, of smoothness inside the charts and of agreement along the seams.
+    """Normal equations of weighted lookups, smoothness within the charts and equality across the seams.
 
     Args:
         chart: (H, W) int32, the chart of each texel, -1 outside.
         seams: lookups on both sides of every seam.
         smoothness: weight of the squared difference of two neighbouring texels of one chart.
-        coupling: weight of the squared difference of the two sides of a seam.
+        seam_weight: weight of the squared difference of the two sides of a seam.
     """
 
-    def __init__(self, chart: np.ndarray, seams: Seams, smoothness: float, coupling: float) -> None:
+    def __init__(self, chart: np.ndarray, seams: Seams, smoothness: float, seam_weight: float) -> None:
         self.size = chart.shape[0]
-        self.seams, self.coupling = seams, np.float32(coupling)
-        self._margin = self.size + 1  # holds the neighbours of the first and last texels; nothing weighs there
+        self.seams, self.seam_weight = seams, np.float32(seam_weight)
+        self._margin = self.size + 1  # padding for the neighbours of the first and last texels, of weight 0
         texels = self.size**2
         self.planes = np.zeros((5, texels + 2 * self._margin), dtype=np.float32)
         self.target = np.zeros((3, texels + 2 * self._margin), dtype=np.float32)
@@ -50,13 +50,13 @@ class System:
         south = np.zeros_like(inside)
         east[:, :-1] = inside[:, :-1] & (chart[:, :-1] == chart[:, 1:])
         south[:-1] = inside[:-1] & (chart[:-1] == chart[1:])
-        links = east.astype(np.float32) + south
-        links[:, 1:] += east[:, :-1]
-        links[1:] += south[:-1]
-        self._smooth = {CENTRE: smoothness * links, EAST: -smoothness * east, SOUTH: -smoothness * south}
+        neighbours = east.astype(np.float32) + south
+        neighbours[:, 1:] += east[:, :-1]
+        neighbours[1:] += south[:-1]
+        self._smooth = {CENTRE: smoothness * neighbours, EAST: -smoothness * east, SOUTH: -smoothness * south}
         self._seam_diagonal = np.zeros(texels, dtype=np.float32)
         for rows in (seams.one, seams.other):
-            _add_diagonal(rows.base, rows.right, rows.lower, self.size, self.coupling, self._seam_diagonal)
+            _add_diagonal(rows.base, rows.right, rows.lower, self.size, self.seam_weight, self._seam_diagonal)
         self._reset()
 
     def _inner(self, planes: np.ndarray) -> np.ndarray:
@@ -69,11 +69,11 @@ class System:
             self._inner(self.planes)[name] = values.ravel()
 
     def observe(self, rows: Lookups, colors: np.ndarray, weights: np.ndarray) -> None:
-        """Take these lookups as the data, in place of earlier ones.
+        """Set the data term to these lookups, in place of an earlier data term.
 
         Args:
             rows: N lookups.
-            colors: (N, 3) float32, what each should read.
+            colors: (N, 3) float32, the observed values.
             weights: (N,) float32, at least 0.
         """
         buffers = np.zeros((PARTS, self.size**2, 8), dtype=np.float32)
@@ -81,26 +81,26 @@ class System:
         self._reset()
         _unpack(buffers, self._inner(self.planes), self._inner(self.target))
 
-    def pin(self, fixed: np.ndarray, texture: np.ndarray, weight: float) -> None:
-        """Take texels themselves as the data: those where ``fixed`` (H, W) should be as in ``texture`` (H, W, 3)."""
+    def constrain_texels(self, fixed: np.ndarray, texture: np.ndarray, weight: float) -> None:
+        """Set the data term to texels: those where ``fixed`` (H, W) take the colours of ``texture`` (H, W, 3)."""
         self._reset()
-        strength = np.where(fixed, np.float32(weight), np.float32(0)).ravel()
-        self._inner(self.planes)[CENTRE] += strength
-        self._inner(self.target)[:] = strength * texture.reshape(-1, 3).T
+        texel_weights = np.where(fixed, np.float32(weight), np.float32(0)).ravel()
+        self._inner(self.planes)[CENTRE] += texel_weights
+        self._inner(self.target)[:] = texel_weights * texture.reshape(-1, 3).T
 
     def apply(self, texture: np.ndarray) -> np.ndarray:
-        """The normal matrix times a texture (H, W, 3), of the same shape."""
+        """Product of the normal matrix and a texture (H, W, 3), of the same shape."""
         result = np.empty_like(self.target)
         self._apply(self._padded(texture), result)
-        return self._picture(result)
+        return self._unpadded(result)
 
     def solve(self, start: np.ndarray, iterations: int, tolerance: float = 1e-4) -> np.ndarray:
-        """Conjugate gradients with the diagonal as preconditioner.
+        """Texture by conjugate gradients with a diagonal (Jacobi) preconditioner.
 
         Args:
-            start: (H, W, 3) to begin with; texels that nothing weighs stay as they are.
+            start: (H, W, 3) initial texture; texels without any weight keep its colour.
             iterations: at most.
-            tolerance: of the preconditioned residual, relative to that of a black texture.
+            tolerance: norm of the preconditioned residual to stop at, relative to that of a black texture.
 
         Returns:
             (H, W, 3) float32.
@@ -109,9 +109,9 @@ class System:
         self._inner(diagonal)[:] += self._seam_diagonal
         inverse = np.where(diagonal > 0, 1 / np.maximum(diagonal, 1e-12), 0).astype(np.float32)
         x = self._padded(start)
-        image = np.zeros_like(x)
-        self._apply(x, image)
-        residual = self.target - image
+        product = np.zeros_like(x)
+        self._apply(x, product)
+        residual = self.target - product
         scale = float(np.vdot(self.target, self.target * inverse))
         direction = residual * inverse
         energy = float(np.vdot(residual, direction))
@@ -119,29 +119,29 @@ class System:
         for _ in range(iterations):
             if energy <= tolerance**2 * scale or energy == 0.0:
                 break
-            self._apply(direction, image)
-            _dot(direction.reshape(-1), image.reshape(-1), partial)
+            self._apply(direction, product)
+            _dot(direction.reshape(-1), product.reshape(-1), partial)
             step = energy / partial.sum()
-            _advance(x, residual, direction, image, inverse, np.float32(step), partial)
+            _advance(x, residual, direction, product, inverse, np.float32(step), partial)
             previous, energy = energy, float(partial.sum())
-            _turn(direction, residual, inverse, np.float32(energy / previous))
-        return self._picture(x)
+            _update_direction(direction, residual, inverse, np.float32(energy / previous))
+        return self._unpadded(x)
 
     def _padded(self, texture: np.ndarray) -> np.ndarray:
         planes = np.zeros_like(self.target)
         self._inner(planes)[:] = texture.reshape(-1, 3).T
         return planes
 
-    def _picture(self, planes: np.ndarray) -> np.ndarray:
+    def _unpadded(self, planes: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self._inner(planes).T).reshape(self.size, self.size, 3)
 
     def _apply(self, x: np.ndarray, result: np.ndarray) -> None:
         result[:] = 0
         _stencil(self.planes, x, self.size, self._margin, result)
         one, other = self.seams.one, self.seams.other
-        _tie(
+        _add_seam_product(
             one.base, one.right, one.lower, other.base, other.right, other.lower,
-            self.size, self._margin, self.coupling, x, result,
+            self.size, self._margin, self.seam_weight, x, result,
         )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def _add_diagonal(base, right, lower, width, weight, diagonal):
 
 @parallel_kernel
 def _accumulate(base, right, lower, colors, weights, width, buffers):
-    """Sum normal equations: buffers (PARTS, H W, 8) hold centre, east, south, south-east, south-west, r, g, b."""
+    """Sum normal equations of lookups in buffers (PARTS, H W, 8): centre, east, south, south-east, south-west, RGB."""
     parts, count = buffers.shape[0], len(base)
     for part in prange(parts):
         out = buffers[part]
@@ -178,16 +178,16 @@ def _accumulate(base, right, lower, colors, weights, width, buffers):
             out[b + width, 1] += w * w10 * w11
             out[b + width + 1, 0] += w * w11 * w11
             for c in range(3):
-                value = w * colors[i, c]
-                out[b, 5 + c] += w00 * value
-                out[b + 1, 5 + c] += w01 * value
-                out[b + width, 5 + c] += w10 * value
-                out[b + width + 1, 5 + c] += w11 * value
+                new_residual = w * colors[i, c]
+                out[b, 5 + c] += w00 * new_residual
+                out[b + 1, 5 + c] += w01 * new_residual
+                out[b + width, 5 + c] += w10 * new_residual
+                out[b + width + 1, 5 + c] += w11 * new_residual
 
 
 @parallel_kernel
 def _unpack(buffers, planes, target):
-    """Add the buffers up into the planes (5, H W), and write the target (3, H W)."""
+    """Add the sum of the buffers to the planes (5, H W), and write the target (3, H W)."""
     for i in prange(buffers.shape[1]):
         for k in range(8):
             total = np.float32(0.0)
@@ -219,8 +219,8 @@ def _stencil(planes, x, size, margin, result):
 
 
 @parallel_kernel
-def _tie(base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weight, x, result):
-    """Add the seams' part of the normal matrix times x."""
+def _add_seam_product(base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weight, x, result):
+    """Add the product of the seams' part of the normal matrix and x to ``result``."""
     for c in prange(3):
         for i in range(len(base_a)):
             a, s, t = base_a[i] + margin, right_a[i], lower_a[i]
@@ -251,22 +251,22 @@ def _dot(first, second, partial):
 
 
 @parallel_kernel
-def _advance(x, residual, direction, image, inverse, step, partial):
-    """Move along the direction; ``partial`` becomes the pieces of the new residual's preconditioned square."""
+def _advance(x, residual, direction, product, inverse, step, partial):
+    """Step of conjugate gradients; writes partial sums of the new preconditioned squared residual to ``partial``."""
     chunks, count = len(partial), x.shape[1]
     for chunk in prange(chunks):
         total = 0.0
         for c in range(x.shape[0]):
             for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
                 x[c, i] += step * direction[c, i]
-                value = residual[c, i] - step * image[c, i]
-                residual[c, i] = value
-                total += value * value * inverse[i]
+                new_residual = residual[c, i] - step * product[c, i]
+                residual[c, i] = new_residual
+                total += new_residual * new_residual * inverse[i]
         partial[chunk] = total
 
 
 @parallel_kernel
-def _turn(direction, residual, inverse, factor):
+def _update_direction(direction, residual, inverse, factor):
     count = direction.shape[1]
     for task in prange(3 * 16):
         c, part = task // 16, task % 16

@@ -1,6 +1,7 @@
-"""Texels: which point of the surface each of them holds, and how a lookup reads them.
+"""Texels: the surface point of each one, and bilinear lookups.
 
-A lookup at (u, v) is bilinear between the four texels round (u W - 0.5, v H - 0.5), as in ``v2m4.render.texture``.
+A lookup at (u, v) interpolates bilinearly between the four texels about (u W - 0.5, v H - 0.5), as in
+``v2m4.render.texture``.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import numpy as np
 from texture.unwrap import Atlas, face_charts, seam_edges
 from v2m4.kernels import kernel
 
-REACH = 1.9  # texels past its border that belong to a chart: lookups touch sqrt(2), the padding is 4 or more
+MARGIN = 1.9  # texels outside its border that belong to a chart; lookups need sqrt(2), the padding is 4 or more
 
 
 @dataclass(frozen=True)
 class TexelMap:
-    """The surface as the texels see it.
+    """The surface point that each texel of a texture holds.
 
     Attributes:
         face: (H, W) int32, the nearest face of the chart that a texel belongs to, -1 outside all charts.
@@ -31,11 +32,11 @@ class TexelMap:
 
     @property
     def valid(self) -> np.ndarray:
-        """(H, W) bool, texels that belong to a chart."""
+        """Texels that belong to a chart, (H, W) bool."""
         return self.face >= 0
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """Vertex values (V, C) at the valid texels, (N, C) in row order; ``faces`` (F, 3) indexes ``values``."""
+        """Values (N, C) at the valid texels, in row order, of vertex values (V, C) indexed by ``faces`` (F, 3)."""
         inside = self.valid
         corners = values[faces[self.face[inside]]]
         return (corners * self.weights[inside][..., None]).sum(1)
@@ -43,7 +44,7 @@ class TexelMap:
 
 @dataclass(frozen=True)
 class Lookups:
-    """Bilinear reads of a texture, one row each.
+    """Bilinear reads of a texture, each one row of the linear system.
 
     Attributes:
         base: (N,) int32, flat index of the upper left texel of the four.
@@ -60,7 +61,7 @@ class Lookups:
 
 
 def texel_map(atlas: Atlas, size: int) -> TexelMap:
-    """Assign the texels of a square texture to the faces.
+    """Nearest face and barycentric weights for each texel of a square texture.
 
     Args:
         atlas: charts at least four texels apart at ``size``.
@@ -69,13 +70,13 @@ def texel_map(atlas: Atlas, size: int) -> TexelMap:
     face = np.full((size, size), -1, dtype=np.int32)
     weights = np.zeros((size, size, 3), dtype=np.float32)
     corners = (atlas.uvs * size - 0.5).astype(np.float64)[atlas.uv_faces]
-    _claim_texels(corners, REACH, face, weights, np.full((size, size), np.inf))
+    _assign_texels(corners, MARGIN, face, weights, np.full((size, size), np.inf))
     chart = np.where(face >= 0, face_charts(atlas.uv_faces)[face], -1).astype(np.int32)
     return TexelMap(face, weights, chart)
 
 
 def lookups(uvs: np.ndarray, size: int) -> Lookups:
-    """The texels that lookups at (N, 2) read in a square texture; coordinates are clamped to its border."""
+    """Bilinear lookups of texture coordinates (N, 2) in a square texture, clamped to its border."""
     position = np.clip(uvs.astype(np.float32) * np.float32(size) - np.float32(0.5), 0, size - 1)
     corner = np.minimum(position.astype(np.int32), size - 2)
     fraction = position - corner
@@ -84,7 +85,7 @@ def lookups(uvs: np.ndarray, size: int) -> Lookups:
 
 
 def sample(texture: np.ndarray, rows: Lookups) -> np.ndarray:
-    """Read a texture (H, W, C) at lookups, (N, C)."""
+    """Values (N, C) that lookups read from a texture (H, W, C)."""
     flat = texture.reshape(-1, texture.shape[2])
     width = texture.shape[1]
     right, lower = rows.right[:, None], rows.lower[:, None]
@@ -94,7 +95,7 @@ def sample(texture: np.ndarray, rows: Lookups) -> np.ndarray:
 
 
 def seam_lookups(atlas: Atlas, faces: np.ndarray, size: int, spacing: float = 0.7) -> tuple[Lookups, Lookups]:
-    """Pairs of lookups that meet the same point of the surface from both sides of a seam.
+    """Pairs of lookups of the same surface points on the two sides of the seams.
 
     Args:
         atlas: the charts.
@@ -108,30 +109,30 @@ def seam_lookups(atlas: Atlas, faces: np.ndarray, size: int, spacing: float = 0.
     counts = np.maximum(1, np.ceil(np.maximum(*lengths) * size / spacing)).astype(np.int64)
     edge = np.repeat(np.arange(len(counts)), counts)
     step = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
-    along = ((step + 0.5) / counts[edge])[:, None].astype(np.float32)
-    sides = [ends[edge, 0] * (1 - along) + ends[edge, 1] * along for ends in (one_ends, other_ends)]
+    fraction = ((step + 0.5) / counts[edge])[:, None].astype(np.float32)
+    sides = [ends[edge, 0] * (1 - fraction) + ends[edge, 1] * fraction for ends in (one_ends, other_ends)]
     return lookups(sides[0], size), lookups(sides[1], size)
 
 
 @kernel
 def _nearest_on_segment(x, y, ax, ay, bx, by):
-    """Squared distance from (x, y) to a segment, and where along it the nearest point lies, in [0, 1]."""
+    """Squared distance from (x, y) to a segment, and the nearest point's position on it in [0, 1]."""
     dx, dy = bx - ax, by - ay
     length = dx * dx + dy * dy
-    along = 0.0
+    fraction = 0.0
     if length > 0.0:
-        along = min(1.0, max(0.0, ((x - ax) * dx + (y - ay) * dy) / length))
-    ex, ey = x - ax - along * dx, y - ay - along * dy
-    return ex * ex + ey * ey, along
+        fraction = min(1.0, max(0.0, ((x - ax) * dx + (y - ay) * dy) / length))
+    ex, ey = x - ax - fraction * dx, y - ay - fraction * dy
+    return ex * ex + ey * ey, fraction
 
 
 @kernel
-def _claim_texels(corners, reach, face, weights, distance):
-    """Give every texel centre within ``reach`` of a triangle to the nearest one; ties go to the lower index.
+def _assign_texels(corners, margin, face, weights, distance):
+    """Assign every texel centre within ``margin`` of a triangle to the nearest triangle, of equal ones the lower index.
 
     Args:
         corners: (F, 3, 2) float64, texel coordinates with centres on whole numbers.
-        reach: texels.
+        margin: texels.
         face: (H, W) int32, written.
         weights: (H, W, 3) float32, written.
         distance: (H, W) float64, squared, infinite at first, written.
@@ -142,10 +143,10 @@ def _claim_texels(corners, reach, face, weights, distance):
             corners[f, 0, 0], corners[f, 0, 1], corners[f, 1, 0], corners[f, 1, 1], corners[f, 2, 0], corners[f, 2, 1],
         )  # fmt: skip
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        x_first = max(0, int(np.ceil(min(ax, bx, cx) - reach)))
-        x_last = min(width - 1, int(np.floor(max(ax, bx, cx) + reach)))
-        y_first = max(0, int(np.ceil(min(ay, by, cy) - reach)))
-        y_last = min(height - 1, int(np.floor(max(ay, by, cy) + reach)))
+        x_first = max(0, int(np.ceil(min(ax, bx, cx) - margin)))
+        x_last = min(width - 1, int(np.floor(max(ax, bx, cx) + margin)))
+        y_first = max(0, int(np.ceil(min(ay, by, cy) - margin)))
+        y_last = min(height - 1, int(np.floor(max(ay, by, cy) + margin)))
         for row in range(y_first, y_last + 1):
             for column in range(x_first, x_last + 1):
                 x, y = float(column), float(row)
@@ -160,16 +161,16 @@ def _claim_texels(corners, reach, face, weights, distance):
                             weights[row, column, 0], weights[row, column, 1], weights[row, column, 2] = wa, wb, wc
                         continue
                 best, wa, wb, wc = np.inf, 0.0, 0.0, 0.0
-                squared, along = _nearest_on_segment(x, y, ax, ay, bx, by)
+                squared, fraction = _nearest_on_segment(x, y, ax, ay, bx, by)
                 if squared < best:
-                    best, wa, wb, wc = squared, 1.0 - along, along, 0.0
-                squared, along = _nearest_on_segment(x, y, bx, by, cx, cy)
+                    best, wa, wb, wc = squared, 1.0 - fraction, fraction, 0.0
+                squared, fraction = _nearest_on_segment(x, y, bx, by, cx, cy)
                 if squared < best:
-                    best, wa, wb, wc = squared, 0.0, 1.0 - along, along
-                squared, along = _nearest_on_segment(x, y, cx, cy, ax, ay)
+                    best, wa, wb, wc = squared, 0.0, 1.0 - fraction, fraction
+                squared, fraction = _nearest_on_segment(x, y, cx, cy, ax, ay)
                 if squared < best:
-                    best, wa, wb, wc = squared, along, 0.0, 1.0 - along
-                if best <= reach * reach and best < distance[row, column]:
+                    best, wa, wb, wc = squared, fraction, 0.0, 1.0 - fraction
+                if best <= margin * margin and best < distance[row, column]:
                     distance[row, column] = best
                     face[row, column] = f
                     weights[row, column, 0], weights[row, column, 1], weights[row, column, 2] = wa, wb, wc

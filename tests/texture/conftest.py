@@ -23,8 +23,8 @@ PIXELS = 160
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A mesh in the video camera's space, its poses, and what a solver may know about its atlas."""
+class TexturedScene:
+    """A mesh in the video camera's space, its poses, and its atlas."""
 
     sequence: MeshSequence
     atlas: Atlas
@@ -50,41 +50,41 @@ class Scene:
         return result
 
     def frames(self, texture: np.ndarray) -> list[Frame]:
-        """The poses as the identity camera sees them, with hard outlines and colours that fit in 8 bits."""
+        """Renders of the poses from the identity camera, without antialiasing, in 8 bits."""
         mesh = self.textured(texture)
-        return [picture(mesh.with_vertices(pose), index) for index, pose in enumerate(self.sequence.vertices)]
+        return [render_frame(mesh.with_vertices(pose), index) for index, pose in enumerate(self.sequence.vertices)]
 
 
-def picture(mesh: Mesh, index: int = 0, fov: float = DEFAULT_FOV) -> Frame:
-    shown = render_mesh(mesh, Camera.identity(fov), PIXELS, channels=("color",), antialias=False)
-    rgba = torch.cat([shown.color[0], shown.mask[0]], -1)
+def render_frame(mesh: Mesh, index: int = 0, fov: float = DEFAULT_FOV) -> Frame:
+    rendered = render_mesh(mesh, Camera.identity(fov), PIXELS, channels=("color",), antialias=False)
+    rgba = torch.cat([rendered.color[0], rendered.mask[0]], -1)
     return Frame(str(index), index, (rgba * 255).round().to(torch.uint8).numpy(), fov)
 
 
-def turned(vertices: Tensor, yaw: float) -> Tensor:
-    """Turned about the object's own vertical axis, two units in front of the camera."""
+def rotated(vertices: Tensor, yaw: float) -> Tensor:
+    """Vertices rotated about the vertical axis, two units in front of the camera."""
     c, s = np.cos(yaw), np.sin(yaw)
     rotation = torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]], dtype=torch.float32)
     return vertices @ rotation.T + torch.tensor([0.0, 0.0, 2.0])
 
 
-def make_scene(yaws: np.ndarray) -> Scene:
+def make_scene(yaws: np.ndarray) -> TexturedScene:
     ball = trimesh.creation.icosphere(subdivisions=3, radius=0.5)
     vertices = torch.from_numpy(np.asarray(ball.vertices, dtype=np.float32)) * torch.tensor([0.8, 1.0, 0.6])
     faces = torch.from_numpy(np.asarray(ball.faces, dtype=np.int64))
-    poses = torch.stack([turned(vertices, yaw) for yaw in yaws])
+    poses = torch.stack([rotated(vertices, yaw) for yaw in yaws])
     sequence = MeshSequence(poses, Mesh(vertices, faces), np.arange(len(yaws), dtype=np.float64))
     atlas = unwrap(vertices.numpy(), faces.numpy(), SIZE)
-    return Scene(sequence, atlas, texel_map(atlas, SIZE), Seams(*seam_lookups(atlas, faces.numpy(), SIZE)))
+    return TexturedScene(sequence, atlas, texel_map(atlas, SIZE), Seams(*seam_lookups(atlas, faces.numpy(), SIZE)))
 
 
 @pytest.fixture(scope="session")
-def all_round() -> Scene:
+def all_round() -> TexturedScene:
     """Sixteen poses that show every side (and the poles at a slant)."""
     return make_scene(np.arange(16) * np.pi / 8)
 
 
 @pytest.fixture(scope="session")
-def front_only() -> Scene:
+def front_only() -> TexturedScene:
     """Three poses that never show the back."""
     return make_scene(np.array([-0.2, 0.0, 0.2]))

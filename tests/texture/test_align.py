@@ -12,8 +12,8 @@ from v2m4.frame import Frame
 SIZE = 128
 
 
-def blobs(scene):
-    """Smooth, irregular detail that flow can follow: noise, blurred over the surface's own space."""
+def smooth_noise(scene):
+    """Texture (H, W, 1) of smooth, irregular detail: a sum of random waves in rest positions."""
     rng = np.random.default_rng(3)
     waves, phases = rng.normal(0, 9, (20, 3)), rng.uniform(0, 6.3, (20, 3))
     value = sum(
@@ -27,46 +27,46 @@ def shifted(frame: Frame, x: float, y: float) -> Frame:
     return Frame(frame.name, frame.index, moved)
 
 
-def disagreement(views, texture):
-    """Mean difference of pixels and texture, by weight."""
-    gaps = [np.abs(sample(texture, lookups(view.uvs, SIZE)) - view.colors).mean(1) for view in views]
-    return np.average(np.concatenate(gaps), weights=np.concatenate([view.weights for view in views]))
+def photometric_error(views, texture):
+    """Weighted mean difference of pixels and texture."""
+    errors = [np.abs(sample(texture, lookups(view.uvs, SIZE)) - view.colors).mean(1) for view in views]
+    return np.average(np.concatenate(errors), weights=np.concatenate([view.weights for view in views]))
 
 
 @pytest.mark.parametrize("amount", [2.0, 4.0])
-def test_frames_off_by_pixels_give_a_sharp_texture(all_round, amount):
-    scene, truth = all_round, blobs(all_round)
+def test_frames_misaligned_by_pixels_give_a_sharp_texture(all_round, amount):
+    scene, truth = all_round, smooth_noise(all_round)
     rng = np.random.default_rng(0)
     frames = [shifted(frame, *rng.uniform(-amount, amount, 2)) for frame in scene.frames(truth)]
     inputs = (frames, scene.sequence.vertices, scene.mesh, scene.atlas, 160)
     views = observe_frames(*inputs)
-    blurred = least_squares(views, scene.texels, scene.seams, 0.02)
-    known = blurred.weight > 1
-    aligned = align_frames(*inputs, blurred.texture)
-    sharp = least_squares(aligned, scene.texels, scene.seams, 0.02)
-    before, after = (np.abs(solution.texture - truth)[known].mean() for solution in (blurred, sharp))
+    unaligned = least_squares(views, scene.texels, scene.seams, 0.02)
+    known = unaligned.weight > 1
+    aligned = align_frames(*inputs, unaligned.texture)
+    sharpened = least_squares(aligned, scene.texels, scene.seams, 0.02)
+    before, after = (np.abs(solution.texture - truth)[known].mean() for solution in (unaligned, sharpened))
     assert after < 0.92 * before
-    assert disagreement(aligned, sharp.texture) < 0.5 * disagreement(views, blurred.texture)
+    assert photometric_error(aligned, sharpened.texture) < 0.5 * photometric_error(views, unaligned.texture)
 
 
-def test_frames_that_fit_stay_where_they_are(all_round):
-    scene, truth = all_round, blobs(all_round)
+def test_aligned_frames_are_unchanged(all_round):
+    scene, truth = all_round, smooth_noise(all_round)
     inputs = (scene.frames(truth), scene.sequence.vertices, scene.mesh, scene.atlas, 160)
     still, moved = average(observe_frames(*inputs), SIZE), average(align_frames(*inputs, truth), SIZE)
     known = still.weight > 1
     assert np.abs(still.texture - moved.texture)[known].mean() < 0.01
 
 
-def test_what_the_mesh_cannot_show_is_not_trusted(all_round):
-    """A frame of something else finds no way back from frame to render, and hardly counts."""
-    scene, truth = all_round, blobs(all_round)
+def test_pixels_with_inconsistent_flow_get_little_weight(all_round):
+    """Flow to a frame of something else is not consistent forwards and backwards."""
+    scene, truth = all_round, smooth_noise(all_round)
     rng = np.random.default_rng(0)
     frame = scene.frames(truth)[0]
     noise = cv2.GaussianBlur(rng.random((160, 160, 3)).astype(np.float32), (0, 0), 3)
     noise = ((noise - 0.5) * 1500 + 128).clip(0, 255).astype(np.uint8)
-    other = Frame("x", 0, np.dstack([noise, frame.rgba[..., 3]]))
+    noise_frame = Frame("x", 0, np.dstack([noise, frame.rgba[..., 3]]))
     poses = scene.sequence.vertices[:1]
-    right = align_frames([frame], poses, scene.mesh, scene.atlas, 160, truth)
-    wrong = align_frames([other], poses, scene.mesh, scene.atlas, 160, truth)
-    assert wrong[0].weights.sum() < 0.5 * right[0].weights.sum()
-    assert torch.isfinite(torch.from_numpy(wrong[0].colors)).all()
+    of_frame = align_frames([frame], poses, scene.mesh, scene.atlas, 160, truth)
+    of_noise = align_frames([noise_frame], poses, scene.mesh, scene.atlas, 160, truth)
+    assert of_noise[0].weights.sum() < 0.5 * of_frame[0].weights.sum()
+    assert torch.isfinite(torch.from_numpy(of_noise[0].colors)).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.texture.conftest import picture
+from tests.texture.conftest import render_frame
 from texture import observe
 from texture.observe import object_window, observe_asset, observe_frames
 from texture.texels import lookups, sample
@@ -16,7 +16,7 @@ SIZE = 128
 
 
 @pytest.mark.parametrize("aspect", [0.6, 1.0, 1.8])
-def test_window_is_square_in_pixels_and_holds_the_object(all_round, aspect):
+def test_window_is_square_in_pixels_and_contains_the_object(all_round, aspect):
     camera = Camera.identity(aspect=aspect)
     vertices = all_round.sequence.vertices[0] + torch.tensor([0.3, -0.2, 1.0])
     x0, y0, x1, y1 = object_window(vertices, camera)
@@ -42,12 +42,12 @@ def test_views_read_the_texture_they_were_rendered_with(all_round):
 
 
 @pytest.mark.parametrize("fov", [0.3, 1.2])
-def test_a_frame_is_seen_through_its_own_lens(all_round, fov):
+def test_each_frame_is_rendered_with_its_own_field_of_view(all_round, fov):
     texture = np.clip(0.5 + 0.8 * all_round.positions(), 0, 1)
     middle = all_round.sequence.vertices[0].mean(0)
     nearer = middle * (math.tan(DEFAULT_FOV / 2) / math.tan(fov / 2) - 1)
     mesh = all_round.textured(texture).with_vertices(all_round.sequence.vertices[0] + nearer)
-    frame = picture(mesh, fov=fov)
+    frame = render_frame(mesh, fov=fov)
     (view,) = observe_frames([frame], mesh.vertices[None], all_round.mesh, all_round.atlas, 160)
     assert len(view) > 2000
     assert np.abs(sample(texture, lookups(view.uvs, SIZE)) - view.colors).mean() < 4e-3
@@ -55,7 +55,7 @@ def test_a_frame_is_seen_through_its_own_lens(all_round, fov):
     assert np.abs(sample(texture, lookups(wrong.uvs, SIZE)) - wrong.colors).mean() > 0.02
 
 
-def test_trust_is_highest_where_the_surface_faces_the_camera(all_round):
+def test_weight_is_highest_where_the_surface_faces_the_camera(all_round):
     ones = np.ones((SIZE, SIZE, 3), np.float32)
     scene = all_round
     (view,) = observe_frames(scene.frames(ones)[:1], scene.sequence.vertices[:1], scene.mesh, scene.atlas, 160)
@@ -68,27 +68,27 @@ def test_trust_is_highest_where_the_surface_faces_the_camera(all_round):
     assert facing.min() > 0 and slanted.any() and view.weights[slanted].max() < 0.6
 
 
-def test_pixels_beside_an_occlusion_are_not_trusted(all_round):
-    """A small plate before a large one: the pixels of the large one next to the small one's outline do not count."""
+def test_pixels_beside_an_occlusion_have_no_confidence(all_round):
+    """A small plate before a large one: pixels of the large one next to the small one's outline have confidence 0."""
     square = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
     faces = torch.tensor([[0, 2, 1], [0, 3, 2]])
     vertices = torch.cat([square * 0.6 + torch.tensor([0, 0, 2.0]), square * 0.2 + torch.tensor([0, 0, 1.8])])
     mesh = Mesh(vertices, torch.cat([faces, faces + 4]))
     uvs = vertices[:, :2].numpy() * 0.5 + 0.5
     atlas = observe.Atlas(uvs.astype(np.float32), mesh.faces.numpy())
-    surface = observe.see_surface(vertices, mesh.faces, mesh.normals(), atlas, Camera.identity(), (200, 200))
+    surface = observe.render_surface(vertices, mesh.faces, mesh.normals(), atlas, Camera.identity(), (200, 200))
     front = surface.depth < 1.9
     front &= surface.covered
     back = surface.covered & ~front
-    assert surface.trust[front].max() > 0.9 and surface.trust[back].max() > 0.9
+    assert surface.confidence[front].max() > 0.9 and surface.confidence[back].max() > 0.9
     beside = np.zeros_like(front)
     beside[:, 1:] |= front[:, :-1] != front[:, 1:]
     beside[:, :-1] |= front[:, :-1] != front[:, 1:]
-    assert beside.any() and surface.trust[beside].max() == 0
+    assert beside.any() and surface.confidence[beside].max() == 0
     slanted = vertices @ torch.tensor([[0.5, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.5]]).T  # a slant alone is no occlusion
     mesh = Mesh(slanted[:4] - slanted[:4].mean(0) + torch.tensor([0, 0, 2.0]), faces)
-    surface = observe.see_surface(mesh.vertices, faces, mesh.normals(), atlas, Camera.identity(), (200, 200))
-    assert (surface.trust[surface.covered] == 0).mean() < 0.1
+    surface = observe.render_surface(mesh.vertices, faces, mesh.normals(), atlas, Camera.identity(), (200, 200))
+    assert (surface.confidence[surface.covered] == 0).mean() < 0.1
 
 
 def test_asset_views_show_the_side_that_no_frame_shows(front_only):
@@ -104,7 +104,7 @@ def test_asset_views_show_the_side_that_no_frame_shows(front_only):
     assert weight.reshape(SIZE, SIZE)[scene.texels.valid].mean() > 0.8
 
 
-def test_nothing_seen_is_an_error(all_round):
+def test_no_visible_pixel_is_an_error(all_round):
     frames = all_round.frames(np.ones((SIZE, SIZE, 3)))
     with pytest.raises(ValueError, match="16 frames, but 3 poses"):
         observe_frames(frames, all_round.sequence.vertices[:3], all_round.mesh, all_round.atlas, 64)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from texture.inpaint import inpaint
-from texture.observe import View, observe_frames, see_surface
+from texture.observe import ObservedPixels, observe_frames, render_surface
 from texture.solve import adam, average, gather, least_squares
 from texture.texels import lookups, sample
 from v2m4.camera import Camera
@@ -43,7 +43,7 @@ def test_linear_rows_give_the_rendered_picture(all_round):
     camera = Camera.identity()
     mesh = scene.textured(texture).with_vertices(scene.sequence.vertices[3])
     picture = render_mesh(mesh, camera, 96, channels=("color",), antialias=False).color[0].numpy()
-    surface = see_surface(mesh.vertices, mesh.faces, mesh.normals(), scene.atlas, camera, (96, 96))
+    surface = render_surface(mesh.vertices, mesh.faces, mesh.normals(), scene.atlas, camera, (96, 96))
     read = sample(texture, lookups(surface.uvs[surface.covered], SIZE))
     assert surface.covered.sum() > 1000
     assert np.abs(read - picture[surface.covered]).max() < 1e-4
@@ -54,7 +54,7 @@ def test_constant_colour_is_recovered_exactly(all_round, solver):
     color = np.array([51, 128, 204], np.float32) / 255
     views = observe(all_round, np.broadcast_to(color, (SIZE, SIZE, 3)))
     solution = solve(all_round, views, solver)
-    filled = inpaint(solution.texture, solution.seen, all_round.texels, all_round.faces, all_round.seams)
+    filled = inpaint(solution.texture, solution.observed, all_round.texels, all_round.faces, all_round.seams)
     assert np.abs(filled - color).max() < (1e-3 if solver == "least_squares" else 0.02)
 
 
@@ -83,10 +83,10 @@ def test_least_squares_is_sharper_than_the_mean(all_round):
     assert psnr(solved[known], truth[known]) > psnr(mean[known], truth[known]) + 1
 
 
-def test_wrong_frames_are_outvoted(all_round):
+def test_wrong_frames_are_outliers_to_the_huber_kernel(all_round):
     truth = checks(all_round)
     views = observe(all_round, truth)
-    spoiled = [View(v.uvs, 1 - v.colors, v.weights) if i % 8 == 0 else v for i, v in enumerate(views)]
+    spoiled = [ObservedPixels(v.uvs, 1 - v.colors, v.weights) if i % 8 == 0 else v for i, v in enumerate(views)]
     known = average(views, SIZE).weight > 1
     robust, mean = solve(all_round, spoiled).texture, average(spoiled, SIZE).texture
     clean = np.abs(solve(all_round, views).texture - truth)[known].mean()
@@ -95,16 +95,18 @@ def test_wrong_frames_are_outvoted(all_round):
 
 
 def test_sides_of_a_seam_agree(all_round):
-    """Frames that contradict each other leave noise; the seams must not show it."""
+    """Noise in the frames gives a noisy texture, but no difference across seams."""
     rng = np.random.default_rng(0)
     views = [
-        View(v.uvs, np.clip(v.colors + rng.normal(0, 0.1, v.colors.shape), 0, 1).astype(np.float32), v.weights)
+        ObservedPixels(
+            v.uvs, np.clip(v.colors + rng.normal(0, 0.1, v.colors.shape), 0, 1).astype(np.float32), v.weights
+        )
         for v in observe(all_round, np.full((SIZE, SIZE, 3), 0.5, np.float32))
     ]
     texture = solve(all_round, views).texture
     across = sample(texture, all_round.seams.one) - sample(texture, all_round.seams.other)
-    alike = sample(texture, all_round.seams.one) - np.roll(sample(texture, all_round.seams.one), 40, 0)
-    assert np.abs(across).mean() < 0.35 * np.abs(alike).mean()
+    unrelated = sample(texture, all_round.seams.one) - np.roll(sample(texture, all_round.seams.one), 40, 0)
+    assert np.abs(across).mean() < 0.35 * np.abs(unrelated).mean()
 
 
 def test_same_views_give_the_same_bytes(all_round):
@@ -117,7 +119,7 @@ def test_same_views_give_the_same_bytes(all_round):
 
 
 def test_no_pixels_is_an_error(all_round):
-    empty = View(np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+    empty = ObservedPixels(np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
     with pytest.raises(ValueError, match="none of the 3 views"):
         gather([empty] * 3, SIZE)
     for solver in ("least_squares", "adam"):

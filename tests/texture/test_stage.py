@@ -20,7 +20,7 @@ def inputs(all_round):
     return all_round.frames(truth), all_round.sequence, first, truth
 
 
-def test_stage_gives_the_texture_and_its_pictures(inputs, all_round, tmp_path):
+def test_stage_returns_the_textured_mesh_and_writes_its_files(inputs, all_round, tmp_path):
     frames, sequence, first, truth = inputs
     mesh = texture.run(frames, sequence, first, Workspace(tmp_path), CONFIG)
     assert torch.equal(mesh.vertices, sequence.mesh.vertices) and torch.equal(mesh.faces, sequence.mesh.faces)
@@ -31,7 +31,7 @@ def test_stage_gives_the_texture_and_its_pictures(inputs, all_round, tmp_path):
     assert names == {"uvs.npz", "texture.npz", "observed.png", "comparison.png"}
 
 
-def test_second_run_reads_and_a_changed_option_solves_anew(inputs, tmp_path, monkeypatch):
+def test_second_run_reads_the_files_and_a_changed_option_solves_again(inputs, tmp_path, monkeypatch):
     frames, sequence, first, _ = inputs
     mesh = texture.run(frames, sequence, first, Workspace(tmp_path), CONFIG)
     monkeypatch.setattr("texture.stage.least_squares", None)  # any call fails
@@ -42,7 +42,7 @@ def test_second_run_reads_and_a_changed_option_solves_anew(inputs, tmp_path, mon
         texture.run(frames, sequence, first, Workspace(tmp_path), other)
 
 
-def test_other_frames_are_other_work(inputs, tmp_path):
+def test_changed_frames_solve_again(inputs, tmp_path):
     frames, sequence, first, _ = inputs
     mesh = texture.run(frames, sequence, first, Workspace(tmp_path), CONFIG)
     dark = [replace(frame, rgba=frame.rgba // np.array([2, 2, 2, 1], np.uint8)) for frame in frames]
@@ -50,14 +50,14 @@ def test_other_frames_are_other_work(inputs, tmp_path):
     assert float(other.texture.mean()) < 0.75 * float(mesh.texture.mean())
 
 
-def test_adam_is_the_other_way(inputs, all_round, tmp_path):
+def test_adam_recovers_the_texture(inputs, all_round, tmp_path):
     frames, sequence, first, truth = inputs
     config = replace(CONFIG, texture=replace(OPTIONS, solver="adam", steps=100))
     mesh = texture.run(frames, sequence, first, Workspace(tmp_path), config)
     assert np.abs(mesh.texture.numpy() - truth)[all_round.texels.valid].mean() < 0.02
 
 
-def test_frames_and_poses_must_go_together(inputs, tmp_path):
+def test_numbers_of_frames_and_poses_must_match(inputs, tmp_path):
     frames, sequence, first, _ = inputs
     with pytest.raises(ValueError, match="15 frames, but 16 poses"):
         texture.run(frames[1:], sequence, first, Workspace(tmp_path), CONFIG)

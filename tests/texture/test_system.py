@@ -12,7 +12,7 @@ def rows_of(count, seed):
 
 
 def dense(rows: Lookups) -> np.ndarray:
-    """The lookups as a matrix, built from their meaning: reading a picture with one white texel."""
+    """The lookups as a matrix, by reading textures with one white texel."""
     return np.stack([sample(unit.reshape(SIZE, SIZE, 1), rows)[:, 0] for unit in np.eye(SIZE * SIZE)], 1)
 
 
@@ -54,11 +54,11 @@ def test_solve_is_the_least_squares_solution(parts):
     matrix = normal_matrix(*parts[:3], weights, 0.3, 0.7)
     expected = np.linalg.lstsq(matrix, dense(rows).T @ (weights[:, None] * colors), rcond=None)[0]
     solved = system.solve(np.zeros((SIZE, SIZE, 3), np.float32), 500, 1e-7).reshape(-1, 3)
-    bound = np.diag(matrix) > 1e-3
-    assert np.abs(solved - expected)[bound].max() < 1e-3
+    constrained = np.diag(matrix) > 1e-3
+    assert np.abs(solved - expected)[constrained].max() < 1e-3
 
 
-def test_data_replace_earlier_data(parts):
+def test_observations_replace_earlier_ones(parts):
     chart, seams, rows, colors, weights = parts
     once, twice = System(chart, seams, 0.1, 0.1), System(chart, seams, 0.1, 0.1)
     once.observe(rows, colors, weights)
@@ -69,13 +69,13 @@ def test_data_replace_earlier_data(parts):
     assert np.array_equal(once.target, twice.target)
 
 
-def test_pinned_texels_stay_and_the_rest_goes_flat():
+def test_free_texels_interpolate_the_constrained_ones():
     chart = np.zeros((SIZE, SIZE), np.int32)
     none = Lookups(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32))
     system = System(chart, Seams(none, none), 1.0, 1.0)
     ramp = np.broadcast_to(np.linspace(0, 1, SIZE, dtype=np.float32)[None, :, None], (SIZE, SIZE, 3)).copy()
     fixed = np.zeros((SIZE, SIZE), bool)
     fixed[:, [0, -1]] = True
-    system.pin(fixed, ramp, 1e4)
+    system.constrain_texels(fixed, ramp, 1e4)
     start = np.where(fixed[..., None], ramp, 0.5).astype(np.float32)
     assert np.abs(system.solve(start, 300, 1e-7) - ramp).max() < 1e-3  # harmonic between the two sides: a ramp
