@@ -1,9 +1,9 @@
-"""How often, how exactly and how fast cameras are found: ``python -m camera_search.benchmark``.
+"""Benchmark of the camera search: rate of correct cameras, errors and time; ``python -m camera_search.benchmark``.
 
-Textured meshes are rendered from random cameras and searched for without a hint. A case counts as found within 10
-degrees of the true rotation and with a mask IoU of at least 0.95 (whole picture, 512 x 512). ``--shading`` and
-``--warp`` make it as hard as generated meshes are: a lamp that the search does not know, a mesh that is not quite the
-object (then only the rotation counts).
+Textured meshes are rendered from random cameras, and the camera is searched without a hint. A result is correct with
+a rotation error of at most 10 degrees and a mask IoU of at least 0.95 (whole image, 512 x 512). ``--shading`` and
+``--warp`` imitate generated meshes: a light that the search does not know, and a mesh that differs from the object
+(then only the rotation is tested).
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ class Options:
     count: int = 40
     # Seed of the cameras and of the search.
     seed: int = 0
-    # Pixels (side) of the pictures that are searched for.
+    # Pixels (side) of the rendered frames.
     picture: int = 512
-    # How much of the pictures' colours depends on a random lamp, which the search knows nothing of (0 to 1).
+    # Share of the frames' colours that depends on a random directional light, unknown to the search (0 to 1).
     shading: float = 0.0
-    # How far smooth bumps move the mesh that is searched with, in parts of its size.
+    # Root mean square of a smooth displacement of the mesh that is searched with, relative to its size.
     warp: float = 0.0
 
 
 @dataclass
-class Case:
-    """One search."""
+class SearchCase:
+    """One search: its true camera, and the errors and time of its result."""
 
     name: str
     truth: Orbit
@@ -68,36 +68,36 @@ class Case:
     history: dict[str, float] = field(default_factory=dict)
 
     @property
-    def found(self) -> bool:
-        """Whether the camera was found."""
+    def is_correct(self) -> bool:
+        """Whether the resulting camera is correct."""
         return self.degrees <= DEGREES and (self.warped or self.iou >= IOU)
 
 
 def random_orbit(generator: np.random.Generator) -> Orbit:
-    """Yaw all round, pitch within 40 degrees, radius 1.5-4, look-at within 0.2 of the origin."""
+    """Random camera: any yaw, pitch within 40 degrees, radius 1.5-4, look-at within 0.2 of the origin."""
     direction = generator.standard_normal(3)
     look_at = 0.2 * generator.random() ** (1 / 3) * direction / np.linalg.norm(direction)
     yaw, pitch = generator.uniform(-math.pi, math.pi), math.radians(generator.uniform(-40, 40))
     return Orbit.of(yaw, pitch, generator.uniform(1.5, 4.0), tuple(look_at))
 
 
-def picture_of(mesh: Mesh, orbit: Orbit, size: int, shading: float = 0.0, lamp: Tensor | None = None) -> Frame:
-    """A frame that shows a mesh from a camera, on a transparent background.
+def render_frame(mesh: Mesh, orbit: Orbit, size: int, shading: float = 0.0, light: Tensor | None = None) -> Frame:
+    """Frame with the rendering of a mesh from a camera on a transparent background.
 
     Args:
         mesh: with a texture or vertex colours.
         orbit: the camera (batch of 1).
         size: pixels (side).
-        shading: how much the lamp counts, 0 to 1.
-        lamp: (3,) unit vector towards the lamp, camera space.
+        shading: weight of the light, 0 to 1.
+        light: (3,) unit vector towards the light, camera space; None for none.
     """
     with torch.no_grad():
         rendering = render_mesh(mesh, orbit.camera(), size, channels=("color", "mask", "normal"))
-    straight = rendering.color / rendering.mask.clamp_min(1e-3)
-    if lamp is not None:
-        lit = torch.nn.functional.normalize(rendering.normal, dim=-1) @ lamp.to(straight)
-        straight = straight * (1 + shading * (1.2 * lit.clamp_min(0.0)[..., None] - 0.9))
-    rgba = torch.cat([straight, rendering.mask], -1)[0].clamp(0, 1)
+    unpremultiplied = rendering.color / rendering.mask.clamp_min(1e-3)
+    if light is not None:
+        light_cosine = torch.nn.functional.normalize(rendering.normal, dim=-1) @ light.to(unpremultiplied)
+        unpremultiplied = unpremultiplied * (1 + shading * (1.2 * light_cosine.clamp_min(0.0)[..., None] - 0.9))
+    rgba = torch.cat([unpremultiplied, rendering.mask], -1)[0].clamp(0, 1)
     return Frame("rendered", 0, (rgba * 255).round().to(torch.uint8).cpu().numpy())
 
 
@@ -110,15 +110,15 @@ def warped(mesh: Mesh, amount: float, generator: np.random.Generator) -> Mesh:
     return mesh.with_vertices(mesh.vertices + amount * waves / waves.square().sum(1).mean().sqrt())
 
 
-def measure(mesh: Mesh, case: Case, options: Options, seed: int) -> Case:
-    """Search one camera and fill in what came of it."""
+def measure(mesh: Mesh, case: SearchCase, options: Options, seed: int) -> SearchCase:
+    """Search one camera; returns the case with its errors, times and score filled in."""
     generator = np.random.default_rng([options.seed, seed])
-    lamp = torch.nn.functional.normalize(torch.from_numpy(generator.normal(0, 1, 3) - [0, 1, 1]), dim=0)
+    light = torch.nn.functional.normalize(torch.from_numpy(generator.normal(0, 1, 3) - [0, 1, 1]), dim=0)
     size = options.picture
-    frame = picture_of(mesh, case.truth, size, options.shading, lamp)
-    searched = warped(mesh, options.warp, generator)
+    frame = render_frame(mesh, case.truth, size, options.shading, light)
+    warped_mesh = warped(mesh, options.warp, generator)
     start, processor = time.perf_counter(), time.process_time()
-    result = find_camera(searched, frame, FAST.search, torch.Generator().manual_seed(seed))
+    result = find_camera(warped_mesh, frame, FAST.search, torch.Generator().manual_seed(seed))
     case.seconds, case.processor = time.perf_counter() - start, time.process_time() - processor
     cameras = Orbit.from_parameters(torch.cat([case.truth.parameters(), result.orbit.parameters()])).camera()
     rotation = cameras.extrinsics[:, :3, :3].double()
@@ -135,13 +135,13 @@ def main() -> None:
     options = tyro.cli(Options)
     logging.basicConfig(level=logging.WARNING)
     files = options.mesh or (DATA / "existing" / "chili.glb", DATA / "animated" / "Fox.glb")
-    cases: list[Case] = []
+    cases: list[SearchCase] = []
     for file in files:
         mesh = read_mesh(file)
         mesh = mesh.transformed(mesh.normalizing())
         generator = np.random.default_rng(options.seed)
-        own = [Case(file.stem, random_orbit(generator), options.warp > 0) for _ in range(options.count)]
-        measure(mesh, Case(file.stem, own[0].truth), options, 0)  # compiles the kernels
+        own = [SearchCase(file.stem, random_orbit(generator), options.warp > 0) for _ in range(options.count)]
+        measure(mesh, SearchCase(file.stem, own[0].truth), options, 0)  # compiles the kernels
         print("      case    yaw  pitch radius   error    IoU      s  cpu s  score")
         for number, case in enumerate(own):
             measure(mesh, case, options, number)
@@ -149,7 +149,7 @@ def main() -> None:
             print(
                 f"{case.name + ' ' + str(number):>10} {yaw:6.0f} {pitch:6.0f} {float(case.truth.radius):6.2f} "
                 f"{case.degrees:7.2f} {case.iou:6.3f} {case.seconds:6.2f} {case.processor:6.2f} {case.score:6.3f}"
-                f"{'' if case.found else '  missed'}",
+                f"{'' if case.is_correct else '  wrong'}",
                 flush=True,
             )
         cases += own
@@ -158,12 +158,12 @@ def main() -> None:
         summarize(cases)
 
 
-def summarize(cases: list[Case]) -> None:
-    """Print how many were found, and medians and maxima."""
+def summarize(cases: list[SearchCase]) -> None:
+    """Print the number of correct cameras, and medians and maxima of errors and times."""
     name = " + ".join(dict.fromkeys(case.name for case in cases))
     degrees = [case.degrees for case in cases]
     print(
-        f"{name}: {sum(case.found for case in cases)} of {len(cases)} found; rotation error median "
+        f"{name}: {sum(case.is_correct for case in cases)} of {len(cases)} correct; rotation error median "
         f"{statistics.median(degrees):.2f}, worst {max(degrees):.1f} degrees; IoU median "
         f"{statistics.median(case.iou for case in cases):.3f}; seconds median "
         f"{statistics.median(case.seconds for case in cases):.2f}, longest {max(case.seconds for case in cases):.2f} "

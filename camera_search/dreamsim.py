@@ -1,7 +1,7 @@
-"""Similarity as DreamSim sees it, and as V2M4 searches its cameras by.
+"""Similarity by DreamSim, the objective of V2M4's camera search.
 
-Source: V2M4 section 3.2 and its released code: the distance of the frame and the render, the latter within the frame's
-mask, plus a tenth of the masks' mean squared difference over the share of the picture that the frame's mask covers.
+Source: V2M4 section 3.2 and its released code: DreamSim's distance between the frame and the render within the frame's
+mask, plus a tenth of the masks' mean squared difference divided by the share of the image that the frame's mask covers.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, interpolate
 
-from camera_search.similarity import Pictures
+from camera_search.similarity import MaskedImages
 from v2m4 import dreamsim
 from v2m4.config import Config
 from v2m4.device import device_of
 
-BATCH = 64  # pictures at once
+BATCH = 64  # images embedded at once
 
 
 @dataclass(frozen=True)
 class DreamSimilarity:
-    """1 - DreamSim's distance - the masks' difference; 1 is the same picture.
+    """1 - DreamSim's distance - weighted difference of the masks; 1 for equal images.
 
     Attributes:
-        network: the owner's.
-        device: where it is.
-        mask_weight: of the masks' difference.
+        network: DreamSim's network.
+        device: of the network.
+        mask_weight: weight of the masks' difference.
     """
 
     network: nn.Module
@@ -45,29 +45,31 @@ class DreamSimilarity:
         device = device_of(config)
         return cls(dreamsim.load(dreamsim.folder_of(config), device), device)
 
-    def score(self, renders: Pictures, reference: Pictures) -> Tensor:
-        """See ``Similarity``; without gradients.
+    def score(self, renders: MaskedImages, reference: MaskedImages) -> Tensor:
+        """Similarity of each render with the reference, see ``Similarity``; without gradients.
 
         Raises:
-            ValueError: the pictures' sizes differ, or there is not one reference.
+            ValueError: the images' sizes differ, or there is not one reference.
         """
         if len(reference) != 1 or renders.mask.shape[1:] != reference.mask.shape[1:]:
             raise ValueError(
                 f"score: expected one reference of the renders' size {tuple(renders.mask.shape[1:3])}, "
                 f"got {len(reference)} of {tuple(reference.mask.shape[1:3])}"
             )
-        inside = (reference.mask > 0).to(renders.color)
+        reference_mask = (reference.mask > 0).to(renders.color)
         with torch.no_grad():
-            whole = self._resized(reference.color)
+            reference_color = self._resized(reference.color)
             scores = []
             for color, mask in zip(renders.color.split(BATCH), renders.mask.split(BATCH), strict=True):
-                ours, theirs = dreamsim.embedded(self.network, [self._resized(color * inside), whole])
-                distance = 1 - cosine_similarity(ours, theirs, dim=-1)
-                difference = (mask - inside).square().mean((1, 2, 3)) / inside.mean().clamp_min(1e-6)
-                scores.append(1 - distance.to(difference) - self.mask_weight * difference)
+                render_embedding, reference_embedding = dreamsim.embedded(
+                    self.network, [self._resized(color * reference_mask), reference_color]
+                )
+                dreamsim_distance = 1 - cosine_similarity(render_embedding, reference_embedding, dim=-1)
+                mask_error = (mask - reference_mask).square().mean((1, 2, 3)) / reference_mask.mean().clamp_min(1e-6)
+                scores.append(1 - dreamsim_distance.to(mask_error) - self.mask_weight * mask_error)
             return torch.cat(scores)
 
     def _resized(self, color: Tensor) -> Tensor:
-        """Pictures (B, h, w, 3) as the network sees them, (B, 3, 224, 224)."""
+        """Images (B, h, w, 3) resized for the network, (B, 3, 224, 224)."""
         pictures = color.permute(0, 3, 1, 2).to(self.device)
         return interpolate(pictures, (dreamsim.SIZE,) * 2, mode="bicubic", align_corners=False)

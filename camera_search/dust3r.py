@@ -1,8 +1,8 @@
-"""DUSt3R: a transformer that sees two pictures and tells where the pixels of both lie in the first one's space.
+"""DUSt3R: a transformer that predicts point maps of two images in the first one's camera space.
 
 Owner: naver/dust3r (4c24a6e) with naver/croco (d7de070), source only; code and weights CC BY-NC-SA 4.0, weights
-naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt. Its pictures have a longer side of 512 pixels, in [-1, 1]. As in V2M4, all
-pairs are predicted both ways and brought into one space by the owner's global alignment, 300 steps.
+naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt. Its images have a longer side of 512 pixels, in [-1, 1]. As in V2M4, all
+pairs are predicted in both orders and aligned in one space by the owner's global alignment, 300 steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEPS, RATE = 300, 0.01  # of the global alignment, V2M4's
 
 
 class Dust3rPointMap:
-    """The owner's network and global alignment behind ``PointMap``."""
+    """The owner's network and global alignment behind ``PointMapNetwork``."""
 
     size = SIZE
 
@@ -42,30 +42,30 @@ class Dust3rPointMap:
 
         self.network = OwnersNetwork.load("DUSt3R", needs.DUST3R, config, make)
 
-    def predict(self, pictures: Tensor) -> PointMaps:
-        """See ``PointMap``; sides must be multiples of 16.
+    def predict(self, images: Tensor) -> PointMaps:
+        """Point maps of N images, see ``PointMapNetwork``; sides must be multiples of 16.
 
         Raises:
-            ValueError: the pictures are not colour, or not of whole patches.
+            ValueError: the images are not RGB, or their sides are no multiples of 16.
         """
-        height, width = pictures.shape[2:]
-        if pictures.shape[1] != 3 or height % 16 or width % 16:
-            raise ValueError(f"DUSt3R: expected pictures (N, 3, 16 h, 16 w), got {tuple(pictures.shape)}")
-        views = [
+        height, width = images.shape[2:]
+        if images.shape[1] != 3 or height % 16 or width % 16:
+            raise ValueError(f"DUSt3R: expected pictures (N, 3, 16 h, 16 w), got {tuple(images.shape)}")
+        network_inputs = [
             {
-                "img": picture[None] * 2 - 1,
+                "img": image[None] * 2 - 1,
                 "true_shape": np.array([[height, width]], np.int32),
                 "idx": index,
                 "instance": str(index),
             }
-            for index, picture in enumerate(pictures)
+            for index, image in enumerate(images)
         ]
         device, seed = self.network.device, self.network.seed
         with self.network.at_work() as network:
             from dust3r.image_pairs import make_pairs
             from dust3r.inference import inference
 
-            pairs = make_pairs(views, scene_graph="complete", prefilter=None, symmetrize=True)
+            pairs = make_pairs(network_inputs, scene_graph="complete", prefilter=None, symmetrize=True)
             predicted = inference(pairs, network, device, batch_size=8 if device.type == "cuda" else 1, verbose=False)
         with owners_code(seed), torch.enable_grad():
             from dust3r.cloud_opt import GlobalAlignerMode, global_aligner

@@ -1,9 +1,10 @@
-"""Cameras from the point maps of a network (VGGT, DUSt3R): the frame and renders in one space of the network's own.
+"""Camera proposals from a network's point maps (VGGT, DUSt3R) of the frame and of renders, all in one space of its own.
 
-The renders' pixels have known places on the mesh, so most of the way from the network's space to the mesh's is a fit of
-matched points. But a network takes a front for a back now and then, for some views or for the frame; so the surface
-alone is asked, too, and the frame's points are tried half a turn away. Each answer gives one camera: the one that sees
-the frame's points at the frame's pixels. The search renders them all and keeps what looks like the frame.
+The renders' pixels have known positions on the mesh, so a robust fit of these correspondences gives the similarity
+transform from the network's space to the mesh's. But a network sometimes mistakes a front for a back, in some views or
+in the frame; so the transform is also estimated by ICP with the surface, without correspondences, and the frame's
+points are tried after a half-turn, too. Each transform gives one camera, by perspective n-point from the frame's points
+and pixels. The search renders them all and keeps the one of highest similarity.
 
 Source: V2M4 section 3.2 (chamfer distance from one start, half a turn at three quarters, then re-projection).
 """
@@ -21,8 +22,8 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from camera_search.pointmap import PointMap, PointMaps, Scene
-from camera_search.transform import (
+from camera_search.pointmap import FrameAndRenders, PointMapNetwork, PointMaps
+from camera_search.robust_alignment import (
     Transform,
     align_to_surface,
     fit_robustly,
@@ -35,94 +36,97 @@ from v2m4.camera import Orbit, orbit_from_extrinsics
 
 log = logging.getLogger("v2m4.camera_search")
 
-UPSIDE_DOWN = math.radians(80)  # of roll or pitch: no camera of ours stands like that
-POOR = 0.1  # parts of the object's size, by which most matches miss their places where a network went wrong
-NARROWEST = 1e-5  # tangent of errors that are none
-SAME_ANGLE, SAME_PLACE = 0.05, 0.05  # radians, and parts of the distance, within which two cameras are one
+MAX_ROLL = math.radians(80)  # radians; a solution with more roll than this is wrong
+MAX_RESIDUAL = (
+    0.1  # median residual of the correspondences, of the object's size, above which the network is taken to be wrong
+)
+MIN_KERNEL_SCALE = 1e-5  # lower bound of the Cauchy kernel's scale, tangent of an angle
+SAME_ANGLE, SAME_POSITION = 0.05, 0.05  # radians, and of the distance: within these two cameras are equal
 
 
 @dataclass(frozen=True)
-class AlignedPoints:
-    """Guesses by a network's point maps, aligned with the mesh.
+class PointMapProposer:
+    """Proposals by alignment of a network's point maps with the mesh.
 
     Attributes:
         network: predicts the maps.
-        trusted: share of each picture's pixels that count, those of the highest confidence: outlines smear in depth.
-        matches: pixels of the renders used at most, and samples of the surface.
+        trusted: share of each image's pixels that are used, those of the highest confidence: depth is smeared at
+            outlines.
+        matches: pixels of all renders used at most.
         points: pixels of the frame used at most.
-        least: pixels needed in the frame and in all renders together.
+        min_pixels: pixels needed in the frame, and in all renders together.
     """
 
-    network: PointMap
+    network: PointMapNetwork
     trusted: float = 0.7
     matches: int = 6000
     points: int = 3000
-    least: int = 50
+    min_pixels: int = 50
 
     @property
     def size(self) -> int:
-        """Pixels (side) of the pictures that the network wants."""
+        """Side of the images that the network takes, pixels."""
         return self.network.size
 
-    def guess(self, scene: Scene) -> Tensor:
-        """Extrinsics (K, 4, 4), the likeliest first; none where the frame or the renders show too little."""
-        pictures = np.concatenate([scene.frame[None], scene.renders])[..., :3]
-        maps = self.network.predict(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
+    def propose(self, scene: FrameAndRenders) -> Tensor:
+        """Extrinsics (K, 4, 4), the likeliest first; K is 0 where the frame or the renders show too few pixels."""
+        images = np.concatenate([scene.frame[None], scene.renders])[..., :3]
+        maps = self.network.predict(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
         orbits = self.cameras(maps, scene)
         log.debug("point maps: %d cameras", len(orbits))
         return torch.cat([orbit.camera().extrinsics for orbit in orbits]) if orbits else torch.zeros(0, 4, 4)
 
-    def cameras(self, maps: PointMaps, scene: Scene) -> list[Orbit]:
-        """The frame's camera by each way of bringing the maps to the mesh, the likeliest first, none twice.
+    def cameras(self, maps: PointMaps, scene: FrameAndRenders) -> list[Orbit]:
+        """Distinct cameras of the frame, one for each alignment of the maps with the mesh, the likeliest first.
 
         Args:
             maps: of the frame and the renders, in this order.
-            scene: what the maps were made of.
+            scene: the frame and renders that the maps were predicted from.
 
         Raises:
-            ValueError: the maps' shape is not the pictures'.
+            ValueError: the maps' shape is not the images'.
         """
         expected = (1 + len(scene.renders), *scene.frame.shape[:2], 3)
         if tuple(maps.points.shape) != expected:
             raise ValueError(f"point maps: expected {expected}, got {tuple(maps.points.shape)}")
         points, confidence = maps.points.double().numpy(), maps.confidence.double().numpy()
-        on_frame = self._trusted(scene.frame[..., 3] > 0.5, points[0], confidence[0])
-        on_renders = [self._trusted(*view) for view in zip(scene.seen, points[1:], confidence[1:], strict=True)]
-        if on_frame.sum() < self.least or sum(seen.sum() for seen in on_renders) < self.least:
+        on_frame = self._confident(scene.frame[..., 3] > 0.5, points[0], confidence[0])
+        on_renders = [self._confident(*view) for view in zip(scene.visible, points[1:], confidence[1:], strict=True)]
+        if on_frame.sum() < self.min_pixels or sum(confident.sum() for confident in on_renders) < self.min_pixels:
             return []
         rows, columns = np.nonzero(on_frame)
         pixels = thinned(np.stack([columns, rows], 1) + 0.5, self.points)
-        seen = thinned(points[0][rows, columns], self.points)
-        found: list[Orbit] = []
-        for transform in self._transforms(points[1:], on_renders, scene, seen):
-            orbit = resect(transform(seen), pixels, scene.intrinsics)
-            if orbit is not None and not any(_alike(orbit, other) for other in found):
-                found.append(orbit)
-        return found
+        frame_points = thinned(points[0][rows, columns], self.points)
+        orbits: list[Orbit] = []
+        for transform in self._transforms(points[1:], on_renders, scene, frame_points):
+            orbit = resect(transform(frame_points), pixels, scene.intrinsics)
+            if orbit is not None and not any(_equal(orbit, other) for other in orbits):
+                orbits.append(orbit)
+        return orbits
 
-    def _trusted(self, seen: np.ndarray, points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """Where (h, w) the object is seen, and the network is surest."""
-        seen = seen & np.isfinite(points).all(-1) & np.isfinite(confidence)
-        if not seen.any():
-            return seen
-        return seen & (confidence >= np.quantile(confidence[seen], 1 - self.trusted))
+    def _confident(self, visible: np.ndarray, points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """Pixels (h, w) that show the object and are among the ``trusted`` share of highest confidence."""
+        visible = visible & np.isfinite(points).all(-1) & np.isfinite(confidence)
+        if not visible.any():
+            return visible
+        return visible & (confidence >= np.quantile(confidence[visible], 1 - self.trusted))
 
     def _transforms(
-        self, points: np.ndarray, trusted: list[np.ndarray], scene: Scene, frame: np.ndarray
+        self, points: np.ndarray, trusted: list[np.ndarray], scene: FrameAndRenders, frame: np.ndarray
     ) -> Iterator[Transform]:
         """Ways from the network's space to the mesh's, the likeliest first.
 
         Args:
             points: (B, h, w, 3) of the renders, the network's space.
             trusted: B times (h, w), which of them count.
-            scene: tells where the renders' pixels lie on the mesh.
+            scene: gives the positions of the renders' pixels on the mesh.
             frame: (N, 3) of the frame, the network's space.
         """
         parts = [
             (thinned(point[good], share), thinned(place[good], share))
             for point, place, good in zip(points, scene.positions, trusted, strict=True)
-            if good.sum() >= self.least
-            for share in (max(self.least, self.matches // len(points)),)
+            if good.sum() >= self.min_pixels
+            for share in (max(self.min_pixels, self.matches // len(points)),)
         ]
         if not parts:
             return
@@ -133,7 +137,9 @@ class AlignedPoints:
         yield whole
         yield align_to_surface(source, target, half_turns(whole, center))[0]
         apart = np.median(np.linalg.norm(whole(source) - target, axis=1))
-        if apart > POOR * np.ptp(target, axis=0).max():  # the matches tell no one story: ask the surface alone
+        if (
+            apart > MAX_RESIDUAL * np.ptp(target, axis=0).max()
+        ):  # inconsistent correspondences: ICP with the surface, from all rotations
             yield align_to_surface(source, target, restarts(source, target))[0]
         behind = turned_about(whole, np.diag([-1.0, 1.0, -1.0]), center)
         for start in (whole, behind):  # the frame may stand otherwise than the renders; it shows but a part
@@ -143,20 +149,20 @@ class AlignedPoints:
 
 
 def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float = 0.01) -> Orbit | None:
-    """The upright camera that sees points at pixels, in spite of wrong points.
+    """Upright camera from correspondences of points and pixels with outliers (perspective n-point).
 
-    Perspective n-point with random samples for a start; then least squares over yaw, pitch and the camera's place
-    (trust region, as in Levenberg-Marquardt) of errors of which the large ones count for little (Cauchy, its width from
-    the median error): wrong points lie evenly about the object and would pull it small otherwise.
+    Initial solution by RANSAC (EPnP); then robust nonlinear least squares (trust region) over yaw, pitch and the
+    camera's position, with a Cauchy kernel whose scale is the median residual: outliers are spread evenly about the
+    object, and without the kernel the object would come out too small.
 
     Args:
         points: (N, 3) in the world.
-        pixels: (N, 2), (0.5, 0.5) the first pixel's centre.
-        intrinsics: (3, 3) known.
-        tolerance: tangent of the error that random samples allow a point.
+        pixels: (N, 2); the first pixel's centre is at (0.5, 0.5).
+        intrinsics: (3, 3).
+        tolerance: half the error of a RANSAC inlier, as the tangent of an angle.
 
     Returns:
-        the camera (batch of 1), ``look_at`` at the points' middle depth, or None where none sees them.
+        The camera (batch of 1), ``look_at`` at the points' median depth, or None where there is no solution.
     """
     focal = (intrinsics[0, 0] + intrinsics[1, 1]) / 2
     rays = np.linalg.solve(intrinsics.astype(np.float64), np.concatenate([pixels, np.ones_like(pixels[:, :1])], 1).T)
@@ -166,18 +172,18 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
         return None
     middle = np.median(points, axis=0)
 
-    def seen(numbers: np.ndarray) -> np.ndarray:
-        return (points - numbers[2:]) @ _upright(numbers[0], numbers[1]).T
+    def camera_space(parameters: np.ndarray) -> np.ndarray:
+        return (points - parameters[2:]) @ _upright(parameters[0], parameters[1]).T
 
-    def errors(numbers: np.ndarray) -> np.ndarray:
-        there = seen(numbers)
-        return (there[:, :2] / np.maximum(there[:, 2:], 1e-3) - tangents).ravel()
+    def residuals(parameters: np.ndarray) -> np.ndarray:
+        in_camera = camera_space(parameters)
+        return (in_camera[:, :2] / np.maximum(in_camera[:, 2:], 1e-3) - tangents).ravel()
 
-    for _ in range(3):  # the width follows from the solution
-        width = max(float(np.median(np.abs(errors(start)))), NARROWEST)
-        solved = least_squares(errors, start, loss="cauchy", f_scale=width)
+    for _ in range(3):  # the kernel's scale follows from the solution
+        scale = max(float(np.median(np.abs(residuals(start)))), MIN_KERNEL_SCALE)
+        solved = least_squares(residuals, start, loss="cauchy", f_scale=scale)
         start = solved.x
-    if not np.isfinite(solved.x).all() or np.median(seen(solved.x)[:, 2]) <= 0:
+    if not np.isfinite(solved.x).all() or np.median(camera_space(solved.x)[:, 2]) <= 0:
         return None
     yaw, pitch, *place = solved.x
     rotation = _upright(yaw, pitch)
@@ -190,7 +196,7 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
 def _sampled_camera(
     points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float
 ) -> np.ndarray | None:
-    """Yaw, pitch and place (5,) of the camera of most points, its roll dropped; None where there is none."""
+    """Yaw, pitch and position (5,) of the camera by RANSAC (EPnP), its roll dropped; None without a solution."""
     cv2.setRNGSeed(0)
     solved, turn, shift, _ = cv2.solvePnPRansac(
         points, pixels, intrinsics, None, iterationsCount=300, reprojectionError=tolerance, flags=cv2.SOLVEPNP_EPNP
@@ -202,7 +208,7 @@ def _sampled_camera(
     orbit = orbit_from_extrinsics(torch.from_numpy(extrinsics)[None], 0.0)
     upright = _upright(float(orbit.yaw), float(orbit.pitch))
     roll = math.acos(min(1.0, max(-1.0, float(upright[0] @ extrinsics[0, :3]))))
-    if roll > UPSIDE_DOWN:
+    if roll > MAX_ROLL:
         return None
     return np.array([float(orbit.yaw), float(orbit.pitch), *orbit.look_at[0].tolist()])
 
@@ -215,9 +221,9 @@ def _upright(yaw: float, pitch: float) -> np.ndarray:
     return np.stack([right, np.cross(right, backward), -backward])
 
 
-def _alike(first: Orbit, second: Orbit) -> bool:
-    """Whether two cameras (batches of 1) see about the same."""
+def _equal(first: Orbit, second: Orbit) -> bool:
+    """Whether two cameras (batches of 1) are equal within ``SAME_ANGLE`` and ``SAME_POSITION``."""
     poses = [orbit.camera().extrinsics[0] for orbit in (first, second)]
     angle = torch.acos((((poses[0][:3, :3] * poses[1][:3, :3]).sum() - 1) / 2).clamp(-1, 1))
     away = (poses[0][:3, 3] - poses[1][:3, 3]).norm() / poses[0][:3, 3].norm().clamp_min(1e-6)
-    return bool(angle < SAME_ANGLE) and bool(away < SAME_PLACE)
+    return bool(angle < SAME_ANGLE) and bool(away < SAME_POSITION)

@@ -1,8 +1,8 @@
-"""How much renders look like a frame.
+"""Similarity of renders with a frame.
 
-The paper asks a network (DreamSim). Its twin without weights, ``PictureAgreement``, compares masks, colours and edges
-over several scales. A generated mesh is lit and shaded otherwise than the video, so colours are compared mostly by hue,
-and brightness only after its mean and contrast over the object have been taken out.
+The paper uses a network (DreamSim). Its twin without weights, ``ImageAgreement``, compares masks, colours and edges
+over several scales. The lighting of a generated mesh differs from the video's, so colours are compared mostly by hue,
+and brightness by its correlation over the object, which does not depend on mean and contrast.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures of an object without its background.
+class MaskedImages:
+    """Images of an object without its background.
 
     Attributes:
-        color: (B, h, w, 3) sRGB times coverage: zero outside the object.
+        color: (B, h, w, 3) sRGB times coverage, zero outside the object.
         mask: (B, h, w, 1) coverage in [0, 1].
     """
 
@@ -34,42 +34,42 @@ class Pictures:
     def __post_init__(self) -> None:
         if self.color.ndim != 4 or self.color.shape[3] != 3 or self.mask.shape != (*self.color.shape[:3], 1):
             raise ValueError(
-                "pictures: expected color (B, h, w, 3) and mask (B, h, w, 1), "
+                "images: expected color (B, h, w, 3) and mask (B, h, w, 1), "
                 f"got {tuple(self.color.shape)} and {tuple(self.mask.shape)}"
             )
 
     @classmethod
-    def of_frame(cls, frame: Frame, size: int, window: tuple[float, float, float, float]) -> Pictures:
-        """A batch of one: a window of a frame, ``size`` rows."""
+    def of_frame(cls, frame: Frame, size: int, window: tuple[float, float, float, float]) -> MaskedImages:
+        """Window of a frame with ``size`` rows, a batch of one."""
         color, mask = frame.tensors(size, window, background=0.0)
         return cls(color[None], mask[None])
 
     def __len__(self) -> int:
         return len(self.color)
 
-    def to(self, device: torch.device | str) -> Pictures:
-        """The same pictures on ``device``."""
-        return Pictures(self.color.to(device), self.mask.to(device))
+    def to(self, device: torch.device | str) -> MaskedImages:
+        """The same images on ``device``."""
+        return MaskedImages(self.color.to(device), self.mask.to(device))
 
 
 class Similarity(Protocol):
     """Compares renders with the frame."""
 
-    def score(self, renders: Pictures, reference: Pictures) -> Tensor:
-        """How alike each render (B) and the one reference are, (B,); 1 is the same picture, larger is better."""
+    def score(self, renders: MaskedImages, reference: MaskedImages) -> Tensor:
+        """Similarity (B,) of each of B renders with the one reference; larger is better, 1 for equal images."""
         ...
 
 
 @dataclass(frozen=True)
-class PictureAgreement:
-    """Agreement of masks, colours and edges over scales; differentiable in the renders; needs no weights.
+class ImageAgreement:
+    """Agreement of masks, colours and edges over several scales; differentiable in the renders.
 
     Attributes:
-        mask_weight: of the masks' intersection over union.
-        color_weight: of hue, and brightness up to gain and offset, where both masks are set.
-        edge_weight: of the gradients' correlation.
+        mask_weight: weight of the masks' intersection over union.
+        color_weight: weight of hue, and of brightness up to gain and offset, where both masks are set.
+        edge_weight: weight of the gradients' correlation.
         scales: number of scales; each has half the resolution of the one before.
-        tolerance: difference of hue (in parts of the full range) that counts as half different.
+        tolerance: difference of hue at which its agreement is one half, relative to the full range.
     """
 
     mask_weight: float = 0.35
@@ -78,11 +78,11 @@ class PictureAgreement:
     scales: int = 4
     tolerance: float = 0.12
 
-    def score(self, renders: Pictures, reference: Pictures) -> Tensor:
-        """How alike each render (B) and the one reference are, (B,) at most 1.
+    def score(self, renders: MaskedImages, reference: MaskedImages) -> Tensor:
+        """Agreement (B,) of each of B renders with the one reference, at most 1.
 
         Raises:
-            ValueError: the pictures' sizes differ, or there is not one reference.
+            ValueError: the images' sizes differ, or there is not one reference.
         """
         if len(reference) != 1 or renders.mask.shape[1:] != reference.mask.shape[1:]:
             raise ValueError(
@@ -100,7 +100,7 @@ class PictureAgreement:
     def _at_one_scale(self, ours: Tensor, theirs: Tensor) -> Tensor:
         """Agreement (B,) of channels (B, 4, h, w) with (1, 4, h, w)."""
         mask = intersection_over_union(ours[:, 3:], theirs[:, 3:])
-        # A pixel with outlines on several sides comes out of the antialiasing with less than no coverage.
+        # Antialiasing gives a pixel with outlines on several sides negative coverage.
         both = torch.minimum(ours[:, 3:], theirs[:, 3:]).clamp_min(0)
         mine = ours[:, :3] / ours[:, 3:].clamp_min(0.05)
         other = theirs[:, :3] / theirs[:, 3:].clamp_min(0.05)
@@ -109,7 +109,7 @@ class PictureAgreement:
         near = 1 / (1 + difference / self.tolerance**2)
         hue = (near * both).sum((1, 2, 3)) / weight
         brightness = _correlation(mine[:, :1], other[:, :1], both)
-        # Where the masks do not meet, agreeing colours in a small overlap are worth little.
+        # With a small overlap of the masks, agreement of the colours in it has little weight.
         color = mask * (0.6 * hue + 0.4 * brightness)
         edges = _edge_correlation(ours, theirs)
         return self.mask_weight * mask + self.color_weight * color + self.edge_weight * edges
@@ -122,16 +122,16 @@ def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:
     return both / either.clamp_min(EPSILON)
 
 
-def _channels(pictures: Pictures) -> Tensor:
-    """Brightness, two opponent colours (all times coverage) and coverage, (B, 4, h, w)."""
-    red, green, blue = pictures.color.unbind(-1)
+def _channels(images: MaskedImages) -> Tensor:
+    """Channels (B, 4, h, w): brightness and two opponent colours, all times coverage, and coverage."""
+    red, green, blue = images.color.unbind(-1)
     brightness = 0.3 * red + 0.59 * green + 0.11 * blue
-    channels = [brightness, red - green, blue - (red + green) / 2, pictures.mask[..., 0]]
+    channels = [brightness, red - green, blue - (red + green) / 2, images.mask[..., 0]]
     return torch.stack(channels, 1)
 
 
 def _correlation(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Weighted correlation over the picture, (B,) in [-1, 1]; 1 where both are flat, 0 where one of them is."""
+    """Weighted correlation (B,) over the image, in [-1, 1]; 1 if both are constant, 0 if one is."""
     total = weight.sum((1, 2, 3), keepdim=True).clamp_min(EPSILON)
     first = first - (first * weight).sum((1, 2, 3), keepdim=True) / total
     second = second - (second * weight).sum((1, 2, 3), keepdim=True) / total

@@ -1,8 +1,8 @@
-"""Stage 2 as the driver calls it: search every key frame's camera, bring every mesh into the video camera's space.
+"""Stage 2: search every key frame's camera, and transform every mesh into the video camera's space.
 
-One camera cannot tell a small object nearby from a large one far away, and every generated mesh fills the unit cube,
-whatever its pose. So each mesh is scaled about the camera's centre, which leaves its picture as it is, until the middle
-of its surface lies as deep as in the first key frame. An object that really comes nearer grows instead.
+Size and depth are ambiguous in one image, and every generated mesh fills the unit cube, whatever its pose. So each mesh
+is scaled about the camera's centre, which does not change its image, so that the centroid of its surface has the same
+depth as in the first key frame. An object that really approaches the camera grows instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camera_search.parts import Parts
+from camera_search.learned_parts import LearnedParts
 from camera_search.search import SearchResult, find_camera
 from v2m4.camera import Orbit
 from v2m4.config import Config
@@ -39,27 +39,27 @@ FOLDER = "2_camera_search"
 def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: Config) -> list[PosedAsset]:
     """Stage 2: a camera for every key frame, and its mesh posed.
 
-    The camera found for one frame is one more hint for the next.
+    The camera of one frame is a further hint for the next.
 
     Args:
         frames: key frames with the background removed.
         assets: one for each frame, in canonical pose.
         workspace: the animation's folder.
-        config: all options; ``seed``, ``device``, ``search``, ``use_vggt`` and where weights lie count here.
+        config: all options; ``seed``, ``device``, ``search``, ``use_vggt`` and the weights' folders are used.
 
     Returns:
-        one posed asset for each frame, all at the depth of the first.
+        One posed asset for each frame, all at the depth of the first.
 
     Raises:
         ValueError: a frame has no foreground, or there is not one asset for each frame.
-        Unavailable: a learned part that the options name is not here.
+        Unavailable: a learned part that the options name is missing.
     """
     if len(frames) != len(assets):
         raise ValueError(f"camera search: {len(assets)} assets for {len(frames)} frames")
     device = device_of(config)
     options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
     log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
-    parts = cache(partial(Parts.load, config))  # only where a frame has to be searched
+    parts = cache(partial(LearnedParts.load, config))  # only where a frame has to be searched
     posed: list[PosedAsset] = []
     orbits: list[Orbit] = []
     depth = 0.0
@@ -75,12 +75,12 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
             *(hint.parameters().numpy() for hint in hints),
         )
         search = partial(_search, frame, asset.mesh.to(device), hints, config, parts)
-        found = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
-        orbit = Orbit.from_parameters(torch.from_numpy(found["orbit"]))
+        search_arrays = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
+        orbit = Orbit.from_parameters(torch.from_numpy(search_arrays["orbit"]))
         extrinsics = orbit.camera().extrinsics[0]
         own_depth = float((surface_center(asset.mesh) @ extrinsics[:3, :3].T + extrinsics[:3, 3])[2])
         depth = depth or own_depth
-        pose = pose_asset(asset.mesh, extrinsics, depth / own_depth, float(found["score"]))
+        pose = pose_asset(asset.mesh, extrinsics, depth / own_depth, float(search_arrays["score"]))
         log.info("%s: similarity %.3f, scale %.3f", frame.name, pose.score, pose.scale)
         posed.append(pose)
         orbits.append(orbit)
@@ -95,12 +95,12 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
 
 
 def pose_asset(mesh: Mesh, extrinsics: Tensor, scale: float, score: float) -> PosedAsset:
-    """A mesh in canonical pose brought into the camera's space, then scaled about the camera's centre.
+    """Mesh transformed from canonical pose into the camera's space, then scaled about the camera's centre.
 
     Args:
         mesh: in canonical pose.
         extrinsics: (4, 4) rigid.
-        scale: of the scaling.
+        scale: factor of the scaling.
         score: similarity of its render with the frame.
     """
     posed = PosedAsset(mesh, extrinsics, scale, score)
@@ -108,17 +108,17 @@ def pose_asset(mesh: Mesh, extrinsics: Tensor, scale: float, score: float) -> Po
 
 
 def surface_center(mesh: Mesh) -> Tensor:
-    """The mean of the surface, (3,): an arm that is stretched out moves it less than it moves the box."""
+    """Centroid of the surface (3,); an outstretched arm moves it less than the centre of the bounding box."""
     areas = face_areas(mesh.vertices, mesh.faces).double()
     middles = mesh.vertices.double()[mesh.faces].mean(1)
     return ((middles * areas[:, None]).sum(0) / areas.sum().clamp_min(1e-12)).to(mesh.vertices)
 
 
-def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config, parts: Callable[[], Parts]) -> Arrays:
-    """The result of a frame's search as arrays; its randomness follows from the seed and the frame alone."""
+def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config, parts: Callable[[], LearnedParts]) -> Arrays:
+    """Result of a frame's camera search as arrays; its randomness depends on the seed and the frame's index only."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + frame.index)
-    similarity, guesses = parts().similarity, parts().guesses
-    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints, similarity, guesses)
+    similarity, proposers = parts().similarity, parts().proposers
+    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints, similarity, proposers)
     return {
         "orbit": result.orbit.parameters().numpy(),
         "score": np.float64(result.score),
@@ -128,23 +128,23 @@ def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config, parts:
 
 
 def draw_posed(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
-    """A PNG of the frame, the posed mesh, and their masks over each other (both white, frame red, mesh blue)."""
+    """Write a PNG of the frame, the posed mesh, and their overlaid masks (both white, frame red, mesh blue)."""
     color, mask = frame.tensors(size)
     height, width = color.shape[:2]
     rendering = render_mesh(mesh, frame.camera(), (height, width), channels=("color", "mask"), background=1.0)
-    seen = rendering.mask[0].cpu()
-    both = torch.cat([mask, torch.minimum(mask, seen), seen], -1)
-    sheet = torch.cat([color, rendering.color[0].cpu(), both], 1).clamp(0, 1)
+    rendered_mask = rendering.mask[0].cpu()
+    masks = torch.cat([mask, torch.minimum(mask, rendered_mask), rendered_mask], -1)
+    sheet = torch.cat([color, rendering.color[0].cpu(), masks], 1).clamp(0, 1)
     iio.imwrite(path, (sheet * 255).round().to(torch.uint8).numpy())
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file."""
+    """Write a text file in UTF-8."""
     path.write_text(text, "utf-8")
 
 
 def cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbit]) -> str:
-    """What was found, for people to read."""
+    """Cameras, scales and similarities as JSON, for people to read."""
     entries = [
         {
             "frame": frame.name,

@@ -1,8 +1,8 @@
-"""Particle swarms that maximise a function, several islands at once.
+"""Particle swarm optimisation with several islands.
 
-One swarm with one global best forgets the second-best view after a few rounds, and an object's front and back look much
-alike in silhouette. So every promising view keeps its own small swarm (an island); the islands are evaluated in one
-batch, and those that fall behind give their particles up.
+A swarm with one global best abandons the second-best view after a few rounds, but the silhouettes of an object's front
+and back are nearly equal. So every promising view has its own small swarm (an island); all islands are evaluated in one
+batch, and those whose best value is too far below the highest end early.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ATTRACTION = 1.4  # to a particle's own best, and to its island's
 
 @dataclass(frozen=True)
 class SwarmResult:
-    """What a swarm found.
+    """Best positions and values of all islands.
 
     Attributes:
-        positions: (G, D) the best of every island.
+        positions: (G, D) best position of each of G islands.
         values: (G,) their values.
-        history: the best value of all after every round, the start included.
+        history: best value of all islands initially and after every round.
     """
 
     positions: Tensor
@@ -43,20 +43,20 @@ def particle_swarm(
     patience: int = 4,
     tolerance: float = 5e-4,
 ) -> SwarmResult:
-    """Maximise a function of D numbers from several starts.
+    """Maxima of a function of D numbers from several starts, by particle swarm optimisation.
 
     Source: Kennedy and Eberhart 1995; V2M4 section 3.2 (25 rounds, inertia 0.5).
 
     Args:
         function: values (B,) of positions (B, D); larger is better.
-        starts: (G, D), each becomes an island's first particle, unchanged; or (G, P, D), all particles of each island.
+        starts: (G, D) first particle of each island; or (G, P, D) all particles of each island.
         spread: (D,) standard deviation of the other particles about their start; velocities begin at half of it.
-        particles: particles of all islands together; at least three on each. Does not count where they are given.
+        particles: number of particles of all islands together, at least three on each; unused with (G, P, D) starts.
         steps: rounds at most.
         generator: source of randomness.
-        margin: an island this far behind the best island stops.
-        patience: rounds without progress after which an island stops.
-        tolerance: progress smaller than this is none.
+        margin: an island ends when its best value is lower than the highest one by more than this.
+        patience: rounds without progress after which an island ends.
+        tolerance: smaller gains are no progress.
 
     Raises:
         ValueError: no start is given.
@@ -73,28 +73,30 @@ def particle_swarm(
         position = starts[:, None] + noise
     velocity = 0.5 * torch.randn(count, size, dimensions, generator=generator).to(starts) * spread
     value = function(position.reshape(-1, dimensions)).reshape(count, size)
-    own, own_value = position.clone(), value.clone()
-    alive = torch.ones(count, dtype=torch.bool, device=starts.device)
-    stale = torch.zeros(count, dtype=torch.long, device=starts.device)
-    history = [float(own_value.max())]
+    personal_best, personal_best_value = position.clone(), value.clone()
+    active = torch.ones(count, dtype=torch.bool, device=starts.device)
+    stalled_rounds = torch.zeros(count, dtype=torch.long, device=starts.device)
+    history = [float(personal_best_value.max())]
     for _ in range(steps):
-        best_value, leader = own_value.max(1)
-        alive &= (best_value >= best_value.max() - margin) & (stale < patience)
-        # The draws cover all islands, so that one island's end does not change another's luck.
-        pulls = torch.rand(2, count, size, dimensions, generator=generator).to(starts)
-        live = torch.nonzero(alive)[:, 0]
-        if len(live) == 0:
+        best_value, leader = personal_best_value.max(1)
+        active &= (best_value >= best_value.max() - margin) & (stalled_rounds < patience)
+        # Random factors for all islands, so that the end of one does not change those of another.
+        factors = torch.rand(2, count, size, dimensions, generator=generator).to(starts)
+        active_indices = torch.nonzero(active)[:, 0]
+        if len(active_indices) == 0:
             break
-        best = own[torch.arange(count, device=starts.device), leader]
-        to_own, to_best = own - position, best[:, None] - position
-        velocity = INERTIA * velocity + ATTRACTION * (pulls[0] * to_own + pulls[1] * to_best)
-        position = torch.where(alive[:, None, None], position + velocity, position)
-        value = function(position[live].reshape(-1, dimensions)).reshape(len(live), size)
-        better = value > own_value[live]
-        own[live] = torch.where(better[..., None], position[live], own[live])
-        own_value[live] = torch.where(better, value, own_value[live])
-        progress = own_value.amax(1) > best_value + tolerance
-        stale = torch.where(progress, torch.zeros_like(stale), stale + 1)
-        history.append(float(own_value.max()))
-    best_value, leader = own_value.max(1)
-    return SwarmResult(own[torch.arange(count, device=starts.device), leader], best_value, history)
+        best = personal_best[torch.arange(count, device=starts.device), leader]
+        to_personal_best, to_island_best = personal_best - position, best[:, None] - position
+        velocity = INERTIA * velocity + ATTRACTION * (factors[0] * to_personal_best + factors[1] * to_island_best)
+        position = torch.where(active[:, None, None], position + velocity, position)
+        value = function(position[active_indices].reshape(-1, dimensions)).reshape(len(active_indices), size)
+        improved = value > personal_best_value[active_indices]
+        personal_best[active_indices] = torch.where(
+            improved[..., None], position[active_indices], personal_best[active_indices]
+        )
+        personal_best_value[active_indices] = torch.where(improved, value, personal_best_value[active_indices])
+        progress = personal_best_value.amax(1) > best_value + tolerance
+        stalled_rounds = torch.where(progress, torch.zeros_like(stalled_rounds), stalled_rounds + 1)
+        history.append(float(personal_best_value.max()))
+    best_value, leader = personal_best_value.max(1)
+    return SwarmResult(personal_best[torch.arange(count, device=starts.device), leader], best_value, history)

@@ -1,8 +1,8 @@
-"""VGGT: a transformer that sees several pictures at once and tells where their pixels lie in the first one's space.
+"""VGGT: a transformer that predicts point maps of several images in the first one's camera space.
 
 Owner: facebookresearch/vggt, source only, under its own licence; weights facebook/VGGT-1B, not for commercial use. Its
-pictures are 518 pixels wide, in [0, 1]; it normalises them itself. As in V2M4, its predicted world points are taken,
-not those of its depth maps; cameras, depths and tracks are not computed.
+images are 518 pixels wide, in [0, 1]; it normalises them itself. As in V2M4, its predicted world points are used, not
+those of its depth maps; cameras, depths and tracks are not computed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZE = 518
 
 
 class VggtPointMap:
-    """The owner's network behind ``PointMap``."""
+    """The owner's network behind ``PointMapNetwork``."""
 
     size = SIZE
 
@@ -43,20 +43,20 @@ class VggtPointMap:
 
         self.network = OwnersNetwork.load("VGGT", needs.VGGT, config, make)
 
-    def predict(self, pictures: Tensor) -> PointMaps:
-        """See ``PointMap``.
+    def predict(self, images: Tensor) -> PointMaps:
+        """Point maps of N images, see ``PointMapNetwork``.
 
         Raises:
-            ValueError: the pictures' size is not the network's.
+            ValueError: the images' size is not the network's.
         """
-        if pictures.shape[1:] != (3, SIZE, SIZE):
-            raise ValueError(f"VGGT: expected pictures (N, 3, {SIZE}, {SIZE}), got {tuple(pictures.shape)}")
+        if images.shape[1:] != (3, SIZE, SIZE):
+            raise ValueError(f"VGGT: expected pictures (N, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}")
         with self.network.at_work() as network, torch.no_grad(), self._precision():
-            found = network(pictures.to(self.network.device))
-        return PointMaps(found["world_points"][0].float().cpu(), found["world_points_conf"][0].float().cpu())
+            prediction = network(images.to(self.network.device))
+        return PointMaps(prediction["world_points"][0].float().cpu(), prediction["world_points_conf"][0].float().cpu())
 
     def _precision(self) -> torch.autocast:
-        """Half precision on a GPU, bfloat16 where it has it, as the owner recommends."""
+        """Autocast context: on a GPU bfloat16, or float16 where that is missing, as the owner recommends."""
         device = self.network.device
         on_gpu = device.type == "cuda"
         ampere = on_gpu and torch.cuda.get_device_capability(device)[0] >= 8

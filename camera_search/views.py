@@ -1,10 +1,10 @@
-"""Cameras in the numbers that a search wants: where the camera stands, and where in the picture the object lies.
+"""Parametrisation of cameras for the search: rotation of the camera, and position of the object in the image.
 
-The paper's six numbers move the object all over the picture when the camera turns, and one of them (``look_at`` along
-the optical axis) changes nothing. Here a view is (yaw, pitch, a, b, log depth): direction of the camera, tangents of
+With the paper's six numbers the object moves across the image when the camera rotates, and one of them (``look_at``
+along the optical axis) has no effect. Here a view is (yaw, pitch, a, b, log depth): rotation of the camera, tangents of
 the object's centre (0 is the optical axis, a to the right, b downwards), and the logarithm of the centre's depth.
-Turning leaves the object in its place, and each number changes the picture in its own way. It is the five degrees of
-freedom of an upright camera; ``ViewSpace`` converts both ways. A sixth number, where there is one, is its roll.
+A rotation leaves the object's centre in its place, and each number has its own effect on the image. These are the five
+degrees of freedom of an upright camera; ``ViewParameters`` converts in both directions. An optional sixth is the roll.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from v2m4.camera import DEFAULT_FOV, Camera, Orbit, orbit_from_extrinsics
 from v2m4.mesh import Mesh
 
 DIMENSIONS = 5
-NEAREST = 0.05  # an object's centre is never nearer to the camera than this
+NEAREST = 0.05  # least depth of an object's centre, units of space
 
 
 @dataclass(frozen=True)
-class ViewSpace:
-    """The views of one object in one picture.
+class ViewParameters:
+    """Conversion between cameras and view parameters, for one object in one image.
 
     Attributes:
         center: (3,) the object's centre in its canonical pose.
-        aspect: width / height of the whole picture.
-        fov: vertical field of view of the whole picture, radians.
+        aspect: width / height of the whole image.
+        fov: vertical field of view of the whole image, radians.
     """
 
     center: Tensor
@@ -38,23 +38,23 @@ class ViewSpace:
     fov: float = DEFAULT_FOV
 
     @classmethod
-    def of_mesh(cls, mesh: Mesh, aspect: float, fov: float = DEFAULT_FOV) -> ViewSpace:
-        """Views about the middle of the mesh's box."""
+    def of_mesh(cls, mesh: Mesh, aspect: float, fov: float = DEFAULT_FOV) -> ViewParameters:
+        """Parameters about the centre of the mesh's bounding box."""
         lower, upper = mesh.bounds()
         return cls((lower + upper) / 2, aspect, fov)
 
     @property
     def half_width(self) -> float:
-        """Tangent at the picture's right edge."""
+        """Tangent of half the horizontal field of view."""
         return math.tan(self.fov / 2) * self.aspect
 
     @property
     def half_height(self) -> float:
-        """Tangent at the picture's lower edge."""
+        """Tangent of half the vertical field of view."""
         return math.tan(self.fov / 2)
 
     def steps(self, sizes: Sequence[float]) -> Tensor:
-        """Sizes of steps in a view's numbers (D,), chosen for the default field of view, of the same effect here.
+        """Step sizes (D,) in view parameters, given for the default field of view, scaled to this one.
 
         The tangents of the object's centre shrink with the field of view; angles and relative depths do not.
         """
@@ -62,7 +62,7 @@ class ViewSpace:
         return torch.tensor([size * narrower if place in (2, 3) else size for place, size in enumerate(sizes)])
 
     def orbit(self, views: Tensor) -> Orbit:
-        """The six numbers of views (B, 5), differentiable; ``look_at`` lies on the axis at the centre's depth."""
+        """Orbits of views (B, 5), differentiable; ``look_at`` is on the optical axis at the centre's depth."""
         yaw, pitch, across, downwards, log_depth = views.unbind(1)
         rotation = rotations(yaw, pitch)
         depth = log_depth.exp()
@@ -70,7 +70,7 @@ class ViewSpace:
         return Orbit(yaw, pitch, depth, self.center.to(views) - depth[:, None] * aside)
 
     def camera(self, views: Tensor) -> Camera:
-        """The pinhole cameras of views (B, 5), or of (B, 6) with roll, for the whole picture, differentiable."""
+        """Cameras of views (B, 5), or (B, 6) with roll, for the whole image, differentiable."""
         if views.shape[1] == DIMENSIONS:
             return self.orbit(views).camera(self.fov, self.aspect)
         yaw, pitch, across, downwards, log_depth, roll = views.unbind(1)
@@ -81,25 +81,27 @@ class ViewSpace:
         return Camera(torch.cat([torch.cat([rotation, translation[..., None]], 2), bottom], 1), self.fov, self.aspect)
 
     def views(self, orbit: Orbit) -> Tensor:
-        """Views (B, 5) of cameras given as the six numbers.
+        """Views (B, 5) of orbits.
 
         Raises:
-            ValueError: the object's centre lies behind a camera.
+            ValueError: the object's centre is behind a camera.
         """
         return self.views_of(orbit.camera(self.fov, self.aspect).extrinsics)
 
     def views_of(self, extrinsics: Tensor) -> Tensor:
-        """Views (B, 5) of extrinsics (B, 4, 4); the centre stays where it is in the picture, roll is dropped.
+        """Views (B, 5) of extrinsics (B, 4, 4); the centre keeps its position in the image, roll is dropped.
 
         Raises:
-            ValueError: the object's centre lies behind a camera.
+            ValueError: the object's centre is behind a camera.
         """
-        seen = extrinsics[:, :3, :3] @ self.center.to(extrinsics) + extrinsics[:, :3, 3]
-        if bool((seen[:, 2] < NEAREST).any()):
-            raise ValueError(f"views: the object's centre is {float(seen[:, 2].min()):.3g} in front of the camera")
-        orbit = orbit_from_extrinsics(extrinsics, seen[:, 2])
-        tangents = seen[:, :2] / seen[:, 2:]
-        return torch.cat([orbit.yaw[:, None], orbit.pitch[:, None], tangents, seen[:, 2:].log()], 1)
+        center_in_camera = extrinsics[:, :3, :3] @ self.center.to(extrinsics) + extrinsics[:, :3, 3]
+        if bool((center_in_camera[:, 2] < NEAREST).any()):
+            raise ValueError(
+                f"views: the object's centre is {float(center_in_camera[:, 2].min()):.3g} in front of the camera"
+            )
+        orbit = orbit_from_extrinsics(extrinsics, center_in_camera[:, 2])
+        tangents = center_in_camera[:, :2] / center_in_camera[:, 2:]
+        return torch.cat([orbit.yaw[:, None], orbit.pitch[:, None], tangents, center_in_camera[:, 2:].log()], 1)
 
 
 def rotations(yaw: Tensor, pitch: Tensor) -> Tensor:

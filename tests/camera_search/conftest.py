@@ -10,7 +10,7 @@ from v2m4.render import render_mesh
 
 
 def make_creature() -> Mesh:
-    """A body, a head in front, an arm to one side: no symmetry; coloured by place."""
+    """Mesh of a body, a head in front and an arm to one side, without symmetry; coloured by position."""
     body = trimesh.creation.icosphere(2, 0.25)
     body.apply_scale([0.8, 1.4, 0.7])
     head = trimesh.creation.icosphere(2, 0.16)
@@ -27,8 +27,8 @@ def make_creature() -> Mesh:
 
 def photograph(mesh, orbit, size=160, name="f", index=0, fov=DEFAULT_FOV) -> Frame:
     with torch.no_grad():
-        seen = render_mesh(mesh, orbit.camera(fov), size, channels=("color", "mask"))
-    rgba = torch.cat([seen.color / seen.mask.clamp_min(1e-3), seen.mask], -1)[0].clamp(0, 1)
+        rendering = render_mesh(mesh, orbit.camera(fov), size, channels=("color", "mask"))
+    rgba = torch.cat([rendering.color / rendering.mask.clamp_min(1e-3), rendering.mask], -1)[0].clamp(0, 1)
     return Frame(name, index, (rgba * 255).round().to(torch.uint8).numpy(), fov)
 
 

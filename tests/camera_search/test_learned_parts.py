@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import camera_search
-from camera_search import dust3r, parts, vggt
+from camera_search import dust3r, learned_parts, vggt
 from camera_search.dreamsim import DreamSimilarity
-from camera_search.pointmap import MatchedPoints
-from camera_search.pointmap_alignment import AlignedPoints
-from camera_search.similarity import PictureAgreement, Pictures
+from camera_search.pointmap import FlowPnpProposer
+from camera_search.pointmap_alignment import PointMapProposer
+from camera_search.similarity import ImageAgreement, MaskedImages
 from v2m4 import dreamsim
 from v2m4 import weights as shared_weights
 from v2m4.camera import Orbit
@@ -182,13 +182,13 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("search", "option", "install"), OPTIONS)
-def test_a_missing_package_is_told_with_the_option_and_the_command(tmp_path, monkeypatch, search, option, install):
+def test_error_of_a_missing_package_names_option_and_command(tmp_path, monkeypatch, search, option, install):
     monkeypatch.setattr(shared_weights, "installed", lambda module: False)
-    with pytest.raises(Unavailable, match="is not installed; ") as told:
+    with pytest.raises(Unavailable, match="is not installed; ") as error:
         needs.require(_config(tmp_path, **search))
-    assert str(told.value).startswith(option)
-    assert install in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(option)
+    assert install in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -199,19 +199,19 @@ def test_a_missing_package_is_told_with_the_option_and_the_command(tmp_path, mon
         (OPTIONS[2][0], OPTIONS[2][1], "dreamsim/checkpoints/dino_vitbase16_pretrain.pth"),
     ],
 )
-def test_missing_weights_are_told_with_the_option_and_the_place(owners, search, option, file):
+def test_error_of_missing_weights_names_option_and_file(owners, search, option, file):
     config = _config(owners, **search)
     needs.require(config)
     (owners / "weights" / file).unlink()
-    with pytest.raises(Unavailable, match=r"weights of .* are missing: put") as told:
+    with pytest.raises(Unavailable, match=r"weights of .* are missing: put") as error:
         needs.require(config)
-    assert str(told.value).startswith(option)
-    assert all(part in str(told.value) for part in (file.split("/")[-1], str(owners / "weights")))
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(option)
+    assert all(part in str(error.value) for part in (file.split("/")[-1], str(owners / "weights")))
+    assert "\n" not in str(error.value)
     needs.require(replace(config, download=True))
 
 
-def test_use_vggt_is_short_for_the_option(owners):
+def test_use_vggt_is_an_alias_of_the_option(owners):
     config = replace(_config(owners), use_vggt=True)
     assert camera_search.describe(config)["point_map"] == "VGGT"
     needs.require(config)
@@ -222,20 +222,20 @@ def test_use_vggt_is_short_for_the_option(owners):
         needs.require(replace(_config(owners, point_map="dust3r"), use_vggt=True))
 
 
-def test_dust3r_without_its_submodule_is_told(owners):
+def test_dust3r_without_its_submodule_is_an_error(owners):
     (owners / "packages/croco/models/croco.py").unlink()
     (owners / "packages/croco/models").rmdir()
     with pytest.raises(Unavailable, match=r"croco is missing beside dust3r; git -C .* submodule update"):
         needs.require(_config(owners, point_map="dust3r"))
 
 
-def test_the_default_needs_nothing_and_loads_nothing(tmp_path):
+def test_default_needs_no_weights_and_imports_no_networks(tmp_path):
     before = set(sys.modules)
     needs.require(FAST)
     assert needs.version(FAST) == ""
-    loaded = parts.Parts.load(FAST)
-    assert loaded.similarity == PictureAgreement()
-    assert loaded.guesses == [MatchedPoints()]
+    loaded = learned_parts.LearnedParts.load(FAST)
+    assert loaded.similarity == ImageAgreement()
+    assert loaded.proposers == [FlowPnpProposer()]
     assert "no weights" in camera_search.describe(FAST)["similarity"]
     assert not {name.split(".")[0] for name in set(sys.modules) - before} & {"vggt", "dust3r", "dreamsim", "timm"}
 
@@ -247,12 +247,12 @@ def test_vggt_is_called_as_its_owner_calls_it(owners, capsys):
     maps = network.predict(pictures)
     again = network.predict(pictures)
     expected = torch.rand(1, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(torch.rand(1), expected)  # the owner's randomness is not everybody's
+    assert torch.equal(torch.rand(1), expected)  # the owner's seed does not change the global state
     assert torch.equal(maps.points, again.points)
     assert maps.points.shape == (3, 518, 518, 3)
     assert maps.points.dtype == torch.float32
     slope = (maps.points[1, 5, 7] - maps.points[0, 5, 7]) / (pictures[1, :, 5, 7] - pictures[0, :, 5, 7])
-    torch.testing.assert_close(slope, torch.full((3,), 2.0), atol=0.2, rtol=0)  # 2 lies in the weights
+    torch.testing.assert_close(slope, torch.full((3,), 2.0), atol=0.2, rtol=0)  # 2 is the fake weights' value
     torch.testing.assert_close(maps.confidence, 1 + pictures.mean(1))
     assert capsys.readouterr().out == ""
     with pytest.raises(ValueError, match=r"expected pictures \(N, 3, 518, 518\), got \(3, 3, 512, 512\)"):
@@ -272,7 +272,7 @@ def test_dust3r_is_called_as_its_owner_calls_it(owners):
 
 
 @pytest.mark.parametrize("module", ["vggt", "dust3r", "dreamsim"])
-def test_weights_that_cannot_be_read_are_told(owners, module):
+def test_unreadable_weights_are_an_error(owners, module):
     if module == "dreamsim":
         (owners / "packages/dreamsim/__init__.py").write_text("raise OSError('broken')")
     else:
@@ -284,7 +284,7 @@ def test_weights_that_cannot_be_read_are_told(owners, module):
         ).write_text("?")
     search = {"similarity": "dreamsim"} if module == "dreamsim" else {"point_map": module}
     with pytest.raises(Unavailable, match=r"cannot be loaded from .*(could not convert|broken)"):
-        parts.Parts.load(_config(owners, **search))
+        learned_parts.LearnedParts.load(_config(owners, **search))
 
 
 def test_other_weights_are_another_version(owners):
@@ -305,10 +305,10 @@ def _pictures(*columns, size=64):
     for index, column in enumerate(columns):
         mask[index, 16:48, column : column + 24] = 1
         color[index, 16:48, column : column + 24] = torch.tensor([0.9, 0.5, 0.1])
-    return Pictures(color, mask)
+    return MaskedImages(color, mask)
 
 
-def test_dreamsim_likes_what_looks_alike(owners):
+def test_dreamsim_similarity_falls_with_displacement(owners):
     similarity = DreamSimilarity.load(_config(owners, similarity="dreamsim"))
     scores = similarity.score(_pictures(20, 24, 36), _pictures(20))
     assert float(scores[0]) == pytest.approx(1, abs=1e-5)
@@ -317,7 +317,7 @@ def test_dreamsim_likes_what_looks_alike(owners):
         similarity.score(_pictures(20), _pictures(20, 24))
 
 
-def test_the_score_is_v2m4s(owners):
+def test_dreamsim_score_equals_v2m4s(owners):
     similarity = DreamSimilarity.load(_config(owners, similarity="dreamsim"))
     renders, reference = _pictures(20, 30, size=224), _pictures(24, size=224)
     mask = reference.mask[0, ..., 0]
@@ -339,7 +339,7 @@ def test_a_stage_runs_with_all_learned_parts(owners, creature, camera_of, monkey
     workspace = Workspace(owners / "clip")
     (posed,) = camera_search.run(frames, [Asset(creature, truth)], workspace, config)
     assert posed.score > 0.9
-    loaded = parts.Parts.load(config)
-    assert isinstance(loaded.guesses[0], AlignedPoints)
-    monkeypatch.setattr(parts.Parts, "load", lambda config: pytest.fail("loaded for nothing"))
+    loaded = learned_parts.LearnedParts.load(config)
+    assert isinstance(loaded.proposers[0], PointMapProposer)
+    monkeypatch.setattr(learned_parts.LearnedParts, "load", lambda config: pytest.fail("loaded for nothing"))
     camera_search.run(frames, [Asset(creature, truth)], Workspace(owners / "clip"), config)

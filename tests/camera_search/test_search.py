@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from camera_search.comparison import Comparison
-from camera_search.search import find_camera, pick_apart
-from camera_search.similarity import PictureAgreement
+from camera_search.comparison import RenderComparison
+from camera_search.search import distinct_views, find_camera
+from camera_search.similarity import ImageAgreement
 from camera_search.views import angles_between
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
@@ -26,7 +26,7 @@ def _error(first, second):
     return math.degrees(float(angles_between(*rotations)))
 
 
-@pytest.mark.parametrize("truth", TRUTHS, ids=["above", "below", "cut off by the picture"])
+@pytest.mark.parametrize("truth", TRUTHS, ids=["above", "below", "truncated by the image"])
 def test_finds_the_camera_without_a_hint(creature, camera_of, truth):
     result = find_camera(creature, camera_of(creature, truth, 256), SMALL, _draw())
     assert _error(result.orbit, truth) < 2.0
@@ -34,7 +34,7 @@ def test_finds_the_camera_without_a_hint(creature, camera_of, truth):
     assert list(result.history) == ["samples", "swarm", "guess", "refined"]
 
 
-def test_the_published_order_finds_the_camera_too(creature, camera_of):
+def test_finds_the_camera_with_the_published_order(creature, camera_of):
     published = SearchConfig(
         samples=256, islands=0, particles=40, swarm_steps=8, refined=1, refine_steps=30, refine_on="mask", size=64
     )
@@ -44,7 +44,7 @@ def test_the_published_order_finds_the_camera_too(creature, camera_of):
 
 
 @pytest.mark.parametrize(("degrees", "radius"), [(12, 9.0), (75, 1.5)])
-def test_finds_the_distance_that_a_lens_asks_for(creature, camera_of, degrees, radius):
+def test_finds_the_camera_with_other_fields_of_view(creature, camera_of, degrees, radius):
     truth, fov = Orbit.of(0.7, 0.2, radius, (0.05, 0.0, 0.0)), math.radians(degrees)
     result = find_camera(creature, camera_of(creature, truth, 256, fov=fov), SMALL, _draw())
     assert _error(result.orbit, truth) < 3.0
@@ -52,23 +52,23 @@ def test_finds_the_distance_that_a_lens_asks_for(creature, camera_of, degrees, r
     assert float(away) < 0.05 * radius + 0.05
 
 
-def test_a_hint_is_never_made_worse(creature, camera_of):
+def test_score_is_not_below_a_hints(creature, camera_of):
     frame = camera_of(creature, TRUTHS[0], 256)
     poor = SearchConfig(samples=8, islands=1, particles=3, swarm_steps=0, refined=1, refine_steps=0, size=64)
     result = find_camera(creature, frame, poor, _draw(), [TRUTHS[0]])
-    comparison = Comparison(simplified(creature, poor.refine_faces), frame, PictureAgreement())
-    assert result.score >= float(comparison.score(comparison.space.views(TRUTHS[0]), 128)) - 1e-6
+    comparison = RenderComparison(simplified(creature, poor.refine_faces), frame, ImageAgreement())
+    assert result.score >= float(comparison.score(comparison.view_parameters.views(TRUTHS[0]), 128)) - 1e-6
     assert _error(result.orbit, TRUTHS[0]) < 1.0
 
 
-def test_a_wrong_hint_does_no_harm(creature, camera_of):
+def test_finds_the_camera_with_wrong_hints(creature, camera_of):
     away = Orbit.of(0.0, 0.0, 2.0, (0.0, 0.0, -9.0))
     frame = camera_of(creature, TRUTHS[0], 256)
     result = find_camera(creature, frame, SMALL, _draw(), [Orbit.of(-1.0, 0.0, 2.0), away])
     assert _error(result.orbit, TRUTHS[0]) < 2.0
 
 
-def test_deterministic_and_leaves_torch_as_it_was(creature, camera_of):
+def test_search_is_deterministic_and_restores_torch_threads(creature, camera_of):
     frame = camera_of(creature, TRUTHS[1], 128)
     threads = torch.get_num_threads()
     first, second = (find_camera(creature, frame, SMALL, _draw(3)) for _ in range(2))
@@ -77,10 +77,10 @@ def test_deterministic_and_leaves_torch_as_it_was(creature, camera_of):
     assert torch.get_num_threads() == threads
 
 
-def test_the_best_are_picked_apart():
+def test_distinct_views_are_the_best_ones_apart():
     views = torch.zeros(5, 5)
     views[:, 0] = torch.tensor([0.0, 0.05, 1.0, 1.1, 2.0])
-    picked = pick_apart(views, torch.tensor([0.8, 0.9, 0.3, 0.5, 0.4]), 3, apart=0.3)
+    picked = distinct_views(views, torch.tensor([0.8, 0.9, 0.3, 0.5, 0.4]), 3, min_angle=0.3)
     assert picked.tolist() == [1, 3, 4]
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from camera_search.similarity import PictureAgreement, Pictures, intersection_over_union
+from camera_search.similarity import ImageAgreement, MaskedImages, intersection_over_union
 
 
 def _disc(x, y, radius=12.0, size=48, color=(0.8, 0.3, 0.1)):
@@ -9,55 +9,55 @@ def _disc(x, y, radius=12.0, size=48, color=(0.8, 0.3, 0.1)):
     distance = ((grid[None] - x).square() + (grid[:, None] - y).square()).sqrt()
     mask = (radius - distance + 0.5).clamp(0, 1)[None, ..., None]
     stripes = 0.6 + 0.4 * torch.sin(grid / 2)[None, None, :, None]
-    return Pictures(mask * stripes * torch.tensor(color), mask)
+    return MaskedImages(mask * stripes * torch.tensor(color), mask)
 
 
 def _join(*pictures):
-    return Pictures(torch.cat([p.color for p in pictures]), torch.cat([p.mask for p in pictures]))
+    return MaskedImages(torch.cat([p.color for p in pictures]), torch.cat([p.mask for p in pictures]))
 
 
-def test_the_same_picture_scores_one():
+def test_equal_images_score_one():
     picture = _disc(24, 24)
-    assert float(PictureAgreement().score(picture, picture)) == pytest.approx(1.0, abs=1e-4)
+    assert float(ImageAgreement().score(picture, picture)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_further_away_scores_less():
     reference = _disc(24, 24)
-    scores = PictureAgreement().score(_join(*(_disc(24 + d, 24) for d in (0, 1, 3, 6, 12))), reference)
+    scores = ImageAgreement().score(_join(*(_disc(24 + d, 24) for d in (0, 1, 3, 6, 12))), reference)
     assert (scores.diff() < 0).all()
 
 
-def test_another_colour_scores_less_and_another_lamp_hardly():
+def test_score_depends_on_hue_more_than_on_brightness():
     reference = _disc(24, 24)
     blue = _disc(24, 24, color=(0.1, 0.3, 0.8))
-    dim = Pictures(reference.color * 0.8, reference.mask)
-    same, other = PictureAgreement().score(_join(dim, blue), reference)
+    dim = MaskedImages(reference.color * 0.8, reference.mask)
+    same, other = ImageAgreement().score(_join(dim, blue), reference)
     assert same > 0.9
     assert other < same - 0.1
 
 
-def test_a_mask_elsewhere_scores_next_to_nothing():
-    assert float(PictureAgreement().score(_disc(10, 10, 6), _disc(38, 38, 6))) < 0.1
+def test_disjoint_masks_score_near_zero():
+    assert float(ImageAgreement().score(_disc(10, 10, 6), _disc(38, 38, 6))) < 0.1
 
 
-def test_a_pixel_with_less_than_no_coverage_does_no_harm():
-    """Antialiasing takes from a pixel for each of its sides, and may take more than there is."""
+def test_negative_coverage_lowers_the_score_only_slightly():
+    """Antialiasing subtracts coverage for each side of a pixel, so the sum may be negative."""
     reference = _disc(24, 24, 8)
     mask, color = reference.mask.clone(), reference.color.clone()
     mask[0, 20:22, 20], color[0, 20:22, 20] = -0.4, -0.4
-    clean, speck = PictureAgreement().score(_join(reference, Pictures(color, mask)), reference)
+    clean, speck = ImageAgreement().score(_join(reference, MaskedImages(color, mask)), reference)
     assert 0.5 < float(speck) < float(clean)
 
 
-def test_empty_pictures_are_finite():
-    empty = Pictures(torch.zeros(1, 48, 48, 3), torch.zeros(1, 48, 48, 1))
-    score = PictureAgreement().score(_join(empty, _disc(24, 24)), empty)
+def test_scores_of_empty_images_are_finite():
+    empty = MaskedImages(torch.zeros(1, 48, 48, 3), torch.zeros(1, 48, 48, 1))
+    score = ImageAgreement().score(_join(empty, _disc(24, 24)), empty)
     assert torch.isfinite(score).all()
 
 
 def test_gradient_agrees_with_finite_differences():
     reference = _disc(24, 24)
-    agreement = PictureAgreement(scales=2)
+    agreement = ImageAgreement(scales=2)
 
     def value(x):
         picture = _disc(x, 25.2)
@@ -77,8 +77,8 @@ def test_intersection_over_union_of_squares():
     assert float(intersection_over_union(first, second)) == pytest.approx(4 / 28)
 
 
-def test_sizes_that_differ_are_an_error():
+def test_different_sizes_are_an_error():
     with pytest.raises(ValueError, match="one reference of the renders' size"):
-        PictureAgreement().score(_disc(5, 5, size=48), _disc(5, 5, size=32))
+        ImageAgreement().score(_disc(5, 5, size=48), _disc(5, 5, size=32))
     with pytest.raises(ValueError, match=r"expected color \(B, h, w, 3\)"):
-        Pictures(torch.zeros(1, 4, 4, 3), torch.zeros(1, 4, 4))
+        MaskedImages(torch.zeros(1, 4, 4, 3), torch.zeros(1, 4, 4))

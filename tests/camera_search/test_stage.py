@@ -33,19 +33,19 @@ def done(inputs, tmp_path_factory):
 
 def test_posed_meshes_overlay_their_frames(inputs, done):
     for frame, posed in zip(inputs[0], done[1], strict=True):
-        seen = render_mesh(posed.mesh, Camera.identity(), 128, channels=("mask",)).mask[0]
+        rendered = render_mesh(posed.mesh, Camera.identity(), 128, channels=("mask",)).mask[0]
         mask = frame.tensors(128)[1]
-        assert float(torch.minimum(seen, mask).sum() / torch.maximum(seen, mask).sum()) > 0.95
+        assert float(torch.minimum(rendered, mask).sum() / torch.maximum(rendered, mask).sum()) > 0.95
 
 
-def test_all_objects_lie_as_deep_as_the_first(done):
+def test_all_objects_have_the_depth_of_the_first(done):
     depths = [float(surface_center(posed.mesh)[2]) for posed in done[1]]
     assert depths[1] == pytest.approx(depths[0], rel=1e-5)
     assert done[1][0].scale == 1.0
     assert done[1][1].scale != pytest.approx(1.0, abs=0.05)
 
 
-def test_scaling_about_the_camera_leaves_the_picture(creature):
+def test_scaling_about_the_camera_keeps_the_mask(creature):
     extrinsics = ORBITS[1].camera().extrinsics[0]
     masks = [
         render_mesh(pose_asset(creature, extrinsics, scale, 1.0).mesh, Camera.identity(), 64, channels=("mask",)).mask
@@ -54,7 +54,7 @@ def test_scaling_about_the_camera_leaves_the_picture(creature):
     torch.testing.assert_close(masks[0], masks[1], atol=1e-2, rtol=0)
 
 
-def test_files(done):
+def test_files_of_the_stage(done):
     workspace, posed = done
     for name in ("0.npz", "0.png", "1.npz", "1.png"):
         assert workspace.path(f"2_camera_search/{name}").is_file()
@@ -64,20 +64,20 @@ def test_files(done):
     torch.testing.assert_close(torch.tensor(cameras[1]["extrinsics"]), posed[1].extrinsics)
 
 
-def test_a_second_run_reads_what_lies_there(inputs, done, monkeypatch):
+def test_a_second_run_reads_the_files(inputs, done, monkeypatch):
     monkeypatch.setattr(stage, "find_camera", lambda *_: pytest.fail("searched again"))
     again = run(*inputs, Workspace(done[0].root), CONFIG)
     for first, second in zip(done[1], again, strict=True):
         assert torch.equal(first.mesh.vertices, second.mesh.vertices)
 
 
-def test_a_run_that_was_cut_off_ends_the_same(inputs, done, tmp_path):
+def test_an_interrupted_run_ends_with_the_same_result(inputs, done, tmp_path):
     frames, assets = inputs
     run(frames[:1], assets[:1], Workspace(tmp_path), CONFIG)
     again = run(frames, assets, Workspace(tmp_path), CONFIG)
     assert torch.equal(again[1].mesh.vertices, done[1][1].mesh.vertices)
 
 
-def test_numbers_that_do_not_fit_are_an_error(inputs, tmp_path):
+def test_numbers_of_frames_and_assets_must_match(inputs, tmp_path):
     with pytest.raises(ValueError, match="1 assets for 2 frames"):
         run(inputs[0], inputs[1][:1], Workspace(tmp_path), CONFIG)

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from camera_search import pose_user_mesh
-from camera_search import user_mesh as given
+from camera_search import pose_user_mesh, user_mesh
+from camera_search.robust_alignment import cube_rotations
 from camera_search.stage import pose_asset
-from camera_search.transform import cube_rotations
-from camera_search.user_mesh import find_turned_camera, turned, upward_turns, with_look
+from camera_search.user_mesh import find_user_mesh_camera, rotated, upright_rotations, with_mean_color
 from camera_search.views import angles_between, rolled
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FAST, SearchConfig
@@ -31,56 +30,56 @@ def frame(creature, camera_of):
 
 
 def overlap(mesh, frame) -> float:
-    seen = render_mesh(mesh, Camera.identity(), 128, channels=("mask",)).mask[0]
+    rendered = render_mesh(mesh, Camera.identity(), 128, channels=("mask",)).mask[0]
     mask = frame.tensors(128)[1]
-    return float(torch.minimum(seen, mask).sum() / torch.maximum(seen, mask).sum())
+    return float(torch.minimum(rendered, mask).sum() / torch.maximum(rendered, mask).sum())
 
 
-def test_every_axis_points_up_once():
-    turns = np.stack(upward_turns())
-    assert np.array_equal(turns[0], np.eye(3))
-    up = {tuple(axis) for axis in (turns.transpose(0, 2, 1) @ [0.0, 1.0, 0.0]).round().tolist()}
-    assert len(turns) == len(up) == 6
-    # Any of the 24 turns is one of the six followed by a turn about the vertical.
+def test_each_signed_axis_is_up_in_one_rotation():
+    rotations = np.stack(upright_rotations())
+    assert np.array_equal(rotations[0], np.eye(3))
+    up = {tuple(axis) for axis in (rotations.transpose(0, 2, 1) @ [0.0, 1.0, 0.0]).round().tolist()}
+    assert len(rotations) == len(up) == 6
+    # Each of the 24 rotations is one of the six followed by a rotation about the vertical.
     for rotation in cube_rotations():
-        rests = rotation @ turns.transpose(0, 2, 1)
-        assert np.isclose(rests[:, 1, 1], 1).sum() == 1
+        remainders = rotation @ rotations.transpose(0, 2, 1)
+        assert np.isclose(remainders[:, 1, 1], 1).sum() == 1
 
 
 @pytest.mark.parametrize("which", [0, 6, 13, 22])
-def test_camera_is_found_from_any_turn(creature, frame, which):
-    turn = torch.from_numpy(cube_rotations()[which]).float()
-    mesh = turned(creature, turn)
-    found = find_turned_camera(mesh, frame, SEARCH, torch.Generator().manual_seed(1))
-    truth = ORBIT.camera().extrinsics[0, :3, :3] @ turn.T
-    assert math.degrees(float(angles_between(found.extrinsics[:3, :3], truth))) < 3
-    assert overlap(pose_asset(mesh, found.extrinsics, 1.0, found.score).mesh, frame) > 0.95
-    assert int(torch.nan_to_num(found.finals, nan=-1.0).argmax()) == int(found.fans.argmax())
+def test_camera_of_a_rotated_mesh(creature, frame, which):
+    rotation = torch.from_numpy(cube_rotations()[which]).float()
+    mesh = rotated(creature, rotation)
+    result = find_user_mesh_camera(mesh, frame, SEARCH, torch.Generator().manual_seed(1))
+    truth = ORBIT.camera().extrinsics[0, :3, :3] @ rotation.T
+    assert math.degrees(float(angles_between(result.extrinsics[:3, :3], truth))) < 3
+    assert overlap(pose_asset(mesh, result.extrinsics, 1.0, result.score).mesh, frame) > 0.95
+    assert int(torch.nan_to_num(result.final_scores, nan=-1.0).argmax()) == int(result.coarse_scores.argmax())
 
 
-def test_a_camera_that_rolls_is_found(creature, camera_of):
-    level = ORBIT.camera().extrinsics[0]
-    lean = rolled(level[None, :3, :3], torch.tensor([0.15]))[0]
-    leaning = turned(creature, level[:3, :3].T @ lean)
-    found = find_turned_camera(creature, camera_of(leaning, ORBIT), SEARCH, torch.Generator().manual_seed(0))
-    assert math.degrees(float(angles_between(found.extrinsics[:3, :3], lean))) < 2
+def test_camera_with_roll(creature, camera_of):
+    without_roll = ORBIT.camera().extrinsics[0]
+    with_roll = rolled(without_roll[None, :3, :3], torch.tensor([0.15]))[0]
+    rotated_mesh = rotated(creature, without_roll[:3, :3].T @ with_roll)
+    result = find_user_mesh_camera(creature, camera_of(rotated_mesh, ORBIT), SEARCH, torch.Generator().manual_seed(0))
+    assert math.degrees(float(angles_between(result.extrinsics[:3, :3], with_roll))) < 2
 
 
-def test_a_mesh_without_look_is_searched_by_its_outline(creature, frame):
+def test_camera_of_a_mesh_without_colours(creature, frame):
     bare = replace(creature, colors=None)
-    assert with_look(creature, frame) is creature
-    painted = with_look(bare, frame)
-    assert painted.colors.std(0).max() < 1e-6
+    assert with_mean_color(creature, frame) is creature
+    colored = with_mean_color(bare, frame)
+    assert colored.colors.std(0).max() < 1e-6
     inside = frame.rgba[frame.rgba[..., 3] == 255][:, :3].mean(0) / 255
-    np.testing.assert_allclose(painted.colors[0].numpy(), inside, atol=0.02)
-    found = find_turned_camera(painted, frame, SEARCH, torch.Generator().manual_seed(0))
-    assert overlap(pose_asset(bare, found.extrinsics, 1.0, found.score).mesh, frame) > 0.9
+    np.testing.assert_allclose(colored.colors[0].numpy(), inside, atol=0.02)
+    result = find_user_mesh_camera(colored, frame, SEARCH, torch.Generator().manual_seed(0))
+    assert overlap(pose_asset(bare, result.extrinsics, 1.0, result.score).mesh, frame) > 0.9
 
 
-def test_the_stage_keeps_the_mesh_and_what_it_found(creature, frame, tmp_path, monkeypatch):
+def test_stage_keeps_the_mesh_and_its_result(creature, frame, tmp_path, monkeypatch):
     config = replace(FAST, search=SEARCH)
-    turn = torch.from_numpy(cube_rotations()[9]).float()
-    bare = replace(turned(creature, turn), colors=None)
+    rotation = torch.from_numpy(cube_rotations()[9]).float()
+    bare = replace(rotated(creature, rotation), colors=None)
     posed = pose_user_mesh(frame, Asset(bare), Workspace(tmp_path), config)
     assert posed.scale == 1.0
     assert posed.mesh.colors is None
@@ -92,16 +91,16 @@ def test_the_stage_keeps_the_mesh_and_what_it_found(creature, frame, tmp_path, m
     torch.testing.assert_close(torch.tensor(entry["extrinsics"]), posed.extrinsics)
     for name in (f"2_camera_search/{frame.name}.png", f"{frame.name}_re-canonicalization_sample.glb"):
         assert (tmp_path / name).is_file()
-    monkeypatch.setattr(given, "find_turned_camera", lambda *_: pytest.fail("searched again"))
+    monkeypatch.setattr(user_mesh, "find_user_mesh_camera", lambda *_: pytest.fail("searched again"))
     again = pose_user_mesh(frame, Asset(bare), Workspace(tmp_path), config)
     assert torch.equal(again.mesh.vertices, posed.mesh.vertices)
     with pytest.raises(pytest.fail.Exception):
         pose_user_mesh(frame, Asset(bare), Workspace(tmp_path), replace(config, seed=config.seed + 1))
 
 
-def test_what_cannot_be_searched(creature, frame):
+def test_no_faces_and_no_foreground_are_errors(creature, frame):
     empty = replace(creature, faces=creature.faces[:0])
     with pytest.raises(ValueError, match="no faces"):
-        find_turned_camera(empty, frame, SEARCH, torch.Generator())
+        find_user_mesh_camera(empty, frame, SEARCH, torch.Generator())
     with pytest.raises(ValueError, match="no foreground"):
-        find_turned_camera(creature, Frame("e", 0, np.zeros((32, 32, 4), np.uint8)), SEARCH, torch.Generator())
+        find_user_mesh_camera(creature, Frame("e", 0, np.zeros((32, 32, 4), np.uint8)), SEARCH, torch.Generator())

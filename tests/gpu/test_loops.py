@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import registration
-from camera_search.comparison import Comparison
+from camera_search.comparison import RenderComparison
 from camera_search.sampling import hull_points, sample_views
-from camera_search.similarity import PictureAgreement
+from camera_search.similarity import ImageAgreement
 from registration.elasticity.arap import Arap, shape_graph
 from registration.elasticity.large_steps import LargeSteps
 from registration.keyframes.energy import Chamfer, NormalMaps, State
@@ -113,9 +113,9 @@ def test_views_are_scored_as_on_the_cpu(rasteriser):
     frame = photograph(creature, Orbit.of(0.3, 0.2, 2.4))
 
     def scores(device):
-        comparison = Comparison(creature.to(device), frame, PictureAgreement())
+        comparison = RenderComparison(creature.to(device), frame, ImageAgreement())
         draw = torch.Generator().manual_seed(0)
-        views = sample_views(comparison.space, hull_points(comparison.mesh), comparison.box, 300, draw)
+        views = sample_views(comparison.view_parameters, hull_points(comparison.mesh), comparison.box, 300, draw)
         return comparison.score(views, 96).cpu()
 
     found, wanted = scores(rasteriser), scores("cpu")

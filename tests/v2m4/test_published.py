@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import main
-from camera_search.parts import Parts
+from camera_search.learned_parts import LearnedParts
 from v2m4 import dreamsim, lpips
 from v2m4.config import FAST, PAPER
 from v2m4.preflight import camera_search, published
@@ -83,4 +83,4 @@ def test_what_is_asked_for_by_name_stays(installed):
 
 def test_stages_refuse_what_nobody_resolved():
     with pytest.raises(ValueError, match=r"published: resolve it first, with main\.check"):
-        Parts.load(CPU)
+        LearnedParts.load(CPU)

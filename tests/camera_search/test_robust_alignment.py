@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from camera_search.transform import (
+from camera_search.robust_alignment import (
     Transform,
     align_to_surface,
     cube_rotations,
@@ -58,22 +58,22 @@ def test_matched_points_give_their_transform(seed):
 
 def test_a_reflection_is_never_the_answer():
     points = np.random.default_rng(0).normal(size=(30, 3))
-    found = umeyama(points, points * [-1, 1, 1])
-    assert np.linalg.det(found.rotation) == pytest.approx(1)
-    assert found.scale > 0
+    fit = umeyama(points, points * [-1, 1, 1])
+    assert np.linalg.det(fit.rotation) == pytest.approx(1)
+    assert fit.scale > 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.45])
-def test_wrong_matches_do_not_move_the_fit(share):
+def test_fit_is_robust_to_outliers(share):
     draw = np.random.default_rng(3)
     true, target = _random(3), draw.uniform(-0.5, 0.5, (2000, 3))
     source = true.inverse()(target + draw.normal(0, 0.005, target.shape))
-    wrong = draw.random(2000) < share
-    source[wrong] = true.inverse()(target[wrong] * [-1, 1, -1])  # all with one story: half a turn
-    found = fit_robustly(source, target, np.ones(2000))
-    assert math.degrees(found.angle(true)) < 0.3
-    assert found.scale == pytest.approx(true.scale, rel=0.01)
-    _assert_equal(found, fit_robustly(source, target, np.ones(2000)), atol=0)
+    outlier = draw.random(2000) < share
+    source[outlier] = true.inverse()(target[outlier] * [-1, 1, -1])  # consistent outliers: a half-turn
+    fit = fit_robustly(source, target, np.ones(2000))
+    assert math.degrees(fit.angle(true)) < 0.3
+    assert fit.scale == pytest.approx(true.scale, rel=0.01)
+    _assert_equal(fit, fit_robustly(source, target, np.ones(2000)), atol=0)
 
 
 def test_the_cube_has_24_rotations_and_three_half_turns():
@@ -89,46 +89,46 @@ def test_the_cube_has_24_rotations_and_three_half_turns():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_points_find_their_surface_from_nowhere(creature, seed):
+def test_points_align_with_their_surface_from_unknown_poses(creature, seed):
     draw, true = np.random.default_rng(seed), _random(seed)
     points = _surface(creature, seed)
     points += draw.normal(0, 0.01, points.shape)
-    wrong = draw.random(len(points)) < 0.2
-    points[wrong] = draw.uniform(-0.7, 0.7, (wrong.sum(), 3))
+    outlier = draw.random(len(points)) < 0.2
+    points[outlier] = draw.uniform(-0.7, 0.7, (outlier.sum(), 3))
     points = draw.permutation(true.inverse()(points))
     surface = _surface(creature, 100 + seed)
-    found, distance = align_to_surface(points, surface, restarts(points, surface))
-    assert math.degrees(found.angle(true)) < 3
-    assert found.scale == pytest.approx(true.scale, rel=0.03)
+    fit, distance = align_to_surface(points, surface, restarts(points, surface))
+    assert math.degrees(fit.angle(true)) < 3
+    assert fit.scale == pytest.approx(true.scale, rel=0.03)
     assert distance < 0.03
 
 
-def test_half_turns_lead_out_of_the_wrong_valley(creature):
+def test_half_turns_escape_the_local_minimum_of_a_reversed_front(creature):
     points, surface = _surface(creature, 0), _surface(creature, 1)
     right = Transform(1.0, np.eye(3), np.zeros(3))
     behind = half_turns(right, np.zeros(3))[1]
     stuck, far = align_to_surface(points, surface, [behind])
-    found, near = align_to_surface(points, surface, half_turns(behind, np.zeros(3)))
+    fit, near = align_to_surface(points, surface, half_turns(behind, np.zeros(3)))
     assert math.degrees(stuck.angle(right)) > 90
-    assert math.degrees(found.angle(right)) < 2
+    assert math.degrees(fit.angle(right)) < 2
     assert near < 0.8 * far
 
 
-def test_a_part_of_the_surface_keeps_its_scale(creature):
+def test_points_of_a_part_keep_their_scale(creature):
     surface, true = _surface(creature, 0), _random(4)
     front = surface[surface[:, 2] > 0.05]
     nudged = Transform(1.0, Rotation.from_euler("xyz", [0.1, -0.1, 0.05]).as_matrix(), np.array([0.03, 0, -0.02]))
-    found, _ = align_to_surface(true.inverse()(front), surface, [nudged.after(true)], both_ways=False)
-    assert found.scale == pytest.approx(true.scale)
-    assert math.degrees(found.angle(true)) < 1
+    fit, _ = align_to_surface(true.inverse()(front), surface, [nudged.after(true)], both_ways=False)
+    assert fit.scale == pytest.approx(true.scale)
+    assert math.degrees(fit.angle(true)) < 1
 
 
-def test_thinned_spreads_evenly():
+def test_thinned_rows_are_spread_evenly():
     assert thinned(np.arange(10), 20).tolist() == list(range(10))
     assert thinned(np.arange(101), 5).tolist() == [0, 25, 50, 75, 100]
 
 
-def test_too_little_is_an_error():
+def test_too_few_points_are_an_error():
     with pytest.raises(ValueError, match="three matches are needed, got 2"):
         fit_robustly(np.zeros((2, 3)), np.zeros((2, 3)), np.ones(2))
     with pytest.raises(ValueError, match="all source points are one"):

@@ -1,4 +1,4 @@
-"""Which parts of the search are learned, by the options; loaded when first needed."""
+"""The similarity and the camera proposers that the options name: learned networks or their weight-free twins."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from camera_search.dreamsim import DreamSimilarity
 from camera_search.dust3r import Dust3rPointMap
-from camera_search.pointmap import CameraGuess, MatchedPoints, PointMap
-from camera_search.pointmap_alignment import AlignedPoints
-from camera_search.similarity import PictureAgreement, Similarity
+from camera_search.pointmap import CameraProposer, FlowPnpProposer, PointMapNetwork
+from camera_search.pointmap_alignment import PointMapProposer
+from camera_search.similarity import ImageAgreement, Similarity
 from camera_search.vggt import VggtPointMap
 from v2m4.config import Config
 from v2m4.preflight.camera_search import point_map_of
@@ -17,19 +17,19 @@ from v2m4.preflight.published import require_resolved
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a search asks.
+class LearnedParts:
+    """Exchangeable parts of a camera search.
 
     Attributes:
-        similarity: compares pictures.
-        guesses: propose cameras.
+        similarity: compares renders with the frame.
+        proposers: propose cameras of the frame.
     """
 
     similarity: Similarity
-    guesses: Sequence[CameraGuess]
+    proposers: Sequence[CameraProposer]
 
     @classmethod
-    def load(cls, config: Config) -> Parts:
+    def load(cls, config: Config) -> LearnedParts:
         """Load the parts that the options name.
 
         Raises:
@@ -37,18 +37,18 @@ class Parts:
             ValueError: an option is still ``published``.
         """
         require_resolved(config)
-        similarity = DreamSimilarity.load(config) if config.search.similarity == "dreamsim" else PictureAgreement()
+        similarity = DreamSimilarity.load(config) if config.search.similarity == "dreamsim" else ImageAgreement()
         network = point_map_of(config)
         if network == "matches":
-            return cls(similarity, [MatchedPoints()])
-        return cls(similarity, [AlignedPoints(_POINT_MAPS[network](config))])
+            return cls(similarity, [FlowPnpProposer()])
+        return cls(similarity, [PointMapProposer(_POINT_MAPS[network](config))])
 
 
-_POINT_MAPS: dict[str, Callable[[Config], PointMap]] = {"vggt": VggtPointMap, "dust3r": Dust3rPointMap}
+_POINT_MAPS: dict[str, Callable[[Config], PointMapNetwork]] = {"vggt": VggtPointMap, "dust3r": Dust3rPointMap}
 
 
 def describe(config: Config) -> dict[str, str]:
-    """Each part by what does its work, for the manifest."""
+    """Description of the method of each part, for the manifest."""
     similarity = {"agreement": "mask + colour + edges (no weights)", "dreamsim": "DreamSim"}
     point_map = {"matches": "feature matches + PnP (no weights)", "vggt": "VGGT", "dust3r": "DUSt3R"}
     return {"similarity": similarity[config.search.similarity], "point_map": point_map[point_map_of(config)]}

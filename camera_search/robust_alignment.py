@@ -10,9 +10,9 @@ from itertools import permutations, product
 import numpy as np
 from scipy.spatial import cKDTree
 
-TRIPLES = 128  # of matches, each proposes a transform
-JUDGES = 1024  # matches that a proposal is judged by
-NOISE = 1e-6  # of the target's size: residuals below are none
+TRIPLES = 128  # minimal samples of correspondences, each of which proposes a transform
+MAX_JUDGED = 1024  # correspondences over which a proposal's median residual is taken, at most
+NOISE = 1e-6  # of the target's size: residuals below are taken for rounding
 KEPT = 0.8  # share of nearest pairs that count; the others may lie on parts that the other side does not have
 CLOSER = 6  # of all starts, these are followed to the end with all points
 
@@ -83,24 +83,24 @@ def umeyama(
 
 
 def fit_robustly(source: np.ndarray, target: np.ndarray, weights: np.ndarray, seed: int = 0) -> Transform:
-    """The transform of most matches, up to half of which may be wrong.
+    """Similarity transform of correspondences with up to half outliers, by least median of squares, then IRLS.
 
-    Triples of matches propose transforms; the one of least median residual is followed by reweighted least squares
-    (Geman-McClure, its width from the median residual).
+    Random triples of correspondences propose transforms; the one of least median residual is refined by iteratively
+    reweighted least squares with a Geman-McClure kernel, whose scale is set from the median squared residual.
 
     Args:
         source: (N, 3), at least three points that are not in one line.
         target: (N, 3).
-        weights: (N,) trust in each match.
-        seed: of the triples.
+        weights: (N,) weight of each correspondence.
+        seed: of the random triples.
 
     Raises:
-        ValueError: fewer than three matches, or all in one place.
+        ValueError: fewer than three correspondences, or all source points are equal.
     """
     if len(source) < 3:
         raise ValueError(f"fit_robustly: three matches are needed, got {len(source)}")
     generator = np.random.default_rng(seed)
-    judges = generator.permutation(len(source))[:JUDGES]
+    judged = generator.permutation(len(source))[:MAX_JUDGED]
     floor = NOISE * float(np.ptp(target, axis=0).max())
     best, best_median = umeyama(source, target, weights), math.inf
     for _ in range(TRIPLES):
@@ -109,14 +109,14 @@ def fit_robustly(source: np.ndarray, target: np.ndarray, weights: np.ndarray, se
             proposal = umeyama(source[chosen], target[chosen])
         except ValueError:
             continue
-        median = float(np.median(np.linalg.norm(proposal(source[judges]) - target[judges], axis=1)))
+        median = float(np.median(np.linalg.norm(proposal(source[judged]) - target[judged], axis=1)))
         if median < best_median:
             best, best_median = proposal, median
     for _ in range(20):
         squared = ((best(source) - target) ** 2).sum(1)
-        width = 1.5 * float(np.median(squared)) + floor**2
-        following = umeyama(source, target, weights * (width / (width + squared)) ** 2)
-        moved = np.abs(following(source[judges]) - best(source[judges])).max()
+        kernel_scale = 1.5 * float(np.median(squared)) + floor**2
+        following = umeyama(source, target, weights * (kernel_scale / (kernel_scale + squared)) ** 2)
+        moved = np.abs(following(source[judged]) - best(source[judged])).max()
         best = following
         if moved < floor:
             break
@@ -165,9 +165,9 @@ def align_to_surface(
 ) -> tuple[Transform, float]:
     """Bring points onto a surface that they were measured on, wherever they are.
 
-    Trimmed iterative closest points with scale, from every start for a few rounds and from the best to the end.
-    Distances count from the points to the surface and back, else a small scale would always win; where the points show
-    but a part of the surface, only the first way counts and the scale stays as it is.
+    Trimmed iterative closest points (ICP) with scale, for a few rounds from every start and for all rounds from the
+    best ones. Distances are taken from the points to the surface and back: without the latter a small scale would
+    always win. Where the points cover only a part of the surface, the latter is left out and the scale is kept.
 
     Source: V2M4 section 3.2 aligns point maps by gradient descent on the chamfer distance, from one start and, at
     three quarters of it, half a turn from there.
@@ -176,7 +176,7 @@ def align_to_surface(
         points: (N, 3) in a space of their own.
         surface: (M, 3) samples.
         starts: where to start.
-        both_ways: the points show all of the surface.
+        both_ways: the points cover all of the surface.
         rounds: at most, of the best starts.
         most: points and samples used at most, spread evenly over those given.
 
@@ -197,7 +197,7 @@ def align_to_surface(
 
 
 def thinned(values: np.ndarray, most: int) -> np.ndarray:
-    """At most so many rows, spread evenly over those given."""
+    """At most ``most`` rows of an array (N, ...), spread evenly over it."""
     if len(values) <= most:
         return values
     return values[np.linspace(0, len(values) - 1, most).astype(np.int64)]
