@@ -37,9 +37,7 @@ from v2m4.camera import Orbit, orbit_from_extrinsics
 log = logging.getLogger("v2m4.camera_search")
 
 MAX_ROLL = math.radians(80)  # radians; a solution with more roll than this is wrong
-MAX_RESIDUAL = (
-    0.1  # median residual of the correspondences, of the object's size, above which the network is taken to be wrong
-)
+MAX_RESIDUAL = 0.1  # of the object's size: above this median residual of the correspondences, the network is wrong
 MIN_KERNEL_SCALE = 1e-5  # lower bound of the Cauchy kernel's scale, tangent of an angle
 SAME_ANGLE, SAME_POSITION = 0.05, 0.05  # radians, and of the distance: within these two cameras are equal
 

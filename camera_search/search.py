@@ -30,13 +30,8 @@ from v2m4.mesh import Mesh
 log = logging.getLogger("v2m4.camera_search")
 
 MIN_ANGLE = 0.35  # radians between distinct views
-SWARM_SPREAD = (
-    0.10,
-    0.10,
-    0.01,
-    0.01,
-    0.05,
-)  # standard deviation of a swarm's particles about their start, in view parameters
+# Standard deviation of a swarm's particles about their start, in view parameters.
+SWARM_SPREAD = (0.10, 0.10, 0.01, 0.01, 0.05)
 PATIENCE = 4  # iterations without progress after which a swarm ends, where there are several
 SCORE_MARGIN = 0.08  # of similarity: a swarm that is worse than the best by more ends
 

@@ -1,7 +1,8 @@
-"""Checkpoints of other people: their tensors, and none of their code.
+"""Safe loading of other people's checkpoints: their tensors only, without running their code.
 
-A checkpoint is a pickle, and a pickle runs what it names. PyTorch 2.6 and later refuse one that holds more than
-tensors, as a trainer's does (its options, say); earlier versions run it. Here whatever is no tensor becomes a blank.
+A checkpoint is a pickle, and unpickling runs the code that it names. PyTorch 2.6 and later refuse one that holds more
+than tensors, as a trainer's does (its options, for example); earlier versions run it. Here every object that is neither
+tensor nor plain container is replaced by a placeholder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-PLAIN = {
+CONTAINERS = {
     "collections": ("OrderedDict", "defaultdict"),
     "builtins": ("set", "frozenset", "complex", "bytearray", "slice"),
 }
@@ -26,24 +27,24 @@ TENSORS = {
     "torch.nn.parameter": ("Parameter",),
     "torch.storage": ("UntypedStorage", "TypedStorage"),
 }
-KINDS = (torch.dtype, torch.layout, torch.device, torch.Size)  # of what stands in ``torch`` itself
+TORCH_TYPES = (torch.dtype, torch.layout, torch.device, torch.Size)  # of the permitted members of ``torch`` itself
 
 
-class Blank(dict):
-    """Stands for what is no tensor; takes whatever a pickle does to it, and does nothing."""
+class Placeholder(dict):
+    """Placeholder for an object that is no tensor; accepts all operations of a pickle and ignores them."""
 
-    def __new__(cls, *_given: Any, **_named: Any) -> Blank:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Placeholder:
         return super().__new__(cls)
 
-    def __init__(self, *_given: Any, **_named: Any) -> None:
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         super().__init__()
 
     def __setstate__(self, state: Any) -> None: ...
 
     def __setitem__(self, key: Any, value: Any) -> None: ...
 
-    def __call__(self, *_given: Any, **_named: Any) -> Blank:
-        return Blank()
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Placeholder:
+        return Placeholder()
 
     def append(self, value: Any) -> None: ...
 
@@ -53,30 +54,30 @@ class Blank(dict):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds tensors and plain containers, and a ``Blank`` for everything else."""
+    """Unpickler that resolves tensors and plain containers, and everything else to ``Placeholder``."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Called for every name in the pickle, never with one that could run code of its own."""
-        if name in PLAIN.get(module, ()) or name in TENSORS.get(module, ()):
+        """Class or function of a name in the pickle: only those of the allow lists, else ``Placeholder``."""
+        if name in CONTAINERS.get(module, ()) or name in TENSORS.get(module, ()):
             return super().find_class(module, name)
-        if module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), KINDS)):
+        if module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), TORCH_TYPES)):
             return super().find_class(module, name)
-        return Blank
+        return Placeholder
 
 
 def _load(file: Any, **options: Any) -> Any:
     return _Unpickler(file, **options).load()
 
 
-_TENSORS_ALONE = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="tensors alone")
+_TENSORS_ONLY = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="tensors only")
 
 
 @contextmanager
-def tensors_alone() -> Iterator[None]:
-    """While an owner's code loads: ``torch.load`` takes any checkpoint, and nothing but tensors and numbers of it."""
+def tensors_only() -> Iterator[None]:
+    """Context in which ``torch.load`` accepts any checkpoint, but reads only its tensors, numbers and containers."""
     members = vars(torch)
     load = members["load"]
-    members["load"] = partial(load, weights_only=False, pickle_module=_TENSORS_ALONE)
+    members["load"] = partial(load, weights_only=False, pickle_module=_TENSORS_ONLY)
     try:
         yield
     finally:

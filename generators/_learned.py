@@ -1,4 +1,4 @@
-"""What every learned generator shares: its weights, seeds, further tries, a picture of the object."""
+"""Common parts of the learned generators: weights, seeds, repeated attempts, and the image of the object."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from v2m4.weights import fingerprint, get_weights
 
 log = logging.getLogger(__name__)
 
-TRIES = 3  # with other noise, where a network's volume holds no surface
-FAINT = 13  # alpha up to here is haze, not object
+ATTEMPTS = 3  # with different noise, while a network's volume contains no surface
+MAX_HAZE_ALPHA = 13  # alpha up to this value is haze, not object
 
 
 class LearnedGenerator:
-    """A generator that loads an owner's networks; what it needs stands in ``v2m4.needs.generators``.
+    """A generator that loads an owner's networks; its requirements are in ``v2m4.preflight.generators``.
 
     Attributes:
         name: as in ``--model``.
         config: all options.
-        device: where its networks work.
-        folder: where its weights lie.
-        version: tells one copy of them from another.
+        device: on which its networks run.
+        folder: of its weights.
+        version: fingerprint of the weights.
     """
 
     name: str
 
     def __init__(self, config: Config) -> None:
-        """Find the weights; nothing is loaded yet.
+        """Locate the weights; nothing is loaded yet.
 
         Raises:
             Unavailable: a package, weights or a GPU are missing.
@@ -52,10 +52,10 @@ class LearnedGenerator:
 
 
 def seed_for(seed: int, frame: Frame, attempt: int) -> int:
-    """The seed of a frame's noise.
+    """Seed of a frame's noise.
 
-    The first attempt takes the same noise for every frame, as V2M4 does, so that frames that look alike give meshes
-    that are alike; further attempts draw anew for each frame.
+    The first attempt uses the same noise for every frame, as V2M4 does, so that similar frames give similar meshes;
+    further attempts have their own for each frame.
     """
     if attempt == 0:
         return seed
@@ -63,25 +63,27 @@ def seed_for(seed: int, frame: Frame, attempt: int) -> int:
 
 
 def first_surface(generator: str, frame: Frame, seed: int, make: Callable[[int], Any]) -> Any:
-    """The first result of ``make(seed)`` that is not None, over a few seeds.
+    """First result of ``make(seed)`` that is not None, over ``ATTEMPTS`` seeds.
 
     Raises:
-        GenerationError: the network finds no surface.
+        GenerationError: the network's volume contains no surface for any seed.
     """
-    for attempt in range(TRIES):
-        found = make(seed_for(seed, frame, attempt))
-        if found is not None:
-            return found
-    raise GenerationError(f"frame {frame.name}: {generator} found no surface in {TRIES} tries; try another --seed")
+    for attempt in range(ATTEMPTS):
+        surface = make(seed_for(seed, frame, attempt))
+        if surface is not None:
+            return surface
+    raise GenerationError(
+        f"frame {frame.name}: {generator} found no surface in {ATTEMPTS} attempts; try another --seed"
+    )
 
 
-def object_picture(frame: Frame, margin: float = 0.2, longest: int = 1024) -> np.ndarray:
-    """The object alone in the middle of a square picture, as generators expect it.
+def object_image(frame: Frame, margin: float = 0.2, longest: int = 1024) -> np.ndarray:
+    """Square image with the object alone in its centre, the input of the generators.
 
     Args:
         frame: any size.
-        margin: empty space, as a share of the object's longer side.
-        longest: side of the result at most, pixels.
+        margin: empty space, relative to the object's longer side.
+        longest: largest side of the result, pixels.
 
     Returns:
         (S, S, 4) uint8, straight alpha.
@@ -89,7 +91,7 @@ def object_picture(frame: Frame, margin: float = 0.2, longest: int = 1024) -> np
     Raises:
         GenerationError: the frame has no foreground.
     """
-    alpha = np.where(frame.rgba[..., 3] > FAINT, frame.rgba[..., 3], 0)
+    alpha = np.where(frame.rgba[..., 3] > MAX_HAZE_ALPHA, frame.rgba[..., 3], 0)
     rows, columns = np.nonzero(alpha.any(1))[0], np.nonzero(alpha.any(0))[0]
     if len(rows) < 2 or len(columns) < 2:
         raise GenerationError(f"frame {frame.name}: no foreground to make a mesh of")
@@ -109,14 +111,14 @@ def object_picture(frame: Frame, margin: float = 0.2, longest: int = 1024) -> np
     return small.round().clip(0, 255).astype(np.uint8)
 
 
-def on_grey(picture: np.ndarray, grey: float) -> np.ndarray:
-    """An (H, W, 4) picture on a plain background, (H, W, 3) uint8; ``grey`` in [0, 1]."""
-    share = picture[..., 3:].astype(np.float32) / 255
-    return (picture[..., :3] * share + 255 * grey * (1 - share)).round().astype(np.uint8)
+def on_grey(image: np.ndarray, grey: float) -> np.ndarray:
+    """Image (H, W, 4) composited on a grey background, (H, W, 3) uint8; ``grey`` in [0, 1]."""
+    share = image[..., 3:].astype(np.float32) / 255
+    return (image[..., :3] * share + 255 * grey * (1 - share)).round().astype(np.uint8)
 
 
 def mean_color(frame: Frame) -> torch.Tensor:
-    """The object's mean colour (3,) in [0, 1]."""
+    """Mean colour (3,) of the foreground, in [0, 1]."""
     weight = frame.rgba[..., 3:].astype(np.float64)
     mean = (frame.rgba[..., :3] * weight).sum((0, 1)) / max(float(weight.sum()), 1.0) / 255
     return torch.from_numpy(mean.astype(np.float32))

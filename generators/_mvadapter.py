@@ -1,11 +1,11 @@
-"""MV-Adapter: six orthographic views of a bare mesh, painted after the frame, and a texture from them.
+"""MV-Adapter: texture of an untextured mesh from six generated orthographic views.
 
-Owner: huanngzh/MV-Adapter (4277e00). TripoSG and CraftsMan3D make shapes without colours; V2M4 paints both with this
-network, and so do we, with V2M4's settings: 768 pixels, 15 steps, guidance 3, views enlarged by RealESRGAN, holes
+Owner: huanngzh/MV-Adapter (4277e00). TripoSG and CraftsMan3D generate shapes without colours; V2M4 textures both with
+this network, and so do we, with V2M4's settings: 768 pixels, 15 steps, guidance 3, views enlarged by RealESRGAN, holes
 filled by LaMa.
 
-Axes. The owner reads a mesh y up (``shape_init_mesh_up="+y"``) and turns it so that its first camera, azimuth -90 in
-its own z-up space, stands on the mesh's +z: the front is +z, as in the DESIGN, so the mesh goes there as it is.
+Axes. The owner reads a mesh y up (``shape_init_mesh_up="+y"``) and rotates it so that its first camera, azimuth -90
+in its own z-up space, is on the mesh's +z axis: the front is +z, as in canonical pose, so no rotation is applied.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ SIZE, STEPS, GUIDANCE, UV_SIZE = 768, 15, 3.0, 4096
 VIEWS = 6
 ELEVATION = [0, 0, 0, 0, 89.99, -89.99]
 AZIMUTH = [azimuth - 90 for azimuth in (0, 90, 180, 270, 180, 180)]
-AVOID = "watermark, ugly, deformed, noisy, blurry, low contrast"
+NEGATIVE_PROMPT = "watermark, ugly, deformed, noisy, blurry, low contrast"
 
 
 class MVAdapter:
-    """Paints bare meshes after a picture."""
+    """Texture network for untextured meshes, conditioned on an image of the object."""
 
     def __init__(self, config: Config) -> None:
-        """Find the weights; nothing is loaded yet.
+        """Locate the weights; nothing is loaded yet.
 
         Raises:
             Unavailable: a package, weights or a GPU are missing.
@@ -51,21 +51,21 @@ class MVAdapter:
         self.version = needs.MVADAPTER.version(config)
 
     def paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
-        """See ``Painter``."""
+        """Textured mesh; see ``Painter``."""
         with tempfile.TemporaryDirectory() as scratch:
             bare = Path(scratch) / "bare.glb"
             trimesh.Trimesh(*surface, process=False).export(bare)
             with owners_code(self.config.seed):
                 views = self._views(bare, picture)
                 views.save(Path(scratch) / "views.png")
-                done = self._project(bare, Path(scratch) / "views.png")
-            mesh: Any = trimesh.load_mesh(done, process=False)
+                textured_file = self._project(bare, Path(scratch) / "views.png")
+            mesh: Any = trimesh.load_mesh(textured_file, process=False)
         image = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
         size = self.config.generation.texture_size
         return textured(np.asarray(mesh.vertices), np.asarray(mesh.faces), np.asarray(mesh.visual.uv), image, size)
 
     def _views(self, bare: Path, picture: np.ndarray) -> Image.Image:
-        """The six views side by side, painted."""
+        """Six generated views of the mesh, side by side."""
         from mvadapter.utils import make_image_grid
         from mvadapter.utils.mesh_utils import NVDiffRastContextWrapper, get_orthogonal_camera, load_mesh, render
 
@@ -80,7 +80,7 @@ class MVAdapter:
             azimuth_deg=AZIMUTH,
             device=device,
         )
-        seen = render(
+        rendering = render(
             NVDiffRastContextWrapper(device=device, context_type="cuda"),
             load_mesh(str(bare), rescale=True, device=device),
             cameras,
@@ -89,7 +89,7 @@ class MVAdapter:
             render_attr=False,
             normal_background=0.0,
         )
-        control = torch.cat([(seen.pos + 0.5).clamp(0, 1), (seen.normal / 2 + 0.5).clamp(0, 1)], -1)
+        control = torch.cat([(rendering.pos + 0.5).clamp(0, 1), (rendering.normal / 2 + 0.5).clamp(0, 1)], -1)
         reference = Image.fromarray(on_grey(picture, 0.5)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         images = self._pipeline(
             "high quality",
@@ -102,19 +102,19 @@ class MVAdapter:
             control_conditioning_scale=1.0,
             reference_image=reference,
             reference_conditioning_scale=1.0,
-            negative_prompt=AVOID,
+            negative_prompt=NEGATIVE_PROMPT,
             cross_attention_kwargs={"scale": 1.0},
             generator=torch.Generator().manual_seed(self.config.seed),
         ).images
         return make_image_grid(images, rows=1)
 
     def _project(self, bare: Path, views: Path) -> str:
-        """A GLB with the views as its texture."""
+        """Path of a GLB textured by projection of the views."""
         from mvadapter.pipelines.pipeline_texture import ModProcessConfig
 
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        done = self._texture(
+        textured_file = self._texture(
             mesh_path=str(bare),
             save_dir=str(bare.parent),
             save_name="painted",
@@ -124,11 +124,11 @@ class MVAdapter:
             rgb_process_config=ModProcessConfig(view_upscale=True, inpaint_mode="view"),
             camera_azimuth_deg=AZIMUTH,
         )
-        return done.shaded_model_save_path
+        return textured_file.shaded_model_save_path
 
     @cached_property
     def _pipeline(self) -> Any:
-        """The multi-view network on Stable Diffusion XL."""
+        """The multi-view pipeline on Stable Diffusion XL, loaded at first use."""
         from diffusers import AutoencoderKL
         from mvadapter.models.attention_processor import DecoupledMVRowColSelfAttnProcessor2_0
         from mvadapter.pipelines.pipeline_mvadapter_i2mv_sdxl import MVAdapterI2MVSDXLPipeline
@@ -150,14 +150,14 @@ class MVAdapter:
             pipeline.to(device=self.device)
         pipeline.cond_encoder.to(
             device=self.device, dtype=half
-        )  # no registered part of the pipeline, so it does not move
+        )  # not a registered module of the pipeline, so it is not moved with it
         pipeline.vae.enable_slicing()
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     @cached_property
     def _texture(self) -> Any:
-        """What projects the views onto the mesh and fills what they do not see."""
+        """The owner's pipeline that projects the views onto the mesh and inpaints the rest, loaded at first use."""
         from mvadapter.pipelines.pipeline_texture import TexturePipeline
 
         return TexturePipeline(

@@ -1,11 +1,11 @@
-"""Appearance refinement: the negative condition of a flow-matching sampler, optimised while it samples.
+"""Appearance refinement: optimisation of the negative embedding of a flow-matching sampler while it samples.
 
-A sampler with classifier-free guidance is steered by two embeddings, the frame's and a negative one. The camera of the
-frame is known once stage 2 has found it; the negative embedding is then moved, during the later steps of sampling, so
-that what the steps lead to looks like the frame from there.
+A sampler with classifier-free guidance is conditioned on two embeddings, the frame's and a negative one. With the
+camera of the frame known from stage 2, the negative embedding is optimised during the later sampling steps, so that
+renders of the predicted clean sample match the frame.
 
 Source: V2M4 (arXiv 2503.09631), section 4.2, and its released values: Adam 0.1, 5 + step // 5 iterations a step while
-t <= 0.6, loss of the renders + 0.2 x MSE to where the embedding started, guidance in the whole of [0, 1].
+t <= 0.6, loss of the renders + 0.2 x MSE to the initial embedding, guidance in the whole of [0, 1].
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 
 State = TypeVar("State")
-Term = Callable[[Tensor, Tensor], Tensor]  # render and picture, (H, W, 3) each, to a distance
+Term = Callable[[Tensor, Tensor], Tensor]  # distance of a render and an image, (H, W, 3) each
 
 
 @runtime_checkable
-class Refining(Protocol):
-    """A generator that can make a mesh anew, towards its frame, once the frame's camera is known."""
+class AppearanceRefiner(Protocol):
+    """A generator that can regenerate a mesh with refined appearance, given the frame's camera."""
 
     def refine(self, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Mesh:
-        """The mesh that ``generate`` makes of the frame, in the same pose, with another appearance.
+        """Mesh of the frame in the pose of ``generate``'s, with refined appearance.
 
-        The result follows from the frame, the camera, the terms and the config alone.
+        The result depends on the frame, the camera, the terms and the config only.
 
         Args:
-            frame: any.
-            camera: batch of 1, of the canonical pose.
-            terms: learned distances that are added to the mean squared error.
+            frame: with its background removed.
+            camera: batch of 1, for the mesh in canonical pose.
+            terms: learned distances, added to the mean squared error.
         """
         ...
 
 
 class Flow(Protocol[State]):
-    """A flow-matching sampler, opened up step by step."""
+    """A flow-matching sampler, by single steps."""
 
     @property
     def times(self) -> Sequence[tuple[float, float]]:
-        """Each step's time and the next one, from 1 (noise) to 0."""
+        """Time of each step and of the next one, from 1 (noise) to 0."""
         ...
 
     def noise(self) -> State:
-        """Where sampling starts; the same at every call."""
+        """Initial sample; the same at every call."""
         ...
 
-    def step(self, sample: State, time: float, earlier: float, negative: Tensor) -> tuple[State, State]:
-        """One step under guidance: the sample at ``earlier``, and the clean sample that it leads to.
+    def step(self, sample: State, time: float, next_time: float, negative: Tensor) -> tuple[State, State]:
+        """One guided step: the sample at ``next_time``, and the predicted clean sample.
 
         Both are differentiable in ``negative``.
         """
@@ -65,23 +65,31 @@ class Flow(Protocol[State]):
 
 @dataclass(frozen=True)
 class Refinement:
-    """How the embedding is optimised; the values are V2M4's."""
+    """Options of the optimisation; the defaults are V2M4's.
+
+    Attributes:
+        rate: learning rate of Adam.
+        iterations: of Adam in the first step.
+        steps_per_extra_iteration: one iteration more in every so many steps.
+        start_time: the first time at which the embedding is optimised; the shape is settled by then.
+        prior_weight: weight of the mean squared difference to the initial embedding.
+    """
 
     rate: float = 0.1
     iterations: int = 5
-    more_every: int = 5  # one iteration more in every so many steps
-    until: float = 0.6  # the shape stands by then
-    pull: float = 0.2
+    steps_per_extra_iteration: int = 5
+    start_time: float = 0.6
+    prior_weight: float = 0.2
 
 
 @dataclass(frozen=True)
-class Refined(Generic[State]):
-    """What came out.
+class RefinementResult(Generic[State]):
+    """Result of a refinement.
 
     Attributes:
         sample: the clean sample.
-        negative: the embedding in the end.
-        losses: of every optimised step, the losses before each iteration.
+        negative: the optimised negative embedding.
+        losses: for every optimised step, the losses before each iteration.
     """
 
     sample: State
@@ -91,40 +99,40 @@ class Refined(Generic[State]):
 
 def refine(
     flow: Flow[State], negative: Tensor, loss_of: Callable[[State], Tensor], options: Refinement | None = None
-) -> Refined[State]:
-    """Sample while the negative embedding follows a loss of the predicted clean sample.
+) -> RefinementResult[State]:
+    """Clean sample, with the negative embedding optimised by Adam on a loss of the predicted clean sample.
 
     Args:
         flow: the sampler.
-        negative: the embedding to start from, and to stay near to.
-        loss_of: scalar, differentiable.
-        options: V2M4's if left out.
+        negative: initial negative embedding.
+        loss_of: differentiable scalar loss of a clean sample.
+        options: ``Refinement()`` if None.
     """
     options = options or Refinement()
     start = negative.detach()
-    moved = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([moved], lr=options.rate)
+    optimized = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([optimized], lr=options.rate)
     losses = []
     sample = flow.noise()
-    for index, (time, earlier) in enumerate(flow.times):
-        if time <= options.until:
-            told = []
-            for _ in range(options.iterations + index // options.more_every):
+    for index, (time, next_time) in enumerate(flow.times):
+        if time <= options.start_time:
+            step_losses = []
+            for _ in range(options.iterations + index // options.steps_per_extra_iteration):
                 optimizer.zero_grad()
                 with torch.enable_grad():
-                    _, clean = flow.step(sample, time, earlier, moved)
-                    loss = loss_of(clean) + options.pull * mse_loss(moved, start)
+                    _, clean = flow.step(sample, time, next_time, optimized)
+                    loss = loss_of(clean) + options.prior_weight * mse_loss(optimized, start)
                 loss.backward()
                 optimizer.step()
-                told.append(loss.item())
-            losses.append(told)
+                step_losses.append(loss.item())
+            losses.append(step_losses)
         with torch.no_grad():
-            sample, _ = flow.step(sample, time, earlier, moved)
-    return Refined(sample, moved.detach(), losses)
+            sample, _ = flow.step(sample, time, next_time, optimized)
+    return RefinementResult(sample, optimized.detach(), losses)
 
 
 def appearance_loss(render: Tensor, picture: Tensor, mask: Tensor, terms: Iterable[Term] = ()) -> Tensor:
-    """How unlike the picture a render is where the picture shows the object.
+    """Photometric error of a render within the mask of the frame.
 
     Args:
         render: (H, W, 3) on black.
@@ -132,5 +140,7 @@ def appearance_loss(render: Tensor, picture: Tensor, mask: Tensor, terms: Iterab
         mask: (H, W, 1).
         terms: learned distances, each added with weight 1, as V2M4 adds DreamSim and LPIPS.
     """
-    seen = render * mask
-    return mse_loss(seen, picture) + sum((term(seen, picture) for term in terms), seen.new_zeros(()))
+    masked_render = render * mask
+    return mse_loss(masked_render, picture) + sum(
+        (term(masked_render, picture) for term in terms), masked_render.new_zeros(())
+    )

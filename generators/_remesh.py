@@ -1,31 +1,31 @@
-"""Isotropic remeshing of a sheet that lies over the plane and meets it upright along its border.
+"""Isotropic remeshing of a height field that is vertical at its border.
 
 The sheet is the part z >= 0 of z^2 = level(x, y) factor(x, y), a height field that becomes vertical at its border, the
 zero of level. Edges that are too long are split, short ones collapsed, others flipped to the better diagonal, and
 vertices moved along the surface (Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 Every step keeps each triangle's orientation over the plane, so the sheet cannot fold, and no edge but the border's
-joins two border vertices, so the sheet and its mirror image can be sewn.
+joins two border vertices, so the sheet and its mirror image can be joined to a manifold.
 
-All kernels stand in one file: numba's cache does not notice when a kernel imported from another file has changed.
+All kernels are in one file: numba's cache does not notice changes of a kernel imported from another file.
 """
-# ruff: noqa: PLR0912 - kernels: a branch costs less than a call and an array to hand over
+# ruff: noqa: PLR0912 - kernels: a branch costs less than a call with an array argument
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-SHORT, LONG = 0.75, 1.35  # in target lengths; the paper's 4/5 and 4/3, with a little hysteresis
-CHORD = 0.12  # how far a border edge may leave the contour, in cells
-CORNER = 0.75  # cosine of the turn from which on a border vertex stays where it is
-FLOOR = 0.02  # least height of an inner vertex, in cells
+MIN_EDGE_RATIO, MAX_EDGE_RATIO = 0.75, 1.35  # of target lengths; the paper's 4/5 and 4/3 with hysteresis
+MAX_CHORD_ERROR = 0.12  # distance of a border edge from the contour allowed, cells
+CORNER_COSINE = 0.75  # a border vertex with a smaller cosine of the turning angle is a corner, and stays fixed
+MIN_HEIGHT = 0.02  # least height of an inner vertex, cells
 
 
 @njit(cache=True)
 def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
-    """Value of (h, w) at column x, row y, and its derivatives along x and y.
+    """Value of a grid (h, w) at column x, row y, and its derivatives along x and y.
 
-    Linear on the two triangles of each cell, as ``triangulate`` cuts them, so that the zero of the level is its border.
+    Linear on the two triangles of each cell, as ``triangulate`` cuts them, so that the zero level is their border.
     """
     height, width = grid.shape
     column, row = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
@@ -37,25 +37,25 @@ def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]: 
 
 
 @njit(cache=True)
-def _onto_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
-    """Newton steps along the gradient of z^2 - level * factor, in place; well-conditioned at the border too."""
+def _project_to_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
+    """Project a point to the sheet in place: Newton steps along the gradient of z^2 - level * factor."""
     for _ in range(3):
         value, along_x, along_y = sample(level, point[0], point[1])
         scale, more_x, more_y = sample(factor, point[0], point[1])
-        off = point[2] * point[2] - value * scale
+        residual = point[2] * point[2] - value * scale
         slope_x, slope_y, slope_z = along_x * scale + value * more_x, along_y * scale + value * more_y, 2 * point[2]
         slope = slope_x * slope_x + slope_y * slope_y + slope_z * slope_z
         if slope < 1e-12:
             return
-        point[0] += off / slope * slope_x
-        point[1] += off / slope * slope_y
-        point[2] -= off / slope * slope_z
-    point[2] = max(point[2], FLOOR)
+        point[0] += residual / slope * slope_x
+        point[1] += residual / slope * slope_y
+        point[2] -= residual / slope * slope_z
+    point[2] = max(point[2], MIN_HEIGHT)
 
 
 @njit(cache=True)
-def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no cover
-    """Newton steps to the zero level in the plane, in place."""
+def _project_to_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no cover
+    """Project a point to the zero level in the plane in place, by Newton steps."""
     for _ in range(3):
         value, along_x, along_y = sample(level, point[0], point[1])
         slope = along_x * along_x + along_y * along_y
@@ -67,7 +67,7 @@ def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no c
 
 @njit(cache=True)
 def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Points of the plane raised to the sheet, those of the border moved onto the contour.
+    """Points of the plane lifted to the sheet, those of the border projected to the contour.
 
     Args:
         points: (V, 2) in lattice units.
@@ -82,16 +82,16 @@ def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.n
     for v in range(len(points)):
         result[v, :2] = points[v]
         if border[v]:
-            _onto_contour(result[v], level)
+            _project_to_contour(result[v], level)
         else:
             square = sample(level, points[v, 0], points[v, 1])[0] * sample(factor, points[v, 0], points[v, 1])[0]
-            result[v, 2] = np.sqrt(max(square, FLOOR**2))
+            result[v, 2] = np.sqrt(max(square, MIN_HEIGHT**2))
     return result
 
 
 @njit(cache=True)
 def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
-    """Faces around each vertex: those of v are items[start[v]:start[v + 1]]."""
+    """Faces around each vertex, in compressed rows: those of v are items[start[v]:start[v + 1]]."""
     start = np.zeros(count + 1, np.int64)
     for f in range(len(faces)):
         for k in range(3):
@@ -109,8 +109,8 @@ def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  
 
 
 @njit(cache=True)
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
-    """Twice the area of the triangle over the plane, positive for faces that look up (y runs down)."""
+def _signed_area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
+    """Twice the signed area of the triangle's projection to the plane, positive for upward faces (y points down)."""
     return -((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
@@ -128,13 +128,13 @@ def _length(a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
 
 @njit(cache=True)
 def _target(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
-    """Length that an edge between two points should have."""
+    """Target length of an edge between two points."""
     return sample(size, 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]))[0]
 
 
 @njit(cache=True)
 def _split(points, faces, border, level, factor, size):  # pragma: no cover
-    """Split every edge that is too long and is the longest of both its faces; returns points, faces, border."""
+    """Points, faces and border after splitting every too long edge that is the longest of both its faces."""
     start, items = _incident(faces, len(points))
     longest = np.empty(len(faces), np.int64)
     for f in range(len(faces)):
@@ -153,25 +153,27 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
             continue
         k = longest[f]
         a, b, c = faces[f, k], faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
-        if (border[a] and border[b]) or _length(points[a], points[b]) <= LONG * _target(size, points[a], points[b]):
+        if (border[a] and border[b]) or _length(points[a], points[b]) <= MAX_EDGE_RATIO * _target(
+            size, points[a], points[b]
+        ):
             continue
         for i in range(start[a], start[a + 1]):
             g = items[i]
             m = longest[g]
             if g > f and not done[g] and faces[g, m] == b and faces[g, (m + 1) % 3] == a:
                 d = faces[g, (m + 2) % 3]
-                # From the border the height grows with the root of the distance: half the height is a quarter away.
+                # At the border the height is the root of the distance: half the height is at a quarter of it.
                 part = 0.25 if border[a] else (0.75 if border[b] else 0.5)
                 middle = points[a] + part * (points[b] - points[a])
                 if border[a] or border[b]:
                     middle[2] = 0.5 * (points[a, 2] + points[b, 2])
-                _onto_sheet(middle, level, factor)
+                _project_to_sheet(middle, level, factor)
                 v = len(points) + added
                 if not (
-                    _turn(points[a], middle, points[c]) > 0
-                    and _turn(middle, points[b], points[c]) > 0
-                    and _turn(points[b], middle, points[d]) > 0
-                    and _turn(middle, points[a], points[d]) > 0
+                    _signed_area(points[a], middle, points[c]) > 0
+                    and _signed_area(middle, points[b], points[c]) > 0
+                    and _signed_area(points[b], middle, points[d]) > 0
+                    and _signed_area(middle, points[a], points[d]) > 0
                 ):
                     break
                 new_points[added] = middle
@@ -189,7 +191,7 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
 
 
 @njit(cache=True)
-def _has(v, centre, faces, start, items, end):  # pragma: no cover
+def _is_corner(v, centre, faces, start, items, end):  # pragma: no cover
     """Whether v is a corner of one of the faces around ``centre``, of the first ``end`` of them if not negative."""
     last = start[centre + 1] if end < 0 else start[centre] + end
     for i in range(start[centre], last):
@@ -200,31 +202,31 @@ def _has(v, centre, faces, start, items, end):  # pragma: no cover
 
 
 @njit(cache=True)
-def _linked(a, b, faces, border, start, items):  # pragma: no cover
-    """Whether merging b into a leaves a manifold that can be sewn, and b's other neighbour on the border or -1."""
-    rim = border[a] and border[b]
-    shared, beyond = 0, -1
+def _link_condition(a, b, faces, border, start, items):  # pragma: no cover
+    """Whether merging b into a keeps a manifold with a valid border; and b's other border neighbour, or -1."""
+    on_border = border[a] and border[b]
+    shared, border_neighbor = 0, -1
     for i in range(start[b], start[b + 1]):
         for k in range(3):
             v = faces[items[i], k]
-            if v in (a, b) or _has(v, b, faces, start, items, i - start[b]):
+            if v in (a, b) or _is_corner(v, b, faces, start, items, i - start[b]):
                 continue
-            if _has(v, a, faces, start, items, -1):
+            if _is_corner(v, a, faces, start, items, -1):
                 shared += 1
-            elif border[v] and rim:
-                beyond = v
+            elif border[v] and on_border:
+                border_neighbor = v
             elif border[v] and border[a]:
                 return False, -1  # an inner edge would join two border vertices
         f = items[i]
         opposite = a not in (faces[f, 0], faces[f, 1], faces[f, 2])
-        if opposite and border[a] and not rim and border[faces[f]].sum() == 2:
-            return False, -1  # the last inner vertex of a part would go
-    return shared == (1 if rim else 2) and not (rim and beyond < 0), beyond
+        if opposite and border[a] and not on_border and border[faces[f]].sum() == 2:
+            return False, -1  # the last inner vertex of a part would be removed
+    return shared == (1 if on_border else 2) and not (on_border and border_neighbor < 0), border_neighbor
 
 
 @njit(cache=True)
-def _fits(centre, other, place, points, faces, start, items, size):  # pragma: no cover
-    """Whether the faces around ``centre`` without ``other`` stay upright and small when it moves to ``place``."""
+def _keeps_orientation(centre, other, position, points, faces, start, items, size):  # pragma: no cover
+    """Whether the faces around ``centre`` without ``other`` keep orientation and size if it moves to ``position``."""
     for i in range(start[centre], start[centre + 1]):
         f = items[i]
         k = 0 if faces[f, 0] == centre else (1 if faces[f, 1] == centre else 2)
@@ -232,44 +234,44 @@ def _fits(centre, other, place, points, faces, start, items, size):  # pragma: n
         if other in (a, b):
             continue
         p, q = points[a], points[b]
-        if not _turns_little(points[centre], place, p, q):
+        if not _rotates_little(points[centre], position, p, q):
             return False
-        if size is not None and _length(place, p) > LONG * _target(size, place, p):
+        if size is not None and _length(position, p) > MAX_EDGE_RATIO * _target(size, position, p):
             return False
     return True
 
 
 @njit(cache=True)
-def _turns_little(old, new, p, q):  # pragma: no cover
-    """Whether triangle (old, p, q) keeps its side up and turns by less than 66 degrees as old becomes new."""
-    if _turn(new, p, q) < 1e-7:
+def _rotates_little(old, new, p, q):  # pragma: no cover
+    """Whether triangle (old, p, q) keeps its orientation and rotates by less than 66 degrees as old becomes new."""
+    if _signed_area(new, p, q) < 1e-7:
         return False
     before, after = _normal(old, p, q), _normal(new, p, q)
     return (before * after).sum() >= 0.4 * np.sqrt((before * before).sum() * (after * after).sum())
 
 
 @njit(cache=True)
-def _collapsible(a, b, place, points, faces, border, start, items, size, chord):  # pragma: no cover
-    """Whether vertex b may be merged into a at ``place`` without folds, holes, long edges or a worse contour."""
-    linked, beyond = _linked(a, b, faces, border, start, items)
+def _collapsible(a, b, position, points, faces, border, start, items, size, chord):  # pragma: no cover
+    """Whether vertex b may be merged into a at ``position`` without folds, holes, long edges or a worse contour."""
+    linked, border_neighbor = _link_condition(a, b, faces, border, start, items)
     if not linked:
         return False
-    if beyond >= 0:
-        # The chord from a to the vertex beyond must pass by the one that goes.
-        p, q, r = points[a], points[beyond], points[b]
+    if border_neighbor >= 0:
+        # The chord from a to the other border neighbour must be near the removed vertex.
+        p, q, r = points[a], points[border_neighbor], points[b]
         along = max(np.sqrt((q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2), 1e-9)
         if abs((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])) / along > chord:
             return False
-    if not _fits(b, a, place, points, faces, start, items, size):
+    if not _keeps_orientation(b, a, position, points, faces, start, items, size):
         return False
-    return border[a] or _fits(a, b, place, points, faces, start, items, size)
+    return border[a] or _keeps_orientation(a, b, position, points, faces, start, items, size)
 
 
 @njit(cache=True)
 def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no cover
-    """Merge the ends of edges shorter than ``SHORT`` target lengths, shortest first, in independent places.
+    """Collapse edges shorter than ``MIN_EDGE_RATIO`` target lengths, shortest first, with disjoint neighbourhoods.
 
-    Returns the faces that are left; points are moved in place.
+    Returns the remaining faces; points are moved in place.
     """
     start, items = _incident(faces, len(points))
     ratio, edge = np.empty(3 * len(faces)), np.empty((3 * len(faces), 2), np.int64)
@@ -279,42 +281,42 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             a, b = faces[f, k], faces[f, (k + 1) % 3]
             if a < b or (border[a] and border[b]):
                 r = _length(points[a], points[b]) / _target(size, points[a], points[b])
-                if r < SHORT:
+                if r < MIN_EDGE_RATIO:
                     ratio[count], edge[count, 0], edge[count, 1] = r, a, b
                     count += 1
     order = np.argsort(ratio[:count], kind="mergesort")
     locked = np.zeros(len(points), np.bool_)
-    alive = np.ones(len(faces), np.bool_)
+    kept = np.ones(len(faces), np.bool_)
     faces = faces.copy()
-    for at in order:
-        a, b = edge[at, 0], edge[at, 1]
+    for edge_index in order:
+        a, b = edge[edge_index, 0], edge[edge_index, 1]
         if locked[a] or locked[b]:
             continue
         if border[b] and not border[a]:
             a, b = b, a
-        place = points[a].copy()
+        position = points[a].copy()
         if not border[a]:
-            place = 0.5 * (points[a] + points[b])
-            _onto_sheet(place, level, factor)
-        if not _collapsible(a, b, place, points, faces, border, start, items, size, chord):
+            position = 0.5 * (points[a] + points[b])
+            _project_to_sheet(position, level, factor)
+        if not _collapsible(a, b, position, points, faces, border, start, items, size, chord):
             if not border[b] or not _collapsible(b, a, points[b], points, faces, border, start, items, size, chord):
                 continue
             a, b = b, a
-            place = points[a].copy()
+            position = points[a].copy()
         for centre in (a, b):
             for i in range(start[centre], start[centre + 1]):
                 for k in range(3):
                     locked[faces[items[i], k]] = True
-        points[a] = place
+        points[a] = position
         for i in range(start[b], start[b + 1]):
             f = items[i]
             for k in range(3):
                 if faces[f, k] == a:
-                    alive[f] = False
+                    kept[f] = False
             for k in range(3):
                 if faces[f, k] == b:
                     faces[f, k] = a
-    return faces[alive]
+    return faces[kept]
 
 
 @njit(cache=True)
@@ -337,7 +339,7 @@ def _largest_cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pr
 
 @njit(cache=True)
 def _flip(points, faces, border):  # pragma: no cover
-    """Flip inner edges whose other diagonal makes the smallest angle larger, in place; returns how many."""
+    """Flip inner edges in place where the smallest angle grows; returns their number."""
     start, items = _incident(faces, len(points))
     locked = np.zeros(len(faces), np.bool_)
     flipped = 0
@@ -358,10 +360,10 @@ def _flip(points, faces, border):  # pragma: no cover
                     break
                 p, q, r, s = points[a], points[b], points[c], points[d]
                 # Oriented over the plane: a, d, c and b, c, d.
-                if _turn(p, s, r) < 1e-7 or _turn(q, r, s) < 1e-7:
+                if _signed_area(p, s, r) < 1e-7 or _signed_area(q, r, s) < 1e-7:
                     break
-                now = max(_largest_cosine(p, q, r), _largest_cosine(q, p, s))
-                if max(_largest_cosine(p, s, r), _largest_cosine(q, r, s)) > now - 1e-6:
+                current = max(_largest_cosine(p, q, r), _largest_cosine(q, p, s))
+                if max(_largest_cosine(p, s, r), _largest_cosine(q, r, s)) > current - 1e-6:
                     break
                 before = _normal(p, q, r) + _normal(q, p, s)
                 one, two = _normal(p, s, r), _normal(q, r, s)
@@ -373,7 +375,7 @@ def _flip(points, faces, border):  # pragma: no cover
                         joined |= faces[items[j], n] == d
                 if joined:
                     break
-                for h in (f, g):  # faces around all four change hands: leave them for the next pass
+                for h in (f, g):  # faces around all four vertices change: lock them until the next pass
                     for n in range(3):
                         v = faces[h, n]
                         for j in range(start[v], start[v + 1]):
@@ -387,48 +389,48 @@ def _flip(points, faces, border):  # pragma: no cover
 
 @njit(cache=True)
 def _relax(points, faces, border, level, factor, size):  # pragma: no cover
-    """Move every vertex towards the middle of its neighbours, along the surface, in place."""
+    """Tangential relaxation: move every vertex in place towards the weighted centroid of its faces."""
     start, items = _incident(faces, len(points))
     for v in range(len(points)):
         centre, weight, normal = np.zeros(3), 0.0, np.zeros(3)
         ends = np.zeros((2, 3))
-        found = 0
+        border_count = 0
         for i in range(start[v], start[v + 1]):
             f = items[i]
             k = 0 if faces[f, 0] == v else (1 if faces[f, 1] == v else 2)
             p, q = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
             if border[v]:
                 for n in (p, q):
-                    if border[n] and found < 2:
-                        ends[found] = points[n]
-                        found += 1
+                    if border[n] and border_count < 2:
+                        ends[border_count] = points[n]
+                        border_count += 1
                 continue
             cross = _normal(points[v], points[p], points[q])
             normal += cross
-            # Triangle centres weighted by area over the wished-for area spread the vertices as the size asks.
+            # Centroids weighted by area over target area give the density of the target lengths.
             middle = (points[v] + points[p] + points[q]) / 3
             w = np.sqrt((cross * cross).sum()) / sample(size, middle[0], middle[1])[0] ** 2
             centre += w * middle
             weight += w
         if border[v]:
-            if found < 2 or _cosine(points[v], ends[0], ends[1]) > -CORNER:
+            if border_count < 2 or _cosine(points[v], ends[0], ends[1]) > -CORNER_COSINE:
                 continue
-            place = 0.5 * points[v] + 0.25 * (ends[0] + ends[1])
-            _onto_contour(place, level)
-            place[2] = 0.0
+            position = 0.5 * points[v] + 0.25 * (ends[0] + ends[1])
+            _project_to_contour(position, level)
+            position[2] = 0.0
         else:
             if weight <= 0:
                 continue
-            move = centre / weight - points[v]
+            displacement = centre / weight - points[v]
             norm = max((normal * normal).sum(), 1e-300)
-            place = points[v] + move - (move * normal).sum() / norm * normal
-            _onto_sheet(place, level, factor)
-        if _fits(v, -1, place, points, faces, start, items, None):
-            points[v] = place
+            position = points[v] + displacement - (displacement * normal).sum() / norm * normal
+            _project_to_sheet(position, level, factor)
+        if _keeps_orientation(v, -1, position, points, faces, start, items, None):
+            points[v] = position
 
 
 def _compact(points: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Drop vertices that no face uses."""
+    """Points, faces and border without the vertices that no face uses."""
     used, inverse = np.unique(faces, return_inverse=True)
     return points[used], inverse.reshape(-1, 3), border[used]
 
@@ -443,7 +445,7 @@ def remesh(
     max_faces: int,
     rounds: int = 4,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A sheet of well-shaped triangles on the same surface.
+    """Sheet of well-shaped triangles of given size on the same surface.
 
     Args:
         points: (V, 3) as (x, y, z), lattice units, z = 0 on the border.
@@ -451,7 +453,7 @@ def remesh(
         border: (V,) bool.
         level: (h, w) on the lattice, zero on the border, positive inside.
         factor: (h, w), positive; the sheet's squared height is level * factor.
-        size: (h, w) wished-for edge lengths.
+        size: (h, w) target edge lengths, cells.
         max_faces: at most this many faces.
         rounds: of splitting, collapsing, flipping and relaxing.
 
@@ -462,31 +464,31 @@ def remesh(
         ValueError: the sheet's holes and parts need more than ``max_faces`` faces.
     """
     points, faces = points.astype(np.float64), faces.astype(np.int64)
-    for turn in range(rounds):
-        for _ in range(4 if turn == 0 else 1):
+    for round_index in range(rounds):
+        for _ in range(4 if round_index == 0 else 1):
             points, faces, border = _split(points, faces, border, level, factor, size)
-        for _ in range(14 if turn == 0 else 4):
+        for _ in range(14 if round_index == 0 else 4):
             before = len(faces)
-            faces = _collapse(points, faces, border, level, factor, size, CHORD)
+            faces = _collapse(points, faces, border, level, factor, size, MAX_CHORD_ERROR)
             points, faces, border = _compact(points, faces, border)
             if before - len(faces) < 0.002 * before:
                 break
-        _improve(points, faces, border, level, factor, size)
-    coarser = 1.0
+        _flip_and_relax(points, faces, border, level, factor, size)
+    size_factor = 1.0
     while len(faces) > max_faces:
-        coarser *= 1.1
-        if coarser > 100:
+        size_factor *= 1.1
+        if size_factor > 100:
             raise ValueError(
                 f"its outline needs {2 * len(faces)} faces, {2 * max_faces} are allowed; raise --max_faces"
             )
-        faces = _collapse(points, faces, border, level, factor, coarser * size, coarser**2 * CHORD)
+        faces = _collapse(points, faces, border, level, factor, size_factor * size, size_factor**2 * MAX_CHORD_ERROR)
         points, faces, border = _compact(points, faces, border)
-        _improve(points, faces, border, level, factor, coarser * size)
+        _flip_and_relax(points, faces, border, level, factor, size_factor * size)
     return points, faces, border
 
 
-def _improve(points, faces, border, level, factor, size) -> None:
-    """Flip and relax, in place."""
+def _flip_and_relax(points, faces, border, level, factor, size) -> None:
+    """Three passes of edge flips and relaxation, in place."""
     for _ in range(3):
         for _ in range(3):
             if _flip(points, faces, border) < 0.002 * len(faces):

@@ -1,4 +1,4 @@
-"""What Hunyuan3D-2, TripoSG and CraftsMan3D share: a bare shape from a picture, then colours for it."""
+"""Common parts of Hunyuan3D-2, TripoSG and CraftsMan3D: an untextured shape from an image, then its texture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from generators._learned import LearnedGenerator, first_surface, mean_color, object_picture
+from generators._learned import LearnedGenerator, first_surface, mean_color, object_image
 from generators._mvadapter import MVAdapter
-from generators._surface import Y_UP, Surface, canonical, colored, tidy
+from generators._surface import Y_UP, Surface, clean_surface, colored, to_canonical
 from generators.base import GenerationError
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -17,12 +17,12 @@ from v2m4.mesh import Asset, Mesh
 
 
 class Painter(Protocol):
-    """A texture network; ``version`` tells one copy of its weights from another."""
+    """A texture network; ``version`` is the fingerprint of its weights."""
 
     version: str
 
     def paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
-        """A textured mesh.
+        """Textured mesh of an untextured surface.
 
         Args:
             surface: in canonical pose.
@@ -41,23 +41,23 @@ class ShapeGenerator(LearnedGenerator, ABC):
             self.version += self.painter.version
 
     def generate(self, frame: Frame) -> Asset:
-        """See ``Generator``; without a texture network the mesh has the frame's mean colour.
+        """Asset of a frame, see ``Generator``; without a texture network in the foreground's mean colour.
 
         Raises:
             GenerationError: the frame has no foreground, or the network finds no surface in it.
         """
-        picture = object_picture(frame)
+        picture = object_image(frame)
         surface = first_surface(self.name, frame, self.config.seed, lambda seed: self._surface(picture, seed))
-        return self._finished(frame, picture, surface)
+        return self._to_asset(frame, picture, surface)
 
-    def _finished(self, frame: Frame, picture: np.ndarray, surface: Surface) -> Asset:
-        """A network's surface cleaned, in canonical pose, painted.
+    def _to_asset(self, frame: Frame, picture: np.ndarray, surface: Surface) -> Asset:
+        """Asset from a network's surface: cleaned, in canonical pose, textured.
 
         Raises:
-            GenerationError: nothing is left of it.
+            GenerationError: no face is left after cleaning.
         """
         try:
-            surface = canonical(tidy(surface, self.config.max_faces), Y_UP)
+            surface = to_canonical(clean_surface(surface, self.config.max_faces), Y_UP)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
         if self.painter is None:
@@ -65,12 +65,12 @@ class ShapeGenerator(LearnedGenerator, ABC):
         return Asset(self.painter.paint(surface, picture))
 
     def _painter(self) -> Painter:
-        """Its texture network: MV-Adapter, where the owner has none."""
+        """Texture network: MV-Adapter, unless the owner has one."""
         return MVAdapter(self.config)
 
     @abstractmethod
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
-        """The surface in the network's volume, y up and facing +z; None where it holds none.
+        """Surface in the network's volume, y up and facing +z; None if the volume contains none.
 
         Args:
             picture: (S, S, 4) uint8, the object alone.

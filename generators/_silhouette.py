@@ -1,4 +1,4 @@
-"""The silhouette of a frame: soft alpha on a lattice, its half-way contour, and the flat triangulation inside it."""
+"""Silhouette of a frame: signed distance on a lattice, triangulation of its inside, colours extrapolated past it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-MARGIN = 3  # lattice nodes of background kept around the object
-MIN_PIXELS = 16  # a smaller foreground is noise, not an object
-MIN_PART = 0.004  # parts smaller than this share of the largest one are dropped, holes smaller than it are filled
-CONTOUR_BLUR = 0.6  # cells
-BAND = 3  # how far outside the contour distances are exact, cells
-MIN_NODES = 12  # the same in lattice nodes: below this neither has a shape
-# Lattice cells are cut along one diagonal, so nodes have six neighbours, background nodes too.
+BACKGROUND_MARGIN = 3  # lattice nodes of background around the object
+MIN_PIXELS = 16  # least area of the foreground, pixels
+MIN_PART = 0.004  # of the largest part's area: smaller parts are removed, smaller holes are filled
+CONTOUR_BLUR = 0.6  # standard deviation, cells
+EXACT_BAND = 3  # width of the band outside the contour with exact distances, cells
+MIN_NODES = 12  # least area of parts and holes, lattice nodes
+# Connectivity of nodes: cells are cut along one diagonal, so foreground and background nodes have six neighbours.
 NEIGHBOURS = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]])
 
 
 @dataclass(frozen=True)
-class Silhouette:
+class SilhouetteLevelSet:
     """Signed distance from an object's contour on the nodes of a square lattice that covers it.
 
     Attributes:
         level: (h, w) float64, in cells, positive inside, never zero, negative on the whole border.
-        origin: pixel coordinates (x, y) of node (0, 0); the picture's first pixel is centred at (0.5, 0.5).
+        origin: pixel coordinates (x, y) of node (0, 0); the image's first pixel is centred at (0.5, 0.5).
         cell: pixels between neighbouring nodes.
     """
 
@@ -34,17 +34,17 @@ class Silhouette:
     cell: float
 
 
-def read_silhouette(alpha: np.ndarray, grid: int) -> Silhouette:
-    """Find the contour on a lattice whose longer side over the object has ``grid`` cells.
+def read_silhouette(alpha: np.ndarray, grid: int) -> SilhouetteLevelSet:
+    """Silhouette of a mask on a lattice with ``grid`` cells along the object's longer side.
 
-    Alpha is averaged over each cell; its half-way contour, smoothed by less than a cell, is the object's.
+    Alpha is averaged over each cell; the contour is its level 1/2, smoothed by less than a cell.
 
     Args:
         alpha: (H, W) uint8.
         grid: cells along the longer side of the object's bounding box.
 
     Raises:
-        ValueError: there is next to no foreground.
+        ValueError: the foreground has fewer than ``MIN_PIXELS`` pixels.
     """
     _, _, parts, _ = cv2.connectedComponentsWithStats((alpha > 127).astype(np.uint8), connectivity=4)
     parts = parts[1:]  # the first is the background; columns: left, top, width, height, area
@@ -57,26 +57,34 @@ def read_silhouette(alpha: np.ndarray, grid: int) -> Silhouette:
     left, top = parts[:, :2].min(0)
     right, bottom = (parts[:, :2] + parts[:, 2:4]).max(0)
     cell = max(bottom - top, right - left) / grid
-    soft = alpha / np.float64(255)
-    if cell < 2:  # the lattice is as fine as the pixels: take the pixels' corners off
+    coverage = alpha / np.float64(255)
+    if cell < 2:  # the lattice resolves single pixels: smooth their corners
         pad = 4
-        soft = np.pad(soft, pad)
-        soft = ndimage.gaussian_filter(soft, 0.6)
+        coverage = np.pad(coverage, pad)
+        coverage = ndimage.gaussian_filter(coverage, 0.6)
     else:
         pad = 0
     width = max(cell, 1.0)
-    x = left - MARGIN * cell + cell * (0.5 + np.arange(int(np.ceil((right - left) / cell)) + 2 * MARGIN))
-    y = top - MARGIN * cell + cell * (0.5 + np.arange(int(np.ceil((bottom - top) / cell)) + 2 * MARGIN))
-    values = _box_average(soft, x + pad, y + pad, width) - 0.5
+    x = (
+        left
+        - BACKGROUND_MARGIN * cell
+        + cell * (0.5 + np.arange(int(np.ceil((right - left) / cell)) + 2 * BACKGROUND_MARGIN))
+    )
+    y = (
+        top
+        - BACKGROUND_MARGIN * cell
+        + cell * (0.5 + np.arange(int(np.ceil((bottom - top) / cell)) + 2 * BACKGROUND_MARGIN))
+    )
+    values = _box_average(coverage, x + pad, y + pad, width) - 0.5
     values[[0, -1]] = values[:, [0, -1]] = -0.5
-    values = _clean(_away_from_zero(values))
-    return Silhouette(_clean(_smooth_contour(values)), np.array([x[0], y[0]]), float(cell))
+    values = _without_small_parts(_away_from_zero(values))
+    return SilhouetteLevelSet(_without_small_parts(_smooth_contour(values)), np.array([x[0], y[0]]), float(cell))
 
 
-def _box_average(picture: np.ndarray, x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
-    """Exact means of a picture (H, W), zero outside, over squares of that width centred at columns x and rows y."""
-    total = np.zeros((picture.shape[0] + 1, picture.shape[1] + 1))
-    total[1:, 1:] = picture.cumsum(0).cumsum(1)
+def _box_average(image: np.ndarray, x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
+    """Exact box filter: means of an image (H, W), 0 outside, over squares centred at columns x and rows y."""
+    total = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
+    total[1:, 1:] = image.cumsum(0).cumsum(1)
 
     def at(array: np.ndarray, where: np.ndarray) -> np.ndarray:
         where = np.clip(where, 0, len(array) - 1)
@@ -89,9 +97,9 @@ def _box_average(picture: np.ndarray, x: np.ndarray, y: np.ndarray, width: float
     return (at(strips, x + width / 2) - at(strips, x - width / 2)).T / width**2
 
 
-def _clean(values: np.ndarray) -> np.ndarray:
-    """Drop small parts and fill small holes."""
-    for sign in (1.0, -1.0):  # parts first, so that a hole is measured against what stays
+def _without_small_parts(values: np.ndarray) -> np.ndarray:
+    """Level set (h, w) with small parts removed and small holes filled."""
+    for sign in (1.0, -1.0):  # parts first, since the area of holes is compared with that of the remaining parts
         labels, count = ndimage.label(sign * values > 0, NEIGHBOURS)
         areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
         if sign > 0:
@@ -104,15 +112,15 @@ def _clean(values: np.ndarray) -> np.ndarray:
 
 
 def triangulate(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Marching triangles: the part of the lattice inside the zero level, its border on the level.
+    """Triangulation of the inside of the zero level set by marching triangles.
 
-    No border-to-border edge runs through the inside, so two copies sewn along the border are a manifold.
+    No inner edge joins two border vertices, so two copies joined along the border are a manifold.
 
     Args:
         values: (h, w), non-zero, negative on the border.
 
     Returns:
-        points (V, 2) as (x, y) in lattice units, faces (F, 3) anti-clockwise with y up, i.e. clockwise in a picture
+        points (V, 2) as (x, y) in lattice units, faces (F, 3) anti-clockwise with y up, i.e. clockwise in an image
         with y down; and whether a point is on the border (V,).
     """
     height, width = values.shape
@@ -149,7 +157,7 @@ def triangulate(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def border_edges(faces: np.ndarray) -> np.ndarray:
-    """Directed edges (E, 2) that belong to one face only."""
+    """Directed edges (E, 2) that belong to a single face."""
     directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     size = int(faces.max()) + 1
     single = ~np.isin(directed[:, 0] * size + directed[:, 1], directed[:, 1] * size + directed[:, 0])
@@ -157,7 +165,7 @@ def border_edges(faces: np.ndarray) -> np.ndarray:
 
 
 def _away_from_zero(values: np.ndarray) -> np.ndarray:
-    """No node nearer to the zero level than a fiftieth, so that no triangle there is a needle."""
+    """Values with a magnitude of at least 0.02, so that no triangle at the zero level is degenerate."""
     return np.where(values > 0, np.maximum(values, 0.02), np.minimum(values, -0.02))
 
 
@@ -169,33 +177,35 @@ def _smooth_contour(values: np.ndarray) -> np.ndarray:
     """
     points, faces, _ = triangulate(values)
     edges = points[border_edges(faces)]
-    steps = (np.arange(8) / 8)[:, None, None]  # an eighth of a cell apart: the distance is off by 1% of a cell at most
+    steps = (np.arange(8) / 8)[
+        :, None, None
+    ]  # samples an eighth of a cell apart: the error of distances is below 1% of a cell
     contour = (edges[:, 0] * (1 - steps) + edges[:, 1] * steps).reshape(-1, 2)
     inside = values > 0
-    distance = 0.5 - ndimage.distance_transform_edt(~inside)  # good enough far outside
-    rows, columns = np.nonzero(distance > -BAND)
-    found = cKDTree(contour, balanced_tree=False, compact_nodes=False).query(np.stack([columns, rows], 1))[0]
-    distance[rows, columns] = np.where(inside[rows, columns], found, -found)
+    distance = 0.5 - ndimage.distance_transform_edt(~inside)  # approximate, outside the band
+    rows, columns = np.nonzero(distance > -EXACT_BAND)
+    nearest_distance = cKDTree(contour, balanced_tree=False, compact_nodes=False).query(np.stack([columns, rows], 1))[0]
+    distance[rows, columns] = np.where(inside[rows, columns], nearest_distance, -nearest_distance)
     smooth = ndimage.gaussian_filter(distance, CONTOUR_BLUR)
     return _away_from_zero(np.where(distance < 2, smooth, distance))
 
 
-def bleed(rgba: np.ndarray, solid: int = 250, inset: int = 1) -> np.ndarray:
-    """Colours carried outwards past the silhouette, so that no background shows at its rim.
+def extrapolate_colors(rgba: np.ndarray, solid: int = 250, erosion: int = 1) -> np.ndarray:
+    """Colours extrapolated past the silhouette from the nearest opaque pixels, so that no background shows at its edge.
 
     Args:
         rgba: (H, W, 4) uint8.
-        solid: pixels of at least this alpha, and ``inset`` pixels away from any other, keep their colour.
-        inset: pixels.
+        solid: pixels with at least this alpha, ``erosion`` pixels away from all others, keep their colour.
+        erosion: pixels.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
     """
     alpha = rgba[..., 3]
     kept = (alpha >= min(solid, int(alpha.max()))).astype(np.uint8)
-    eroded = cv2.erode(kept, np.ones((2 * inset + 1, 2 * inset + 1), np.uint8), borderValue=1)
-    # Parts thinner than the inset keep what they have.
-    thin = kept & ~cv2.dilate(eroded, np.ones((2 * inset + 3, 2 * inset + 3), np.uint8))
+    eroded = cv2.erode(kept, np.ones((2 * erosion + 1, 2 * erosion + 1), np.uint8), borderValue=1)
+    # Parts thinner than the erosion keep their colours.
+    thin = kept & ~cv2.dilate(eroded, np.ones((2 * erosion + 3, 2 * erosion + 3), np.uint8))
     source = eroded | (thin & 1)
     if not source.any():
         source = (alpha >= alpha.max()).astype(np.uint8)
@@ -203,7 +213,7 @@ def bleed(rgba: np.ndarray, solid: int = 250, inset: int = 1) -> np.ndarray:
     colours = np.zeros((labels.max() + 1, 3), np.float32)
     at = source > 0
     colours[labels[at]] = rgba[..., :3][at].astype(np.float32) / 255
-    picture = colours[labels]
-    # Nearest colours leave streaks outside; blur them, and only them.
-    blurred = cv2.GaussianBlur(picture, (0, 0), 2.0)
-    return np.where(at[..., None], picture, blurred)
+    image = colours[labels]
+    # Nearest colours form streaks outside: blur those only.
+    blurred = cv2.GaussianBlur(image, (0, 0), 2.0)
+    return np.where(at[..., None], image, blurred)

@@ -1,4 +1,4 @@
-"""Networks that an owner loads through torch.hub, from the disk."""
+"""Loading of networks by ``torch.hub`` from local files only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from v2m4.preflight.generators import hub_folder
 
 @contextmanager
 def from_disk(code: str, config: Config) -> Iterator[None]:
-    """Let ``torch.hub.load`` take what lies on the disk: it asks GitHub for the branch even then.
+    """Context in which ``torch.hub.load`` reads a local repository: by itself it queries GitHub even if one exists.
 
     Args:
-        code: name of the folder that holds the repository's code; where it is not there, torch.hub fetches it.
-        config: ``weights_dir`` counts here.
+        code: folder of the repository's code in the hub's folder; if it is missing, torch.hub fetches it.
+        config: gives the hub's folder (``weights_dir``).
     """
     before, hub, members = torch.hub.get_dir(), hub_folder(config), vars(torch.hub)
     load = members["load"]

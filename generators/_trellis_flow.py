@@ -1,4 +1,4 @@
-"""TRELLIS's sampler of the latent, opened up for refinement, and pictures of what a latent is decoded to."""
+"""TRELLIS's sampler of the structured latent for refinement, and differentiable renders of a decoded latent."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from v2m4.camera import Camera
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
-SIZE = 518  # pixels, the side of the pictures that V2M4 compares
+SIZE = 518  # side of the images that V2M4 compares, pixels
 
 
 class SparseFlow:
-    """The sampler of the latent, for ``refine``.
+    """Flow-matching sampler of the structured latent; implements ``Flow``.
 
     Args:
-        pipeline: the owner's.
+        pipeline: the owner's pipeline.
         condition: the frame's embedding.
         coords: (N, 4) the sparse structure.
-        settings: what of the owner's sampler settings is another.
+        settings: replace the owner's sampler settings of the same names.
     """
 
     def __init__(self, pipeline: Any, condition: Tensor, coords: Tensor, settings: dict[str, Any]) -> None:
@@ -36,20 +36,20 @@ class SparseFlow:
 
     @property
     def times(self) -> list[tuple[float, float]]:
-        """See ``Flow``."""
-        even = np.linspace(1, 0, self.settings["steps"] + 1)
+        """Time of each step and of the next one; see ``Flow``."""
+        uniform_times = np.linspace(1, 0, self.settings["steps"] + 1)
         rescale = self.settings["rescale_t"]
-        at = rescale * even / (1 + (rescale - 1) * even)
-        return list(itertools.pairwise(at.tolist()))
+        rescaled_times = rescale * uniform_times / (1 + (rescale - 1) * uniform_times)
+        return list(itertools.pairwise(rescaled_times.tolist()))
 
     def noise(self) -> Any:
-        """See ``Flow``."""
+        """Initial noise on the sparse structure; see ``Flow``."""
         from trellis.modules.sparse import SparseTensor
 
         return SparseTensor(feats=self.features, coords=self.coords)
 
-    def step(self, sample: Any, time: float, earlier: float, negative: Tensor) -> tuple[Any, Any]:
-        """See ``Flow``; guided at every time, where the owner guides the first half only."""
+    def step(self, sample: Any, time: float, next_time: float, negative: Tensor) -> tuple[Any, Any]:
+        """One guided step, see ``Flow``; guidance is applied at all times, by the owner in the first half only."""
         clean, _, velocity = self.pipeline.slat_sampler._get_model_prediction(
             self.network,
             sample,
@@ -59,35 +59,35 @@ class SparseFlow:
             cfg_strength=self.settings["cfg_strength"],
             cfg_interval=(0.0, 1.0),
         )
-        return sample - (time - earlier) * velocity, clean
+        return sample - (time - next_time) * velocity, clean
 
     def denormalized(self, latent: Any) -> Any:
-        """The latent as the decoders expect it."""
+        """Latent with the decoders' mean and standard deviation."""
         return latent * self.std + self.mean
 
 
 def square_window(aspect: float) -> tuple[float, float, float, float]:
-    """The smallest square about a whole picture, in fractions of its width and height."""
-    wide = max(1.0, 1 / aspect)
-    high = max(1.0, aspect)
-    return 0.5 - wide / 2, 0.5 - high / 2, 0.5 + wide / 2, 0.5 + high / 2
+    """Smallest square window about a whole image, x0, y0, x1, y1 in fractions of its width and height."""
+    width = max(1.0, 1 / aspect)
+    height = max(1.0, aspect)
+    return 0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2
 
 
-def mesh_picture(shape: Any, matrix: Tensor, camera: Camera) -> Tensor:
-    """The owner's mesh with its own vertex colours on black, (S, S, 3), differentiable."""
+def render_decoded_mesh(shape: Any, matrix: Tensor, camera: Camera) -> Tensor:
+    """Render (S, S, 3) of the decoded mesh with its vertex colours on black, differentiable."""
     vertices = shape.vertices @ matrix[:3, :3].T + matrix[:3, 3]
     mesh = Mesh(vertices, shape.faces.long(), colors=shape.vertex_attrs[:, :3])
     return render_mesh(mesh, camera, SIZE, channels=("color",)).color[0]
 
 
-def gaussian_picture(gaussian: Any, matrix: Tensor, camera: Camera) -> Tensor:
-    """The owner's Gaussians on black by the owner's renderer, (S, S, 3), differentiable."""
+def render_gaussians(gaussian: Any, matrix: Tensor, camera: Camera) -> Tensor:
+    """Render (S, S, 3) of the decoded Gaussians on black by the owner's renderer, differentiable."""
     from trellis.renderers import GaussianRenderer
 
     similarity = camera.extrinsics[0] @ matrix
     scale = torch.linalg.det(similarity[:3, :3]) ** (1 / 3)
     rigid = similarity.clone()
-    rigid[:3] /= scale  # seen from the same place, for depths scale alike
+    rigid[:3] /= scale  # the same image, since all depths are scaled equally
     settings = {"resolution": SIZE, "near": 0.1, "far": 100.0, "ssaa": 1, "bg_color": (0, 0, 0)}
-    seen = GaussianRenderer(settings).render(gaussian, rigid, camera.intrinsics((1, 1)))
-    return seen["color"].permute(1, 2, 0)
+    rendering = GaussianRenderer(settings).render(gaussian, rigid, camera.intrinsics((1, 1)))
+    return rendering["color"].permute(1, 2, 0)

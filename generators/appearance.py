@@ -1,6 +1,6 @@
-"""After stage 2: each key frame's mesh made anew towards its frame, seen from the camera that was found.
+"""Appearance refinement: each key frame's mesh is generated again, with the camera that stage 2 computed.
 
-Only some generators can (``Refining``); the meshes of the others are left as they are.
+Only some generators can (``AppearanceRefiner``); the meshes of the others are returned unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 
-from generators._refine import Refining, Term
+from generators._refine import AppearanceRefiner, Term
 from generators.base import create
 from v2m4 import dreamsim, lpips
 from v2m4.camera import Camera
@@ -31,33 +31,37 @@ log = logging.getLogger(__name__)
 
 
 def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, config: Config) -> list[PosedAsset]:
-    """The posed meshes with another appearance, where the generator can and ``--generation.refine`` wants it.
+    """Posed meshes with refined appearance, if the generator supports it and ``--generation.refine`` is not ``no``.
 
     Args:
         frames: key frames with the background removed.
-        posed: stage 2's, one for each frame.
-        workspace: the animation's folder; keeps ``1_generation/<frame>_refined.npz`` and a picture beside it.
-        config: all options; what counts for ``run`` counts here.
+        posed: of stage 2, one for each frame.
+        workspace: the animation's folder, for ``1_generation/<frame>_refined.npz`` and ``.png``.
+        config: all options; this function reads the same as ``run``.
 
     Raises:
-        GenerationError: nothing can be made of a frame.
+        GenerationError: the generator fails on a frame.
         Unavailable: a package or weights are missing.
         ValueError: there is not one posed mesh for each frame, or an option is still ``published``.
     """
     if len(frames) != len(posed):
         raise ValueError(f"refinement: {len(posed)} meshes for {len(frames)} frames")
     require_resolved(config)
-    wanted = config.generation.refine
-    if wanted == "no":
+    mode = config.generation.refine
+    if mode == "no":
         return posed
     generator = create(config.model, config)
-    if not isinstance(generator, Refining):
-        log.log(logging.DEBUG if wanted == "pixels" else logging.WARNING, "%s refines no meshes", config.model)
+    if not isinstance(generator, AppearanceRefiner):
+        log.log(
+            logging.DEBUG if mode == "pixels" else logging.WARNING,
+            "%s cannot refine the appearance of its meshes",
+            config.model,
+        )
         return posed
-    made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))
-    learned = dreamsim.version(config) + lpips.version(config) if wanted == "networks" else ""
-    options = (made_by, learned, config.max_faces, config.seed, asdict(config.generation))
-    terms = cache(partial(_terms, config))  # only where a mesh has to be made
+    generator_version = (config.model, getattr(generator, "version", ""), code_version("generators"))
+    learned = dreamsim.version(config) + lpips.version(config) if mode == "networks" else ""
+    options = (generator_version, learned, config.max_faces, config.seed, asdict(config.generation))
+    terms = cache(partial(_terms, config))  # loaded only if a mesh is generated
     refined = []
     for frame, pose in zip(frames, posed, strict=True):
         key = digest(frame.rgba, frame.fov, frame.name, frame.index, options, pose.extrinsics.cpu().numpy())
@@ -76,7 +80,7 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
 
 
 def _terms(config: Config) -> list[Term]:
-    """The learned distances that the options ask for.
+    """Learned image distances that the options name.
 
     Raises:
         Unavailable: a package or weights are missing, or cannot be loaded.
@@ -85,28 +89,28 @@ def _terms(config: Config) -> list[Term]:
         return []
     dreamsim.check(config)
     device = device_of(config)
-    alike, close = dreamsim.load(dreamsim.folder_of(config), device), lpips.load(config, device)
+    dreamsim_network, lpips_network = dreamsim.load(dreamsim.folder_of(config), device), lpips.load(config, device)
 
-    def by_dreamsim(render: Tensor, picture: Tensor) -> Tensor:
+    def dreamsim_distance(render: Tensor, picture: Tensor) -> Tensor:
         pair = torch.stack([render, picture]).permute(0, 3, 1, 2)
         small = interpolate(pair, (dreamsim.SIZE,) * 2, mode="bicubic", align_corners=False)
-        ours, theirs = dreamsim.embedded(alike, [small[:1], small[1:]])
+        ours, theirs = dreamsim.embedded(dreamsim_network, [small[:1], small[1:]])
         return 1 - cosine_similarity(ours, theirs, dim=-1).mean()
 
-    def by_lpips(render: Tensor, picture: Tensor) -> Tensor:
+    def lpips_distance(render: Tensor, picture: Tensor) -> Tensor:
         first, second = (side.permute(2, 0, 1)[None] for side in (render, picture))
-        return lpips.distance(close, first, second).mean()
+        return lpips.distance(lpips_network, first, second).mean()
 
-    return [by_dreamsim, by_lpips]
+    return [dreamsim_distance, lpips_distance]
 
 
 def _draw(path: Path, frame: Frame, before: Mesh, after: Mesh, size: int = 384) -> None:
-    """A PNG of the frame and of the posed mesh before and after."""
+    """Write a PNG of the frame, and of the posed mesh before and after the refinement."""
     picture, _ = frame.tensors(size)
     camera, view = frame.camera(), (picture.shape[0], picture.shape[1])
-    seen = [
+    renders = [
         render_mesh(mesh.to("cpu"), camera, view, channels=("color",), background=1.0).color[0]
         for mesh in (before, after)
     ]
-    sheet = torch.cat([picture, *seen], 1).clamp(0, 1)
+    sheet = torch.cat([picture, *renders], 1).clamp(0, 1)
     iio.imwrite(path, (sheet * 255).round().to(torch.uint8).numpy())

@@ -1,4 +1,4 @@
-"""Stage 1: what a generator is, how one is found by name, and how it is run over the key frames."""
+"""Stage 1: the generator protocol, the registry of generators, and their run over the key frames."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ from v2m4.workspace import Workspace, code_version, digest
 log = logging.getLogger(__name__)
 
 ASSET = "1_generation/{}.npz"
-HINT = "hint"  # the six numbers of Asset.hint among a mesh's arrays
+HINT = "hint"  # key of the parameters of Asset.hint among a mesh's arrays
 
 
 class GenerationError(ValueError):
-    """A generator can make nothing of a frame; the message names the frame and says why."""
+    """A generator fails on a frame; the message names the frame and the cause."""
 
 
 class Generator(Protocol):
-    """Makes one textured mesh of one frame.
+    """Generates a textured mesh from one frame.
 
     Attributes:
         name: as in ``--model``.
 
-    What a class needs (packages, weights, a GPU) stands in ``v2m4.needs.generators``; one whose results follow from
-    files too has a ``version`` that tells them apart.
+    The requirements of a class (packages, weights, a GPU) are in ``v2m4.preflight.generators``; one whose results
+    depend on files, too, has a ``version``, their fingerprint.
     """
 
     name: str
 
     def generate(self, frame: Frame) -> Asset:
-        """A closed, textured mesh in canonical pose, and the camera if the generator knows it.
+        """Closed, textured mesh in canonical pose, and the camera if the generator knows it.
 
-        The result follows from the frame and the config alone, never from what was generated before.
+        The result depends on the frame and the config only, not on earlier calls.
 
         Raises:
-            GenerationError: nothing can be made of this frame.
+            GenerationError: the generator fails on this frame.
         """
         ...
 
 
 @runtime_checkable
 class ClipGenerator(Protocol):
-    """A generator that makes better meshes when it has seen the whole clip."""
+    """A generator that can use information from the whole clip."""
 
     def of_clip(self, frames: Sequence[Frame]) -> Generator:
-        """The same generator, informed by the frames; what it generates follows from them, the frame and the config.
+        """The same generator with information from all frames, on which its results then depend, too.
 
         Args:
             frames: all key frames, in order.
@@ -72,13 +72,13 @@ class ClipGenerator(Protocol):
 
 @runtime_checkable
 class BatchGenerator(Protocol):
-    """A generator that can make several meshes at once."""
+    """A generator that can generate several meshes in one batch."""
 
     def generate_many(self, frames: Sequence[Frame]) -> list[Asset]:
-        """An asset for each frame, as ``generate`` makes them, but for rounding.
+        """Assets of all frames, equal to those of ``generate`` up to rounding.
 
         Raises:
-            GenerationError: nothing can be made of a frame.
+            GenerationError: the generator fails on a frame.
         """
         ...
 
@@ -89,7 +89,7 @@ _FACTORIES: dict[str, Factory] = {}
 
 
 def register(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator: make a generator known as ``name``; its file is ``generators/<name in lower case>.py``."""
+    """Class decorator that registers a generator as ``name``; its file is ``generators/<name in lower case>.py``."""
 
     def decorate(factory: _Class) -> _Class:
         _FACTORIES[name] = factory
@@ -99,7 +99,7 @@ def register(name: str) -> Callable[[_Class], _Class]:
 
 
 def require(name: str) -> Factory:
-    """The generator's class; its file is imported now, and only its.
+    """Class of a generator by name; imports its module, and no other.
 
     Raises:
         Unavailable: there is no such generator, or it is not part of this version.
@@ -117,7 +117,7 @@ def require(name: str) -> Factory:
 
 
 def create(name: str, config: Config) -> Generator:
-    """A generator by name.
+    """Instance of a generator by name.
 
     Raises:
         Unavailable: see ``require``.
@@ -126,41 +126,43 @@ def create(name: str, config: Config) -> Generator:
 
 
 def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset]:
-    """Stage 1: an asset for every key frame, each kept in the workspace.
+    """Stage 1: an asset for every key frame, each written to the workspace.
 
     Args:
         frames: key frames with the background removed.
         workspace: the animation's folder.
-        config: all options; ``model``, ``max_faces``, ``seed``, ``baseline`` and ``generation`` count here.
+        config: all options; ``model``, ``max_faces``, ``seed``, ``baseline`` and ``generation`` are used.
 
     Returns:
-        one asset for each frame, as read back from the disk.
+        One asset for each frame, as read back from the disk.
 
     Raises:
-        GenerationError: nothing can be made of a frame.
+        GenerationError: the generator fails on a frame.
         Unavailable: see ``require``.
     """
     generator = create(config.model, config)
-    made_by = (config.model, getattr(generator, "version", ""), code_version("generators"))
-    asked = {name: value for name, value in config.generation.__dict__.items() if name != "refine"}  # that comes later
-    options = (made_by, config.max_faces, config.seed, asked)
-    clip = ""
+    generator_version = (config.model, getattr(generator, "version", ""), code_version("generators"))
+    generation_options = {
+        name: value for name, value in config.generation.__dict__.items() if name != "refine"
+    }  # used after stage 2
+    options = (generator_version, config.max_faces, config.seed, generation_options)
+    clip_digest = ""
     if isinstance(generator, ClipGenerator):
-        generator, clip = generator.of_clip(frames), digest(*[frame.rgba for frame in frames])
-    keys = [digest(frame.rgba, frame.fov, frame.name, frame.index, options, clip) for frame in frames]
-    ahead: dict[str, Asset] = {}
+        generator, clip_digest = generator.of_clip(frames), digest(*[frame.rgba for frame in frames])
+    keys = [digest(frame.rgba, frame.fov, frame.name, frame.index, options, clip_digest) for frame in frames]
+    generated_ahead: dict[str, Asset] = {}
     assets = []
     for position, (frame, key) in enumerate(zip(frames, keys, strict=True)):
 
         def make(frame: Frame = frame, position: int = position) -> dict[str, np.ndarray]:
-            if frame.name not in ahead:
+            if frame.name not in generated_ahead:
                 rest = zip(frames[position:], keys[position:], strict=True)
                 stale = [other for other, its in rest if not workspace.fresh(ASSET.format(other.name), its)]
-                ahead.update(_generated(generator, stale, config.generation.batch))
-            return to_arrays(ahead.pop(frame.name))
+                generated_ahead.update(_generate_batch(generator, stale, config.generation.batch))
+            return to_arrays(generated_ahead.pop(frame.name))
 
         asset = from_arrays(workspace.make_arrays(ASSET.format(frame.name), key, make))
-        draw_preview = partial(write_preview, asset=asset, lens=frame.camera())
+        draw_preview = partial(write_preview, asset=asset, frame_camera=frame.camera())
         workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
         if config.baseline:
             workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(write_glb, mesh=asset.mesh))
@@ -169,16 +171,16 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
     return assets
 
 
-def _generated(generator: Generator, frames: list[Frame], count: int) -> dict[str, Asset]:
-    """The asset of the first frame, and of so many with it as the generator makes at once, by the frames' names."""
+def _generate_batch(generator: Generator, frames: list[Frame], count: int) -> dict[str, Asset]:
+    """Assets by the frames' names: of the first ``count`` frames with a batch generator, else of the first."""
     if count > 1 and isinstance(generator, BatchGenerator):
-        together = frames[:count]
-        return dict(zip([frame.name for frame in together], generator.generate_many(together), strict=True))
+        batch = frames[:count]
+        return dict(zip([frame.name for frame in batch], generator.generate_many(batch), strict=True))
     return {frames[0].name: generator.generate(frames[0])}
 
 
 def to_arrays(asset: Asset) -> dict[str, np.ndarray]:
-    """An asset as named arrays, for ``.npz`` files."""
+    """Asset as named arrays, for ``.npz`` files."""
     arrays = asset.mesh.arrays()
     if asset.hint is not None:
         arrays[HINT] = asset.hint.parameters().numpy()
@@ -186,31 +188,31 @@ def to_arrays(asset: Asset) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> Asset:
-    """The inverse of ``to_arrays``, exactly."""
+    """Asset from named arrays: the exact inverse of ``to_arrays``."""
     hint = Orbit.from_parameters(torch.from_numpy(arrays[HINT])) if HINT in arrays else None
     return Asset(Mesh.from_arrays(arrays), hint)
 
 
-def write_preview(path: Path, asset: Asset, lens: Camera, size: int = 256) -> None:
-    """A PNG of the asset from its hint and from the front, both sides, the back and above: colour over normals.
+def write_preview(path: Path, asset: Asset, frame_camera: Camera, size: int = 256) -> None:
+    """Write a PNG of the asset from its hint, the front, both sides, the back and above: colours above normals.
 
     Args:
-        path: where to.
+        path: of the PNG.
         asset: in canonical pose.
-        lens: of the frame that the hint belongs to; its field of view and aspect count.
-        size: pixels of one view.
+        frame_camera: camera of the hint's frame; gives field of view and aspect.
+        size: rows of one view, pixels.
     """
     angles = torch.tensor([[0.0, 0.0], [90.0, 0.0], [180.0, 0.0], [-90.0, 0.0], [0.0, 89.0]]).deg2rad()
     radius = 0.9 / math.tan(DEFAULT_FOV / 2)  # the cube's diagonal just fits
     ring = Orbit(angles[:, 0], angles[:, 1], torch.full((len(angles),), radius), torch.zeros(len(angles), 3)).camera()
     cameras = [ring[index] for index in range(len(ring))]
     if asset.hint is not None:
-        cameras.insert(0, asset.hint.camera(lens.fov, lens.aspect))
+        cameras.insert(0, asset.hint.camera(frame_camera.fov, frame_camera.aspect))
     columns = []
     for camera in cameras:
         view = (size, max(1, round(size * camera.aspect)))
-        seen = render_mesh(asset.mesh, camera, view, channels=("color", "normal"), background=1.0)
-        facing = seen.normal * seen.normal.new_tensor([0.5, -0.5, -0.5]) + 0.5
-        columns.append(torch.cat([seen.color[0], (facing * seen.mask + 1 - seen.mask)[0]]))
+        rendering = render_mesh(asset.mesh, camera, view, channels=("color", "normal"), background=1.0)
+        normal_colors = rendering.normal * rendering.normal.new_tensor([0.5, -0.5, -0.5]) + 0.5
+        columns.append(torch.cat([rendering.color[0], (normal_colors * rendering.mask + 1 - rendering.mask)[0]]))
     sheet = torch.cat(columns, 1).clamp(0, 1)
     iio.imwrite(path, (sheet * 255).round().to(torch.uint8).cpu().numpy())

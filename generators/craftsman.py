@@ -1,12 +1,12 @@
-"""CraftsMan3D: a rectified-flow transformer over the latents of a shape autoencoder. Colours come from MV-Adapter.
+"""CraftsMan3D: a rectified-flow transformer over the latents of a shape autoencoder, textured by MV-Adapter.
 
 Owner: wyysf-98/CraftsMan3D (1626675), source only; weights craftsman3d/craftsman-DoraVAE (``config.yaml``,
 ``model.ckpt``). The image encoder's configuration is a repository of its own that ``config.yaml`` names.
 
-Axes. The owner's mesh is y up in [-1.05, 1.05]^3. The owner's only word on its front is the first of its encoder's
-cameras, "front to back", at -y of a z-up space: that is +z here. V2M4 turns and paints the mesh as TripoSG's, which
-agrees, but starts its point-map alignment from the other side ("similar to TRELLIS canonical pose"). Nothing is turned
-here; the camera search looks from all sides, so a figure that faces away is found as well.
+Axes. The owner's mesh is y up in [-1.05, 1.05]^3. The only statement on its front is the name of the first of its
+encoder's cameras, "front to back", at -y of a z-up space: that is +z here. V2M4 rotates and textures the mesh as
+TripoSG's, which agrees, but starts its point-map alignment from the other side ("similar to TRELLIS canonical pose").
+So no rotation is applied here; the camera search covers all directions, so it also handles a mesh that faces away.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from generators._checkpoint import tensors_alone
-from generators._memory import OneAtATime
+from generators._checkpoint import tensors_only
+from generators._memory import SequentialOffload
 from generators._shape import ShapeGenerator
 from generators._surface import Surface
 from generators.base import register
@@ -48,7 +48,7 @@ class Craftsman(ShapeGenerator):
             get_weights(encoder, config)
 
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
-        """See ``ShapeGenerator``."""
+        """Surface from CraftsMan3D's pipeline; see ``ShapeGenerator``."""
         options = self.config.generation
         pipeline, offload = self._shape
         with owners_code(seed):  # the owner's own ``seed`` wants a generator on the device named "cuda"
@@ -60,16 +60,16 @@ class Craftsman(ShapeGenerator):
                 mc_depth=round(math.log2(options.resolution)) if options.resolution else DEPTH,
             ).meshes[0]
         if offload is not None:
-            offload.release()  # the texture network comes next
+            offload.release()  # frees memory for the texture network
         return None if vertices is None else (np.asarray(vertices), np.asarray(faces))
 
     @cached_property
-    def _shape(self) -> tuple[Any, OneAtATime | None]:
-        """The owner's pipeline, loaded when the first frame needs it, and what moves its networks, if any."""
+    def _shape(self) -> tuple[Any, SequentialOffload | None]:
+        """The owner's pipeline, loaded at first use, and its offloading with ``--low_vram``."""
         from craftsman import CraftsManPipeline
 
         offloaded = self.config.low_vram and self.device.type == "cuda"
-        with owners_code(0), tensors_alone(), _inside(self.config.weights_dir):
+        with owners_code(0), tensors_only(), _inside(self.config.weights_dir):
             pipeline = CraftsManPipeline.from_pretrained(
                 str(self.folder),
                 device="cpu" if offloaded else str(self.device),
@@ -78,12 +78,12 @@ class Craftsman(ShapeGenerator):
         if not offloaded:
             return pipeline, None
         networks = {name: getattr(pipeline.system, name) for name in ("condition", "denoiser_model", "shape_model")}
-        return pipeline, OneAtATime(networks, self.device)
+        return pipeline, SequentialOffload(networks, self.device)
 
 
 @contextmanager
 def _inside(folder: Path | None) -> Iterator[None]:
-    """In the user's folder of weights: the owner asks for the encoder by repository, which is also a path below it."""
+    """Context with the weights' folder as working directory, where the encoder's repository name is a relative path."""
     before = Path.cwd()
     if folder is not None:
         os.chdir(folder)

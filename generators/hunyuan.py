@@ -4,12 +4,12 @@ Owner: Tencent-Hunyuan/Hunyuan3D-2 (9bcf302), on PyPI as ``hy3dgen`` 2.0.2. The 
 which excludes the EU, the UK and South Korea.
 
 Axes. The owner's mesh is y up in [-1.01, 1.01]^3 and faces +z: its texture renderer maps (x, y, z) to (-x, z, -y) and
-puts the front camera (azimuth 0, the one of weight 1) on its +y axis, that is on the mesh's +z. V2M4 agrees: it turns
-(x, y, z) to (x, -z, y), z up, and starts its point-map alignment from a camera at -y. So nothing is turned here; the
-mesh is scaled to the unit cube (V2M4 halves it, about a centroid that it takes before the turn).
+puts the front camera (azimuth 0, the one of weight 1) on its +y axis, that is on the mesh's +z. V2M4 agrees: it rotates
+(x, y, z) to (x, -z, y), z up, and starts its point-map alignment from a camera at -y. So no rotation is applied; the
+mesh is scaled to the unit cube (V2M4 scales it by half about a centroid that it takes before the rotation).
 
-The texture network unwraps the mesh with xatlas, which tears it along seams; the surface is kept welded here and the
-seams live in the uvs. It seeds itself with 0 and 42, whatever the user's seed is.
+The texture network unwraps the mesh with xatlas, which duplicates vertices along seams; the surface stays welded here,
+and only the texture coordinates are duplicated. The network uses the seeds 0 and 42, whatever the user's seed is.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from generators._learned import object_picture
-from generators._memory import OneAtATime
+from generators._learned import object_image
+from generators._memory import SequentialOffload
 from generators._shape import ShapeGenerator
 from generators._surface import Surface, textured
 from generators.base import register
@@ -37,14 +37,14 @@ from v2m4.preflight.generators import hunyuan_subfolder, hunyuan_texture
 
 log = logging.getLogger(__name__)
 
-STEPS, GUIDANCE, RESOLUTION = 50, 5.0, 384  # the owner's
+STEPS, GUIDANCE, RESOLUTION = 50, 5.0, 384  # the owner's defaults
 
 
 class HunyuanPainter:
-    """The texture network."""
+    """Hunyuan3D-2's texture network."""
 
     def __init__(self, config: Config) -> None:
-        """Find the weights; nothing is loaded yet.
+        """Locate the weights; nothing is loaded yet.
 
         Raises:
             Unavailable: they are missing.
@@ -54,7 +54,7 @@ class HunyuanPainter:
         self.version = hunyuan_texture().version(config)
 
     def paint(self, surface: Surface, picture: np.ndarray) -> Mesh:
-        """See ``Painter``."""
+        """Textured mesh; see ``Painter``."""
         import trimesh
 
         pipeline, bare = self._pipeline, trimesh.Trimesh(*surface, process=False)
@@ -66,7 +66,7 @@ class HunyuanPainter:
 
     @cached_property
     def _pipeline(self) -> Any:
-        """The owner's texture pipeline, loaded when the first mesh is to be painted."""
+        """The owner's texture pipeline, loaded at first use."""
         from hy3dgen.texgen import Hunyuan3DPaintPipeline
 
         with owners_code(0):
@@ -85,54 +85,54 @@ class Hunyuan(ShapeGenerator):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         if self.device.type == "cpu":
-            log.warning("Hunyuan3D-2 works on the CPU, in single precision: this takes long")
+            log.warning("Hunyuan3D-2 runs on the CPU in single precision, which is slow")
 
     def _painter(self) -> HunyuanPainter:
-        """See ``ShapeGenerator``."""
+        """Hunyuan3D-2's own texture network; see ``ShapeGenerator``."""
         return HunyuanPainter(self.config)
 
     def generate_many(self, frames: Sequence[Frame]) -> list[Asset]:
-        """See ``BatchGenerator``; a frame whose volume holds no surface is tried again by itself.
+        """Assets of all frames, see ``BatchGenerator``; a frame without a surface is attempted again by itself.
 
         Raises:
             GenerationError: a frame has no foreground, or the network finds no surface in it.
         """
-        pictures = [object_picture(frame) for frame in frames]
-        surfaces = self._surfaces(pictures, self.config.seed)
+        images = [object_image(frame) for frame in frames]
+        surfaces = self._surfaces(images, self.config.seed)
         return [
-            self.generate(frame) if surface is None else self._finished(frame, picture, surface)
-            for frame, picture, surface in zip(frames, pictures, surfaces, strict=True)
+            self.generate(frame) if surface is None else self._to_asset(frame, picture, surface)
+            for frame, picture, surface in zip(frames, images, surfaces, strict=True)
         ]
 
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
-        """See ``ShapeGenerator``."""
+        """Surface from Hunyuan3D-2's pipeline; see ``ShapeGenerator``."""
         return self._surfaces([picture], seed)[0]
 
-    def _surfaces(self, pictures: Sequence[np.ndarray], seed: int) -> list[Surface | None]:
-        """The surfaces of several pictures, sampled together from the same noise each."""
+    def _surfaces(self, images: Sequence[np.ndarray], seed: int) -> list[Surface | None]:
+        """Surfaces of several images, sampled in one batch with the same noise for each."""
         options = self.config.generation
         pipeline, offload = self._shape
         with owners_code(seed):
             meshes = pipeline(
-                image=[Image.fromarray(picture) for picture in pictures],
+                image=[Image.fromarray(picture) for picture in images],
                 num_inference_steps=options.steps or STEPS,
                 guidance_scale=GUIDANCE,
                 octree_resolution=options.resolution or RESOLUTION,
-                generator=[torch.Generator().manual_seed(seed) for _ in pictures],
+                generator=[torch.Generator().manual_seed(seed) for _ in images],
                 enable_pbar=False,
             )
         if offload is not None:
-            offload.release()  # the texture network comes next
+            offload.release()  # frees memory for the texture network
         return [None if mesh is None else (np.asarray(mesh.vertices), np.asarray(mesh.faces)) for mesh in meshes]
 
     @cached_property
-    def _shape(self) -> tuple[Any, OneAtATime | None]:
-        """The owner's shape pipeline, loaded when the first frame needs it, and what moves its networks, if any."""
+    def _shape(self) -> tuple[Any, SequentialOffload | None]:
+        """The owner's shape pipeline, loaded at first use, and its offloading with ``--low_vram``."""
         from hy3dgen.shapegen import Hunyuan3DDiTFlowMatchingPipeline
 
         logging.getLogger("hy3dgen.shapgen").setLevel(logging.WARNING)  # the owner's spelling
         half = self.device.type == "cuda"
-        with owners_code(0):  # networks are filled with noise before the weights are read
+        with owners_code(0):  # networks are initialised at random before the weights are read
             pipeline = Hunyuan3DDiTFlowMatchingPipeline.from_pretrained(
                 str(self.folder),
                 subfolder=hunyuan_subfolder(self.config),
@@ -144,6 +144,6 @@ class Hunyuan(ShapeGenerator):
         if not self.config.low_vram:
             pipeline.to(self.device)
             return pipeline, None
-        pipeline.device = self.device  # where latents are made; the networks come there one at a time
+        pipeline.device = self.device  # of the latents; the networks are moved there one at a time
         networks = {name: getattr(pipeline, name) for name in ("conditioner", "model", "vae")}
-        return pipeline, OneAtATime(networks, self.device)
+        return pipeline, SequentialOffload(networks, self.device)

@@ -3,14 +3,14 @@
 Owner: microsoft/TRELLIS (6b0d647), source only, CUDA only; weights microsoft/TRELLIS-image-large, and DINOv2 through
 torch.hub (``facebookresearch/dinov2``).
 
-Axes. The owner's space is z up, the object in [-0.5, 0.5]^3; its own GLB export turns (x, y, z) to (x, z, -y), and so
-do we, which puts what faced -y, where the assets it was trained on mostly face, to +z. V2M4 assumed the opposite: it
+Axes. The owner's space is z up, the object in [-0.5, 0.5]^3; its own GLB export rotates (x, y, z) to (x, z, -y), and so
+do we, which maps the direction -y, which most assets of its training set face, to +z. V2M4 assumed the opposite: it
 starts its point-map alignment from a camera at +y ("sometimes it works, but sometimes it fails, due to different
-initial pose"). Users report that the yaw differs from image to image (TRELLIS issues 159 and 170), so neither holds
-always; the camera search looks from all sides.
+initial pose"). Users report that the yaw differs from image to image (TRELLIS issues 159 and 170), so neither is
+always right; the camera search covers all directions.
 
-The texture is baked from the Gaussians by the owner's code (``--generation.paint network``); ``none`` keeps the colours
-that the mesh decoder gives each vertex.
+The texture is baked from the Gaussians by the owner's code (``--generation.paint network``); ``none`` keeps the vertex
+colours of the mesh decoder.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from generators._learned import LearnedGenerator, first_surface, object_picture
-from generators._memory import OneAtATime
+from generators._learned import LearnedGenerator, first_surface, object_image
+from generators._memory import SequentialOffload
 from generators._refine import Term, appearance_loss, refine
-from generators._surface import Z_UP, Surface, colored, posed, posing, textured, tidy
+from generators._surface import Z_UP, Surface, canonical_transform, clean_surface, colored, textured, transformed
 from generators._torch_hub import from_disk
-from generators._trellis_flow import SIZE, SparseFlow, gaussian_picture, mesh_picture, square_window
+from generators._trellis_flow import SIZE, SparseFlow, render_decoded_mesh, render_gaussians, square_window
 from generators.base import GenerationError, register
 from v2m4.camera import Camera
 from v2m4.frame import Frame
@@ -41,76 +41,76 @@ from v2m4.owners import owners_code
 from v2m4.preflight.generators import DINO_CODE
 from v2m4.weights import installed
 
-MANY_FACES = 20  # times max_faces: the owner's clean-up needs no more
-HOLE_AREA, HOLE_VIEWS, HOLE_SIZE, HOLE_EDGES = 0.04, 1000, 1024, 250  # the owner's
+MANY_FACES = 20  # times max_faces is the number of faces that the owner's post-processing starts from
+HOLE_AREA, HOLE_VIEWS, HOLE_SIZE, HOLE_EDGES = 0.04, 1000, 1024, 250  # the owner's defaults
 
 
 @register("TRELLIS")
 class Trellis(LearnedGenerator):
-    """TRELLIS, mesh and texture."""
+    """TRELLIS's mesh with its own texture."""
 
     name = "TRELLIS"
 
     def generate(self, frame: Frame) -> Asset:
-        """See ``Generator``.
+        """Asset of a frame; see ``Generator``.
 
         Raises:
             GenerationError: the frame has no foreground, or the network finds no surface in it.
         """
-        picture = Image.fromarray(object_picture(frame))
+        picture = Image.fromarray(object_image(frame))
         outputs = first_surface(self.name, frame, self.config.seed, lambda seed: self._sample(picture, seed))
         try:
-            return Asset(self._finished(outputs)[0])
+            return Asset(self._to_mesh(outputs)[0])
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
 
     def refine(self, frame: Frame, camera: Camera, terms: Sequence[Term] = ()) -> Mesh:
-        """See ``Refining``: the latent is sampled anew, on the same structure, towards the frame's colours.
+        """Mesh with refined appearance, see ``AppearanceRefiner``: its latent is sampled again on the same structure.
 
-        The mesh may change a little too: the latent holds both. The structure is sampled again rather than kept, so
-        that the result follows from the frame, the camera and the config alone.
+        The shape may change slightly, too, since the latent encodes both. The structure is sampled again rather than
+        stored, so that the result depends on the frame, the camera and the config only.
 
         Raises:
             GenerationError: see ``generate``.
         """
         pipeline, _ = self._pipeline
-        picture = Image.fromarray(object_picture(frame))
+        picture = Image.fromarray(object_image(frame))
         outputs = first_surface(self.name, frame, self.config.seed, lambda seed: self._sample(picture, seed))
-        matrix = self._finished(outputs)[1].to(self.device)
+        matrix = self._to_mesh(outputs)[1].to(self.device)
         with owners_code(outputs["seed"]):
             condition = pipeline.get_cond([pipeline.preprocess_image(picture)])
-            torch.manual_seed(outputs["seed"])  # as the owner does, once the picture is encoded
+            torch.manual_seed(outputs["seed"])  # as the owner does, after the image is encoded
             with torch.no_grad():
                 coords = pipeline.sample_sparse_structure(condition, 1, self._steps())
             flow = SparseFlow(pipeline, condition["cond"], coords, self._steps())
             square = camera.to(self.device).cropped(square_window(camera.aspect))
-            seen, mask = (value.to(self.device) for value in frame.tensors(SIZE, square.window, background=0.0))
+            reference, mask = (value.to(self.device) for value in frame.tensors(SIZE, square.window, background=0.0))
 
             def loss_of(latent: Any) -> Tensor:
                 decoded = pipeline.decode_slat(flow.denormalized(latent), ["mesh", "gaussian"])
                 renders = (
-                    mesh_picture(decoded["mesh"][0], matrix, square),
-                    gaussian_picture(decoded["gaussian"][0], matrix, square),
+                    render_decoded_mesh(decoded["mesh"][0], matrix, square),
+                    render_gaussians(decoded["gaussian"][0], matrix, square),
                 )
-                return torch.stack([appearance_loss(render, seen, mask, terms) for render in renders]).sum()
+                return torch.stack([appearance_loss(render, reference, mask, terms) for render in renders]).sum()
 
             refined = refine(flow, condition["neg_cond"], loss_of)
             with torch.no_grad():
                 outputs = pipeline.decode_slat(flow.denormalized(refined.sample), self._formats())
         if not outputs["mesh"][0].success:
             raise GenerationError(f"frame {frame.name}: refinement left no surface; add --generation.refine no")
-        return self._finished(outputs, matrix)[0]
+        return self._to_mesh(outputs, matrix)[0]
 
     def _formats(self) -> list[str]:
-        """What is decoded: the colours come from the Gaussians, or from the mesh alone."""
+        """Formats to decode: mesh, and Gaussians if a texture is baked from them."""
         return ["mesh", "gaussian"] if self.config.generation.paint == "network" else ["mesh"]
 
     def _steps(self) -> dict[str, int]:
-        """What of the owner's sampler settings is the user's to choose."""
+        """Sampler settings that the user has chosen."""
         return {"steps": self.config.generation.steps} if self.config.generation.steps else {}
 
     def _sample(self, picture: Image.Image, seed: int) -> dict[str, Any] | None:
-        """The owner's outputs, None where they hold no surface."""
+        """The pipeline's outputs; None if they contain no surface."""
         pipeline, offload = self._pipeline
         with owners_code(seed):
             outputs = pipeline.run(
@@ -124,15 +124,15 @@ class Trellis(LearnedGenerator):
             offload.release()
         return outputs | {"seed": seed} if outputs["mesh"][0].success else None
 
-    def _finished(self, outputs: dict[str, Any], matrix: Tensor | None = None) -> tuple[Mesh, Tensor]:
-        """A clean, coloured mesh in canonical pose, and the (4, 4) that brought it there from the owner's space.
+    def _to_mesh(self, outputs: dict[str, Any], matrix: Tensor | None = None) -> tuple[Mesh, Tensor]:
+        """Clean, coloured mesh in canonical pose, and the similarity (4, 4) from the owner's space to it.
 
         Args:
-            outputs: the owner's.
-            matrix: the pose of an earlier mesh of the same frame, to be kept.
+            outputs: of the pipeline.
+            matrix: similarity to use instead, of an earlier mesh of the same frame.
 
         Raises:
-            ValueError: nothing is left of the mesh.
+            ValueError: no face is left after cleaning.
         """
         from trellis.utils import postprocessing_utils
 
@@ -151,16 +151,16 @@ class Trellis(LearnedGenerator):
                 fill_holes_resolution=HOLE_SIZE,
                 fill_holes_num_views=HOLE_VIEWS,
             )
-        surface = tidy(surface, self.config.max_faces)
-        matrix = posing(surface, Z_UP) if matrix is None else matrix.cpu()
+        surface = clean_surface(surface, self.config.max_faces)
+        matrix = canonical_transform(surface, Z_UP) if matrix is None else matrix.cpu()
         if "gaussian" in outputs:
-            return self._baked(outputs["gaussian"][0], surface, matrix), matrix
+            return self._bake_texture(outputs["gaussian"][0], surface, matrix), matrix
         colors = raw.vertex_attrs.detach()[:, :3].float().clamp(0, 1).cpu()
         nearest = torch.from_numpy(cKDTree(vertices).query(surface[0])[1])
-        return colored(posed(surface, matrix), colors[nearest]), matrix
+        return colored(transformed(surface, matrix), colors[nearest]), matrix
 
-    def _baked(self, gaussian: Any, surface: Surface, matrix: Tensor) -> Mesh:
-        """The surface with a texture baked from the Gaussians; the owner's export turns it y up."""
+    def _bake_texture(self, gaussian: Any, surface: Surface, matrix: Tensor) -> Mesh:
+        """Surface with a texture baked from the Gaussians by the owner's export, which also rotates it to y up."""
         from trellis.utils import postprocessing_utils
 
         size = self.config.generation.texture_size
@@ -169,16 +169,16 @@ class Trellis(LearnedGenerator):
             glb = postprocessing_utils.to_glb(
                 gaussian, shape, simplify=0.0, fill_holes=False, texture_size=size, verbose=False
             )
-        turned = torch.eye(4)
-        turned[:3, :3] = Z_UP
-        pose = matrix @ torch.linalg.inv(turned)  # of what the export has turned already
-        vertices, faces = posed((np.asarray(glb.vertices), np.asarray(glb.faces)), pose)
+        export_rotation = torch.eye(4)
+        export_rotation[:3, :3] = Z_UP
+        pose = matrix @ torch.linalg.inv(export_rotation)  # without the rotation that the export has applied
+        vertices, faces = transformed((np.asarray(glb.vertices), np.asarray(glb.faces)), pose)
         image = np.asarray(glb.visual.material.baseColorTexture.convert("RGB"))
         return textured(vertices, faces, np.asarray(glb.visual.uv), image, size)
 
     @cached_property
-    def _pipeline(self) -> tuple[Any, OneAtATime | None]:
-        """The owner's pipeline, loaded when the first frame needs it, and what moves its networks, if any."""
+    def _pipeline(self) -> tuple[Any, SequentialOffload | None]:
+        """The owner's pipeline, loaded at first use, and its offloading with ``--low_vram``."""
         os.environ.setdefault("SPCONV_ALGO", "native")  # no benchmarking at every new shape
         if not installed("flash_attn"):
             os.environ.setdefault("ATTN_BACKEND", "xformers")
@@ -191,6 +191,6 @@ class Trellis(LearnedGenerator):
         if not self.config.low_vram:
             pipeline.to(self.device)
             return pipeline, None
-        # The owner asks some network where it is and puts its noise there; that network may be away.
+        # The owner creates noise on the device of one of its networks, which may be offloaded.
         pipeline.__class__ = type("Placed", (type(pipeline),), {"device": self.device})
-        return pipeline, OneAtATime(pipeline.models, self.device)
+        return pipeline, SequentialOffload(pipeline.models, self.device)

@@ -1,10 +1,10 @@
-"""TripoSG: a rectified-flow transformer over a set of shape latents. Colours come from MV-Adapter.
+"""TripoSG: a rectified-flow transformer over a set of shape latents, textured by MV-Adapter.
 
 Owner: VAST-AI-Research/TripoSG (fc5c409), source only; MIT licence, weights VAST-AI/TripoSG.
 
-Axes. The mesh comes in [-1.005, 1.005]^3, y up, facing +z: the owner says nothing, but MV-Adapter, by the same group,
-takes its front view from +z (see there), and V2M4 treats it as Hunyuan3D-2's in its texturing and in its point-map
-alignment (``is_Hunyuan``). Nothing is turned here; the mesh is scaled to the unit cube.
+Axes. The owner's mesh is in [-1.005, 1.005]^3, y up, facing +z: undocumented, but MV-Adapter, by the same group, takes
+its front view from +z (see ``_mvadapter``), and V2M4 treats it as Hunyuan3D-2's in its texturing and in its point-map
+alignment (``is_Hunyuan``). So no rotation is applied; the mesh is scaled to the unit cube.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TripoSG(ShapeGenerator):
     name = "TripoSG"
 
     def _surface(self, picture: np.ndarray, seed: int) -> Surface | None:
-        """See ``ShapeGenerator``."""
+        """Surface from TripoSG's pipeline; see ``ShapeGenerator``."""
         options = self.config.generation
         pipeline = self._shape
         with owners_code(seed):
@@ -46,21 +46,21 @@ class TripoSG(ShapeGenerator):
                     flash_octree_depth=round(math.log2(options.resolution)) if options.resolution else DEPTH,
                 ).samples[0]
             except AttributeError as error:
-                if "NoneType" not in str(error):  # what the owner's code comes to where there is no surface
+                if "NoneType" not in str(error):  # the owner's code fails like this without a surface
                     raise
                 return None
         return np.asarray(vertices), np.asarray(faces)
 
     @cached_property
     def _shape(self) -> Any:
-        """The owner's pipeline, loaded when the first frame needs it."""
+        """The owner's pipeline, loaded at first use."""
         from triposg.pipelines.pipeline_triposg import TripoSGPipeline
 
         half = torch.float16 if self.device.type == "cuda" else torch.float32
         with owners_code(0):
             pipeline = TripoSGPipeline.from_pretrained(str(self.folder), torch_dtype=half)
         if self.config.low_vram:
-            pipeline.model_cpu_offload_seq = "image_encoder_dinov2->transformer->vae"  # the owner names no order
+            pipeline.model_cpu_offload_seq = "image_encoder_dinov2->transformer->vae"  # the owner defines none
             pipeline.enable_model_cpu_offload(device=self.device)
         else:
             pipeline.to(self.device)

@@ -14,10 +14,8 @@ from scipy.sparse.csgraph import connected_components
 logger = logging.getLogger(__name__)
 
 PACKING_ROUNDS = 3
-MAX_CHART_COST, CHART_ITERATIONS = (
-    8.0,
-    3,
-)  # of chart growth: half as many charts as with xatlas's defaults (2, 1) on meshes of the inflate generator
+# Of chart growth: half as many charts as with xatlas's defaults (2, 1) on meshes of the inflate generator.
+MAX_CHART_COST, CHART_ITERATIONS = 8.0, 3
 
 
 @dataclass(frozen=True)

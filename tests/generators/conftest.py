@@ -47,19 +47,19 @@ def strip(size: tuple[int, int], start: tuple[float, float], end: tuple[float, f
     """A straight limb with round ends."""
     x, y = grid(size)
     axis = np.subtract(end, start)
-    along = np.clip(((x - start[0]) * axis[0] + (y - start[1]) * axis[1]) / (axis @ axis), 0, 1)
-    return coverage(radius - np.hypot(x - start[0] - along * axis[0], y - start[1] - along * axis[1]))
+    fraction = np.clip(((x - start[0]) * axis[0] + (y - start[1]) * axis[1]) / (axis @ axis), 0, 1)
+    return coverage(radius - np.hypot(x - start[0] - fraction * axis[0], y - start[1] - fraction * axis[1]))
 
 
 def figure() -> tuple[np.ndarray, np.ndarray]:
-    """An octahedron that tells its axes: longest upwards (+y), then to the front (+z), then to its left (+x)."""
+    """Octahedron with distinguishable axes: longest upwards (+y), then to the front (+z), then to its left (+x)."""
     vertices = np.array([[0.5, 0, 0], [-0.3, 0, 0], [0, 1.0, 0], [0, -0.3, 0], [0, 0, 0.8], [0, 0, -0.3]], np.float32)
     faces = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
     return vertices, faces
 
 
 def assert_upright(mesh: Mesh) -> None:
-    """The figure, in any order of vertices and faces, is in the DESIGN's canonical pose."""
+    """Assert that a mesh is the figure in canonical pose, in any order of vertices and faces."""
     expected = (figure()[0] - [0.1, 0.35, 0.25]) / 1.3
     found = mesh.vertices.numpy()
     assert found.shape == expected.shape
@@ -69,7 +69,7 @@ def assert_upright(mesh: Mesh) -> None:
 
 
 def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> ModuleType:
-    """A module that stands for an owner's, importable and found as installed until the test ends."""
+    """Fake module of an owner, importable, and installed for ``importlib``, until the test ends."""
     module = ModuleType(name)
     module.__spec__ = ModuleSpec(name, loader=None, is_package=True)
     module.__path__ = []

@@ -54,7 +54,7 @@ def clip(shapes, monkeypatch):
     return Repainting, frames, posed
 
 
-def test_a_refined_mesh_stands_where_the_posed_one_stood(clip, tmp_path):
+def test_refined_mesh_has_the_pose_of_the_posed_one(clip, tmp_path):
     _, frames, posed = clip
     refined = generators.refine(frames, posed, Workspace(tmp_path), CONFIG)
     for before, after, frame, (name, camera, terms) in zip(posed, refined, frames, MADE, strict=True):
@@ -71,7 +71,7 @@ def test_a_refined_mesh_stands_where_the_posed_one_stood(clip, tmp_path):
         assert green[1] > 1000 > green[0]  # the mesh before is dark, the one after is green
 
 
-def test_a_second_run_makes_nothing_and_another_camera_option_or_weights_make_it_again(clip, tmp_path, monkeypatch):
+def test_a_second_run_refines_stale_meshes_only(clip, tmp_path, monkeypatch):
     kind, frames, posed = clip
     first = generators.refine(frames, posed, Workspace(tmp_path), CONFIG)
     again = generators.refine(frames, posed, Workspace(tmp_path), CONFIG)
@@ -89,7 +89,7 @@ def test_a_second_run_makes_nothing_and_another_camera_option_or_weights_make_it
     assert len(MADE) == 7
 
 
-def test_it_can_be_left_out_and_most_generators_cannot(clip, tmp_path):
+def test_posed_meshes_are_returned_without_refinement(clip, tmp_path):
     _, frames, posed = clip
     off = replace(CONFIG, generation=replace(CONFIG.generation, refine="no"))
     assert generators.refine(frames, posed, Workspace(tmp_path), off) is posed
@@ -100,7 +100,7 @@ def test_it_can_be_left_out_and_most_generators_cannot(clip, tmp_path):
         generators.refine(frames, posed[:1], Workspace(tmp_path), CONFIG)
 
 
-def test_networks_are_two_more_terms(clip, tmp_path, monkeypatch):
+def test_learned_terms_are_dreamsim_and_lpips(clip, tmp_path, monkeypatch):
     class Alike(torch.nn.Module):
         def embed(self, pictures):
             assert pictures.shape[1:] == (3, 224, 224)

@@ -30,7 +30,7 @@ def files(workspace):
     return {path.relative_to(workspace.root).as_posix() for path in workspace.root.rglob("*") if path.is_file()}
 
 
-def test_a_run_writes_what_the_design_names_and_returns_what_lies_on_disk(tmp_path, frames):
+def test_run_writes_its_files_and_returns_their_contents(tmp_path, frames):
     workspace = Workspace(tmp_path / "clip")
     assets = generators.run(frames, workspace, CONFIG)
     expected = {"manifest.json"}
@@ -44,7 +44,7 @@ def test_a_run_writes_what_the_design_names_and_returns_what_lies_on_disk(tmp_pa
     assert (preview[:256].reshape(256, 6, 256, 3) < 250).any((0, 2, 3)).all()  # something to see in every view
 
 
-def test_another_lens_is_another_mesh(tmp_path, frames):
+def test_field_of_view_changes_the_mesh(tmp_path, frames):
     usual = generators.run(frames, Workspace(tmp_path / "clip"), CONFIG)
     wide = generators.run([replace(frame, fov=1.3) for frame in frames], Workspace(tmp_path / "clip"), CONFIG)
     assert wide[0].hint.radius < 0.7 * usual[0].hint.radius
@@ -61,7 +61,7 @@ def test_the_baseline_writes_a_glb_for_every_frame(tmp_path, frames):
         assert torch.allclose(read.vertices.amax(0), asset.mesh.vertices.amax(0), atol=1e-4)
 
 
-def test_a_second_run_makes_nothing_and_stale_work_is_redone(tmp_path, frames, monkeypatch):
+def test_a_second_run_generates_stale_assets_only(tmp_path, frames, monkeypatch):
     made = []
 
     class Counting:
@@ -89,7 +89,7 @@ def test_a_second_run_makes_nothing_and_stale_work_is_redone(tmp_path, frames, m
     assert made == ["0", "5", "0", "5"]
 
 
-def test_refinement_is_not_stage_1s_concern(tmp_path, frames):
+def test_refinement_options_do_not_make_assets_stale(tmp_path, frames):
     workspace = Workspace(tmp_path / "clip")
     generators.run(frames[:1], workspace, CONFIG)
     before = workspace.manifest["artefacts"]["1_generation/0.npz"]
@@ -97,7 +97,7 @@ def test_refinement_is_not_stage_1s_concern(tmp_path, frames):
     assert workspace.manifest["artefacts"]["1_generation/0.npz"] == before
 
 
-def test_other_weights_make_a_kept_asset_stale(tmp_path, frames, monkeypatch):
+def test_other_weights_make_an_asset_stale(tmp_path, frames, monkeypatch):
     made = []
 
     class Weighted:

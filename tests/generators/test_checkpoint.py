@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from generators._checkpoint import Blank, tensors_alone
+from generators._checkpoint import Placeholder, tensors_only
 
 RAN = []
 
@@ -16,7 +16,7 @@ def run(*given):
     RAN.append(given)
 
 
-class Options(dict):
+class TrainerOptions(dict):
     """As a trainer's options, with a state of their own."""
 
     def __init__(self, **given):
@@ -48,7 +48,7 @@ def checkpoint(tmp_path):
         "state_dict": state,
         "epoch": 3,
         "betas": (0.9, 0.99),
-        "hyper_parameters": Options(model=Options(width=8)),
+        "hyper_parameters": TrainerOptions(model=TrainerOptions(width=8)),
         "callbacks": [Hostile(), Loud(), {1, 2}],
         "dtype": torch.float16,
         "device": torch.device("cpu"),
@@ -58,35 +58,35 @@ def checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_tensors_come_out_and_nothing_runs(checkpoint, zipped, capsys):
+def test_tensors_are_loaded_and_no_code_runs(checkpoint, zipped, capsys):
     state, content, file = checkpoint
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(file, weights_only=True)
     before = torch.load
-    with tensors_alone():
+    with tensors_only():
         found = torch.load(file, map_location=torch.device("cpu"))  # as the owner calls it
     assert torch.load is before
     assert list(found["state_dict"]) == list(state)
     for name, value in state.items():
         assert torch.equal(found["state_dict"][name], value) and found["state_dict"][name].dtype == value.dtype
     assert (found["epoch"], found["betas"]) == (3, (0.9, 0.99))
-    assert isinstance(found["hyper_parameters"], Blank) and isinstance(found["callbacks"][0], Blank)
+    assert isinstance(found["hyper_parameters"], Placeholder) and isinstance(found["callbacks"][0], Placeholder)
     assert RAN == [] and "hostile" not in capsys.readouterr().out
     network = torch.nn.Linear(3, 2, bias=False)
     network.load_state_dict({"weight": found["state_dict"]["weight"]})
 
 
-def test_a_bare_state_is_the_same_as_pytorchs_own(tmp_path):
+def test_plain_state_dict_equals_pytorchs_loading(tmp_path):
     state = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)).state_dict()
     torch.save(state, tmp_path / "model.ckpt")
-    with tensors_alone():
+    with tensors_only():
         found = torch.load(tmp_path / "model.ckpt")
     assert list(found) == list(state) and all(torch.equal(found[name], state[name]) for name in state)
 
 
-def test_torchs_own_loader_is_back_after_a_fault():
+def test_torch_load_is_restored_after_an_error():
     before = torch.load
-    with pytest.raises(FileNotFoundError), tensors_alone():
+    with pytest.raises(FileNotFoundError), tensors_only():
         torch.load("/nowhere/model.ckpt")
     assert torch.load is before

@@ -18,7 +18,7 @@ FOLDER = "craftsman3d/craftsman-DoraVAE"
 ENCODER = "facebook/dinov2-with-registers-large"
 
 
-class FakePipeline:
+class FakeCraftsmanPipeline:
     """CraftsManPipeline as the adapter calls it."""
 
     calls: ClassVar[list[dict]] = []
@@ -46,9 +46,9 @@ class FakePipeline:
 
 @pytest.fixture
 def fake(monkeypatch, shapes, tmp_path):
-    shapes.fake_module(monkeypatch, "craftsman", CraftsManPipeline=FakePipeline)
-    monkeypatch.setattr(FakePipeline, "calls", [])
-    monkeypatch.setattr(FakePipeline, "surface", shapes.figure())
+    shapes.fake_module(monkeypatch, "craftsman", CraftsManPipeline=FakeCraftsmanPipeline)
+    monkeypatch.setattr(FakeCraftsmanPipeline, "calls", [])
+    monkeypatch.setattr(FakeCraftsmanPipeline, "surface", shapes.figure())
     (tmp_path / FOLDER).mkdir(parents=True)
     settings = {"system": {"condition_model": {"dino_type": ENCODER.removeprefix("facebook/")}}}
     (tmp_path / FOLDER / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -60,18 +60,18 @@ def fake(monkeypatch, shapes, tmp_path):
     return replace(FAST, model="Craftsman", device="cpu", weights_dir=tmp_path, generation=generation)
 
 
-def test_a_known_front_comes_out_facing_z_and_y_up(fake, shapes, capsys):
+def test_mesh_is_in_canonical_pose(fake, shapes, capsys):
     frame = shapes.frame_of(shapes.disc((64, 64), (32, 32), 20), "2")
     before = Path.cwd()
     mesh = generators.create("Craftsman", fake).generate(frame).mesh
     shapes.assert_upright(mesh)
     assert Path.cwd() == before and capsys.readouterr().out == ""
-    loaded, called = FakePipeline.calls
+    loaded, called = FakeCraftsmanPipeline.calls
     assert loaded["encoder"] and loaded["torch_dtype"] == torch.float32 and loaded["device"] == "cpu"
     assert called["image"].mode == "RGBA" and called["output"] == "np" and called["depth"] == 8
     generators.create("Craftsman", fake).generate(replace(frame, index=9))
     generators.create("Craftsman", replace(fake, seed=1)).generate(frame)
-    noise = [call["noise"] for call in FakePipeline.calls if "noise" in call]
+    noise = [call["noise"] for call in FakeCraftsmanPipeline.calls if "noise" in call]
     assert noise[0] == noise[1] != noise[2]
 
 
@@ -83,9 +83,9 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, shapes, capsys):
         ({"pretrained_model_name_or_path": "a/dinov2regbase518/model.ckpt"}, "facebook/dinov2-with-registers-base"),
     ],
 )
-def test_a_missing_encoder_is_told_before_any_work(fake, condition, repository):
+def test_a_missing_encoder_is_an_error_before_any_work(fake, condition, repository):
     file = fake.weights_dir / FOLDER / "config.yaml"
     file.write_text(yaml.safe_dump({"system": {"condition_model": condition}}))
     with pytest.raises(Unavailable, match=f"weights of {repository} are missing: put config.json, prepro"):
         needs.require(fake)
-    assert FakePipeline.calls == []
+    assert FakeCraftsmanPipeline.calls == []

@@ -240,7 +240,7 @@ def fake(monkeypatch, shapes, tmp_path):
     return SimpleNamespace(root=tmp_path, calls=FakeShape.calls)
 
 
-def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes):
+def test_mesh_is_in_canonical_pose(fake, frame, shapes):
     mesh = generators.create("Hunyuan", settings(fake.root)).generate(frame).mesh
     shapes.assert_upright(mesh)
     loaded, called = fake.calls
@@ -248,7 +248,7 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes):
     assert called["steps"] == 2 and called["seed"] == 42 and called["image"].mode == "RGBA"
 
 
-def test_painting_keeps_the_surface_whole(fake, frame, shapes, monkeypatch):
+def test_textured_surface_stays_welded(fake, frame, shapes, monkeypatch):
     monkeypatch.setattr(needs, "check", lambda name, config: None)
     mesh = generators.create("Hunyuan", settings(fake.root, paint="network", low_vram=True)).generate(frame).mesh
     shapes.assert_upright(mesh)  # six vertices again, though the owner's mesh was torn into 24
@@ -294,7 +294,7 @@ def test_a_batch_is_sampled_at_once_and_kept_frame_by_frame(fake, frame, shapes,
     assert [call["count"] for call in fake.calls[4:] if "count" in call] == [1]
 
 
-def test_an_empty_volume_in_a_batch_is_tried_again_by_itself(fake, frame, monkeypatch):
+def test_a_frame_without_surface_in_a_batch_is_attempted_again(fake, frame, monkeypatch):
     generator = generators.create("Hunyuan", settings(fake.root))
     once, seeds = generator._surfaces, []
 
@@ -309,14 +309,14 @@ def test_an_empty_volume_in_a_batch_is_tried_again_by_itself(fake, frame, monkey
     assert [count for count, _ in seeds] == [2, 1, 1] and seeds[2][1] != 42
 
 
-def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeypatch):
+def test_no_surface_is_attempted_again_and_then_an_error(fake, frame, monkeypatch):
     monkeypatch.setattr(FakeShape, "surface", None)
     with pytest.raises(GenerationError, match="frame 4: Hunyuan found no surface"):
         generators.create("Hunyuan", settings(fake.root)).generate(frame)
     assert len({call["seed"] for call in fake.calls[1:]}) == 3
 
 
-def test_what_is_missing_is_told_before_any_work(fake, tmp_path):
+def test_missing_requirements_are_errors_before_any_work(fake, tmp_path):
     with pytest.raises(Unavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
         needs.require(settings(fake.root, paint="network"))
     (fake.root / FOLDER / "hunyuan3d-dit-v2-0" / "model.fp16.safetensors").unlink()
@@ -332,7 +332,7 @@ def test_what_is_missing_is_told_before_any_work(fake, tmp_path):
 @pytest.mark.parametrize(
     ("version", "loads"), [("0.35.2", True), ("0.37.1", True), ("0.38.0", False), ("1.0.0", False)]
 )
-def test_a_diffusers_that_refuses_the_texture_network_is_told(fake, monkeypatch, version, loads):
+def test_an_incompatible_diffusers_is_an_error(fake, monkeypatch, version, loads):
     monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
     monkeypatch.setattr(metadata, "version", lambda package: version)
     painted = settings(fake.root, paint="network")
@@ -344,7 +344,7 @@ def test_a_diffusers_that_refuses_the_texture_network_is_told(fake, monkeypatch,
     needs.require(settings(fake.root))  # the shape's loads
 
 
-def test_loading_waits_for_the_first_frame_and_other_weights_make_other_results(fake):
+def test_networks_are_loaded_at_first_use_and_weights_change_the_version(fake):
     first = generators.create("Hunyuan", settings(fake.root))
     assert fake.calls == []
     (fake.root / FOLDER / "hunyuan3d-dit-v2-0" / "model.fp16.safetensors").write_bytes(b"more")

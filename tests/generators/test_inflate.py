@@ -42,7 +42,7 @@ def overlap(asset: Asset, frame: Frame, size: int = 512) -> float:
 
 @pytest.mark.parametrize("degrees", [15, 40, 70])
 @pytest.mark.parametrize("centre", [(128, 128), (60, 190)])
-def test_a_ball_seen_in_perspective_becomes_that_ball(shapes, centre, degrees):
+def test_a_ball_in_perspective_is_reconstructed(shapes, centre, degrees):
     fov = math.radians(degrees)
     unit = math.tan(fov / 2) / math.tan(math.radians(20))  # the same place and size in every picture
     ball = trimesh.creation.icosphere(4, 0.25 * unit)
@@ -80,7 +80,7 @@ def test_a_long_strip_becomes_a_cylinder(shapes, end):
     assert half_depth == pytest.approx(12 * scale, rel=0.06)
 
 
-def test_a_thin_limb_is_thinner_than_the_body_that_it_hangs_on(shapes):
+def test_a_thin_limb_is_thinner_than_its_body(shapes):
     body = shapes.disc(SIZE, (128, 90), 60)
     limb = shapes.strip(SIZE, (128, 140), (128, 240), 8)
     mesh = solid(inflate(shapes.frame_of(np.maximum(body, limb))))
@@ -91,7 +91,7 @@ def test_a_thin_limb_is_thinner_than_the_body_that_it_hangs_on(shapes):
 
 
 @pytest.mark.parametrize("degrees", [-55, 30, 55])
-def test_a_body_that_recedes_is_a_cylinder_in_depth_and_still_lies_over_its_frame(shapes, degrees):
+def test_a_leaning_body_is_a_cylinder_in_depth_and_overlays_its_frame(shapes, degrees):
     frame = shapes.frame_of(shapes.strip(SIZE, (60, 128), (196, 128), 14))
     generator = Inflate(replace(FAST, max_faces=3000, generation=replace(FAST.generation, grid=96)))
     generator.lean = math.tan(math.radians(degrees))
@@ -109,7 +109,7 @@ def test_a_body_that_recedes_is_a_cylinder_in_depth_and_still_lies_over_its_fram
     assert np.std(ratio) < 0.1 * np.mean(ratio)
 
 
-def test_the_clip_tells_whether_the_object_recedes(shapes):
+def test_lean_is_estimated_from_the_clip(shapes):
     size = (200, 320)
     body = shapes.strip(size, (80, 70), (230, 70), 30)
     for foot in ((75, 170), (110, 180), (200, 120), (235, 130)):
@@ -126,7 +126,7 @@ def test_the_clip_tells_whether_the_object_recedes(shapes):
 @pytest.mark.parametrize(
     ("name", "euler", "bodies"), [("disc", 2, 1), ("ring", 0, 1), ("two", 4, 2), ("speck", 2, 1), ("pinhole", 2, 1)]
 )
-def test_topology_is_the_silhouettes(shapes, name, euler, bodies):
+def test_topology_follows_the_silhouette(shapes, name, euler, bodies):
     inside = {
         "disc": lambda: shapes.disc(SIZE, (128, 128), 80),
         "ring": lambda: shapes.ring(SIZE, (128, 128), 90, 40),
@@ -140,7 +140,7 @@ def test_topology_is_the_silhouettes(shapes, name, euler, bodies):
     assert mesh.body_count == bodies
 
 
-def test_faces_look_outwards_and_do_not_fold(shapes):
+def test_faces_are_oriented_outwards_and_do_not_fold(shapes):
     """Seen along the frame's rays, the front half of the faces looks at the camera and the other half away."""
     frame = shapes.frame_of(shapes.strip(SIZE, (60, 60), (180, 200), 30))
     asset = inflate(frame)
@@ -165,7 +165,7 @@ def test_faces_are_well_shaped_and_as_many_as_allowed(shapes, limit):
 
 @pytest.mark.parametrize("size", [(256, 256), (200, 420), (420, 200)])
 @pytest.mark.parametrize("at", [(0.5, 0.5), (0.2, 0.7)])
-def test_the_hint_lays_the_mesh_over_the_frame(shapes, size, at):
+def test_mesh_overlays_the_frame_from_its_hint(shapes, size, at):
     centre = (at[0] * size[1], at[1] * size[0])
     frame = shapes.frame_of(
         np.maximum(shapes.disc(size, centre, 35), shapes.strip(size, centre, (centre[0] + 60, centre[1] - 55), 9))
@@ -179,7 +179,7 @@ def test_the_hint_lays_the_mesh_over_the_frame(shapes, size, at):
     assert torch.allclose(lower + upper, torch.zeros(3), atol=1e-5)
 
 
-def test_the_object_may_touch_the_pictures_edge(shapes):
+def test_an_object_at_the_images_edge(shapes):
     frame = shapes.frame_of(shapes.disc(SIZE, (250, 128), 60))
     asset = inflate(frame)
     assert solid(asset).is_watertight
@@ -217,7 +217,7 @@ def test_the_same_frame_gives_the_same_bytes(shapes):
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 9])
-def test_next_to_no_foreground_is_an_error_that_names_the_frame(shapes, pixels):
+def test_almost_no_foreground_is_an_error_that_names_the_frame(shapes, pixels):
     inside = np.zeros(SIZE)
     inside.reshape(-1)[1000 : 1000 + pixels] = 1
     with pytest.raises(GenerationError, match="frame lost: no foreground"):

@@ -1,11 +1,11 @@
-"""Balls moved into depth, against cylinders."""
+"""Union of balls moved in depth, against cylinders."""
 
 import math
 
 import numpy as np
 import pytest
 
-from generators._lean import lean_back
+from generators._lean import depth_shear
 
 
 def signed_strip(half: float = 12.0, shape: tuple[int, int] = (60, 240)) -> np.ndarray:
@@ -17,27 +17,27 @@ def signed_strip(half: float = 12.0, shape: tuple[int, int] = (60, 240)) -> np.n
 @pytest.mark.parametrize("degrees", [-50, 20, 50])
 def test_a_strip_becomes_a_cylinder_about_a_receding_axis(degrees):
     tangent = math.tan(math.radians(degrees))
-    leaning = lean_back(signed_strip(), tangent)
+    shear = depth_shear(signed_strip(), tangent)
     columns = np.arange(80, 161)
     for row in (25, 30, 37):
-        assert np.allclose(leaning.shift[row, columns], -tangent * (columns - 120), atol=0.75)
-        assert np.allclose(leaning.gain[row, columns], math.hypot(1, tangent), rtol=0.06)
+        assert np.allclose(shear.shift[row, columns], -tangent * (columns - 120), atol=0.75)
+        assert np.allclose(shear.gain[row, columns], math.hypot(1, tangent), rtol=0.06)
 
 
 def test_a_disc_stays_a_ball():
     y, x = np.mgrid[:100, :120]
     distance = 40 - np.hypot(x - 60, y - 50)
-    leaning = lean_back(distance, 1.0)
-    assert np.allclose(leaning.shift[distance > 2], 0, atol=2)
-    assert np.allclose(leaning.gain[distance > 2], 1, atol=0.05)
+    shear = depth_shear(distance, 1.0)
+    assert np.allclose(shear.shift[distance > 2], 0, atol=2)
+    assert np.allclose(shear.gain[distance > 2], 1, atol=0.05)
 
 
-def test_without_a_lean_nothing_changes():
-    leaning = lean_back(signed_strip(), 0.0)
-    assert (leaning.shift == 0).all() and (leaning.gain == 1).all()
+def test_zero_lean_changes_nothing():
+    shear = depth_shear(signed_strip(), 0.0)
+    assert (shear.shift == 0).all() and (shear.gain == 1).all()
 
 
-def test_values_are_carried_on_to_every_node():
-    leaning = lean_back(signed_strip(1.5), 1.0)
-    assert np.isfinite(leaning.shift).all() and np.isfinite(leaning.gain).all()
-    assert leaning.gain.min() >= 1 and leaning.gain.max() <= math.sqrt(2) + 1e-6
+def test_values_are_defined_at_every_node():
+    shear = depth_shear(signed_strip(1.5), 1.0)
+    assert np.isfinite(shear.shift).all() and np.isfinite(shear.gain).all()
+    assert shear.gain.min() >= 1 and shear.gain.max() <= math.sqrt(2) + 1e-6

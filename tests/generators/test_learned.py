@@ -13,14 +13,14 @@ from v2m4.frame import Frame
 from v2m4.weights import installed
 
 
-def test_the_same_noise_for_every_frame_and_other_noise_for_every_further_try():
+def test_seeds_are_equal_for_all_frames_and_differ_in_further_attempts():
     frames = [Frame(str(index), index, np.zeros((2, 2, 4), np.uint8)) for index in range(3)]
     assert {_learned.seed_for(42, frame, 0) for frame in frames} == {42}
     further = {_learned.seed_for(seed, frame, attempt) for seed in (42, 43) for frame in frames for attempt in (1, 2)}
     assert len(further) == 12
 
 
-def test_a_volume_without_a_surface_is_tried_again_and_then_told():
+def test_no_surface_is_attempted_again_and_then_an_error():
     frame = Frame("7", 7, np.zeros((2, 2, 4), np.uint8))
     seeds = []
     found = _learned.first_surface("Model", frame, 42, lambda seed: seeds.append(seed) or (seed != 42 or None))
@@ -29,14 +29,14 @@ def test_a_volume_without_a_surface_is_tried_again_and_then_told():
         _learned.first_surface("Model", frame, 42, lambda seed: None)
 
 
-def test_the_picture_is_square_centred_and_keeps_its_colours(shapes):
+def test_object_image_is_square_centred_and_keeps_its_colours(shapes):
     frame = shapes.frame_of(shapes.disc((120, 200), (150.0, 40.0), 20))
-    picture = _learned.object_picture(frame, margin=0.5)
+    picture = _learned.object_image(frame, margin=0.5)
     assert picture.shape == (60, 60, 4)
     rows, columns = np.nonzero(picture[..., 3] > 128)
     assert (rows.min() + rows.max(), columns.min() + columns.max()) == (59, 59)
     assert np.array_equal(picture[30, 30, :3], frame.rgba[40, 150, :3])
-    small = _learned.object_picture(frame, margin=0.5, longest=30)
+    small = _learned.object_image(frame, margin=0.5, longest=30)
     assert small.shape == (30, 30, 4)
     inside = small[..., 3] == 255  # the blue background must not bleed in
     assert small[inside][:, 2].max() == 0
@@ -44,13 +44,13 @@ def test_the_picture_is_square_centred_and_keeps_its_colours(shapes):
     assert grey.shape == (60, 60, 3) and tuple(grey[0, 0]) == (128, 128, 128)
 
 
-def test_a_frame_without_an_object_is_told():
-    frame = Frame("3", 3, np.full((20, 20, 4), _learned.FAINT, np.uint8))
+def test_a_frame_without_foreground_is_an_error():
+    frame = Frame("3", 3, np.full((20, 20, 4), _learned.MAX_HAZE_ALPHA, np.uint8))
     with pytest.raises(GenerationError, match="frame 3: no foreground"):
-        _learned.object_picture(frame)
+        _learned.object_image(frame)
 
 
-def test_the_mean_colour_is_the_objects():
+def test_mean_colour_is_the_foregrounds():
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[..., :3] = (0, 0, 255)
     rgba[:2] = (255, 51, 0, 255)
@@ -58,7 +58,7 @@ def test_the_mean_colour_is_the_objects():
 
 
 @pytest.mark.parametrize("model", ["Hunyuan", "TripoSG", "TRELLIS", "Craftsman"])
-def test_a_generator_that_is_not_installed_ends_at_once_with_code_2(model, tmp_path, caplog, monkeypatch):
+def test_a_missing_generator_ends_main_with_code_2(model, tmp_path, caplog, monkeypatch):
     owners = ("hy3dgen", "triposg", "trellis", "craftsman", "mvadapter")
     if any(installed(owner) for owner in owners):
         pytest.skip("an owner's package is installed here")

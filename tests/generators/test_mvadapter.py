@@ -17,7 +17,7 @@ from v2m4.weights import Unavailable
 CALLS: list[dict] = []
 
 
-class FakePipeline:
+class FakeMVAdapterPipeline:
     def __init__(self):
         self.scheduler, self.cond_encoder = "scheduler", torch.nn.Identity()
         self.vae = SimpleNamespace(enable_slicing=lambda: CALLS.append({"sliced": True}))
@@ -129,7 +129,7 @@ def owner(monkeypatch, shapes):
             "ShiftSNRScheduler": SimpleNamespace(from_scheduler=lambda scheduler, **options: "shifted")
         },
         "mvadapter.pipelines": {},
-        "mvadapter.pipelines.pipeline_mvadapter_i2mv_sdxl": {"MVAdapterI2MVSDXLPipeline": FakePipeline},
+        "mvadapter.pipelines.pipeline_mvadapter_i2mv_sdxl": {"MVAdapterI2MVSDXLPipeline": FakeMVAdapterPipeline},
         "mvadapter.pipelines.pipeline_texture": {
             "ModProcessConfig": lambda view_upscale, inpaint_mode: SimpleNamespace(inpaint_mode=inpaint_mode),
             "TexturePipeline": FakeTexture,
@@ -161,7 +161,7 @@ def test_a_painted_mesh_keeps_its_pose_and_its_surface(owner, config, shapes, mo
     assert painter.version == _mvadapter.MVAdapter(config).version
 
 
-def test_what_is_missing_is_told_with_its_file(owner, config, monkeypatch):
+def test_errors_of_missing_requirements_name_the_file(owner, config, monkeypatch):
     with pytest.raises(Unavailable, match=r"needs a CUDA GPU; add --generation\.paint none"):
         needs.MVADAPTER.check(replace(config, device="cpu"))
     monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)

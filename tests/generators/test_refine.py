@@ -1,4 +1,4 @@
-"""The refinement on a flow whose optimum is known."""
+"""Refinement on a flow with a known optimum."""
 
 import itertools
 
@@ -23,15 +23,15 @@ class StraightFlow:
         self.start = torch.randn(4, 3, generator=generator)
         edges = torch.linspace(1, 0, steps + 1).tolist()
         self.times = list(itertools.pairwise(edges))
-        self.called = []
+        self.called_times = []
 
     def noise(self):
         return self.start.clone()
 
-    def step(self, sample, time, earlier, negative):
-        self.called.append(time)
+    def step(self, sample, time, next_time, negative):
+        self.called_times.append(time)
         clean = (1 + GUIDANCE) * self.condition - GUIDANCE * negative
-        return sample - (time - earlier) * (sample - clean) / time, clean
+        return sample - (time - next_time) * (sample - clean) / time, clean
 
 
 @pytest.fixture
@@ -40,48 +40,48 @@ def flow():
 
 
 @pytest.fixture
-def goal(flow):
-    """What the renders should look like, and the embedding that makes them so."""
-    wanted = flow.condition + 0.3
-    return wanted, ((1 + GUIDANCE) * flow.condition - wanted) / GUIDANCE
+def optimum(flow):
+    """Target of the clean sample, and the embedding that reaches it."""
+    target = flow.condition + 0.3
+    return target, ((1 + GUIDANCE) * flow.condition - target) / GUIDANCE
 
 
-def distance(wanted):
-    return lambda clean: (clean - wanted).square().mean()
+def distance(target):
+    return lambda clean: (clean - target).square().mean()
 
 
-def test_the_known_optimum_is_found_and_the_loss_falls(flow, goal):
-    wanted, best = goal
-    options = _refine.Refinement(rate=0.02, iterations=60, pull=0.0)
-    refined = _refine.refine(flow, flow.condition.clone(), distance(wanted), options)
+def test_refinement_reaches_the_known_optimum(flow, optimum):
+    target, best = optimum
+    options = _refine.Refinement(rate=0.02, iterations=60, prior_weight=0.0)
+    refined = _refine.refine(flow, flow.condition.clone(), distance(target), options)
     assert torch.allclose(refined.negative, best, atol=5e-3)
-    assert torch.allclose(refined.sample, wanted, atol=2e-2)
-    told = [loss for step in refined.losses for loss in step]
-    assert told[-1] < 1e-3 * told[0]
+    assert torch.allclose(refined.sample, target, atol=2e-2)
+    losses = [loss for step in refined.losses for loss in step]
+    assert losses[-1] < 1e-3 * losses[0]
 
 
-def test_the_pull_keeps_the_embedding_near_its_start(flow, goal):
-    wanted, best = goal
+def test_prior_keeps_the_embedding_near_its_initial_value(flow, optimum):
+    target, best = optimum
     start = flow.condition.clone()
-    moved = []
-    for pull in (0.0, 1.0, 1e3):
-        options = _refine.Refinement(rate=0.02, iterations=60, pull=pull)
-        moved.append((_refine.refine(flow, start, distance(wanted), options).negative - start).norm().item())
-    assert moved[0] == pytest.approx((best - start).norm().item(), rel=0.05)
-    assert moved[0] > moved[1] > moved[2] and moved[2] < 0.02 * moved[0]
-    # The quadratic's optimum: w^2 n^2 against pull: n = w^2 / (w^2 + pull) of the way.
-    assert moved[1] == pytest.approx(GUIDANCE**2 / (GUIDANCE**2 + 1) * moved[0], rel=0.05)
+    distances = []
+    for prior_weight in (0.0, 1.0, 1e3):
+        options = _refine.Refinement(rate=0.02, iterations=60, prior_weight=prior_weight)
+        distances.append((_refine.refine(flow, start, distance(target), options).negative - start).norm().item())
+    assert distances[0] == pytest.approx((best - start).norm().item(), rel=0.05)
+    assert distances[0] > distances[1] > distances[2] and distances[2] < 0.02 * distances[0]
+    # The quadratic's optimum: w^2 n^2 against prior_weight: n = w^2 / (w^2 + prior_weight) of the distance.
+    assert distances[1] == pytest.approx(GUIDANCE**2 / (GUIDANCE**2 + 1) * distances[0], rel=0.05)
 
 
-def test_steps_before_the_shape_stands_are_left_alone_and_later_ones_take_more_iterations(flow, goal):
-    refined = _refine.refine(flow, flow.condition, distance(goal[0]))
+def test_early_steps_are_not_optimized_and_later_ones_have_more_iterations(flow, optimum):
+    refined = _refine.refine(flow, flow.condition, distance(optimum[0]))
     early = [index for index, (time, _) in enumerate(flow.times) if time > 0.6]
-    counts = [flow.called.count(time) - 1 for time, _ in flow.times]
+    counts = [flow.called_times.count(time) - 1 for time, _ in flow.times]
     assert len(early) == 5 and counts[:5] == [0] * 5
     assert counts[5:] == [5 + index // 5 for index in range(5, 12)] == [len(step) for step in refined.losses]
 
 
-def test_nothing_to_gain_changes_nothing_and_the_start_is_not_touched(flow):
+def test_zero_gradient_changes_nothing(flow):
     start = flow.condition.clone()
     refined = _refine.refine(flow, start, lambda clean: 0 * clean.sum())
     assert torch.equal(start, flow.condition) and torch.equal(refined.negative, start)
@@ -89,21 +89,21 @@ def test_nothing_to_gain_changes_nothing_and_the_start_is_not_touched(flow):
     assert not refined.sample.requires_grad and not refined.negative.requires_grad
 
 
-def test_the_loss_sees_the_object_alone_and_adds_the_learned_terms():
+def test_appearance_loss_is_masked_and_includes_the_learned_terms():
     torch.manual_seed(0)
     picture, mask = torch.rand(8, 8, 3), (torch.rand(8, 8, 1) > 0.5).float()
     picture = picture * mask
     outside = picture + (1 - mask) * torch.rand(8, 8, 3)
     assert _refine.appearance_loss(outside, picture, mask) == 0
-    off = _refine.appearance_loss(picture + 0.1 * mask, picture, mask)
-    assert off == pytest.approx(0.01 * mask.mean().item(), rel=1e-4)
-    both = _refine.appearance_loss(picture, picture, mask, [lambda a, b: torch.tensor(2.0), lambda a, b: a.sum() * 0])
-    assert both == 2
+    loss = _refine.appearance_loss(picture + 0.1 * mask, picture, mask)
+    assert loss == pytest.approx(0.01 * mask.mean().item(), rel=1e-4)
+    total = _refine.appearance_loss(picture, picture, mask, [lambda a, b: torch.tensor(2.0), lambda a, b: a.sum() * 0])
+    assert total == 2
 
 
-def test_which_generators_can_be_refined():
+def test_trellis_is_an_appearance_refiner_and_inflate_is_not():
     from generators.inflate import Inflate
     from generators.trellis import Trellis
 
-    assert isinstance(Trellis.__new__(Trellis), _refine.Refining)
-    assert not isinstance(Inflate(FAST), _refine.Refining)
+    assert isinstance(Trellis.__new__(Trellis), _refine.AppearanceRefiner)
+    assert not isinstance(Inflate(FAST), _refine.AppearanceRefiner)

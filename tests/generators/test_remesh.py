@@ -1,4 +1,4 @@
-"""Remeshing a sheet: on the surface, on the border, sewable."""
+"""Remeshing of a sheet: distance from the surface, edge lengths, topology."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_a_hemisphere_keeps_its_shape_with_even_edges(hemisphere, length):
     assert area == pytest.approx(2 * np.pi * RADIUS**2, rel=0.01)
 
 
-def test_the_sheet_stays_a_disc_that_can_be_sewn(hemisphere):
+def test_topology_of_the_sheet_is_a_discs(hemisphere):
     points, faces, border, level, factor = hemisphere
     points, faces, border = remesh(points, faces, border, level, factor, np.full(level.shape, 5.0), 10**6)
     edges = border_edges(faces)
@@ -46,11 +46,11 @@ def test_the_sheet_stays_a_disc_that_can_be_sewn(hemisphere):
     undirected = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1), axis=0)
     assert len(points) - len(undirected) + len(faces) == 1
     a, b, c = points[faces][..., :2].transpose(1, 0, 2)
-    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    assert (turn < 0).all()
+    signed_area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    assert (signed_area < 0).all()
 
 
-def test_the_number_of_faces_is_kept_to(hemisphere):
+def test_number_of_faces_is_limited(hemisphere):
     points, faces, border, level, factor = hemisphere
     assert len(remesh(points, faces, border, level, factor, np.full(level.shape, 2.0), 300)[1]) <= 300
 

@@ -1,4 +1,4 @@
-"""What generators of bare shapes share: what a texture network is given."""
+"""Common parts of shape generators: the inputs of the texture network."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from v2m4.preflight import generators as needs
 from v2m4.weights import Needs, Weights
 
 
-def test_a_painter_gets_the_mesh_in_canonical_pose(shapes, tmp_path, monkeypatch):
+def test_painter_gets_the_mesh_in_canonical_pose(shapes, tmp_path, monkeypatch):
     class Painter:
         version = "painter"
 

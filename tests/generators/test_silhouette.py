@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from generators._silhouette import NEIGHBOURS, bleed, border_edges, read_silhouette, triangulate
+from generators._silhouette import NEIGHBOURS, border_edges, extrapolate_colors, read_silhouette, triangulate
 
 
 def contour(shapes, inside, grid):
@@ -14,21 +14,21 @@ def contour(shapes, inside, grid):
 
 @pytest.mark.parametrize("grid", [40, 96, 224])
 @pytest.mark.parametrize("centre", [(128.0, 128.0), (120.3, 133.7)])
-def test_a_circles_contour_is_found_to_a_fraction_of_a_pixel(shapes, grid, centre):
-    found = contour(shapes, shapes.disc((256, 256), centre, 70.4), grid)
-    error = np.hypot(*(found - centre).T) - 70.4
+def test_contour_of_a_circle_is_exact_to_a_fraction_of_a_pixel(shapes, grid, centre):
+    points = contour(shapes, shapes.disc((256, 256), centre, 70.4), grid)
+    error = np.hypot(*(points - centre).T) - 70.4
     assert abs(error.mean()) < 0.1
     assert error.std() < 0.12
 
 
-def test_a_hard_edged_slope_does_not_become_a_staircase(shapes):
+def test_contour_of_an_aliased_slope_is_straight(shapes):
     y, x = np.mgrid[:256, :256] + 0.5
     inside = ((y > 60 + 0.3 * x) & (x > 30) & (x < 220) & (y < 200)).astype(float)
-    found = contour(shapes, inside, 224)
-    slope = found[(found[:, 0] > 60) & (found[:, 0] < 190) & (found[:, 1] < 160)]
-    off = (slope[:, 1] - 60 - 0.3 * slope[:, 0]) / np.hypot(1, 0.3)
-    assert abs(off).max() < 0.45
-    assert off.std() < 0.2
+    points = contour(shapes, inside, 224)
+    slope = points[(points[:, 0] > 60) & (points[:, 0] < 190) & (points[:, 1] < 160)]
+    distance = (slope[:, 1] - 60 - 0.3 * slope[:, 0]) / np.hypot(1, 0.3)
+    assert abs(distance).max() < 0.45
+    assert distance.std() < 0.2
 
 
 def test_the_triangulation_is_a_manifold_with_positive_triangles():
@@ -36,8 +36,8 @@ def test_the_triangulation_is_a_manifold_with_positive_triangles():
     level[[0, -1]] = level[:, [0, -1]] = -1
     points, faces, border = triangulate(level)
     a, b, c = points[faces].transpose(1, 0, 2)
-    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    assert (turn < 0).all()  # anti-clockwise once y points up
+    signed_area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    assert (signed_area < 0).all()  # anti-clockwise once y points up
     edges = border_edges(faces)
     assert set(edges.ravel()) == set(np.flatnonzero(border))
     assert (np.bincount(edges.ravel(), minlength=len(points))[border] == 2).all()
@@ -63,10 +63,10 @@ def test_far_specks_do_not_coarsen_the_lattice(shapes):
     assert np.allclose(alone.level, with_speck.level)
 
 
-def test_bleeding_keeps_the_inside_and_removes_the_background(shapes):
+def test_extrapolated_colors_keep_the_inside_and_remove_the_background(shapes):
     rgba = shapes.frame_of(shapes.disc((128, 128), (64, 64), 40)).rgba
     rgba[..., :3][(rgba[..., 3] > 0) & (rgba[..., 3] < 255)] = (0, 0, 200)  # a rim mixed with the background
-    filled = bleed(rgba)
+    filled = extrapolate_colors(rgba)
     assert filled[..., 2].max() == 0
     y, x = np.mgrid[:128, :128] + 0.5
     core = np.hypot(x - 64, y - 64) < 37

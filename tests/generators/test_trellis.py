@@ -46,7 +46,7 @@ class FakeSampler:
         return x_t - t * velocity, None, velocity
 
 
-class FakePipeline:
+class FakeTrellisPipeline:
     """TrellisImageTo3DPipeline as the adapter calls it. What is decoded has the latent's mean as its green."""
 
     success: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class FakePipeline:
     def from_pretrained(path):
         dino = torch.hub.load("facebookresearch/dinov2", "dinov2_vitl14_reg", pretrained=True)
         CALLS.append({"path": path, "dino": dino})
-        return FakePipeline()
+        return FakeTrellisPipeline()
 
     def to(self, device):
         CALLS.append({"to": str(device)})
@@ -131,12 +131,14 @@ def fake(monkeypatch, shapes, tmp_path):
         shapes.fake_module(monkeypatch, name)
     tools = SimpleNamespace(postprocess_mesh=postprocess_mesh, to_glb=to_glb)
     shapes.fake_module(monkeypatch, "trellis.utils", postprocessing_utils=tools)
-    shapes.fake_module(monkeypatch, "trellis.pipelines", TrellisImageTo3DPipeline=FakePipeline)
+    shapes.fake_module(monkeypatch, "trellis.pipelines", TrellisImageTo3DPipeline=FakeTrellisPipeline)
     shapes.fake_module(monkeypatch, "trellis.modules.sparse", SparseTensor=lambda feats, coords: feats)
     monkeypatch.setattr(needs, "check", lambda name, config: None)
     vertices, faces = shapes.figure()
-    monkeypatch.setattr(FakePipeline, "surface", ((vertices @ Z_UP.numpy()).astype(np.float32), faces), raising=False)
-    monkeypatch.setattr(FakePipeline, "success", True)
+    monkeypatch.setattr(
+        FakeTrellisPipeline, "surface", ((vertices @ Z_UP.numpy()).astype(np.float32), faces), raising=False
+    )
+    monkeypatch.setattr(FakeTrellisPipeline, "success", True)
     for name in (f"{FOLDER}/pipeline.json", f"{FOLDER}/ckpts/a.json", f"torch_hub/{DINO_CODE}/hubconf.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("def dinov2_vitl14_reg(pretrained): return 'from the disk'\n")
@@ -158,7 +160,7 @@ def frame(shapes):
 
 
 @pytest.mark.parametrize("paint", ["network", "none"])
-def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes, paint):
+def test_mesh_is_in_canonical_pose(fake, frame, shapes, paint):
     config = replace(fake, generation=replace(fake.generation, paint=paint, steps=4))
     before = torch.hub.get_dir(), torch.hub.load
     mesh = generators.create("TRELLIS", config).generate(frame).mesh
@@ -172,21 +174,21 @@ def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes, paint):
     assert called["image"].mode == "RGBA" and ("gaussian" in called["formats"]) == (paint == "network")
 
 
-def test_little_memory_leaves_the_noise_on_the_device(fake, frame):
+def test_low_vram_keeps_the_noise_on_the_device(fake, frame):
     generator = generators.create("TRELLIS", replace(fake, low_vram=True))
     generator.generate(frame)
     pipeline, offload = generator._pipeline
-    assert pipeline.device == generator.device and offload is not None and offload.present is None
+    assert pipeline.device == generator.device and offload is not None and offload.on_device is None
 
 
-def test_no_surface_is_tried_with_other_noise_and_then_told(fake, frame, monkeypatch):
-    monkeypatch.setattr(FakePipeline, "success", False)
+def test_no_surface_is_attempted_again_and_then_an_error(fake, frame, monkeypatch):
+    monkeypatch.setattr(FakeTrellisPipeline, "success", False)
     with pytest.raises(GenerationError, match="TRELLIS found no surface"):
         generators.create("TRELLIS", fake).generate(frame)
     assert len({call["seed"] for call in CALLS if "seed" in call}) == 3
 
 
-def test_refinement_brings_the_colour_to_the_frames(fake, shapes, monkeypatch):
+def test_refinement_approaches_the_frames_colour(fake, shapes, monkeypatch):
     """The figure's own render with more green is the frame: the decoded green must follow."""
     generator = generators.create("TRELLIS", fake)
     orbit = Orbit.of(yaw=0.4, pitch=0.2, radius=2.0)
@@ -196,7 +198,7 @@ def test_refinement_brings_the_colour_to_the_frames(fake, shapes, monkeypatch):
     goal = 0.9
     monkeypatch.setattr(_trellis_flow, "SIZE", 48)
     monkeypatch.setattr("generators.trellis.SIZE", 48)
-    monkeypatch.setattr("generators.trellis.gaussian_picture", lambda gaussian, matrix, camera: torch.zeros(48, 48, 3))
+    monkeypatch.setattr("generators.trellis.render_gaussians", lambda gaussian, matrix, camera: torch.zeros(48, 48, 3))
     from v2m4.render import render_mesh
 
     target = replace(asset.mesh, texture=None, uvs=None, uv_faces=None)
@@ -217,13 +219,15 @@ def test_refinement_brings_the_colour_to_the_frames(fake, shapes, monkeypatch):
 def test_refinement_without_the_texture_keeps_the_colours_of_vertices(fake, frame, monkeypatch):
     monkeypatch.setattr(_trellis_flow, "SIZE", 24)
     monkeypatch.setattr("generators.trellis.SIZE", 24)
-    monkeypatch.setattr("generators.trellis.gaussian_picture", lambda gaussian, matrix, camera: torch.zeros(24, 24, 3))
+    monkeypatch.setattr("generators.trellis.render_gaussians", lambda gaussian, matrix, camera: torch.zeros(24, 24, 3))
     config = replace(fake, generation=replace(fake.generation, paint="none", steps=3))
     generator = generators.create("TRELLIS", config)
     camera = Orbit.of(radius=2.0).camera(aspect=frame.aspect)
     mesh = generator.refine(frame, camera)
     assert mesh.texture is None and mesh.colors is not None
-    monkeypatch.setattr(FakePipeline, "decode_slat", lambda self, slat, formats: failed(self._decoded(0.0, formats)))
+    monkeypatch.setattr(
+        FakeTrellisPipeline, "decode_slat", lambda self, slat, formats: failed(self._decoded(0.0, formats))
+    )
     with pytest.raises(GenerationError, match="frame 2: refinement left no surface"):
         generator.refine(frame, camera)
 
@@ -246,7 +250,7 @@ def test_one_network_at_a_time_leaves_no_room_for_refinement(fake, monkeypatch):
 
 
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 1.6])
-def test_the_square_about_a_picture_has_square_pixels_and_the_same_middle(aspect):
+def test_square_window_has_square_pixels_and_the_images_centre(aspect):
     camera = Orbit.of(radius=2.0).camera(aspect=aspect)
     x0, y0, x1, y1 = _trellis_flow.square_window(aspect)
     assert (x0 + x1, y0 + y1) == pytest.approx((1, 1))
@@ -256,13 +260,13 @@ def test_the_square_about_a_picture_has_square_pixels_and_the_same_middle(aspect
     assert matrix[0, 0] == pytest.approx(matrix[1, 1].item()) and matrix[:2, 2].tolist() == pytest.approx([0.5, 0.5])
 
 
-def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
+def test_missing_requirements_are_errors_before_any_work(fake, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(Unavailable, match=r"trellis is not installed; git clone .*checkout 6b0d647"):
         needs.require(fake)
 
 
-def test_missing_dino_is_told_with_its_place(fake, monkeypatch):
+def test_error_of_missing_dino_names_its_folder(fake, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("v2m4.weights.require_packages", lambda packages: None)
     monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)

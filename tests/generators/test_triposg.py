@@ -17,7 +17,7 @@ from v2m4.weights import Unavailable
 FOLDER = "VAST-AI/TripoSG"
 
 
-class FakePipeline:
+class FakeTripoSGPipeline:
     """TripoSGPipeline as the adapter calls it."""
 
     calls: ClassVar[list[dict]] = []
@@ -59,9 +59,9 @@ class FakePipeline:
 def fake(monkeypatch, shapes, tmp_path):
     for name in ("triposg", "triposg.pipelines", "diso"):
         shapes.fake_module(monkeypatch, name)
-    shapes.fake_module(monkeypatch, "triposg.pipelines.pipeline_triposg", TripoSGPipeline=FakePipeline)
-    monkeypatch.setattr(FakePipeline, "calls", [])
-    monkeypatch.setattr(FakePipeline, "surface", shapes.figure())
+    shapes.fake_module(monkeypatch, "triposg.pipelines.pipeline_triposg", TripoSGPipeline=FakeTripoSGPipeline)
+    monkeypatch.setattr(FakeTripoSGPipeline, "calls", [])
+    monkeypatch.setattr(FakeTripoSGPipeline, "surface", shapes.figure())
     for part in needs.TRIPOSG_PARTS:
         (tmp_path / FOLDER / part).mkdir(parents=True)
     (tmp_path / FOLDER / "model_index.json").write_text("{}")
@@ -75,28 +75,28 @@ def frame(shapes):
 
 
 @pytest.mark.parametrize("low_vram", [False, True])
-def test_a_known_front_comes_out_facing_z_and_y_up(fake, frame, shapes, monkeypatch, low_vram):
+def test_mesh_is_in_canonical_pose(fake, frame, shapes, monkeypatch, low_vram):
     monkeypatch.setattr(needs, "check", lambda name, config: None)
     mesh = generators.create("TripoSG", replace(fake, low_vram=low_vram)).generate(frame).mesh
     shapes.assert_upright(mesh)
-    loaded, placed, called = FakePipeline.calls
+    loaded, placed, called = FakeTripoSGPipeline.calls
     assert loaded["path"] == str((fake.weights_dir / FOLDER).resolve())
     assert placed == ({"offload": "cpu"} if low_vram else {"to": "cpu"})
     assert called["seed"] == 42 and called["depth"] == 7 and called["image"].mode == "RGB"
     assert np.asarray(called["image"])[0, 0].tolist() == [255, 255, 255]  # on white, as the owner prepares it
 
 
-def test_no_surface_is_told_and_other_faults_keep_their_cause(fake, frame, monkeypatch):
+def test_no_surface_is_an_error_and_other_errors_are_raised(fake, frame, monkeypatch):
     monkeypatch.setattr(needs, "check", lambda name, config: None)
-    monkeypatch.setattr(FakePipeline, "surface", None)
+    monkeypatch.setattr(FakeTripoSGPipeline, "surface", None)
     with pytest.raises(GenerationError, match="TripoSG found no surface"):
         generators.create("TripoSG", fake).generate(frame)
-    monkeypatch.setattr(FakePipeline, "__call__", lambda self, **options: torch.zeros(1).no_such_thing)
+    monkeypatch.setattr(FakeTripoSGPipeline, "__call__", lambda self, **options: torch.zeros(1).no_such_thing)
     with pytest.raises(AttributeError, match="no_such_thing"):
         generators.create("TripoSG", fake).generate(frame)
 
 
-def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
+def test_missing_requirements_are_errors_before_any_work(fake, monkeypatch):
     with pytest.raises(Unavailable, match="needs a GPU"):
         needs.require(fake)
     monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
@@ -107,4 +107,4 @@ def test_what_is_missing_is_told_before_any_work(fake, monkeypatch):
     (fake.weights_dir / FOLDER / "model_index.json").unlink()
     with pytest.raises(Unavailable, match=r"weights of VAST-AI/TripoSG are missing: put model_index\.json"):
         needs.require(fake)
-    assert FakePipeline.calls == []
+    assert FakeTripoSGPipeline.calls == []

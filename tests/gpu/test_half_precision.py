@@ -20,7 +20,7 @@ from camera_search.dreamsim import DreamSimilarity
 from camera_search.dust3r import Dust3rPointMap
 from camera_search.vggt import VggtPointMap
 from generators import _mvadapter
-from generators._memory import OneAtATime
+from generators._memory import SequentialOffload
 from registration.correspondences.cotracker import CoTracker
 from tests.camera_search.test_learned_parts import _config, _pictures, owners  # noqa: F401  # a fixture
 from tests.generators import test_craftsman, test_mvadapter, test_triposg
@@ -107,7 +107,7 @@ def test_hunyuan_in_half_precision(gpu, tiny, frame):  # noqa: F811
         assert 4 <= len(mesh.faces) <= 500 and torch.allclose((upper - lower).max(), torch.tensor(1.0))
         pipeline, offload = generator._shape
         assert next(pipeline.model.parameters()).dtype == half(gpu, torch.float16)
-        assert isinstance(offload, OneAtATime) == low_vram
+        assert isinstance(offload, SequentialOffload) == low_vram
         if not low_vram:
             assert next(pipeline.model.parameters()).device.type == gpu.type
 
@@ -116,7 +116,7 @@ def test_triposg_in_half_precision(gpu, triposg, frame, shapes, monkeypatch):  #
     monkeypatch.setattr(needs, "check", lambda name, config: None)
     judged = []
 
-    class Pipeline(test_triposg.FakePipeline):
+    class Pipeline(test_triposg.FakeTripoSGPipeline):
         @classmethod
         def from_pretrained(cls, path, torch_dtype=None):
             made = cls()
@@ -143,7 +143,7 @@ def test_triposg_in_half_precision(gpu, triposg, frame, shapes, monkeypatch):  #
 def test_craftsman_in_bfloat16(gpu, craftsman, frame, shapes, monkeypatch):  # noqa: F811
     judged = []
 
-    class Pipeline(test_craftsman.FakePipeline):
+    class Pipeline(test_craftsman.FakeCraftsmanPipeline):
         @classmethod
         def from_pretrained(cls, path, device, torch_dtype):
             made = cls()
@@ -167,7 +167,7 @@ def test_craftsman_in_bfloat16(gpu, craftsman, frame, shapes, monkeypatch):  # n
 def test_mvadapter_in_half_precision(gpu, mvadapter_config, shapes, monkeypatch, request):  # noqa: F811
     made = []
 
-    class Pipeline(test_mvadapter.FakePipeline):
+    class Pipeline(test_mvadapter.FakeMVAdapterPipeline):
         def __init__(self):
             super().__init__()
             self.cond_encoder = Small()
