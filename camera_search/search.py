@@ -203,7 +203,7 @@ def _proposals(comparison: RenderComparison, views: Tensor, proposers: Sequence[
     if not proposers or len(views) == 0:
         return views[:0]
     extrinsics = torch.cat(
-        [propose.propose(FrameAndRenders.of_views(comparison, views, propose.size or size)) for propose in proposers]
+        [proposer.propose(FrameAndRenders.of_views(comparison, views, proposer.size or size)) for proposer in proposers]
     )
     extrinsics = extrinsics.to(views)
     return comparison.view_parameters.views_of(extrinsics[_in_front(comparison, extrinsics)])

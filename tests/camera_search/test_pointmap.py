@@ -40,9 +40,9 @@ def test_camera_from_correspondences_with_noise_and_outliers(creature, camera_of
 
 def test_flow_from_a_nearby_render_gives_a_closer_camera(creature, camera_of):
     scene = _scene(creature, camera_of, (0.12, -0.08))
-    proposers = FlowPnpProposer().propose(scene)
-    assert len(proposers) == 1
-    assert _error(proposers[0]) < 3.0  # it began 8 degrees away
+    proposals = FlowPnpProposer().propose(scene)
+    assert len(proposals) == 1
+    assert _error(proposals[0]) < 3.0  # it began 8 degrees away
 
 
 def test_flow_from_an_image_to_itself_is_zero(creature, camera_of):

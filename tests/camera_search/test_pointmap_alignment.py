@@ -83,10 +83,10 @@ def test_first_proposal_is_the_true_camera(creature, camera_of, seed, noise):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_proposal_is_right_where_the_network_mistakes_front_for_back(creature, camera_of, seed, rotated):
     truth, comparison, scene, maps = _case(creature, camera_of, seed, **rotated)
-    proposers = PointMapProposer(FakeNetwork(maps)).propose(scene)
-    scores = comparison.score(comparison.view_parameters.views_of(proposers), 96)
-    assert _error(truth, proposers[int(scores.argmax())]) < 3.5
-    assert len(proposers) <= 11
+    proposals = PointMapProposer(FakeNetwork(maps)).propose(scene)
+    scores = comparison.score(comparison.view_parameters.views_of(proposals), 96)
+    assert _error(truth, proposals[int(scores.argmax())]) < 3.5
+    assert len(proposals) <= 11
 
 
 def test_icp_gives_the_camera_where_correspondences_are_inconsistent(creature, camera_of):
@@ -97,8 +97,8 @@ def test_icp_gives_the_camera_where_correspondences_are_inconsistent(creature, c
         visible = torch.from_numpy(scene.visible[index - 1])
         of_one = points[index][visible]
         points[index][visible] = of_one[torch.randperm(len(of_one), generator=draw)]
-    proposers = PointMapProposer(FakeNetwork(PointMaps(points, maps.confidence))).propose(scene)
-    assert min(_error(truth, propose) for propose in proposers) < 3
+    proposals = PointMapProposer(FakeNetwork(PointMaps(points, maps.confidence))).propose(scene)
+    assert min(_error(truth, proposal) for proposal in proposals) < 3
 
 
 def test_points_of_low_confidence_are_not_used(creature, camera_of):

@@ -178,7 +178,7 @@ def test_mvadapter_in_half_precision(gpu, mvadapter_config, shapes, monkeypatch,
             self.cond_encoder(control_image[:, :3].permute(0, 2, 3, 1)[:, ::32, ::32].half())
             return super().__call__(prompt, control_image=control_image, **options)
 
-    monkeypatch.setattr(test_mvadapter, "FakePipeline", Pipeline)
+    monkeypatch.setattr(test_mvadapter, "FakeMVAdapterPipeline", Pipeline)
     request.getfixturevalue("mvadapter_owner")
     monkeypatch.setattr("v2m4.weights.on_gpu", lambda config: True)
     painter = _mvadapter.MVAdapter(replace(mvadapter_config, device=gpu.type))
