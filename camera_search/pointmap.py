@@ -17,6 +17,7 @@ from torch import Tensor
 
 from camera_search.comparison import Comparison
 from v2m4.render import render_mesh
+from v2m4.rotation import rotation_exp
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def solve_camera(
     inside = inliers[:, 0]
     turn, shift = cv2.solvePnPRefineLM(places[inside], pixels[inside], intrinsics.astype(np.float64), None, turn, shift)
     extrinsics = np.eye(4, dtype=np.float32)
-    extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation_exp(turn[:, 0]), shift[:, 0]
     return extrinsics if np.isfinite(extrinsics).all() else None
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import permutations, product
 
 import numpy as np
 from scipy.spatial import cKDTree
+
+from v2m4.rotation import angles_between, cube_rotations, half_turn
 
 TRIPLES = 128  # of matches, each proposes a transform
 JUDGES = 1024  # matches that a proposal is judged by
@@ -45,7 +46,7 @@ class Transform:
 
     def angle(self, other: Transform) -> float:
         """Radians between the rotations."""
-        return math.acos(min(1.0, max(-1.0, (float(np.sum(self.rotation * other.rotation)) - 1) / 2)))
+        return float(angles_between(self.rotation, other.rotation))
 
 
 def umeyama(
@@ -123,18 +124,6 @@ def fit_robustly(source: np.ndarray, target: np.ndarray, weights: np.ndarray, se
     return best
 
 
-def cube_rotations() -> list[np.ndarray]:
-    """The 24 rotations that take the axes to axes; the identity comes first."""
-    found = []
-    for order in permutations(range(3)):
-        for signs in product((1.0, -1.0), repeat=3):
-            rotation = np.zeros((3, 3))
-            rotation[range(3), order] = signs
-            if np.linalg.det(rotation) > 0:
-                found.append(rotation)
-    return found
-
-
 def turned_about(start: Transform, rotation: np.ndarray, center: np.ndarray) -> Transform:
     """A transform followed by a rotation (3, 3) about a point (3,)."""
     return Transform(1.0, rotation, center - rotation @ center).after(start)
@@ -142,8 +131,8 @@ def turned_about(start: Transform, rotation: np.ndarray, center: np.ndarray) -> 
 
 def half_turns(start: Transform, center: np.ndarray) -> list[Transform]:
     """A transform, and the same followed by half a turn about each axis through a point (3,)."""
-    signs = ((1.0, 1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, -1.0), (-1.0, -1.0, 1.0))
-    return [turned_about(start, np.diag(sign), center) for sign in signs]
+    axes = np.eye(3)[[1, 0, 2]]  # about the upright axis first: a front taken for a back
+    return [turned_about(start, rotation, center) for rotation in (np.eye(3), *half_turn(axes))]
 
 
 def restarts(points: np.ndarray, surface: np.ndarray) -> list[Transform]:

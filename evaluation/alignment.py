@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from evaluation.surface_points import WORKERS, search_tree
+from v2m4.rotation import axis_rotation
 
 COARSE_POINTS, COARSE_STEPS = 1000, 40
 FINE_STEPS, FINALISTS = 100, 2
@@ -59,14 +59,7 @@ def umeyama(source: np.ndarray, target: np.ndarray, weights: np.ndarray | None =
 def yaw_starts(count: int = 8) -> np.ndarray:
     """Rotations about the upright axis (y), evenly spread, the identity first: (count, 3, 3)."""
     angles = np.arange(count) * (2 * np.pi / count)
-    return Rotation.from_rotvec(angles[:, None] * np.array([0.0, 1.0, 0.0])).as_matrix()
-
-
-def cube_starts() -> np.ndarray:
-    """The 24 rotations of the cube, the identity first: (24, 3, 3). For sides that differ in what is up."""
-    rotations = np.round(Rotation.create_group("O").as_matrix())
-    first = np.argsort(np.abs(rotations - np.eye(3)).sum((1, 2)) > 0, kind="stable")
-    return rotations[first]
+    return axis_rotation(1, angles)
 
 
 @dataclass(frozen=True)

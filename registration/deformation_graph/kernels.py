@@ -13,6 +13,7 @@ import heapq
 import numpy as np
 
 from v2m4.kernels import kernel
+from v2m4.rotation import rotation_exp_into
 
 
 @kernel
@@ -306,13 +307,7 @@ def apply_increment(rotations, positions, step, place):
     turn, moved = np.empty((3, 3)), np.empty((3, 3))
     for k in range(len(positions)):
         x, y, z = step[6 * place[k]], step[6 * place[k] + 1], step[6 * place[k] + 2]
-        angle = np.sqrt(x * x + y * y + z * z)
-        sine = np.sin(angle) / angle if angle > 1e-9 else 1.0
-        rest = (1.0 - np.cos(angle)) / (angle * angle) if angle > 1e-4 else 0.5
-        cosine = 1.0 - rest * angle * angle
-        turn[0, 0], turn[0, 1], turn[0, 2] = cosine + rest * x * x, rest * x * y - sine * z, rest * x * z + sine * y
-        turn[1, 0], turn[1, 1], turn[1, 2] = rest * x * y + sine * z, cosine + rest * y * y, rest * y * z - sine * x
-        turn[2, 0], turn[2, 1], turn[2, 2] = rest * x * z - sine * y, rest * y * z + sine * x, cosine + rest * z * z
+        rotation_exp_into(x, y, z, turn)
         for a in range(3):
             for b in range(3):
                 moved[a, b] = 0.0

@@ -13,10 +13,10 @@ from camera_search.pointmap_alignment import AlignedPoints, resect
 from camera_search.search import find_camera
 from camera_search.similarity import PictureAgreement
 from camera_search.transform import Transform
-from camera_search.views import angles_between
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
 from v2m4.render import render_mesh
+from v2m4.rotation import angles_between
 
 SIZE = 112
 HALF_TURN = np.diag([-1.0, 1.0, -1.0])

@@ -7,12 +7,12 @@ from scipy.spatial.transform import Rotation
 from evaluation.alignment import (
     affine,
     apply,
-    cube_starts,
     owner_icp,
     register_similarity,
     umeyama,
     yaw_starts,
 )
+from v2m4.rotation import cube_rotations
 
 
 def blob(count: int, seed: int = 0) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_umeyama_weights_count_points_as_often() -> None:
 
 
 def test_starts_are_rotations_with_the_identity_first() -> None:
-    for starts, count in ((yaw_starts(), 8), (cube_starts(), 24)):
+    for starts, count in ((yaw_starts(), 8), (cube_rotations(), 24)):
         assert len(starts) == count
         assert np.array_equal(starts[0], np.eye(3))
         assert np.allclose(starts @ starts.transpose(0, 2, 1), np.eye(3), atol=1e-12)
@@ -69,7 +69,7 @@ def test_similarity_icp_recovers_yaw_scale_and_shift(yaw: float) -> None:
 def test_similarity_icp_from_the_cube_finds_what_lies_on_its_side() -> None:
     source = blob(3000)
     truth = affine(Rotation.from_euler("xyz", [90, 20, 185], degrees=True).as_matrix(), np.zeros(3))
-    found = register_similarity(source, apply(truth, source), cube_starts())
+    found = register_similarity(source, apply(truth, source), cube_rotations())
     assert np.allclose(found.matrix, truth, atol=1e-6)
 
 

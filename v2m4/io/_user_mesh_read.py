@@ -14,10 +14,10 @@ from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, trs_matrix, world_matrices
 from v2m4.io._gltf_read import Part, merged, read_part, triangle_primitives
-from v2m4.io._gltf_write import quaternion
 from v2m4.io._user_mesh_weld import joined_at_borders, same_place, welded_by
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
+from v2m4.rotation import quaternion_from_matrix
 
 logger = logging.getLogger(__name__)
 
@@ -280,6 +280,6 @@ def _similarity(source: np.ndarray, target: np.ndarray, mirrored: bool) -> tuple
     turn = (left * sign) @ right
     if np.linalg.det(turn) < 0:
         turn, scale = -turn, -scale
-    rotation = quaternion(turn)
+    rotation = quaternion_from_matrix(turn)
     placed = trs_matrix(np.zeros(3), rotation, np.full(3, scale))[:3, :3]
     return other - placed @ middle, rotation, np.full(3, scale)
