@@ -23,7 +23,6 @@ from torch import Tensor
 
 from camera_search.pointmap import PointMap, PointMaps, Scene
 from camera_search.transform import (
-    Transform,
     align_to_surface,
     fit_robustly,
     half_turns,
@@ -34,6 +33,7 @@ from camera_search.transform import (
 from camera_search.views import rotations
 from v2m4.camera import Orbit, orbit_from_extrinsics
 from v2m4.rotation import angles_between, half_turn, rotation_exp
+from v2m4.similarity_transform import SimilarityTransform
 
 log = logging.getLogger("v2m4.camera_search")
 
@@ -111,7 +111,7 @@ class AlignedPoints:
 
     def _transforms(
         self, points: np.ndarray, trusted: list[np.ndarray], scene: Scene, frame: np.ndarray
-    ) -> Iterator[Transform]:
+    ) -> Iterator[SimilarityTransform]:
         """Ways from the network's space to the mesh's, the likeliest first.
 
         Args:

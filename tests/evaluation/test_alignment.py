@@ -9,7 +9,6 @@ from evaluation.alignment import (
     apply,
     owner_icp,
     register_similarity,
-    umeyama,
     yaw_starts,
 )
 from v2m4.rotation import cube_rotations
@@ -22,29 +21,6 @@ def blob(count: int, seed: int = 0) -> np.ndarray:
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     horn = np.clip(points @ np.array([0.6, 0.0, 0.8]), 0, None) ** 8
     return points * np.array([1.0, 0.7, 0.5]) * (1 + 0.8 * horn[:, None])
-
-
-def similarity(seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return affine(rng.uniform(0.5, 2) * Rotation.random(random_state=seed).as_matrix(), rng.normal(size=3))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_umeyama_recovers_a_similarity(seed: int) -> None:
-    points, matrix = blob(50, seed), similarity(seed)
-    assert np.allclose(umeyama(points, apply(matrix, points)), matrix, atol=1e-12)
-
-
-def test_umeyama_never_reflects() -> None:
-    points = blob(50)
-    assert np.linalg.det(umeyama(points, points * [-1, 1, 1])[:3, :3]) > 0
-
-
-def test_umeyama_weights_count_points_as_often() -> None:
-    rng = np.random.default_rng(0)
-    source, target, counts = rng.normal(size=(8, 3)), rng.normal(size=(8, 3)), np.arange(1, 9)
-    repeated = umeyama(np.repeat(source, counts, 0), np.repeat(target, counts, 0))
-    assert np.allclose(umeyama(source, target, counts.astype(float)), repeated, atol=1e-12)
 
 
 def test_starts_are_rotations_with_the_identity_first() -> None:
