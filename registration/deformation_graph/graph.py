@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from registration.deformation_graph.block_cholesky import BlockPattern
 from registration.deformation_graph.kernels import farthest_points, nearest_nodes
 from registration.elasticity.connectivity import component_connections, thickness_links
-from v2m4.geometry import unique_edges
+from v2m4.geometry import connected_components, unique_edges
 from v2m4.rotation import best_rotations
 from v2m4.surface_points import SurfacePoints
 
@@ -218,23 +217,18 @@ def _ways(
     """
     edges = unique_edges(torch.from_numpy(triangles)).numpy()
     used = np.unique(triangles)
-    labels = _labels(edges, len(points))
+    labels = connected_components(edges, len(points))
     names, sizes = np.unique(labels[used], return_counts=True)
     if len(links) and len(names) > most:
         own = np.zeros(labels.max() + 1, bool)
         own[names[np.argsort(-sizes, kind="stable")[:most]]] = True
         edges = np.concatenate([edges, links[~(own[labels[links]]).all(1)]])
-        labels = _labels(edges, len(points))
+        labels = connected_components(edges, len(points))
     length = np.maximum(np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1), 1e-12)
     way = sparse.coo_matrix((length, (edges[:, 0], edges[:, 1])), shape=(len(points), len(points))).tocsr()
     way = way.maximum(way.T).tocsr()
     joint = labels[links[:, 0]] != labels[links[:, 1]] if len(links) else np.zeros(0, bool)
     return way, labels, joint
-
-
-def _labels(edges: np.ndarray, count: int) -> np.ndarray:
-    matrix = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    return connected_components(matrix, directed=False)[1]
 
 
 def _first_nodes(points: np.ndarray, parts: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -7,7 +7,16 @@ import pytest
 import torch
 import trimesh
 
-from v2m4.geometry import chamfer, face_areas, nearest, sample_surface, uniform_laplacian, unique_edges, vertex_normals
+from v2m4.geometry import (
+    chamfer,
+    connected_components,
+    face_areas,
+    nearest,
+    sample_surface,
+    uniform_laplacian,
+    unique_edges,
+    vertex_normals,
+)
 
 
 def ball(subdivisions: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,3 +88,23 @@ def test_vertex_normals_batch_like_one_by_one() -> None:
     both = torch.stack([vertices, vertices * torch.tensor([1.0, 2.0, 3.0])])
     batched = vertex_normals(both, faces)
     assert torch.allclose(batched[1], vertex_normals(both[1], faces), atol=1e-6)
+
+
+def test_connected_components_agree_with_trimesh_and_are_numbered_by_their_first_vertex() -> None:
+    draw = np.random.default_rng(0)
+    for count, size in ((1, 0), (50, 20), (50, 60), (200, 120)):
+        edges = draw.integers(0, count, (size, 2))
+        labels = connected_components(edges, count)
+        oracle = trimesh.graph.connected_component_labels(edges, count)
+        assert labels.shape == (count,)
+        assert len({*zip(labels.tolist(), oracle.tolist(), strict=True)}) == labels.max() + 1 == oracle.max() + 1
+        firsts = np.unique(labels, return_index=True)[1]
+        assert (np.diff(firsts) > 0).all()
+        again = connected_components(np.concatenate([edges[:, ::-1], edges, edges]), count)  # direction and repeats
+        np.testing.assert_array_equal(labels, again)
+
+
+def test_connected_components_of_faces_are_those_of_their_edges() -> None:
+    faces = np.random.default_rng(0).integers(0, 60, (25, 3))
+    edges = np.concatenate([faces[:, :2], faces[:, 1:], faces[:, [2, 0]]])
+    np.testing.assert_array_equal(connected_components(faces, 60), connected_components(edges, 60))
