@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from camera_search.comparison import Comparison
+from v2m4.optical_flow import MEDIUM, dense_flow
 from v2m4.render import render_mesh
 from v2m4.rotation import rotation_exp
 
@@ -136,11 +137,9 @@ def flow_matches(
         (0.5, 0.5).
     """
     first, second = _gray(render), _gray(frame)
-    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = seen.shape
     still = np.zeros((height, width, 2), np.float32)
-    forward = solver.calc(first, second, still.copy())
-    backward = solver.calc(second, first, still.copy())
+    forward, backward = dense_flow(first, second, MEDIUM, still), dense_flow(second, first, MEDIUM, still)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
     there = grid + forward
     back = there + cv2.remap(backward, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderValue=(1e6, 1e6))

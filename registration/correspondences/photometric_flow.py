@@ -13,6 +13,7 @@ import numpy as np
 
 from registration.correspondences.appearance_model import INSIDE, RenderedPose, continuous_surface, eroded
 from registration.correspondences.constraints import Constraints
+from v2m4.optical_flow import MEDIUM, FlowSettings, dense_flow
 
 SURROUNDINGS = 0.15  # of the object's size, the radius that a pixel is normalised within
 NOISE = 0.012  # sRGB, standard deviation of what is no texture
@@ -24,6 +25,8 @@ UNLIKE = 0.6  # share of the pictures' squared difference that squared gradients
 RETURN = 1.0  # pixels that going there and back may miss by, and
 RETURN_SHARE = 0.05  # of the way
 LIKENESS = 0.7  # standard deviations that the pictures may differ by where a point is taken to lie
+# Patches are larger than the preset's: there is little texture, and a mesh's own paint has no noise.
+LARGE_PATCHES = FlowSettings(MEDIUM.preset, patch_size=12, patch_stride=5, descent_steps=16)
 OBLIQUE = 0.25  # cosine to the camera below which a surface is not trusted
 
 
@@ -49,7 +52,7 @@ class AppearanceFlow:
     def of(cls, rendered: RenderedPose) -> AppearanceFlow:
         """Compute it."""
         given, wanted = normalized_images(rendered)
-        ahead, back = dense_flow(given, wanted), dense_flow(wanted, given)
+        ahead, back = grey_flow(given, wanted), grey_flow(wanted, given)
         height, width = given.shape
         columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
         there = (ahead[..., 0] + columns, ahead[..., 1] + rows[:, None])
@@ -122,17 +125,10 @@ def normalized(picture: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarr
     return CONTRAST * np.where(inside > 0, level, np.float32(OUTSIDE))
 
 
-def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Dense inverse search flow, (h, w, 2) pixels from the first to the second of grey levels.
-
-    Patches are larger than the presets': there is little texture, and their own paint has no noise.
-    """
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setPatchSize(12)
-    search.setPatchStride(5)
-    search.setGradientDescentIterations(16)
-    bytes_ = [(picture + 128).clip(0, 255).round().astype(np.uint8) for picture in (first, second)]
-    return np.asarray(search.calc(bytes_[0], bytes_[1], None))
+def grey_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Dense inverse search flow, (h, w, 2) pixels from the first to the second of grey levels, of which 0 is medium."""
+    levels = [(picture + 128).clip(0, 255).round().astype(np.uint8) for picture in (first, second)]
+    return dense_flow(levels[0], levels[1], LARGE_PATCHES)
 
 
 def structure_tensor_root(
