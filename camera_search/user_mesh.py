@@ -25,7 +25,6 @@ from camera_search.sampling import hull_points, sample_views
 from camera_search.search import find_camera, one_thread
 from camera_search.similarity import PictureAgreement, Similarity
 from camera_search.stage import FOLDER, cameras_json, draw_posed, pose_asset, write_text
-from camera_search.transform import cube_rotations
 from v2m4.camera import Orbit, orbit_from_extrinsics
 from v2m4.config import Config, SearchConfig
 from v2m4.decimate import simplified
@@ -34,6 +33,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
+from v2m4.rotation import cube_rotations
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")

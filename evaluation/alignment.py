@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
-from evaluation.surface_points import WORKERS, search_tree
+from evaluation.surface_points import WORKERS
+from v2m4.rotation import axis_rotation
+from v2m4.similarity_transform import SimilarityIcp, SimilarityTransform
 
 COARSE_POINTS, COARSE_STEPS = 1000, 40
 FINE_STEPS, FINALISTS = 100, 2
@@ -35,38 +36,10 @@ def normalizing(centre: np.ndarray, side: float, wanted: float = 2.0) -> np.ndar
     return affine(scale * np.eye(3), -scale * centre)
 
 
-def umeyama(source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The similarity (rotation, uniform scale, translation) of least squared distance between paired points.
-
-    Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns".
-
-    Args:
-        source: (N, 3).
-        target: (N, 3).
-        weights: (N,) or None for equal ones.
-    """
-    weights = np.full(len(source), 1 / len(source)) if weights is None else weights / weights.sum()
-    source_mean, target_mean = weights @ source, weights @ target
-    source, target = source - source_mean, target - target_mean
-    left, values, right = np.linalg.svd(target.T @ (weights[:, None] * source))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    rotation = (left * signs) @ right
-    spread = float(weights @ (source**2).sum(1))
-    scale = float(values @ signs) / spread if spread > 0 else 1.0
-    return affine(scale * rotation, target_mean - scale * rotation @ source_mean)
-
-
 def yaw_starts(count: int = 8) -> np.ndarray:
     """Rotations about the upright axis (y), evenly spread, the identity first: (count, 3, 3)."""
     angles = np.arange(count) * (2 * np.pi / count)
-    return Rotation.from_rotvec(angles[:, None] * np.array([0.0, 1.0, 0.0])).as_matrix()
-
-
-def cube_starts() -> np.ndarray:
-    """The 24 rotations of the cube, the identity first: (24, 3, 3). For sides that differ in what is up."""
-    rotations = np.round(Rotation.create_group("O").as_matrix())
-    first = np.argsort(np.abs(rotations - np.eye(3)).sum((1, 2)) > 0, kind="stable")
-    return rotations[first]
+    return axis_rotation(1, angles)
 
 
 @dataclass(frozen=True)
@@ -95,45 +68,13 @@ def register_similarity(source: np.ndarray, target: np.ndarray, starts: np.ndarr
         target: (M, 3).
         starts: (S, 3, 3) rotations about the origin.
     """
-    coarse = _SimilarityIcp(source[:COARSE_POINTS], target[:COARSE_POINTS])
-    rough = [coarse.run(affine(start, np.zeros(3)), COARSE_STEPS) for start in starts]
+    coarse = SimilarityIcp(source[:COARSE_POINTS], target[:COARSE_POINTS], workers=WORKERS)
+    rough = [coarse.run(SimilarityTransform(1.0, start, np.zeros(3)), COARSE_STEPS) for start in starts]
     order = np.argsort([distance for _, distance in rough], kind="stable")[:FINALISTS]
-    fine = _SimilarityIcp(source, target)
+    fine = SimilarityIcp(source, target, workers=WORKERS)
     finished = [(*fine.run(rough[start][0], FINE_STEPS), int(start)) for start in order]
-    return Registration(*min(finished, key=lambda item: item[1]))
-
-
-class _SimilarityIcp:
-    """ICP between two fixed sets of points; a similarity keeps neighbours, so each side's tree is built once."""
-
-    def __init__(self, source: np.ndarray, target: np.ndarray) -> None:
-        self.source, self.target = source, target
-        self.source_tree, self.target_tree = search_tree(source), search_tree(target)
-        # Either way counts alike, however many points each side has.
-        self.weights = np.repeat([1 / len(source), 1 / len(target)], [len(source), len(target)])
-
-    def run(self, matrix: np.ndarray, steps: int, tolerance: float = 1e-6) -> tuple[np.ndarray, float]:
-        """The map that ICP reaches from ``matrix``, and its mean distance one way plus the other.
-
-        Ends when the mean squared distance falls by less than ``tolerance`` of itself.
-        """
-        previous, best, best_distance = np.inf, matrix, np.inf
-        for _ in range(steps + 1):
-            scale = np.cbrt(np.linalg.det(matrix[:3, :3]))
-            out, there = self.target_tree.query(apply(matrix, self.source), workers=WORKERS)
-            back, here = self.source_tree.query(apply(np.linalg.inv(matrix), self.target), workers=WORKERS)
-            back = back * scale
-            distance = float(out.mean() + back.mean())
-            if distance < best_distance:
-                best, best_distance = matrix, distance
-            error = float((out**2).mean() + (back**2).mean())
-            if previous - error <= tolerance * error:
-                break
-            previous = error
-            sources = np.concatenate([self.source, self.source[here]])
-            targets = np.concatenate([self.target[there], self.target])
-            matrix = umeyama(sources, targets, self.weights)
-        return best, best_distance
+    transform, distance, start = min(finished, key=lambda item: item[1])
+    return Registration(transform.matrix, 2 * distance, start)
 
 
 def owner_icp(source: np.ndarray, target: np.ndarray, steps: int = 1000, tolerance: float = 1e-7) -> np.ndarray:

@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from camera_search.views import ViewSpace, angles_between, rotations, view_angles
+from camera_search.views import ViewSpace, rotations, view_angles
 from v2m4.camera import Orbit
+from v2m4.rotation import angles_between
 
 
 @pytest.fixture

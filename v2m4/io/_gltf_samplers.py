@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from v2m4.io._gltf_container import Document, GltfError
+from v2m4.rotation import slerp, unit_quaternion
 
 INTERPOLATIONS = ("LINEAR", "STEP", "CUBICSPLINE")
 WIDTH_OF = {"translation": 3, "rotation": 4, "scale": 3}  # "weights" has one number per morph target
@@ -49,10 +50,10 @@ class Sampler:
             leaving, arriving = span[:, None] * self.values[before, 2], span[:, None] * self.values[after, 0]
             result = hermite(first, leaving, second, arriving, share)
         elif self.rotation:
-            return slerp(_unit(first), _unit(second), share)
+            return slerp(unit_quaternion(first), unit_quaternion(second), share)
         else:
             result = first + share * (second - first)
-        return _unit(result) if self.rotation else result
+        return unit_quaternion(result) if self.rotation else result
 
 
 def hermite(
@@ -70,31 +71,6 @@ def hermite(
     square, cube = share**2, share**3
     ends = (2 * cube - 3 * square + 1) * first + (3 * square - 2 * cube) * second
     return ends + (cube - 2 * square + share) * leaving + (cube - square) * arriving
-
-
-def slerp(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Unit quaternions (T, 4) that turn evenly from ``first`` to ``second`` along the shorter way.
-
-    Args:
-        first: (T, 4) unit quaternions.
-        second: (T, 4) unit quaternions.
-        share: (T, 1) of the way.
-    """
-    second = np.where((first * second).sum(-1, keepdims=True) < 0, -second, second)
-    chord, sum_ = (np.linalg.norm(value, axis=-1, keepdims=True) for value in (first - second, first + second))
-    angle = 2 * np.arctan2(chord, sum_)
-    sine = np.sin(angle)
-    close = sine < 1e-9  # nearly the same: there the straight way is as even
-    divisor = np.where(close, 1.0, sine)
-    weights = (
-        np.where(close, 1 - share, np.sin((1 - share) * angle) / divisor),
-        np.where(close, share, np.sin(share * angle) / divisor),
-    )
-    return _unit(weights[0] * first + weights[1] * second)
-
-
-def _unit(quaternions: np.ndarray) -> np.ndarray:
-    return quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True).clip(1e-300)
 
 
 def read_sampler(document: Document, entry: dict[str, Any], path: str, width: int) -> Sampler:

@@ -22,6 +22,7 @@ from v2m4.io._gltf_images import EncodedImage, encode_texture
 from v2m4.io._gltf_quantize import Lattice, normal_deltas, unit_normals
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.rotation import quaternion_from_matrix
 
 BYTE_MAX = 127
 LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
@@ -266,23 +267,4 @@ def camera_node(builder: Builder, camera: Camera) -> int:
     index = builder.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective})
     pose = np.linalg.inv(camera.extrinsics[0].detach().cpu().numpy().astype(np.float64)) @ OPENCV_TO_OPENGL.numpy()
     node = {"name": "camera", "camera": index, "translation": pose[:3, 3].tolist()}
-    return builder.add("nodes", node | {"rotation": quaternion(pose[:3, :3]).tolist()})
-
-
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """The unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3), or of the rotation nearest to it.
-
-    Source: Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix": the eigenvector of the
-    largest eigenvalue.
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
-    symmetric = np.array(
-        [
-            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
-            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
-            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ]
-    )
-    vector = np.linalg.eigh(symmetric)[1][:, -1]
-    return vector if vector[3] >= 0 else -vector
+    return builder.add("nodes", node | {"rotation": quaternion_from_matrix(pose[:3, :3]).tolist()})

@@ -14,10 +14,11 @@ from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, trs_matrix, world_matrices
 from v2m4.io._gltf_read import Part, merged, read_part, triangle_primitives
-from v2m4.io._gltf_write import quaternion
 from v2m4.io._user_mesh_weld import joined_at_borders, same_place, welded_by
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
+from v2m4.rotation import quaternion_from_matrix
+from v2m4.similarity_transform import umeyama
 
 logger = logging.getLogger(__name__)
 
@@ -266,20 +267,11 @@ def _piece(document: Document, item: _Shown, vertex: np.ndarray, matrix: np.ndar
 
 
 def _similarity(source: np.ndarray, target: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Translation, rotation (quaternion) and even scale that bring points (N, 3) nearest to others.
+    """Translation, rotation (quaternion) and uniform scale that bring points (N, 3) nearest to others.
 
-    Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns".
+    The scale is negative where the map is ``mirrored``, and 1 in size where one side is a single point.
     """
-    middle, other = source.mean(0), target.mean(0)
-    left, values, right = np.linalg.svd((target - other).T @ (source - middle))
-    sign = np.array([1.0, 1.0, np.linalg.det(left @ right) * (-1 if mirrored else 1)]).round()
-    spread = float(np.square(source - middle).sum())
-    scale = float((values * sign).sum()) / spread if spread > 0 else 1.0
-    if scale <= 0:
-        sign, scale = np.array([1.0, 1.0, np.linalg.det(left @ right)]).round(), 1.0
-    turn = (left * sign) @ right
-    if np.linalg.det(turn) < 0:
-        turn, scale = -turn, -scale
-    rotation = quaternion(turn)
-    placed = trs_matrix(np.zeros(3), rotation, np.full(3, scale))[:3, :3]
-    return other - placed @ middle, rotation, np.full(3, scale)
+    one = min(np.ptp(source, axis=0).max(), np.ptp(target, axis=0).max()) == 0
+    mirror = -1.0 if mirrored else 1.0
+    found = umeyama(mirror * source, target, scale=1.0 if one else None)
+    return found.translation, quaternion_from_matrix(found.rotation), np.full(3, mirror * found.scale)

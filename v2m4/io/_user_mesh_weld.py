@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from v2m4.geometry import connected_components
 from v2m4.io._gltf_read import joined
 from v2m4.mesh import Mesh
 
@@ -50,7 +49,7 @@ def joined_at_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.
     places[labels] = mesh.vertices.numpy()
     near = cKDTree(places[ends]).query_pairs(SAME_PLACE * float(np.ptp(places, axis=0).max()), output_type="ndarray")
     shared = np.arange(starts[-1])
-    shared[ends] = ends[_components(len(ends), near)]
+    shared[ends] = ends[_first_members(len(ends), near)]
     owner = np.searchsorted(starts, borders[:, 0], side="right")
     lines, which = np.unique(np.sort(shared[borders], 1), axis=0, return_inverse=True)
     which = which.reshape(-1)
@@ -62,11 +61,10 @@ def joined_at_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.
     return result[labels]
 
 
-def _components(count: int, pairs: np.ndarray) -> np.ndarray:
+def _first_members(count: int, pairs: np.ndarray) -> np.ndarray:
     """For each of ``count`` items the first item that it hangs together with, through pairs (P, 2)."""
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, first, index = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
-    return first[index]
+    labels = connected_components(pairs, count)
+    return np.unique(labels, return_index=True)[1][labels]
 
 
 def welded_by(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, np.ndarray]:
