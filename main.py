@@ -169,10 +169,10 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         posed = generators.refine(key_frames, posed, workspace, config)
     with stage("registration"):
         if config.motion == "video":
-            sequence = registration.move(clip.frames, posed[0], workspace, config)
+            sequence = registration.track_video(clip.frames, posed[0], workspace, config)
         else:
             sequence = registration.run(clip.frames, keys, posed, workspace, config)
-            sequence = registration.fill(clip.frames, sequence, workspace, config)
+            sequence = registration.fit_inbetweens(clip.frames, sequence, workspace, config)
     with stage("texture"):
         whole = sequence.sampled(range(len(clip.frames)))
         mesh = texture.run(clip.frames, whole, posed[0].mesh, workspace, config)
@@ -206,7 +206,7 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     with stage("camera_search"):
         posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
-        sequence = registration.move(clip.frames, posed, workspace, config, given=True)
+        sequence = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
     with stage("export"):
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit

@@ -191,7 +191,7 @@ def register(
     if config.motion == "video":
         posed, places = [truth.posed(0, config)], truth.given_mesh(0, config)[1]
         with workspace.stage("registration"):
-            sequence = registration.move(clip.frames, posed[0], workspace, config)
+            sequence = registration.track_video(clip.frames, posed[0], workspace, config)
         return Registered(sequence, posed[0].mesh, truth.extrinsics, places)
     key_frames = [clip.frames[index] for index in keys]
     moved = 0 if config.registration.reference == "first" else longest_outline(key_frames)
