@@ -1,7 +1,8 @@
 """Dense optical flow, and point tracks through a video by it: the twin of CoTracker that needs no weights.
 
-``dense_flow`` is the one place that calls OpenCV's dense inverse search (DIS). For tracks, flow is computed both ways between consecutive frames, in a window around the object, and chained. A point is trusted
-as far as going there and back ends where it began, and as long as it lies on the object.
+``dense_flow`` is the one place that calls OpenCV's dense inverse search (DIS). For tracks, flow is
+computed both ways between consecutive frames, in a window around the object, and chained. A point is trusted as far as
+going there and back ends where it began, and as long as it lies on the object.
 """
 
 from __future__ import annotations
