@@ -65,11 +65,13 @@ def register_pair(
         seen.span,
     )
     shape: list[Term] = [
-        Chamfer(weights.chamfer, faces, target, template.unit, config.points),
+        Chamfer(weights.chamfer, faces, target, template.unit, generator, config.points),
         NormalMaps(weights.normals, faces, target, config.views, config.size),
     ]
     if config.trust != "no":
-        icp_fit = _icp_fit(previous, template, target, frames, flows, (start, stop), seen, tracks, config, ends)
+        icp_fit = _icp_fit(
+            previous, template, target, frames, flows, (start, stop), seen, tracks, config, generator, ends
+        )
         if config.trust == "yes" or fits(icp_fit, config):
             curves = {"residual": icp_fit.residual, "stretch": icp_fit.stretch}
             return Descent(icp_fit.vertices, curves, trusted=True)
@@ -114,6 +116,7 @@ def _icp_fit(
     seen: VisiblePoints,
     tracks: Tracks,
     config: RegistrationConfig,
+    generator: torch.Generator,
     ends: SurfaceTracks | None,
 ) -> IcpFit:
     """The pose that has the target's shape; ``way`` is the start's and the target's frame index."""
@@ -122,7 +125,7 @@ def _icp_fit(
     if ends is not None:
         anchored = vertex_targets(ends, followed, template.mesh.faces, target, 2 * config.tracked_size)
         known = merge_targets(known, anchored)
-    surface = TargetSurface(target, template.unit, 4 * config.points)
+    surface = TargetSurface(target, template.unit, 4 * config.points, generator)
     return nonrigid_icp(
         followed, template.mesh.faces, template.arap, surface, config.settle_rounds, vertex_targets=known
     )
