@@ -75,7 +75,7 @@ def test_outline_tells_a_known_shift_across_itself(body: Mesh) -> None:
     assert np.linalg.svd(seen.root, compute_uv=False)[:, 1].max() < 1e-6
 
 
-def test_nothing_has_to_move_where_the_pose_is_right(body: Mesh) -> None:
+def test_residuals_are_zero_where_the_pose_is_right(body: Mesh) -> None:
     frame = photographed(body, 0, SIZE)
     seen = frame_constraints(
         body.vertices,
@@ -208,7 +208,7 @@ def test_a_pose_out_of_the_picture_says_nothing(body: Mesh) -> None:
     assert len(frame_constraints(away, AppearanceModel(body), view, VideoTrackingConfig())) == 0
 
 
-def test_the_same_again(body: Mesh) -> None:
+def test_constraints_are_deterministic(body: Mesh) -> None:
     view = ImageWindow.of(photographed(moved(body, 2, 2), 1, SIZE), CAMERA, 192, [body.vertices])
     first, second = (
         frame_constraints(body.vertices, AppearanceModel(body), view, VideoTrackingConfig()) for _ in range(2)

@@ -52,6 +52,44 @@ def test_a_bent_body_is_reached_without_stretching(capsule) -> None:
     assert icp_fit.stretch[-1] < 0.02
 
 
+def test_a_pose_comes_as_near_to_the_surface_as_trimeshs_nonrigid_icp_and_slides_less() -> None:
+    """Amberg's method, as trimesh has it, is the oracle; distances are to the target's triangles."""
+    vertices, faces = tensors(trimesh.creation.icosphere(subdivisions=2, radius=0.15))
+    vertices[:, 1] *= 0.5 / 0.15
+    target = bent(vertices, 0.8)
+    source, goal = (trimesh.Trimesh(points.numpy(), faces.numpy(), process=False) for points in (vertices, target))
+    steps = [[0.02, 3, 0.5, 10], [0.007, 3, 0.5, 10], [0.002, 0, 0.0, 10]]
+    amberg = trimesh.registration.nricp_amberg(source, goal, use_faces=False, use_vertex_normals=True, steps=steps)
+    surface = TargetSurface(Mesh(target, faces), 1.0, 4000, torch.Generator().manual_seed(0))
+    ours = nonrigid_icp(vertices, faces, Arap(shape_graph(vertices, faces, 0.5)), surface, 30).vertices.numpy()
+
+    def off_surface(points: np.ndarray) -> float:
+        triangles = np.tile(goal.triangles, (len(points), 1, 1))
+        queries = np.repeat(points, len(goal.triangles), 0)
+        closest = trimesh.triangles.closest_point(triangles, queries)
+        distance = np.linalg.norm(closest - queries, axis=1).reshape(len(points), -1).min(1)
+        return float(np.sqrt(np.square(distance).mean()))
+
+    def slid(points: np.ndarray) -> float:
+        return float(np.linalg.norm(points - target.numpy(), axis=1).mean())
+
+    assert off_surface(vertices.numpy()) > 0.02
+    assert off_surface(ours) < max(1.5 * off_surface(amberg), 5e-4)
+    assert slid(ours) < 0.7 * slid(amberg)
+
+
+def test_the_target_surface_lies_on_the_mesh(capsule) -> None:
+    vertices, faces = capsule
+    surface = TargetSurface(Mesh(vertices, faces), 1.0, 50, torch.Generator().manual_seed(0))
+    corners = vertices[faces].double().numpy()
+    for point, normal in zip(surface.points, surface.normals, strict=True):
+        closest = trimesh.triangles.closest_point(corners, np.tile(point, (len(corners), 1)))
+        distance = np.linalg.norm(closest - point, axis=1)
+        assert distance.min() < 1e-6
+        own = trimesh.triangles.normals(corners[distance < 1e-6])[0]
+        assert (own @ normal).max() > 0.999
+
+
 def test_another_body_is_not_reached_or_stretches(capsule) -> None:
     vertices, faces = capsule
     fat = Mesh(vertices * torch.tensor([2.2, 1.0, 2.2]), faces)
