@@ -89,7 +89,7 @@ class CameraGuess(Protocol):
         """Pixels (side) of the pictures that it wants; 0 takes the search's."""
         ...
 
-    def guess(self, scene: Scene) -> Tensor:
+    def guess(self, scene: Scene, generator: torch.Generator) -> Tensor:
         """Extrinsics (K, 4, 4) of the frame's camera, K from 0 (nothing found) to as many as there are renders."""
         ...
 
@@ -110,12 +110,12 @@ class MatchedPoints:
     least: int = 20
     size: int = 0
 
-    def guess(self, scene: Scene) -> Tensor:
+    def guess(self, scene: Scene, generator: torch.Generator) -> Tensor:
         """Extrinsics (K, 4, 4), one for each render that could be matched and solved."""
         found = []
         for render, position, seen in zip(scene.renders, scene.positions, scene.seen, strict=True):
             pixels, at = flow_matches(render, scene.frame, seen, self.tolerance)
-            solved = solve_camera(position[pixels[:, 1], pixels[:, 0]], at, scene.intrinsics, self)
+            solved = solve_camera(position[pixels[:, 1], pixels[:, 0]], at, scene.intrinsics, self, generator)
             if solved is not None:
                 found.append(solved)
         return torch.from_numpy(np.stack(found)) if found else torch.zeros(0, 4, 4)
@@ -149,8 +149,13 @@ def flow_matches(
     return np.stack([columns, rows], 1), there[rows, columns] + 0.5
 
 
+def drawn_seed(generator: torch.Generator) -> int:
+    """A seed for a library that has its own random numbers."""
+    return int(torch.randint(2**31 - 1, (), generator=generator))
+
+
 def solve_camera(
-    places: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, options: MatchedPoints
+    places: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, options: MatchedPoints, generator: torch.Generator
 ) -> np.ndarray | None:
     """The camera that sees points at pixels, in spite of wrong matches.
 
@@ -159,6 +164,7 @@ def solve_camera(
         pixels: (N, 2), (0.5, 0.5) the first pixel's centre.
         intrinsics: (3, 3).
         options: tolerance and numbers of points.
+        generator: for the samples.
 
     Returns:
         Extrinsics (4, 4) float32, or None where too few points agree.
@@ -167,7 +173,7 @@ def solve_camera(
         return None
     chosen = np.linspace(0, len(places) - 1, min(options.points, len(places))).astype(np.int64)
     places, pixels = places[chosen].astype(np.float64), pixels[chosen].astype(np.float64)
-    cv2.setRNGSeed(0)
+    cv2.setRNGSeed(drawn_seed(generator))
     solved, turn, shift, inliers = cv2.solvePnPRansac(
         places,
         pixels,

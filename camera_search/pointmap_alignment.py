@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from camera_search.pointmap import PointMap, PointMaps, Scene
+from camera_search.pointmap import PointMap, PointMaps, Scene, drawn_seed
 from camera_search.transform import (
     align_to_surface,
     fit_robustly,
@@ -66,20 +66,21 @@ class AlignedPoints:
         """Pixels (side) of the pictures that the network wants."""
         return self.network.size
 
-    def guess(self, scene: Scene) -> Tensor:
+    def guess(self, scene: Scene, generator: torch.Generator) -> Tensor:
         """Extrinsics (K, 4, 4), the likeliest first; none where the frame or the renders show too little."""
         pictures = np.concatenate([scene.frame[None], scene.renders])[..., :3]
         maps = self.network.predict(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
-        orbits = self.cameras(maps, scene)
+        orbits = self.cameras(maps, scene, generator)
         log.debug("point maps: %d cameras", len(orbits))
         return torch.cat([orbit.camera().extrinsics for orbit in orbits]) if orbits else torch.zeros(0, 4, 4)
 
-    def cameras(self, maps: PointMaps, scene: Scene) -> list[Orbit]:
+    def cameras(self, maps: PointMaps, scene: Scene, generator: torch.Generator) -> list[Orbit]:
         """The frame's camera by each way of bringing the maps to the mesh, the likeliest first, none twice.
 
         Args:
             maps: of the frame and the renders, in this order.
             scene: what the maps were made of.
+            generator: for the random samples of robust fits.
 
         Raises:
             ValueError: the maps' shape is not the pictures'.
@@ -96,8 +97,8 @@ class AlignedPoints:
         pixels = thinned(np.stack([columns, rows], 1) + 0.5, self.points)
         seen = thinned(points[0][rows, columns], self.points)
         found: list[Orbit] = []
-        for transform in self._transforms(points[1:], on_renders, scene, seen):
-            orbit = resect(transform(seen), pixels, scene.intrinsics)
+        for transform in self._transforms(points[1:], on_renders, scene, seen, generator):
+            orbit = resect(transform(seen), pixels, scene.intrinsics, generator)
             if orbit is not None and not any(_alike(orbit, other) for other in found):
                 found.append(orbit)
         return found
@@ -110,7 +111,12 @@ class AlignedPoints:
         return seen & (confidence >= np.quantile(confidence[seen], 1 - self.trusted))
 
     def _transforms(
-        self, points: np.ndarray, trusted: list[np.ndarray], scene: Scene, frame: np.ndarray
+        self,
+        points: np.ndarray,
+        trusted: list[np.ndarray],
+        scene: Scene,
+        frame: np.ndarray,
+        generator: torch.Generator,
     ) -> Iterator[SimilarityTransform]:
         """Ways from the network's space to the mesh's, the likeliest first.
 
@@ -119,6 +125,7 @@ class AlignedPoints:
             trusted: B times (h, w), which of them count.
             scene: tells where the renders' pixels lie on the mesh.
             frame: (N, 3) of the frame, the network's space.
+            generator: for the robust fits.
         """
         parts = [
             (thinned(point[good], share), thinned(place[good], share))
@@ -131,7 +138,8 @@ class AlignedPoints:
         source = np.concatenate([part[0] for part in parts])
         target = np.concatenate([part[1] for part in parts]).astype(np.float64)
         center = (target.min(0) + target.max(0)) / 2
-        whole = fit_robustly(source, target, np.ones(len(source)))
+        draw = np.random.default_rng(drawn_seed(generator))
+        whole = fit_robustly(source, target, np.ones(len(source)), draw)
         yield whole
         yield align_to_surface(source, target, half_turns(whole, center))[0]
         apart = np.median(np.linalg.norm(whole(source) - target, axis=1))
@@ -141,10 +149,16 @@ class AlignedPoints:
         for start in (whole, behind):  # the frame may stand otherwise than the renders; it shows but a part
             yield align_to_surface(frame, target, [start], both_ways=False)[0]
         for own_source, own_target in parts:
-            yield fit_robustly(own_source, own_target.astype(np.float64), np.ones(len(own_source)))
+            yield fit_robustly(own_source, own_target.astype(np.float64), np.ones(len(own_source)), draw)
 
 
-def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float = 0.01) -> Orbit | None:
+def resect(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    intrinsics: np.ndarray,
+    generator: torch.Generator,
+    tolerance: float = 0.01,
+) -> Orbit | None:
     """The upright camera that sees points at pixels, in spite of wrong points.
 
     Perspective n-point with random samples for a start; then least squares over yaw, pitch and the camera's place
@@ -155,6 +169,7 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
         points: (N, 3) in the world.
         pixels: (N, 2), (0.5, 0.5) the first pixel's centre.
         intrinsics: (3, 3) known.
+        generator: for the random samples.
         tolerance: tangent of the error that random samples allow a point.
 
     Returns:
@@ -163,7 +178,7 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
     focal = (intrinsics[0, 0] + intrinsics[1, 1]) / 2
     rays = np.linalg.solve(intrinsics.astype(np.float64), np.concatenate([pixels, np.ones_like(pixels[:, :1])], 1).T)
     tangents = rays[:2].T
-    start = _sampled_camera(points, pixels, intrinsics.astype(np.float64), 2 * tolerance * focal)
+    start = _sampled_camera(points, pixels, intrinsics.astype(np.float64), 2 * tolerance * focal, generator)
     if start is None:
         return None
     middle = np.median(points, axis=0)
@@ -190,10 +205,10 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
 
 
 def _sampled_camera(
-    points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float
+    points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float, generator: torch.Generator
 ) -> np.ndarray | None:
     """Yaw, pitch and place (5,) of the camera of most points, its roll dropped; None where there is none."""
-    cv2.setRNGSeed(0)
+    cv2.setRNGSeed(drawn_seed(generator))
     solved, turn, shift, _ = cv2.solvePnPRansac(
         points, pixels, intrinsics, None, iterationsCount=300, reprojectionError=tolerance, flags=cv2.SOLVEPNP_EPNP
     )

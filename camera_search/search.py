@@ -121,7 +121,7 @@ def _find(
 
     def guess(views: Tensor, values: Tensor) -> tuple[Tensor, Tensor, str]:
         chosen = pick_apart(views, values, config.guessed_from)
-        proposed = _proposals(comparison, views[chosen], guesses, fine)
+        proposed = _proposals(comparison, views[chosen], guesses, fine, generator)
         return proposed, comparison.score(proposed, size) if len(proposed) else values[:0], "guess"
 
     for step in (swarm, guess) if config.islands else (guess, swarm):
@@ -191,10 +191,13 @@ def _in_front(comparison: Comparison, extrinsics: Tensor) -> Tensor:
     return depth > NEAREST
 
 
-def _proposals(comparison: Comparison, views: Tensor, guesses: Sequence[CameraGuess], size: int) -> Tensor:
+def _proposals(
+    comparison: Comparison, views: Tensor, guesses: Sequence[CameraGuess], size: int, generator: torch.Generator
+) -> Tensor:
     """Views (K, 5) that the guesses make from renders of views (B, 5)."""
     if not guesses or len(views) == 0:
         return views[:0]
-    extrinsics = torch.cat([guess.guess(Scene.of_views(comparison, views, guess.size or size)) for guess in guesses])
+    scenes = (Scene.of_views(comparison, views, guess.size or size) for guess in guesses)
+    extrinsics = torch.cat([guess.guess(scene, generator) for guess, scene in zip(guesses, scenes, strict=True)])
     extrinsics = extrinsics.to(views)
     return comparison.space.views_of(extrinsics[_in_front(comparison, extrinsics)])

@@ -18,7 +18,9 @@ TOLERANCE = 4e-4  # of the mean squared distance: a round that lowers it by less
 CLOSER = 6  # of all starts, these are followed to the end with all points
 
 
-def fit_robustly(source: np.ndarray, target: np.ndarray, weights: np.ndarray, seed: int = 0) -> SimilarityTransform:
+def fit_robustly(
+    source: np.ndarray, target: np.ndarray, weights: np.ndarray, generator: np.random.Generator
+) -> SimilarityTransform:
     """The transform of most matches, up to half of which may be wrong.
 
     Triples of matches propose transforms; the one of least median residual is followed by reweighted least squares
@@ -28,14 +30,13 @@ def fit_robustly(source: np.ndarray, target: np.ndarray, weights: np.ndarray, se
         source: (N, 3), at least three points that are not in one line.
         target: (N, 3).
         weights: (N,) trust in each match.
-        seed: of the triples.
+        generator: for the triples.
 
     Raises:
         ValueError: fewer than three matches, or all in one place.
     """
     if len(source) < 3:
         raise ValueError(f"fit_robustly: three matches are needed, got {len(source)}")
-    generator = np.random.default_rng(seed)
     judges = generator.permutation(len(source))[:JUDGES]
     floor = NOISE * float(np.ptp(target, axis=0).max())
     best, best_median = umeyama(source, target, weights), math.inf

@@ -14,6 +14,7 @@ import pytest
 
 import main
 from v2m4 import device
+from v2m4.io.gltf_animation import read_animation
 from v2m4.workspace import Workspace
 
 TINY = [
@@ -335,3 +336,24 @@ def test_baseline_writes_a_mesh_for_every_frame(clips: Path, tmp_path: Path) -> 
     assert run(clips, tmp_path, "--baseline") == 0
     assert len(list((tmp_path / "arms").glob("*_baseline_sample.glb"))) == 4
     assert not (tmp_path / "arms" / "output_animation.glb").exists()
+
+
+def test_motion_by_the_video_moves_one_mesh_through_every_frame(clips: Path, tmp_path: Path) -> None:
+    tiny = ("--drive.nodes", "12", "--drive.size", "64", "--drive.points", "100", "--drive.rounds", "1")
+    assert run(clips, tmp_path, "--motion", "video", *tiny, "--drive.passes", "1") == 0
+    folder = tmp_path / "arms"
+    sequence = read_animation(folder / "output_animation.glb")
+    assert len(sequence) == 4
+    offsets = np.load(folder / "output_vertex_offsets.npy")
+    assert offsets.shape[0] == 4
+    assert np.abs(offsets[3]).max() > 0.005
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {entry["state"] for entry in manifest["stages"].values()} == {"done"}
+    assert len(manifest["motion"]["iou"]) == 4
+    assert manifest["motion"]["mean_iou"] > 0.6
+    assert [path.name for path in sorted(folder.glob("*_re-canonicalization_sample.glb"))] == [
+        "0_re-canonicalization_sample.glb"  # one mesh is generated, the first frame's
+    ]
+    before = result(tmp_path)
+    assert run(clips, tmp_path, "--motion", "video", *tiny, "--drive.passes", "1") == 0
+    assert result(tmp_path) == before

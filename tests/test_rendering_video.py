@@ -192,12 +192,12 @@ def test_a_missing_mesh_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("more", [("--interpolate", "0"), ("--size", "2")])
-def test_bad_usage_is_2(tmp_path, more):
+def test_an_option_out_of_range_exits_with_2(tmp_path, more):
     make_result(tmp_path / "ball")
     assert main(["--result_path", str(tmp_path), *more]) == 2
 
 
-def test_nothing_there_is_2(tmp_path):
+def test_a_folder_without_results_exits_with_2_and_names_the_remedy(tmp_path):
     assert run(tmp_path / "missing") == 2
     assert run(tmp_path) == 2
     with pytest.raises(FileNotFoundError, match=r"run main\.py first"):

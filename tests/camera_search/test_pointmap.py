@@ -33,14 +33,16 @@ def test_true_positions_with_noise_and_outliers_give_the_true_camera(creature, c
     noisy = pixels + rng.normal(0, 0.5, pixels.shape)
     wrong = rng.random(len(pixels)) < 0.3
     noisy[wrong] = rng.uniform(0, SIZE, (wrong.sum(), 2))
-    found = solve_camera(scene.positions[0][rows, columns], noisy, scene.intrinsics, MatchedPoints())
+    found = solve_camera(
+        scene.positions[0][rows, columns], noisy, scene.intrinsics, MatchedPoints(), torch.Generator().manual_seed(0)
+    )
     assert _error(found) < 1.0
     np.testing.assert_allclose(found, TRUTH.camera().extrinsics[0].numpy(), atol=0.05)
 
 
 def test_matches_from_a_render_nearby_bring_the_camera_closer(creature, camera_of):
     scene = _scene(creature, camera_of, (0.12, -0.08))
-    guesses = MatchedPoints().guess(scene)
+    guesses = MatchedPoints().guess(scene, torch.Generator().manual_seed(0))
     assert len(guesses) == 1
     assert _error(guesses[0]) < 3.0  # it began 8 degrees away
 
@@ -55,8 +57,11 @@ def test_matches_of_a_picture_with_itself_stay_in_place(creature, camera_of):
 def test_a_picture_of_something_else_gives_no_guess(creature, camera_of):
     scene = _scene(creature, camera_of, (0.0, 0.0))
     nothing = Scene(np.zeros_like(scene.frame), scene.renders, scene.positions, scene.seen, scene.intrinsics)
-    assert MatchedPoints().guess(nothing).shape == (0, 4, 4)
+    assert MatchedPoints().guess(nothing, torch.Generator().manual_seed(0)).shape == (0, 4, 4)
 
 
 def test_too_few_points_give_no_camera():
-    assert solve_camera(np.zeros((3, 3)), np.zeros((3, 2)), np.eye(3), MatchedPoints()) is None
+    assert (
+        solve_camera(np.zeros((3, 3)), np.zeros((3, 2)), np.eye(3), MatchedPoints(), torch.Generator().manual_seed(0))
+        is None
+    )

@@ -41,10 +41,10 @@ def test_wrong_matches_do_not_move_the_fit(share):
     source = true.inverse()(target + draw.normal(0, 0.005, target.shape))
     wrong = draw.random(2000) < share
     source[wrong] = true.inverse()(target[wrong] * [-1, 1, -1])  # all with one story: half a turn
-    found = fit_robustly(source, target, np.ones(2000))
+    found = fit_robustly(source, target, np.ones(2000), np.random.default_rng(0))
     assert math.degrees(found.angle(true)) < 0.3
     assert found.scale == pytest.approx(true.scale, rel=0.01)
-    _assert_equal(found, fit_robustly(source, target, np.ones(2000)), atol=0)
+    _assert_equal(found, fit_robustly(source, target, np.ones(2000), np.random.default_rng(0)), atol=0)
 
 
 def test_half_turns_keep_their_centre_and_lead_back_when_made_twice():
@@ -99,7 +99,7 @@ def test_thinned_spreads_evenly():
 
 def test_too_little_is_an_error():
     with pytest.raises(ValueError, match="three matches are needed, got 2"):
-        fit_robustly(np.zeros((2, 3)), np.zeros((2, 3)), np.ones(2))
+        fit_robustly(np.zeros((2, 3)), np.zeros((2, 3)), np.ones(2), np.random.default_rng(0))
     with pytest.raises(ValueError, match="0 points"):
         align_to_surface(np.zeros((0, 3)), np.eye(3), [_random(0)])
     with pytest.raises(ValueError, match="no start"):

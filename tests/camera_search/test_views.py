@@ -58,7 +58,7 @@ def test_turning_leaves_the_object_in_its_place(space):
     torch.testing.assert_close(pixels[0], pixels[1], atol=1e-3, rtol=0)
 
 
-def test_angles():
+def test_angles_between_views_are_geodesic():
     yaw = torch.tensor([0.0, 0.3, math.pi])
     turned = rotations(yaw, torch.zeros(3))
     torch.testing.assert_close(angles_between(turned[0], turned), torch.tensor([0.0, 0.3, math.pi]), atol=1e-3, rtol=0)

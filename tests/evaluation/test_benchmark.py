@@ -312,14 +312,14 @@ def test_a_result_that_lasts_too_long_is_refused(data, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "line"), [(("--jobs", "0"), "at least 1"), (("--only", "x"), "no such case or method; choose from wide")]
 )
-def test_bad_usage_is_one_line_and_2(data, caplog, started, more, line):
+def test_a_wrong_option_is_told_in_one_line_and_exits_with_2(data, caplog, started, more, line):
     code, _ = run(data, suite(data), *more)
     assert code == 2
     assert len(caplog.records) == 1 and line in caplog.text
     assert started == []
 
 
-def test_a_broken_suite_is_one_line_and_2(data, caplog, started):
+def test_a_broken_suite_is_told_in_one_line_and_exits_with_2(data, caplog, started):
     code, _ = run(data, suite(data, metrics="beauty"))
     assert code == 2
     assert len(caplog.records) == 1 and "'beauty' is unknown" in caplog.text

@@ -124,7 +124,7 @@ def test_one_result_of_many_truths(tmp_path):
         (("--metrics", "lpips", "--weights_dir", "nowhere"), "no such folder"),
     ],
 )
-def test_bad_usage_is_one_line_and_2(tmp_path, caplog, more, line):
+def test_a_wrong_option_is_told_in_one_line_and_exits_with_2(tmp_path, caplog, more, line):
     save(tmp_path / "in" / "fox" / "0.png", rgba())
     code, _ = run(tmp_path / "in", tmp_path / "in", *more)
     assert code == 2
@@ -217,7 +217,7 @@ def test_metrics_asked_for():
     assert wanted(["clip", "all"])[:2] == ("clip", "psnr")
 
 
-def test_nothing_there_is_2(tmp_path):
+def test_a_result_folder_that_is_missing_exits_with_2(tmp_path):
     save(tmp_path / "in" / "fox" / "0.png", rgba())
     assert run(tmp_path / "in", tmp_path / "missing")[0] == 2
 

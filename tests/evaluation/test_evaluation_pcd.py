@@ -110,7 +110,9 @@ def test_actionbench_by_name(tmp_path: Path) -> None:
         (["--blender_path", "/nowhere"], "no such file or folder"),
     ],
 )
-def test_bad_usage(tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: list[str], message: str) -> None:
+def test_a_wrong_option_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: list[str], message: str
+) -> None:
     truth = write_truth(tmp_path / "a.npz")
     assert main(["--gt_path", str(truth), "--pred_path", str(truth), *extra]) == 2
     assert message in caplog.text

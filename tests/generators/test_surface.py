@@ -61,7 +61,7 @@ def test_shreds_that_do_not_collapse_give_way_to_the_larger_parts():
     assert 0 < len(faces) <= 60 and len(vertices) == len(np.unique(faces))
 
 
-def test_nothing_left_is_an_error():
+def test_a_surface_without_faces_is_an_error():
     with pytest.raises(ValueError, match="no faces"):
         _surface.tidy((np.zeros((3, 3)), np.array([[0, 1, 2]])), 100)
 
