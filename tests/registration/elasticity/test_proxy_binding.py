@@ -184,7 +184,7 @@ def test_the_nearest_point_of_a_triangle_is_the_nearest() -> None:
 
 
 def test_points_hang_on_the_nearest_of_all_triangles(bound: tuple[Mesh, ProxyBinding]) -> None:
-    """On a smooth tube the nearest triangle faces as the vertex does; where two are as near, the facing one is taken."""
+    """On a smooth tube the nearest triangle faces as the vertex does; of two that are as near the facing one wins."""
     full, binding = bound
     points, normals = full.vertices.double().numpy()[::16], full.normals().double().numpy()[::16]
     corners = binding.reduced[decimated_copy(full, 600).faces.numpy()]
