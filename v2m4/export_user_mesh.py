@@ -39,7 +39,7 @@ def rigid_part(matrix: Tensor) -> tuple[Tensor, float]:
 
 def export_user_mesh(
     workspace: Workspace,
-    given: UserMesh,
+    user_mesh: UserMesh,
     sequence: MeshSequence,
     names: Sequence[str],
     to_camera: Tensor,
@@ -52,7 +52,7 @@ def export_user_mesh(
 
     Args:
         workspace: the animation's folder.
-        given: the user's mesh.
+        user_mesh: the user's mesh.
         sequence: T poses of its working vertices, in the space of the video's camera.
         names: of the T frames.
         to_camera: (4, 4) similarity from the file's world to that space.
@@ -68,11 +68,11 @@ def export_user_mesh(
         OSError: a file cannot be written.
     """
     if len(names) != len(sequence) or len(names) == 0:
-        raise ValueError(f"export_given_mesh: {len(names)} names for {len(sequence)} poses")
+        raise ValueError(f"export_user_mesh: {len(names)} names for {len(sequence)} poses")
     rigid, scale = rigid_part(to_camera)
     poses = sequence.vertices.detach().cpu().numpy()
     content = digest(
-        given.content,
+        user_mesh.content_digest,
         poses,
         list(names),
         to_camera.detach().cpu().tolist(),
@@ -88,15 +88,15 @@ def export_user_mesh(
 
     def write_animation(path: Path) -> None:
         moments = np.arange(len(poses)) / fps
-        given.write_animation(path, map(in_file, poses), moments, camera, target_names=names)
+        user_mesh.write_animation(path, map(in_file, poses), moments, camera, target_names=names)
 
     def write_offsets(path: Path) -> None:
-        rest = given.mesh.vertices.double().numpy()
+        rest = user_mesh.mesh.vertices.double().numpy()
         buffer = io.BytesIO()
         np.save(buffer, np.stack([in_file(pose) - rest for pose in poses]).astype(np.float32), allow_pickle=False)
         path.write_bytes(buffer.getvalue())
 
-    workspace.make_file(REST_MESH, content, lambda path: given.write_static(path, given.mesh.vertices, camera))
+    workspace.make_file(REST_MESH, content, lambda path: user_mesh.write_static(path, user_mesh.mesh.vertices, camera))
     workspace.make_file(OFFSETS, content, write_offsets)
     write_cameras(workspace, content, names, camera, fps)
     return workspace.make_file(ANIMATION, content, write_animation)
