@@ -9,7 +9,7 @@ import trimesh
 
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import ANIMATION, CAMERAS, OFFSETS, REST_MESH, read_cameras
-from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh, rigid_part
+from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics, split_similarity
 from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.user_mesh import open_user_mesh
@@ -80,13 +80,13 @@ def test_what_is_there_already_is_left_and_other_poses_are_written(user_mesh, tm
 
 def test_a_similarity_is_a_rigid_motion_in_its_own_units(user_mesh):
     matrix = similarity(user_mesh)
-    rigid, scale = rigid_part(matrix)
+    rigid, scale = split_similarity(matrix)
     assert scale == pytest.approx(1 / 120, rel=1e-3)
     points = user_mesh.mesh.vertices.double()
     there = points @ matrix[:3, :3].double().T + matrix[:3, 3].double()
     again = points @ rigid[:3, :3].T + rigid[:3, 3]
     torch.testing.assert_close(again * scale, there, atol=1e-6, rtol=0)
-    world = torch.linalg.inv(axes_of_the_file(matrix).double())
+    world = torch.linalg.inv(file_axes_extrinsics(matrix).double())
     upright = there @ world[:3, :3].T + world[:3, 3]
     torch.testing.assert_close(upright / scale, points, atol=1e-3, rtol=0)
 
