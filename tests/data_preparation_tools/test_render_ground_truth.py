@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from data_preparation_tools.render_ground_truth import lighter, main, subdivided
+from data_preparation_tools.render_ground_truth import brightened, main, subdivide
 from v2m4.camera import DEFAULT_FOV
 from v2m4.geometry import nearest
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
@@ -144,15 +144,15 @@ def test_vertex_colours_exposure_and_pace(tmp_path: Path) -> None:
 
 def test_no_exposure_changes_nothing_and_white_stays_white() -> None:
     mesh = _sequence(textured=True).mesh
-    assert torch.equal(lighter(mesh, 0).texture, mesh.texture)
-    assert lighter(mesh, 99).texture.unique().tolist() == pytest.approx([0, 1])
+    assert torch.equal(brightened(mesh, 0).texture, mesh.texture)
+    assert brightened(mesh, 99).texture.unique().tolist() == pytest.approx([0, 1])
 
 
 def test_subdividing_moves_no_point_of_the_surface() -> None:
     sequence = _sequence(textured=True)
-    fine = subdivided(sequence, 4 * len(sequence.mesh.faces))
+    fine = subdivide(sequence, 4 * len(sequence.mesh.faces))
     assert len(fine.mesh.faces) == 4 * len(sequence.mesh.faces)
-    assert subdivided(sequence, 10) is sequence
+    assert subdivide(sequence, 10) is sequence
     for index in range(3):
         coarse, cut = (
             trimesh.Trimesh(item[index].vertices.double().numpy(), item.mesh.faces.numpy(), process=False)
