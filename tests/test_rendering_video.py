@@ -122,7 +122,7 @@ def test_the_pickle_is_never_read(tmp_path):
     assert run(tmp_path) == 0
 
 
-def test_pictures_of_frames_that_are_no_more_go(tmp_path):
+def test_pictures_of_removed_frames_are_deleted(tmp_path):
     make_result(tmp_path / "ball", frames=3)
     assert run(tmp_path) == 0
     make_result(tmp_path / "ball", frames=2)
@@ -156,7 +156,7 @@ def test_supersampling_covers_pixels_by_their_area():
     assert small == pytest.approx(large, rel=0.01)
 
 
-def test_baseline_alone_and_beside(tmp_path):
+def test_baseline_alone_and_with_the_final_animation(tmp_path):
     folder = tmp_path / "ball"
     folder.mkdir()
     for index in (9, 10):
@@ -193,12 +193,12 @@ def test_a_missing_mesh_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("more", [("--interpolate", "0"), ("--size", "2")])
-def test_bad_usage_is_2(tmp_path, more):
+def test_bad_usage_returns_code_2(tmp_path, more):
     make_result(tmp_path / "ball")
     assert main(["--result_path", str(tmp_path), *more]) == 2
 
 
-def test_nothing_there_is_2(tmp_path):
+def test_an_empty_folder_is_bad_usage(tmp_path):
     assert run(tmp_path / "missing") == 2
     assert run(tmp_path) == 2
     with pytest.raises(FileNotFoundError, match=r"run main\.py first"):

@@ -180,7 +180,7 @@ def test_bad_usage_and_unreadable_assets(asset: Path, tmp_path: Path, caplog: py
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}")
-def test_the_fox(tmp_path: Path) -> None:
+def test_a_case_from_the_real_fox(tmp_path: Path) -> None:
     options = ["--clip", "Survey", "--frames", "2", "--size", "64", "--yaw", "80", "--output", str(tmp_path)]
     assert main([str(DATA / "Fox.glb"), *options]) == 0
     truth = GroundTruth.load(tmp_path / TRUTH_FOLDER / "fox_survey_80.npz")

@@ -95,11 +95,11 @@ def test_mask_difference():
 @pytest.mark.parametrize(
     ("count", "shown", "frames"), [(32, 4, [0, 8, 16, 24]), (24, 3, [0, 8, 16]), (2, 3, [0, 1]), (1, 3, [0])]
 )
-def test_even_frames(count, shown, frames):
+def test_evenly_spaced_frames(count, shown, frames):
     assert views.evenly_spaced_frames(count, shown) == frames
 
 
-def test_a_lit_truth_looks_as_in_the_pictures():
+def test_a_truth_with_lighting_renders_as_in_the_pictures():
     examples = Path(__file__).resolve().parents[2] / "examples"
     truth = GroundTruth.load(examples / TRUTH_FOLDER / "walking_dino.npz")
     rgba = iio.imread(examples / "walking_dino" / "0000.png").astype(np.float32) / 255

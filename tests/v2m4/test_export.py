@@ -186,7 +186,7 @@ def test_camera_to_world_undoes_the_extrinsics(yaw: float, pitch: float, radius:
     np.testing.assert_allclose(to_world(seen, camera.extrinsics[0]).vertices, world.vertices, atol=1e-5)
 
 
-def test_bad_input_is_said(tmp_path: Path) -> None:
+def test_bad_input_is_an_error(tmp_path: Path) -> None:
     world = _world()
     workspace = Workspace(tmp_path)
     options = {"fov": FOV, "aspect": ASPECT, "fps": FPS}

@@ -81,7 +81,7 @@ def test_a_viewer_shows_the_poses(user_mesh: UserMesh, tmp_path: Path, quantize:
         assert np.nanmax(np.abs(seen - expected)) < limit
 
 
-def test_everything_else_is_kept(user_mesh: UserMesh, tmp_path: Path) -> None:
+def test_all_other_content_of_the_file_is_kept(user_mesh: UserMesh, tmp_path: Path) -> None:
     poses, path = poses_of(user_mesh, 4), tmp_path / "out.glb"
     user_mesh.write_animation(path, poses, TIMES)
     before, after = dict(fingerprints(user_mesh.document)), dict(fingerprints(load_document(path)))
@@ -90,7 +90,7 @@ def test_everything_else_is_kept(user_mesh: UserMesh, tmp_path: Path) -> None:
     assert not load_document(path).items("skins")
 
 
-def test_a_still_pose_is_kept_and_stands_there(user_mesh: UserMesh, tmp_path: Path) -> None:
+def test_a_static_pose_is_written_and_read_back(user_mesh: UserMesh, tmp_path: Path) -> None:
     pose, path = poses_of(user_mesh, 1)[0], tmp_path / "out.glb"
     user_mesh.write_static(path, pose)
     before, after = dict(fingerprints(user_mesh.document, True)), dict(fingerprints(load_document(path), True))
@@ -102,7 +102,7 @@ def test_a_still_pose_is_kept_and_stands_there(user_mesh: UserMesh, tmp_path: Pa
     assert np.array_equal(again.mesh.faces, user_mesh.mesh.faces)
 
 
-def test_at_rest_it_stands_where_a_viewer_shows_it(user_mesh: UserMesh) -> None:
+def test_the_rest_pose_is_that_of_a_viewer(user_mesh: UserMesh) -> None:
     """The reader of animations knows skins and morph weights; there the clip's first moment is not at rest."""
     document = user_mesh.document
     nodes, parents = document.items("nodes"), scene_nodes(document)
@@ -378,7 +378,7 @@ def test_poses_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path) -
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.glb"]
 
 
-def test_other_files_are_named(tmp_path: Path) -> None:
+def test_unknown_formats_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.fbx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.fbx.*--blender_path"):
         open_user_mesh(tmp_path / "a.fbx")

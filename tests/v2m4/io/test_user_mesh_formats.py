@@ -83,7 +83,7 @@ def test_an_obj_keeps_parts_materials_and_pictures(obj: Path, tmp_path: Path) ->
         assert np.abs(seen - pose[np.concatenate(user_mesh.vertex_maps)]).max() < 1e-4
 
 
-def test_what_lies_beside_the_file_counts(obj: Path) -> None:
+def test_the_content_digest_covers_files_beside_the_obj(obj: Path) -> None:
     before = open_user_mesh(obj).content_digest
     assert open_user_mesh(obj).content_digest == before
     (obj.parent / "a cloth.png").write_bytes(picture(".png", 31))
@@ -162,7 +162,7 @@ def test_a_ply_with_a_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".stl", ".off"])
-def test_bare_triangles_hang_together(tmp_path: Path, suffix: str) -> None:
+def test_stl_and_off_are_welded(tmp_path: Path, suffix: str) -> None:
     trimesh.creation.icosphere(2).export(tmp_path / f"a{suffix}")
     user_mesh = open_user_mesh(tmp_path / f"a{suffix}")
     assert len(user_mesh.mesh.vertices) == 162 and user_mesh.mesh.colors is not None
@@ -173,7 +173,7 @@ def test_bare_triangles_hang_together(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".stl", ".off", ".ply", ".glb", ".gltf", ".obj"])
-def test_rubbish_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
+def test_malformed_files_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     for data in (b"", b"rubbish \xff\x00" * 40):
         path.write_bytes(data)
