@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import logging
+import math
 import platform
 import sys
 import time
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from v2m4 import preflight as needs
-from v2m4.config import Config, parse, resolve_preset
-from v2m4.device import cuda_in_sight
+from v2m4 import preflight
+from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
+from v2m4.device import placement
 from v2m4.report import TqdmHandler, table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
@@ -57,14 +58,13 @@ def check(config: Config) -> Config:
     Raises:
         UsageError: with one line that says what to do.
     """
+    check_fov(config.fov)
     if config.skip < 1:
         raise UsageError(f"--skip {config.skip}: must be at least 1")
     if config.max_faces < 200:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
-    if config.device == "cuda" and not cuda_in_sight():
-        raise UsageError("--device cuda: PyTorch sees no GPU; use --device cpu, or see Install.md for a CUDA build")
     if config.mesh is not None and not config.mesh.is_file():
         raise UsageError(f"--mesh {config.mesh}: no such file")
     if config.mesh is not None and config.mesh.suffix.lower() == ".fbx" and config.blender_path is None:
@@ -73,21 +73,21 @@ def check(config: Config) -> Config:
         raise UsageError("--baseline generates meshes; it does not go with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
-    device = config.device
-    if device == "auto":
-        device = "cuda" if cuda_in_sight() else "cpu"
     root = config.root if config.video is None else config.video
-    config = replace(config, root=root, device=device, preset=resolve_preset(config.preset, device))
     try:
-        needs.require(config)
+        return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))
     except Unavailable as error:
         raise UsageError(str(error)) from error
-    if device == "cuda":
-        import torch  # its word is the last: it needs a driver that is new enough
 
-        if not torch.cuda.is_available():
-            raise UsageError("PyTorch cannot use the GPU that the driver has; update the driver, or use --device cpu")
-    return config
+
+def check_fov(fov: float | str) -> None:
+    """Refuse a field of view that no ordinary lens has.
+
+    Raises:
+        UsageError: with one line that says what to do.
+    """
+    if not isinstance(fov, str) and not LEAST_FOV <= fov <= LARGEST_FOV:
+        raise UsageError(f"--fov {fov:g}: must lie between {LEAST_FOV} and {LARGEST_FOV} degrees, or be auto")
 
 
 def describe_run(clip: Clip, config: Config) -> dict[str, object]:
@@ -102,6 +102,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
         "fps": clip.fps,
+        "fov": round(math.degrees(clip.fov), 6),
         "learned_parts": {
             "generator": config.model if config.mesh is None else "none (a user mesh)",
             **camera_search.describe(config),
@@ -123,16 +124,12 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 
 def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     """One animation from pictures to ``output_animation.glb``."""
+    from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
-    from v2m4.io.video import read_clip
     from v2m4.workspace import Workspace
 
     start = time.perf_counter()
-    progress.set_description(f"{source.name}: frames")
-    clip = read_clip(source, config.frames, open_segmenter(config))
     workspace = Workspace(config.output / source.name, config.overwrite)
-    workspace.manifest |= describe_run(clip, config)
-    progress.update()
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
@@ -141,6 +138,9 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
             yield
         progress.update()
 
+    with stage("frames"):
+        clip = open_clip(source, workspace, config, open_segmenter(config))
+        workspace.manifest |= describe_run(clip, config)
     if config.mesh is None:
         result = four_stages(clip, workspace, config, stage)
     else:
@@ -154,7 +154,6 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     import generators
     import registration
     import texture
-    from v2m4.camera import DEFAULT_FOV
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export import export_animation
 
@@ -183,7 +182,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         times = range(len(names))
         result = export_animation(
-            workspace, sequence, names, times, extrinsics, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
+            workspace, sequence, names, times, extrinsics, fov=clip.fov, aspect=aspect, fps=clip.fps
         )
         draw_contact_sheet(workspace, whole, extrinsics)
         convert(result, clip, config)
@@ -194,7 +193,6 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     """The user's own mesh: its camera in the first frame, its pose there, and then the motion of the video."""
     import camera_search
     import registration
-    from v2m4.camera import DEFAULT_FOV
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
     from v2m4.io.user_mesh import open_user_mesh
@@ -213,7 +211,7 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
         result = export_user_mesh(
-            workspace, user_mesh, sequence, names, to_camera, fov=DEFAULT_FOV, aspect=aspect, fps=clip.fps
+            workspace, user_mesh, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
         )
         draw_contact_sheet(workspace, sequence, file_axes_extrinsics(to_camera))
         convert(result, clip, config)
@@ -248,8 +246,7 @@ def run(config: Config) -> int:
     from v2m4.io.video import find_animations
     from v2m4.workspace import peak_memory_mib
 
-    if config.device == "cuda":
-        log.warning("cuda: camera search and the descents of registration and texture use the GPU, all else the CPU")
+    log.info("%s", placement(config))
     sources = find_animations(config.root)
     if config.video is not None and len(sources) > 1:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
@@ -271,7 +268,7 @@ def run(config: Config) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
-    config = parse(sys.argv[1:] if arguments is None else arguments, cuda_in_sight())
+    config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(
         level=logging.DEBUG if config.verbose else logging.INFO,
         format="%(levelname).1s %(message)s",

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FramesConfig
+from v2m4.device import NoCuda, choose_device
 from v2m4.export import ANIMATION, CAMERAS, FRAME_MESH, read_cameras
 from v2m4.io.gltf import read_glb
 from v2m4.io.gltf_animation import read_animation
@@ -304,8 +305,10 @@ def check(options: RenderingOptions) -> str | None:
         return f"--interpolate {options.interpolate}: must be at least 1"
     if options.size < 16:
         return f"--size {options.size}: must be at least 16"
-    if options.device == "cuda" and not torch.cuda.is_available():
-        return "--device cuda: PyTorch sees no GPU; use --device cpu"
+    try:
+        choose_device(options.device, load=True)
+    except NoCuda as error:
+        return str(error)
     return None
 
 
@@ -322,9 +325,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         log.error("%s", error)
         return 2
-    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    chosen = choose_device(options.device, load=True)
+    if chosen.missing:
+        log.warning("the GPU is not used: %s", chosen.missing)
     with tqdm(total=0, unit="frame", dynamic_ncols=True) as progress:
-        outcomes = [render(folder, options, device, progress) for folder in folders]
+        outcomes = [render(folder, options, chosen.name, progress) for folder in folders]
     rows = [[o.folder.resolve().name, o.frames, f"{o.seconds:.1f}", o.error or str(o.folder)] for o in outcomes]
     print(table(rows, ["animation", "frames", "seconds", "result"]))
     return 1 if any(outcome.error for outcome in outcomes) else 0

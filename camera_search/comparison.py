@@ -16,6 +16,7 @@ from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
 BATCH_PIXELS = 64 * 96 * 96  # pixels rendered at once: more does not fit a CPU's caches, and is slower
+BATCH_PIXELS_ON_CUDA = 512 * 96 * 96  # about 4 GiB with all that the comparison makes of them
 
 
 class Comparison:
@@ -45,7 +46,7 @@ class Comparison:
         self.mesh, self.frame, self.similarity = mesh, frame, similarity
         self.box = MaskBox.of_frame(frame)
         self.window = self.box.window(frame.aspect)
-        self.space = ViewSpace.of_mesh(mesh, frame.aspect)
+        self.space = ViewSpace.of_mesh(mesh, frame.aspect, frame.fov)
         self.reference = lru_cache(maxsize=4)(self._reference)
 
     def _reference(self, size: int) -> Pictures:
@@ -63,7 +64,8 @@ class Comparison:
 
     def score(self, views: Tensor, size: int) -> Tensor:
         """How much views (B, 5) look like the frame, (B,), without gradients."""
-        batch = max(1, BATCH_PIXELS // size**2)
+        on_cuda = self.mesh.vertices.device.type == "cuda"
+        batch = max(1, (BATCH_PIXELS_ON_CUDA if on_cuda else BATCH_PIXELS) // size**2)
         with torch.no_grad():
             return torch.cat(
                 [self.similarity.score(self.pictures(part, size), self.reference(size)) for part in views.split(batch)]

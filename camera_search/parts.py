@@ -13,6 +13,7 @@ from camera_search.similarity import PictureAgreement, Similarity
 from camera_search.vggt import VggtPointMap
 from v2m4.config import Config
 from v2m4.preflight.camera_search import point_map_of
+from v2m4.preflight.published import require_resolved
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Parts:
 
         Raises:
             Unavailable: a package or weights are missing, or cannot be loaded.
+            ValueError: an option is still ``published``.
         """
+        require_resolved(config)
         similarity = DreamSimilarity.load(config) if config.search.similarity == "dreamsim" else PictureAgreement()
         network = point_map_of(config)
         if network == "matches":

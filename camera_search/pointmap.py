@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from camera_search.comparison import Comparison
+from v2m4.optical_flow import MEDIUM, dense_flow
 from v2m4.render import render_mesh
+from v2m4.rotation import rotation_exp
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,9 @@ def flow_matches(
         (0.5, 0.5).
     """
     first, second = _gray(render), _gray(frame)
-    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = seen.shape
     still = np.zeros((height, width, 2), np.float32)
-    forward = solver.calc(first, second, still.copy())
-    backward = solver.calc(second, first, still.copy())
+    forward, backward = dense_flow(first, second, MEDIUM, still), dense_flow(second, first, MEDIUM, still)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
     there = grid + forward
     back = there + cv2.remap(backward, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderValue=(1e6, 1e6))
@@ -182,7 +182,7 @@ def solve_camera(
     inside = inliers[:, 0]
     turn, shift = cv2.solvePnPRefineLM(places[inside], pixels[inside], intrinsics.astype(np.float64), None, turn, shift)
     extrinsics = np.eye(4, dtype=np.float32)
-    extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation_exp(turn[:, 0]), shift[:, 0]
     return extrinsics if np.isfinite(extrinsics).all() else None
 
 

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from camera_search.pointmap import PointMap, PointMaps, Scene
 from camera_search.transform import (
-    Transform,
     align_to_surface,
     fit_robustly,
     half_turns,
@@ -31,7 +30,10 @@ from camera_search.transform import (
     thinned,
     turned_about,
 )
+from camera_search.views import rotations
 from v2m4.camera import Orbit, orbit_from_extrinsics
+from v2m4.rotation import angles_between, half_turn, rotation_exp
+from v2m4.similarity_transform import SimilarityTransform
 
 log = logging.getLogger("v2m4.camera_search")
 
@@ -109,7 +111,7 @@ class AlignedPoints:
 
     def _transforms(
         self, points: np.ndarray, trusted: list[np.ndarray], scene: Scene, frame: np.ndarray
-    ) -> Iterator[Transform]:
+    ) -> Iterator[SimilarityTransform]:
         """Ways from the network's space to the mesh's, the likeliest first.
 
         Args:
@@ -135,7 +137,7 @@ class AlignedPoints:
         apart = np.median(np.linalg.norm(whole(source) - target, axis=1))
         if apart > POOR * np.ptp(target, axis=0).max():  # the matches tell no one story: ask the surface alone
             yield align_to_surface(source, target, restarts(source, target))[0]
-        behind = turned_about(whole, np.diag([-1.0, 1.0, -1.0]), center)
+        behind = turned_about(whole, half_turn(np.array([0.0, 1.0, 0.0])), center)
         for start in (whole, behind):  # the frame may stand otherwise than the renders; it shows but a part
             yield align_to_surface(frame, target, [start], both_ways=False)[0]
         for own_source, own_target in parts:
@@ -198,7 +200,7 @@ def _sampled_camera(
     if not solved or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
         return None
     extrinsics = np.eye(4)
-    extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation_exp(turn[:, 0]), shift[:, 0]
     orbit = orbit_from_extrinsics(torch.from_numpy(extrinsics)[None], 0.0)
     upright = _upright(float(orbit.yaw), float(orbit.pitch))
     roll = math.acos(min(1.0, max(-1.0, float(upright[0] @ extrinsics[0, :3]))))
@@ -208,16 +210,14 @@ def _sampled_camera(
 
 
 def _upright(yaw: float, pitch: float) -> np.ndarray:
-    """World to camera rotation (3, 3) of an upright camera, as ``Orbit.camera`` makes it."""
-    sin_yaw, cos_yaw, sin_pitch, cos_pitch = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
-    right = np.array([cos_yaw, 0.0, -sin_yaw])
-    backward = np.array([sin_yaw * cos_pitch, sin_pitch, cos_yaw * cos_pitch])
-    return np.stack([right, np.cross(right, backward), -backward])
+    """World to camera rotation (3, 3) of an upright camera."""
+    angles = torch.tensor([[yaw], [pitch]], dtype=torch.float64)
+    return rotations(angles[0], angles[1])[0].numpy()
 
 
 def _alike(first: Orbit, second: Orbit) -> bool:
     """Whether two cameras (batches of 1) see about the same."""
     poses = [orbit.camera().extrinsics[0] for orbit in (first, second)]
-    angle = torch.acos((((poses[0][:3, :3] * poses[1][:3, :3]).sum() - 1) / 2).clamp(-1, 1))
+    angle = angles_between(poses[0][:3, :3], poses[1][:3, :3])
     away = (poses[0][:3, 3] - poses[1][:3, 3]).norm() / poses[0][:3, 3].norm().clamp_min(1e-6)
     return bool(angle < SAME_ANGLE) and bool(away < SAME_PLACE)

@@ -44,7 +44,7 @@ def refine(
     """
     agreement = agreement or PictureAgreement()
     reference = comparison.reference(size)
-    unit = torch.tensor(STEP[: views.shape[1]]).to(views)
+    unit = comparison.space.steps(STEP[: views.shape[1]]).to(views)
     start = views.detach()
     offset = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([offset], lr=rate, betas=(0.8, 0.95))

@@ -31,6 +31,7 @@ log = logging.getLogger("v2m4.camera_search")
 
 APART = 0.35  # radians between views that count as two, when the best are picked
 SPREAD = (0.10, 0.10, 0.01, 0.01, 0.05)  # of a swarm's particles about their start
+PATIENCE = 4  # rounds without progress after which a swarm stops, where there are several
 MARGIN = 0.08  # of similarity, by which a swarm may be behind and go on
 
 
@@ -115,30 +116,24 @@ def _find(
         history["hint"] = float(values[: len(given)].max())
     history["samples"] = float(values.max())
 
-    chosen = pick_apart(views, values, config.islands)
-    spread = torch.tensor(SPREAD).to(views)
-    swarm = particle_swarm(
-        lambda at: comparison.score(at, size),
-        views[chosen],
-        spread,
-        config.particles,
-        config.swarm_steps,
-        generator,
-        margin=MARGIN,
-    )
-    history["swarm"] = float(swarm.values.max())
-    views, values = torch.cat([views, swarm.positions]), torch.cat([values, swarm.values])
+    def swarm(views: Tensor, values: Tensor) -> tuple[Tensor, Tensor, str]:
+        return *_swarm(comparison, views, values, config, generator), "swarm"
 
-    chosen = pick_apart(views, values, config.guessed_from)
-    proposed = _proposals(comparison, views[chosen], guesses, fine)
-    if len(proposed):
-        proposed_values = comparison.score(proposed, size)
-        history["guess"] = float(proposed_values.max())
-        views, values = torch.cat([views, proposed]), torch.cat([values, proposed_values])
+    def guess(views: Tensor, values: Tensor) -> tuple[Tensor, Tensor, str]:
+        chosen = pick_apart(views, values, config.guessed_from)
+        proposed = _proposals(comparison, views[chosen], guesses, fine)
+        return proposed, comparison.score(proposed, size) if len(proposed) else values[:0], "guess"
+
+    for step in (swarm, guess) if config.islands else (guess, swarm):
+        more, more_values, name = step(views, values)
+        if len(more):
+            history[name] = float(more_values.max())
+            views, values = torch.cat([views, more]), torch.cat([values, more_values])
 
     chosen = pick_apart(views, values, config.refined)
     chosen = chosen[values[chosen] >= values.max() - MARGIN]
-    refined, _ = refine(closer, views[chosen], fine, config.refine_steps)
+    agreement = PictureAgreement(1.0, 0.0, 0.0) if config.refine_on == "mask" else None
+    refined, _ = refine(closer, views[chosen], fine, config.refine_steps, agreement)
     finalists = torch.cat([given, views[chosen], refined])
     finals = closer.score(finalists, fine)
     best = int(finals.argmax())
@@ -147,14 +142,38 @@ def _find(
     return SearchResult(comparison.space.orbit(finalists[best : best + 1]).to("cpu"), float(finals[best]), history)
 
 
+def _swarm(
+    comparison: Comparison, views: Tensor, values: Tensor, config: SearchConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The best view (G, 5) of every swarm, and their values (G,): islands, or one swarm of all the best views."""
+    spread = comparison.space.steps(SPREAD).to(views)
+    if config.islands:
+        starts, patience = views[pick_apart(views, values, config.islands)], PATIENCE
+    else:
+        best = values.topk(min(config.particles, len(views))).indices
+        starts, patience = views[best][None], config.swarm_steps
+    found = particle_swarm(
+        lambda at: comparison.score(at, config.size),
+        starts,
+        spread,
+        config.particles,
+        config.swarm_steps,
+        generator,
+        margin=MARGIN,
+        patience=patience,
+    )
+    return found.positions, found.values
+
+
 def pick_apart(views: Tensor, values: Tensor, count: int, apart: float = APART) -> Tensor:
     """Indices of the best views (B, 5) by values (B,), best first, at most ``count``, none within ``apart`` radians."""
     order = values.argsort(descending=True, stable=True)
     picked: list[int] = []
+    here = views.cpu()  # one decision for each view: nothing for a GPU
     for index in order.tolist():
         if len(picked) == count:
             break
-        near = picked and float(view_angles(views[index : index + 1], views[picked]).min()) < apart
+        near = picked and float(view_angles(here[index : index + 1], here[picked]).min()) < apart
         if not near:
             picked.append(index)
     return torch.tensor(picked, dtype=torch.long, device=views.device)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -21,8 +20,9 @@ from torch import Tensor
 
 from camera_search.parts import Parts
 from camera_search.search import SearchResult, find_camera
-from v2m4.camera import Camera, Orbit
+from v2m4.camera import Orbit
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.geometry import face_areas
@@ -56,9 +56,9 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
     """
     if len(frames) != len(assets):
         raise ValueError(f"camera search: {len(assets)} assets for {len(frames)} frames")
-    device = config.device if config.device != "auto" else "cpu"
-    config = replace(config, device=device)
+    device = device_of(config)
     options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
+    log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
     parts = cache(partial(Parts.load, config))  # only where a frame has to be searched
     posed: list[PosedAsset] = []
     orbits: list[Orbit] = []
@@ -68,6 +68,7 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         arrays = asset.mesh.arrays()
         key = digest(
             frame.rgba,
+            frame.fov,
             frame.index,
             options,
             *(arrays[name] for name in sorted(arrays)),
@@ -130,8 +131,7 @@ def draw_posed(path: Path, frame: Frame, mesh: Mesh, size: int = 384) -> None:
     """A PNG of the frame, the posed mesh, and their masks over each other (both white, frame red, mesh blue)."""
     color, mask = frame.tensors(size)
     height, width = color.shape[:2]
-    camera = Camera.identity(aspect=frame.aspect)
-    rendering = render_mesh(mesh, camera, (height, width), channels=("color", "mask"), background=1.0)
+    rendering = render_mesh(mesh, frame.camera(), (height, width), channels=("color", "mask"), background=1.0)
     seen = rendering.mask[0].cpu()
     both = torch.cat([mask, torch.minimum(mask, seen), seen], -1)
     sheet = torch.cat([color, rendering.color[0].cpu(), both], 1).clamp(0, 1)
@@ -149,6 +149,7 @@ def cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbi
         {
             "frame": frame.name,
             "index": frame.index,
+            "fov": frame.fov,
             "yaw": float(orbit.yaw),
             "pitch": float(orbit.pitch),
             "radius": float(orbit.radius),

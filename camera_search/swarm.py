@@ -49,9 +49,9 @@ def particle_swarm(
 
     Args:
         function: values (B,) of positions (B, D); larger is better.
-        starts: (G, D), each becomes an island's first particle, unchanged.
-        spread: (D,) standard deviation of the other particles about their start.
-        particles: particles of all islands together; at least three on each.
+        starts: (G, D), each becomes an island's first particle, unchanged; or (G, P, D), all particles of each island.
+        spread: (D,) standard deviation of the other particles about their start; velocities begin at half of it.
+        particles: particles of all islands together; at least three on each. Does not count where they are given.
         steps: rounds at most.
         generator: source of randomness.
         margin: an island this far behind the best island stops.
@@ -61,13 +61,16 @@ def particle_swarm(
     Raises:
         ValueError: no start is given.
     """
-    count, dimensions = starts.shape
-    if count == 0:
+    count, dimensions = len(starts), starts.shape[-1]
+    if count == 0 or starts.numel() == 0:
         raise ValueError("particle_swarm: no start given")
-    size = max(3, particles // count)
-    noise = torch.randn(count, size, dimensions, generator=generator).to(starts) * spread
-    noise[:, 0] = 0.0
-    position = starts[:, None] + noise
+    if starts.ndim == 3:
+        size, position = starts.shape[1], starts.clone()
+    else:
+        size = max(3, particles // count)
+        noise = torch.randn(count, size, dimensions, generator=generator).to(starts) * spread
+        noise[:, 0] = 0.0
+        position = starts[:, None] + noise
     velocity = 0.5 * torch.randn(count, size, dimensions, generator=generator).to(starts) * spread
     value = function(position.reshape(-1, dimensions)).reshape(count, size)
     own, own_value = position.clone(), value.clone()

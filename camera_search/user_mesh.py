@@ -25,14 +25,15 @@ from camera_search.sampling import hull_points, sample_views
 from camera_search.search import find_camera, one_thread
 from camera_search.similarity import PictureAgreement, Similarity
 from camera_search.stage import FOLDER, cameras_json, draw_posed, pose_asset, write_text
-from camera_search.transform import cube_rotations
 from v2m4.camera import Orbit, orbit_from_extrinsics
 from v2m4.config import Config, SearchConfig
 from v2m4.decimate import simplified
+from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
+from v2m4.rotation import cube_rotations
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")
@@ -82,11 +83,13 @@ def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Con
         ValueError: the frame has no foreground, or the mesh no faces.
         Unavailable: a learned part that the options name is not here.
     """
-    config = replace(config, device=config.device if config.device != "auto" else "cpu")
+    device = device_of(config)
+    log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
     arrays = asset.mesh.arrays()
     key = digest(
         "given",
         frame.rgba,
+        frame.fov,
         frame.index,
         (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search")),
         *(arrays[name] for name in sorted(arrays)),
@@ -95,7 +98,7 @@ def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Con
 
     def search() -> Arrays:
         parts, generator = Parts.load(config), torch.Generator().manual_seed(config.seed * 1_000_003 + frame.index)
-        mesh, hints = with_look(asset.mesh, frame).to(config.device), [asset.hint] if asset.hint is not None else []
+        mesh, hints = with_look(asset.mesh, frame).to(device), [asset.hint] if asset.hint is not None else []
         result = find_turned_camera(mesh, frame, config.search, generator, hints, parts.similarity, parts.guesses)
         return result.arrays()
 

@@ -10,6 +10,7 @@ freedom of an upright camera; ``ViewSpace`` converts both ways. A sixth number, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit, orbit_from_extrinsics
 from v2m4.mesh import Mesh
+from v2m4.rotation import angles_between, axis_rotation
 
 DIMENSIONS = 5
 NEAREST = 0.05  # an object's centre is never nearer to the camera than this
@@ -37,10 +39,10 @@ class ViewSpace:
     fov: float = DEFAULT_FOV
 
     @classmethod
-    def of_mesh(cls, mesh: Mesh, aspect: float) -> ViewSpace:
+    def of_mesh(cls, mesh: Mesh, aspect: float, fov: float = DEFAULT_FOV) -> ViewSpace:
         """Views about the middle of the mesh's box."""
         lower, upper = mesh.bounds()
-        return cls((lower + upper) / 2, aspect)
+        return cls((lower + upper) / 2, aspect, fov)
 
     @property
     def half_width(self) -> float:
@@ -51,6 +53,14 @@ class ViewSpace:
     def half_height(self) -> float:
         """Tangent at the picture's lower edge."""
         return math.tan(self.fov / 2)
+
+    def steps(self, sizes: Sequence[float]) -> Tensor:
+        """Sizes of steps in a view's numbers (D,), chosen for the default field of view, of the same effect here.
+
+        The tangents of the object's centre shrink with the field of view; angles and relative depths do not.
+        """
+        narrower = math.tan(self.fov / 2) / math.tan(DEFAULT_FOV / 2)
+        return torch.tensor([size * narrower if place in (2, 3) else size for place, size in enumerate(sizes)])
 
     def orbit(self, views: Tensor) -> Orbit:
         """The six numbers of views (B, 5), differentiable; ``look_at`` lies on the axis at the centre's depth."""
@@ -101,16 +111,7 @@ def rotations(yaw: Tensor, pitch: Tensor) -> Tensor:
 
 def rolled(rotation: Tensor, roll: Tensor) -> Tensor:
     """World to camera rotations (B, 3, 3) followed by turns about the optical axis, (B,) radians, of the picture."""
-    sine, cosine, zero = torch.sin(roll), torch.cos(roll), torch.zeros_like(roll)
-    turn = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], 1).reshape(-1, 3, 3)
-    return turn @ rotation
-
-
-def angles_between(first: Tensor, second: Tensor) -> Tensor:
-    """Geodesic angles in radians between rotations (..., 3, 3), broadcast."""
-    # The chord keeps its precision at small angles, where the trace's arc cosine has none.
-    chord = (first - second).flatten(-2).norm(dim=-1)
-    return 2 * torch.asin((chord / (2 * math.sqrt(2))).clamp(max=1.0))
+    return axis_rotation(2, roll) @ rotation
 
 
 def view_angles(first: Tensor, second: Tensor) -> Tensor:

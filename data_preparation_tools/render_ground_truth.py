@@ -16,6 +16,7 @@ colours at its vertices show what the texture shows. The same options give the s
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_preparation_tools.shading import Paint, render_frames, save_frame
-from v2m4.camera import DEFAULT_FOV, framing
+from v2m4.camera import Camera, Orbit, framing
+from v2m4.config import LARGEST_FOV, LEAST_FOV
 from v2m4.decimate import sample_texture, vertex_colors
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.gltf import write_glb
@@ -58,10 +60,12 @@ class GroundTruthOptions:
     # Number of pictures N, spread evenly over one period of the clip: picture i shows the time first key + i / N of the
     # way to the last key. The last key itself, in a loop the same pose as the first, is not shown again.
     frames: int = 32
-    # Where the camera stands, degrees to the object's left of its front.
+    # Yaw of the camera, degrees to the object's left of its front.
     yaw: float = 35.0
-    # Where the camera stands, degrees above the horizon.
+    # Pitch of the camera, degrees above the horizon.
     pitch: float = 8.0
+    # Vertical field of view of the camera, degrees.
+    fov: float = 40.0
     # Of the case (default: <file>_<clip>_<yaw>, small letters).
     name: str | None = None
     # Width and height of the pictures, pixels.
@@ -148,6 +152,20 @@ def _midpoint_subdivision(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return edges, subfaces.reshape(-1, 3)
 
 
+def check_visible(poses: Tensor, camera: Camera) -> None:
+    """Refuse a camera whose picture does not contain the whole motion (T, V, 3).
+
+    Raises:
+        ValueError: it does not, because the lens is too wide for a camera outside of the object.
+    """
+    pixels, depth = camera.project(poses.reshape(-1, 3), (1, 1))
+    if not bool((depth > 0).all() and (pixels >= 0).all() and (pixels <= 1).all()):
+        angle = math.degrees(camera.fov)
+        raise ValueError(
+            f"--fov {angle:g}: no camera with this lens could be placed to see the motion; take a smaller one"
+        )
+
+
 def make_case(options: GroundTruthOptions) -> tuple[str, GroundTruth]:
     """Write the pictures and the truth of one case; returns its name and the truth.
 
@@ -161,7 +179,9 @@ def make_case(options: GroundTruthOptions) -> tuple[str, GroundTruth]:
     matrix = asset[0].normalizing()
     poses = asset.vertices @ matrix[:3, :3].T + matrix[:3, 3]
     asset = replace(asset, vertices=poses, mesh=brightened(asset.mesh.with_vertices(poses[0]), options.exposure))
-    camera = framing(asset.vertices, options.yaw, options.pitch, PICTURE_FILL)
+    fov = math.radians(options.fov)
+    camera = framing(asset.vertices, options.yaw, options.pitch, PICTURE_FILL, fov)
+    check_visible(asset.vertices, Orbit.from_parameters(camera[None]).camera(fov))
     fine = subdivide(asset, options.faces) if asset.mesh.texture is not None else asset
     colors = vertex_colors(fine.mesh) if fine.mesh.colors is not None or fine.mesh.texture is not None else None
     truth = GroundTruth.of(
@@ -169,12 +189,12 @@ def make_case(options: GroundTruthOptions) -> tuple[str, GroundTruth]:
         fine.mesh.faces.numpy(),
         np.full((fine.vertices.shape[1], 3), 0.8) if colors is None else colors.numpy(),
         camera,
-        DEFAULT_FOV,
+        fov,
         options.fps or options.frames / length,
     )
     paint = surface_paint(asset.mesh)
     for index, picture in enumerate(
-        render_frames(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size)
+        render_frames(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size, fov)
     ):
         save_frame(picture, options.output / name, index)
     truth.save(options.output / TRUTH_FOLDER / f"{name}.npz")
@@ -189,6 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     if options.frames < 1 or options.size < 1 or (options.fps is not None and options.fps <= 0):
         log.error("--frames, --size and --fps must be positive")
+        return 2
+    if not LEAST_FOV <= options.fov <= LARGEST_FOV:
+        log.error("--fov %g: must lie between %d and %d degrees", options.fov, LEAST_FOV, LARGEST_FOV)
         return 2
     if not options.asset.is_file():
         log.error("%s: no such file", options.asset)

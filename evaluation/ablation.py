@@ -53,6 +53,7 @@ from evaluation.surface_points import (
     surface_vertices,
 )
 from registration.keyframes.stage import longest_outline
+from v2m4 import preflight
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config, parse
 from v2m4.contact_sheet import draw_contact_sheet
@@ -64,6 +65,7 @@ from v2m4.io.video import find_animations, read_clip
 from v2m4.keyframes import choose_key_frames
 from v2m4.mesh import Asset, Mesh, MeshSequence, PosedAsset
 from v2m4.report import table
+from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace, atomic, digest
 
 log = logging.getLogger("evaluation")
@@ -84,26 +86,28 @@ class CameraSpaceTruth:
     Attributes:
         sequence: poses (T, V, 3) in camera space, times in frame numbers.
         extrinsics: (4, 4), the truth's world to camera space.
+        fov: vertical field of view of its camera, radians.
     """
 
     sequence: MeshSequence
     extrinsics: Tensor
+    fov: float = DEFAULT_FOV
 
     @classmethod
     def load(cls, path: Path) -> CameraSpaceTruth:
         """Read a ground truth.
 
         Raises:
-            ValueError: it was not rendered with the program's default field of view.
+            FileNotFoundError: there is none.
+            ValueError: it is no ground truth.
         """
         stored = GroundTruth.load(path)
-        if abs(float(stored.fov) - DEFAULT_FOV) > 1e-3:
-            raise ValueError(f"{path}: field of view {math.degrees(float(stored.fov)):.1f} degrees, not 40")
         extrinsics = stored.orbit().camera().extrinsics[0]
         sequence = stored.sequence()
         camera_vertices = sequence.vertices @ extrinsics[:3, :3].T + extrinsics[:3, 3]
         mesh = sequence.mesh.with_vertices(camera_vertices[0])
-        return cls(MeshSequence(camera_vertices, mesh, np.arange(len(camera_vertices), dtype=np.float64)), extrinsics)
+        times = np.arange(len(camera_vertices), dtype=np.float64)
+        return cls(MeshSequence(camera_vertices, mesh, times), extrinsics, float(stored.fov))
 
     def decimated_mesh(self, frame: int, config: Config) -> tuple[Mesh, BarycentricPoints]:
         """The frame's mesh as if generated, and each vertex's point on the true surface.
@@ -245,7 +249,7 @@ def reconstruct(
             [frame.name for frame in clip.frames],
             range(len(clip.frames)),
             result.extrinsics,
-            fov=DEFAULT_FOV,
+            fov=clip.fov,
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
         )
@@ -333,7 +337,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
         raise AblationUsageError(f"--given {options.given}: --motion video goes with --given first_mesh only")
     truth = CameraSpaceTruth.load(options.truth)
     (source,) = find_animations(options.frames)
+    config = replace(config, fov=math.degrees(truth.fov))
     clip = read_clip(source, config.frames)
+    clip = replace(clip, frames=[replace(frame, fov=truth.fov) for frame in clip.frames])
     if len(clip.frames) != len(truth.sequence):
         raise AblationUsageError(
             f"{options.frames}: {len(clip.frames)} frames, but {options.truth} has {len(truth.sequence)}"
@@ -368,13 +374,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=50_000, help="samples of a surface (default: 50000)")
     parser.add_argument("--textured", action="store_true", help="run stage 4, too (it changes no score)")
     options, others = parser.parse_known_args(command_line)
-    config = parse(["--output", str(options.output), *others], torch.cuda.is_available())
+    config = parse(["--output", str(options.output), *others])
     logging.basicConfig(level=logging.DEBUG if config.verbose else logging.INFO, format="%(levelname).1s %(message)s")
     for noisy in ("numba", "PIL", "matplotlib", "trimesh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return run(options, config)
-    except (AblationUsageError, FileNotFoundError, NotADirectoryError, ValueError) as error:
+        return run(options, preflight.resolve(config))
+    except (AblationUsageError, Unavailable, FileNotFoundError, NotADirectoryError, ValueError) as error:
         log.error("%s", error, exc_info=config.verbose)
         return 2
 

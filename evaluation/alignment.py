@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
-from evaluation.surface_points import WORKERS, search_tree
+from evaluation.surface_points import WORKERS
+from v2m4.rotation import axis_rotation
+from v2m4.similarity_transform import SimilarityIcp, SimilarityTransform
 
 COARSE_POINTS, COARSE_STEPS = 1000, 40
 FINE_STEPS, FINALISTS = 100, 2
@@ -35,38 +36,10 @@ def normalizing(centre: np.ndarray, side: float, target_side: float = 2.0) -> np
     return affine(scale * np.eye(3), -scale * centre)
 
 
-def umeyama(source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The least-squares similarity (rotation, uniform scale, translation) between paired points.
-
-    Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns".
-
-    Args:
-        source: (N, 3).
-        target: (N, 3).
-        weights: (N,) or None for equal ones.
-    """
-    weights = np.full(len(source), 1 / len(source)) if weights is None else weights / weights.sum()
-    source_mean, target_mean = weights @ source, weights @ target
-    source, target = source - source_mean, target - target_mean
-    left, values, right = np.linalg.svd(target.T @ (weights[:, None] * source))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    rotation = (left * signs) @ right
-    variance = float(weights @ (source**2).sum(1))
-    scale = float(values @ signs) / variance if variance > 0 else 1.0
-    return affine(scale * rotation, target_mean - scale * rotation @ source_mean)
-
-
 def yaw_starts(count: int = 8) -> np.ndarray:
     """Evenly spaced rotations about the y axis, the identity first, (count, 3, 3)."""
     angles = np.arange(count) * (2 * np.pi / count)
-    return Rotation.from_rotvec(angles[:, None] * np.array([0.0, 1.0, 0.0])).as_matrix()
-
-
-def cube_starts() -> np.ndarray:
-    """The 24 rotations of the cube, the identity first, (24, 3, 3): starts for sides whose up axes differ."""
-    rotations = np.round(Rotation.create_group("O").as_matrix())
-    first = np.argsort(np.abs(rotations - np.eye(3)).sum((1, 2)) > 0, kind="stable")
-    return rotations[first]
+    return axis_rotation(1, angles)
 
 
 @dataclass(frozen=True)
@@ -96,47 +69,13 @@ def register_similarity(source: np.ndarray, target: np.ndarray, starts: np.ndarr
         target: (M, 3).
         starts: (S, 3, 3) rotations about the origin.
     """
-    coarse = _SimilarityIcp(source[:COARSE_POINTS], target[:COARSE_POINTS])
-    coarse_results = [coarse.run(affine(start, np.zeros(3)), COARSE_STEPS) for start in starts]
+    coarse = SimilarityIcp(source[:COARSE_POINTS], target[:COARSE_POINTS], workers=WORKERS)
+    coarse_results = [coarse.run(SimilarityTransform(1.0, start, np.zeros(3)), COARSE_STEPS) for start in starts]
     order = np.argsort([distance for _, distance in coarse_results], kind="stable")[:FINALISTS]
-    fine = _SimilarityIcp(source, target)
+    fine = SimilarityIcp(source, target, workers=WORKERS)
     fine_results = [(*fine.run(coarse_results[start][0], FINE_STEPS), int(start)) for start in order]
-    return IcpRegistration(*min(fine_results, key=lambda item: item[1]))
-
-
-class _SimilarityIcp:
-    """ICP between two fixed point sets; similarities preserve nearest neighbours, so each tree is built once."""
-
-    def __init__(self, source: np.ndarray, target: np.ndarray) -> None:
-        self.source, self.target = source, target
-        self.source_tree, self.target_tree = search_tree(source), search_tree(target)
-        # Both directions have the same total weight, whatever the numbers of points.
-        self.weights = np.repeat([1 / len(source), 1 / len(target)], [len(source), len(target)])
-
-    def run(self, matrix: np.ndarray, steps: int, tolerance: float = 1e-6) -> tuple[np.ndarray, float]:
-        """The map that ICP converges to from ``matrix``, and its chamfer distance.
-
-        It stops when the mean squared distance decreases by less than the fraction ``tolerance``.
-        """
-        previous, best, best_distance = np.inf, matrix, np.inf
-        for _ in range(steps + 1):
-            scale = np.cbrt(np.linalg.det(matrix[:3, :3]))
-            source_distances, target_index = self.target_tree.query(apply(matrix, self.source), workers=WORKERS)
-            target_distances, source_index = self.source_tree.query(
-                apply(np.linalg.inv(matrix), self.target), workers=WORKERS
-            )
-            target_distances = target_distances * scale
-            distance = float(source_distances.mean() + target_distances.mean())
-            if distance < best_distance:
-                best, best_distance = matrix, distance
-            error = float((source_distances**2).mean() + (target_distances**2).mean())
-            if previous - error <= tolerance * error:
-                break
-            previous = error
-            sources = np.concatenate([self.source, self.source[source_index]])
-            targets = np.concatenate([self.target[target_index], self.target])
-            matrix = umeyama(sources, targets, self.weights)
-        return best, best_distance
+    transform, distance, start = min(fine_results, key=lambda item: item[1])
+    return IcpRegistration(transform.matrix, 2 * distance, start)
 
 
 def motion80_code_icp(source: np.ndarray, target: np.ndarray, steps: int = 1000, tolerance: float = 1e-7) -> np.ndarray:

@@ -48,6 +48,7 @@ from evaluation.learned_metrics import (
 )
 from evaluation.video_metrics import VideoScores, mask_on_white, score_video
 from evaluation.videos import find_videos, load_video, pair_frames
+from v2m4.device import NoCuda, choose_device
 from v2m4.io.names import natural_key
 from v2m4.io.video import Source
 from v2m4.report import table
@@ -257,8 +258,10 @@ def check(options: VideoEvaluationOptions) -> str | None:
         return f"--size {options.size} --every {options.every}: size must be at least 16 and every at least 1"
     if options.weights_dir is not None and not options.weights_dir.is_dir():
         return f"--weights_dir {options.weights_dir}: no such folder"
-    if options.device == "cuda" and not torch.cuda.is_available():
-        return "--device cuda: PyTorch sees no GPU; use --device cpu"
+    try:
+        choose_device(options.device, rasteriser=False)
+    except NoCuda as error:
+        return str(error)
     return None
 
 
@@ -269,7 +272,7 @@ def _backbones(options: VideoEvaluationOptions, metrics: Sequence[str]) -> Backb
         return None
     from evaluation.backbones import load_backbones  # imported only when needed: its packages take seconds
 
-    device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = torch.device(choose_device(options.device, rasteriser=False).name)
     backbones = load_backbones(learned, options.weights_dir, device, options.clip_model)
     for metric, reason in backbones.missing.items():
         log.error("%s is missing: %s", metric, reason)
@@ -312,7 +315,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         temporary.write_text(json.dumps({"protocol": protocol, **figures}, indent=1, ensure_ascii=False), "utf-8")
     print(f"written to {output}")
     if missing:
-        print(f"missing: {', '.join(missing)} (asked for, not computed; what they need is told above and in {output})")
+        print(
+            f"missing: {', '.join(missing)} (requested, not computed; what they need is logged above and in {output})"
+        )
     return 1 if missing or any(comparison.error for comparison in comparisons) else 0
 
 

@@ -31,7 +31,7 @@ import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads 
 import numpy as np
 
 from evaluation.actionbench import actionbench
-from evaluation.alignment import cube_starts, yaw_starts
+from evaluation.alignment import yaw_starts
 from evaluation.geometry_metrics import Alignment, Motion80Scores, align_first_frames, motion80, motion80_code
 from evaluation.geometry_pictures import write_pictures
 from evaluation.sequences import ReadOptions, SequencePair, find_pairs, read_pair
@@ -39,6 +39,7 @@ from evaluation.surface_points import vertices_of_constant_topology
 from evaluation.trajectories import trajectory_error, trajectory_error_matched
 from evaluation.voxel_iou import voxel_iou
 from v2m4.report import table
+from v2m4.rotation import cube_rotations
 from v2m4.workspace import atomic
 
 log = logging.getLogger("evaluation_pcd")
@@ -145,7 +146,7 @@ def compare(
     comparison.frames = len(truth)
     if pair.note:
         comparison.notes.append(pair.note)
-    starts = np.concatenate([yaw_starts(), cube_starts()]) if options.any_pose else yaw_starts()
+    starts = np.concatenate([yaw_starts(), cube_rotations()]) if options.any_pose else yaw_starts()
     scores = None
     if "motion80" in options.protocols:
         scores = motion80(truth, prediction, count, seed, starts)
@@ -207,7 +208,7 @@ def evaluate(options: SurfaceEvaluationOptions) -> list[SurfaceComparison]:
     pairs, by_name = find_pairs(options.gt_path, options.pred_path)
     if by_name and not any(truth and prediction for _, truth, prediction in pairs):
         names = ", ".join(name for name, _, _ in pairs)
-        raise FileNotFoundError(f"no name stands both in {options.gt_path} and in {options.pred_path}: {names}")
+        raise FileNotFoundError(f"no name is both in {options.gt_path} and in {options.pred_path}: {names}")
     readings = [
         ReadOptions(int(clip) if clip and clip.isdecimal() else clip, options.blender_path)
         for clip in (options.gt_clip, options.pred_clip)

@@ -11,6 +11,7 @@ always starts with an empty folder, so that its run time is that of a complete r
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -183,7 +184,7 @@ def prepare(case: BenchmarkCase, folders: BenchmarkFolders, work: bool = True) -
 def _render(case: BenchmarkCase, asset: str, folders: BenchmarkFolders) -> None:
     """Render the pictures of an animated asset, and its ground truth."""
     command = [sys.executable, str(RENDERER), asset, "--frames", str(case.frames), "--yaw", str(case.yaw)]
-    command += ["--pitch", str(case.pitch), "--exposure", str(case.exposure)]
+    command += ["--pitch", str(case.pitch), "--exposure", str(case.exposure), "--fov", str(case.fov)]
     command += ["--output", str(folders.root(case)), "--name", case.name]
     command += ["--clip", case.clip] if case.clip else []
     log = folders.case(case) / "log.txt"
@@ -246,7 +247,7 @@ def _evaluate(
         "frames": case.frames,
         "output": output,
     }
-    names |= {"truth": case.truth or "", "fps": _frames_per_second(case.truth)}
+    names |= {"truth": case.truth or "", **_video_metadata(case.truth)}
     names |= {"first_mesh": case.truth.with_suffix(".glb") if case.truth and case.case.asset else ""}
     commands = [shlex.split(line) for line in method.run]
     commands = [[substitute(word, folders, **names) for word in command] for command in commands]
@@ -293,12 +294,12 @@ def _evaluate(
     return BenchmarkOutcome(case.case.name, method.name, "done", measured=measured, reused=reused, **usage_record)
 
 
-def _frames_per_second(truth: Path | None) -> str:
-    """The frame rate of the ground truth; main.py's default without one."""
+def _video_metadata(truth: Path | None) -> dict[str, str]:
+    """Frames per second and field of view (degrees) of the ground truth; main.py's defaults without one."""
     if truth is None:
-        return "30"
+        return {"fps": "30", "fov": "40"}
     with np.load(truth, allow_pickle=False) as stored:
-        return f"{float(stored['fps']):g}"
+        return {"fps": f"{float(stored['fps']):g}", "fov": f"{math.degrees(float(stored['fov'])):g}"}
 
 
 def _code_digest(commands: list[list[str]]) -> str:

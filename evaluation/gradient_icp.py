@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from evaluation.alignment import affine
 from evaluation.surface_points import WORKERS, search_tree
+from v2m4.rotation import axis_rotation, rotation_from_6d
 
 LEARNING_RATE, STEPS = 0.01, 200
 
@@ -24,7 +24,8 @@ def actionbench_starts() -> np.ndarray:
     quarters = [0, 90, 180, 270]
     triples = [(a, 0, r) for a in quarters for r in quarters]
     triples += [(a, e, r) for a in (0, 90) for e in (90, -90) for r in (0, 90)]
-    matrices = np.round(Rotation.from_euler("XYZ", triples, degrees=True).as_matrix())
+    x, y, z = (axis_rotation(axis, angles) for axis, angles in enumerate(np.radians(triples).T))
+    matrices = np.round(x @ y @ z)
     _, first = np.unique(matrices.reshape(len(triples), 9), axis=0, return_index=True)
     return matrices[np.sort(first)]
 
@@ -57,7 +58,7 @@ def gradient_icp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(WORKERS) as pool:
         for _ in range(STEPS):
             optimizer.zero_grad()
-            rotations = starts @ _rotations(rotation_6d)
+            rotations = starts @ rotation_from_6d(rotation_6d)
             linear = scale[:, :, None] * rotations
             maps = [(linear[k].detach().numpy(), translation[k].detach().numpy()) for k in range(count)]
             moments = torch.stack(list(pool.map(lambda one: _moments(source, target, tree, *one), maps)))
@@ -70,14 +71,6 @@ def gradient_icp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
                 matrix = scale[best_start].detach()[:, None] * rotations[best_start].detach()
                 best_map = affine(matrix.numpy().T, translation[best_start].detach().numpy().copy())
     return best_map
-
-
-def _rotations(six: Tensor) -> Tensor:
-    """Rotations (B, 3, 3) of the 6D representation (B, 6), by Gram-Schmidt. Source: Zhou et al. 2019, section 4."""
-    first = torch.nn.functional.normalize(six[:, :3], dim=1)
-    second = six[:, 3:] - (first * six[:, 3:]).sum(1, keepdim=True) * first
-    second = torch.nn.functional.normalize(second, dim=1)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], 1)
 
 
 def _moments(

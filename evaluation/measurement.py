@@ -32,6 +32,7 @@ from evaluation.trajectories import trajectory_error_matched
 from evaluation.video_metrics import mask_on_white
 from evaluation.videos import Video, load_video, pair_frames
 from evaluation.voxel_iou import voxel_iou
+from v2m4.device import choose_device
 from v2m4.export import CAMERAS
 from v2m4.ground_truth import GroundTruth
 from v2m4.io.gltf_animation import list_animations
@@ -165,7 +166,7 @@ def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, m
 
     FVD is a distance of two sets of clips, so one case has none; ``evaluation/evaluation.py`` computes it.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(choose_device("auto", rasteriser=False).name)
     backbones = load_backbones(FRAME_METRICS, Path(weights) if weights else None, device)
     measured.notes += [f"{metric}: {line}" for metric, line in backbones.missing.items()]
     scores = score_clips(truth, result, backbones)

@@ -7,9 +7,9 @@
 
 Placeholders in braces are replaced by the benchmark: {python}, {code} (this repository), {data} (--data) and {case}
 (the case's name) anywhere; in methods also {root} (a folder with the case, as main.py's --root), {frames} (the case's
-folder of pictures or its video file), {fps} (its frames per second, by default 30), {truth} (its ground truth),
-{first_mesh} (the first frame's true mesh with its texture, of a case with an asset) and {output} (a fresh folder for
-this run).
+folder of pictures or its video file), {fps} (its frames per second, by default 30), {fov} (its camera's field of view
+in degrees, by default 40), {truth} (its ground truth), {first_mesh} (the first frame's true mesh with its texture, of a
+case with an asset) and {output} (a fresh folder for this run).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any
 import yaml
 
 ANYWHERE = frozenset({"python", "code", "data", "case"})
-IN_METHODS = ANYWHERE | {"root", "frames", "fps", "truth", "first_mesh", "output"}
+IN_METHODS = ANYWHERE | {"root", "frames", "fps", "fov", "truth", "first_mesh", "output"}
 
 
-NUMBERS = ("frames", "yaw", "pitch", "exposure")  # of a case with an asset
+NUMBERS = ("frames", "yaw", "pitch", "exposure", "fov")  # of a case with an asset
 
 
 class SuiteError(ValueError):
@@ -121,6 +121,7 @@ class BenchmarkCase:
         yaw: of the camera, degrees.
         pitch: of the camera, degrees.
         exposure: photographic stops by which the asset's paint is made lighter.
+        fov: of the camera, vertical, degrees.
         input: a folder of pictures or a video.
         truth: the ground truth (.npz) of the input.
         reference: a video that results are compared with, where it is not the input itself.
@@ -134,6 +135,7 @@ class BenchmarkCase:
     yaw: float = 0.0
     pitch: float = 0.0
     exposure: float = 0.0
+    fov: float = 40.0
     input: str = ""
     truth: str = ""
     reference: str = ""

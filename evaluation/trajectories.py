@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.alignment import apply, umeyama
+from evaluation.alignment import apply
 from evaluation.geometry_metrics import Alignment, align_first_frames
 from evaluation.surface_points import (
     bounding_box,
@@ -19,6 +19,7 @@ from evaluation.surface_points import (
     vertices_of_constant_topology,
 )
 from v2m4.mesh import Mesh
+from v2m4.similarity_transform import umeyama
 
 CANDIDATES = 100_000  # samples of the predicted surface of which each true point is matched with the nearest
 
@@ -60,7 +61,7 @@ def trajectory_error(
         )
     surface_points = sample_surface(true_frames[0], num_samples, np.random.default_rng(seed))
     true_points, predicted_points = surface_points.interpolate(true_poses), surface_points.interpolate(predicted_poses)
-    aligned = apply(umeyama(predicted_points[0], true_points[0]), predicted_points)
+    aligned = umeyama(predicted_points[0], true_points[0])(predicted_points)
     return _scores(true_points, aligned, bounding_box(surface_vertices(true_frames[0]))[1])
 
 

@@ -41,7 +41,7 @@ class Stance:
     apart: float
 
 
-def stance(alpha: np.ndarray) -> Stance | None:
+def stance(alpha: np.ndarray, fov: float = DEFAULT_FOV) -> Stance | None:
     """The lowest foot on either side of the middle of a silhouette; none where one side has none.
 
     An object can only stand if it is supported on both sides, so of all that hangs down these two are the most likely
@@ -49,6 +49,7 @@ def stance(alpha: np.ndarray) -> Stance | None:
 
     Args:
         alpha: (H, W) uint8.
+        fov: vertical field of view of the picture, radians.
     """
     inside = alpha > 127
     if not inside.any():
@@ -72,7 +73,7 @@ def stance(alpha: np.ndarray) -> Stance | None:
     across = right_x - left_x
     if across < APART * size:
         return None
-    focal = 0.5 * len(inside) / math.tan(DEFAULT_FOV / 2)
+    focal = 0.5 * len(inside) / math.tan(fov / 2)
     # The ground's inverse depth grows evenly down the picture, from 0 at the horizon.
     sight = math.tan(PITCH) + (0.5 * (left_y + right_y) - 0.5 * len(inside)) / focal
     slope = (left_y - right_y) / across / max(sight, LEAST_SLOPE)
@@ -92,7 +93,7 @@ def lean(frames: Sequence[Frame]) -> float:
     Returns:
         0 where nothing can be told.
     """
-    found = [seen for frame in frames if (seen := stance(frame.rgba[..., 3])) is not None]
+    found = [seen for frame in frames if (seen := stance(frame.rgba[..., 3], frame.fov)) is not None]
     if not found or len(found) < FRAMES * len(frames):
         return 0.0
     apart = float(np.quantile([seen.apart for seen in found], 0.75))

@@ -23,6 +23,7 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, PosedAsset
+from v2m4.preflight.published import require_resolved
 from v2m4.render import render_mesh
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
@@ -41,10 +42,11 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
     Raises:
         GenerationError: nothing can be made of a frame.
         Unavailable: a package or weights are missing.
-        ValueError: there is not one posed mesh for each frame.
+        ValueError: there is not one posed mesh for each frame, or an option is still ``published``.
     """
     if len(frames) != len(posed):
         raise ValueError(f"refinement: {len(posed)} meshes for {len(frames)} frames")
+    require_resolved(config)
     wanted = config.generation.refine
     if wanted == "no":
         return posed
@@ -58,8 +60,8 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
     terms = cache(partial(_terms, config))  # only where a mesh has to be made
     refined = []
     for frame, pose in zip(frames, posed, strict=True):
-        key = digest(frame.rgba, frame.name, frame.index, options, pose.extrinsics.cpu().numpy())
-        camera = Camera(pose.extrinsics[None], aspect=frame.aspect)
+        key = digest(frame.rgba, frame.fov, frame.name, frame.index, options, pose.extrinsics.cpu().numpy())
+        camera = Camera(pose.extrinsics[None], frame.fov, frame.aspect)
 
         def make(frame: Frame = frame, camera: Camera = camera) -> Arrays:
             return generator.refine(frame, camera, terms()).arrays()
@@ -101,7 +103,7 @@ def _terms(config: Config) -> list[Term]:
 def _draw(path: Path, frame: Frame, before: Mesh, after: Mesh, size: int = 384) -> None:
     """A PNG of the frame and of the posed mesh before and after."""
     picture, _ = frame.tensors(size)
-    camera, view = Camera.identity(aspect=frame.aspect), (picture.shape[0], picture.shape[1])
+    camera, view = frame.camera(), (picture.shape[0], picture.shape[1])
     seen = [
         render_mesh(mesh.to("cpu"), camera, view, channels=("color",), background=1.0).color[0]
         for mesh in (before, after)

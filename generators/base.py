@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from v2m4.camera import DEFAULT_FOV, Orbit
+from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.config import Config, ModelName
 from v2m4.frame import Frame
 from v2m4.io.gltf import write_glb
@@ -147,11 +147,10 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
     clip = ""
     if isinstance(generator, ClipGenerator):
         generator, clip = generator.of_clip(frames), digest(*[frame.rgba for frame in frames])
-    keys = [digest(frame.rgba, frame.name, frame.index, options, clip) for frame in frames]
+    keys = [digest(frame.rgba, frame.fov, frame.name, frame.index, options, clip) for frame in frames]
     ahead: dict[str, Asset] = {}
     assets = []
     for position, (frame, key) in enumerate(zip(frames, keys, strict=True)):
-        workspace.make_file(f"{frame.name}_rmbg.png", digest(frame.rgba), partial(_write_picture, picture=frame.rgba))
 
         def make(frame: Frame = frame, position: int = position) -> dict[str, np.ndarray]:
             if frame.name not in ahead:
@@ -161,7 +160,7 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
             return to_arrays(ahead.pop(frame.name))
 
         asset = from_arrays(workspace.make_arrays(ASSET.format(frame.name), key, make))
-        draw_preview = partial(write_preview, asset=asset, aspect=frame.aspect)
+        draw_preview = partial(write_preview, asset=asset, lens=frame.camera())
         workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
         if config.baseline:
             workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(write_glb, mesh=asset.mesh))
@@ -192,13 +191,13 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> Asset:
     return Asset(Mesh.from_arrays(arrays), hint)
 
 
-def write_preview(path: Path, asset: Asset, aspect: float = 1.0, size: int = 256) -> None:
+def write_preview(path: Path, asset: Asset, lens: Camera, size: int = 256) -> None:
     """A PNG of the asset from its hint and from the front, both sides, the back and above: colour over normals.
 
     Args:
         path: where to.
         asset: in canonical pose.
-        aspect: width / height of the frame that the hint belongs to.
+        lens: of the frame that the hint belongs to; its field of view and aspect count.
         size: pixels of one view.
     """
     angles = torch.tensor([[0.0, 0.0], [90.0, 0.0], [180.0, 0.0], [-90.0, 0.0], [0.0, 89.0]]).deg2rad()
@@ -206,7 +205,7 @@ def write_preview(path: Path, asset: Asset, aspect: float = 1.0, size: int = 256
     ring = Orbit(angles[:, 0], angles[:, 1], torch.full((len(angles),), radius), torch.zeros(len(angles), 3)).camera()
     cameras = [ring[index] for index in range(len(ring))]
     if asset.hint is not None:
-        cameras.insert(0, asset.hint.camera(aspect=aspect))
+        cameras.insert(0, asset.hint.camera(lens.fov, lens.aspect))
     columns = []
     for camera in cameras:
         view = (size, max(1, round(size * camera.aspect)))
@@ -215,8 +214,3 @@ def write_preview(path: Path, asset: Asset, aspect: float = 1.0, size: int = 256
         columns.append(torch.cat([seen.color[0], (facing * seen.mask + 1 - seen.mask)[0]]))
     sheet = torch.cat(columns, 1).clamp(0, 1)
     iio.imwrite(path, (sheet * 255).round().to(torch.uint8).cpu().numpy())
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    """An (H, W, C) uint8 picture as a PNG."""
-    iio.imwrite(path, picture)

@@ -71,8 +71,9 @@ class Inflate:
             middles,
             silhouette.cell * solid.radii,
             frame.rgba.shape[:2],
+            frame.fov,
         )
-        points = points * recession(silhouette.cell * solid.shift, frame.rgba.shape[0])[:, None]
+        points = points * recession(silhouette.cell * solid.shift, frame.rgba.shape[0], frame.fov)[:, None]
         mesh, hint = canonical(points, solid.faces)
         return Asset(paint(mesh, frame.rgba, pixels, self.texture_size), hint)
 
@@ -167,7 +168,12 @@ def sew(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.nd
 
 
 def place(
-    pixels: np.ndarray, height: np.ndarray, middles: np.ndarray, radii: np.ndarray, size: tuple[int, int]
+    pixels: np.ndarray,
+    height: np.ndarray,
+    middles: np.ndarray,
+    radii: np.ndarray,
+    size: tuple[int, int],
+    fov: float = DEFAULT_FOV,
 ) -> np.ndarray:
     """Points along the rays of their pixels, in camera space turned y up and towards the viewer.
 
@@ -182,11 +188,12 @@ def place(
         middles: (V, 2) the pixel of the middle of the part that a vertex belongs to.
         radii: (V,) of that part, in pixels.
         size: (H, W) of the picture.
+        fov: its vertical field of view, radians.
 
     Returns:
         (V, 3), a pixel at the object's distance being the unit; the camera is at the origin and looks along -z.
     """
-    focal = 0.5 * size[0] / math.tan(DEFAULT_FOV / 2)
+    focal = 0.5 * size[0] / math.tan(fov / 2)
     ray, centre = ((where - [size[1] / 2, size[0] / 2]) / focal for where in (pixels, middles))
     depth = focal * (1 + (ray * centre).sum(1)) / (1 + (ray**2).sum(1))
     cosine_rim = 1 / np.sqrt(1 + (radii / focal) ** 2)
@@ -194,7 +201,7 @@ def place(
     return np.stack([ray[:, 0] * depth, -ray[:, 1] * depth, -depth], 1)
 
 
-def recession(shift: np.ndarray, height: int) -> np.ndarray:
+def recession(shift: np.ndarray, height: int, fov: float = DEFAULT_FOV) -> np.ndarray:
     """How many times farther than the object's distance parts are, (V,).
 
     Moved along its rays, a part keeps its place in the picture and grows with its distance. The inverse distance is
@@ -203,8 +210,9 @@ def recession(shift: np.ndarray, height: int) -> np.ndarray:
     Args:
         shift: (V,) how much nearer parts would be in a picture from afar, in pixels.
         height: of the picture, pixels.
+        fov: its vertical field of view, radians.
     """
-    focal = 0.5 * height / math.tan(DEFAULT_FOV / 2)
+    focal = 0.5 * height / math.tan(fov / 2)
     return 1 / np.clip(1 + shift / focal, NEAREST, 1 / NEAREST)
 
 

@@ -9,7 +9,6 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from v2m4.camera import Camera
 from v2m4.frame import Frame
 from v2m4.image_window import object_box, window_around
 from v2m4.mesh import Mesh
@@ -52,7 +51,7 @@ def draw_check(frame: Frame, mesh: Mesh, size: int = 320) -> np.ndarray:
     """
     window = window_around([object_box(frame)], frame.aspect, margin=0.12, square=True)
     color, mask = frame.tensors(size, window)
-    camera = Camera.identity(aspect=frame.aspect, device=mesh.vertices.device).cropped(window)
+    camera = frame.camera(mesh.vertices.device).cropped(window)
     seen = render_mesh(mesh, camera, (mask.shape[0], mask.shape[1]), channels=("color", "normal"), background=1.0)
     covered = seen.mask[0].cpu()
     toward = seen.normal[0].cpu() * torch.tensor([0.5, -0.5, -0.5]) + 0.5

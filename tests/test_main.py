@@ -1,6 +1,7 @@
 """The command end to end on tiny clips: results, resumption, sameness, bad input."""
 
 import errno
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import main
+from v2m4 import device
 from v2m4.workspace import Workspace
 
 TINY = [
@@ -63,7 +65,7 @@ def test_every_promised_file_is_there(whole: Path) -> None:
     folder = whole / "arms"
     expected = ["extrinsics_list.pkl", "cameras.json", "output_mesh.glb", "output_vertex_offsets.npy"]
     expected += ["output_texture.png", "output_animation.glb", "manifest.json", "contact_sheet.png"]
-    expected += [f"{name}_rmbg.png" for name in (0, 2, 3)]
+    expected += [f"{name}_rmbg.png" for name in range(4)]
     expected += [f"{name}_re-canonicalization_sample.glb" for name in (0, 2, 3)]
     expected += [f"{name}_consistency_sample.glb" for name in (0, 2, 3)]
     expected += [f"{name}_texture_consistency_sample.glb" for name in range(4)]
@@ -71,7 +73,7 @@ def test_every_promised_file_is_there(whole: Path) -> None:
     assert not missing
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {stage: entry["state"] for stage, entry in manifest["stages"].items()} == dict.fromkeys(
-        ["generation", "camera_search", "registration", "texture", "export"], "done"
+        ["frames", "generation", "camera_search", "registration", "texture", "export"], "done"
     )
     assert manifest["seed"] == 42
     offsets = np.load(folder / "output_vertex_offsets.npy")
@@ -148,6 +150,8 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
         "--skip 0",
         "--N 2 --n 2",
         "--max_faces 3",
+        "--fov 4",
+        "--fov nan",
         "--blender_path /nowhere/at/all",
     ],
 )
@@ -159,6 +163,65 @@ def test_what_cannot_be_had_exits_with_two_and_one_line(
     assert len(told) == 1
     assert line.split(maxsplit=1)[0] in told[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def gpu_without_nvdiffrast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU, a driver and a PyTorch that use each other, but without the rasteriser."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(device, "cuda_in_sight", lambda: True)
+    monkeypatch.setattr(device, "_devices", lambda: 1)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "nvdiffrast" else find(name, *more)
+    )
+
+
+@pytest.mark.usefixtures("gpu_without_nvdiffrast")
+def test_a_gpu_without_its_rasteriser_is_told_in_one_line_and_the_cpu_works(
+    clips: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path, "--device", "auto", "--preset", "auto") == 0
+    told = capsys.readouterr()
+    assert result(tmp_path) == result(whole)
+    assert "cpu, preset fast" in told.out
+    (line,) = (line for line in told.err.splitlines() if "GPU" in line)
+    assert line == f"W the GPU is not used: nvdiffrast is not installed; {device.NVDIFFRAST}"
+    assert "all stages run on the CPU" in told.err
+
+
+@pytest.mark.usefixtures("gpu_without_nvdiffrast")
+def test_cuda_without_its_rasteriser_exits_with_two_before_any_work(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path / "out", "--device", "cuda") == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.strip())
+    assert line == f"E --device cuda: nvdiffrast is not installed; {device.NVDIFFRAST}, or use --device cpu"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_published_method_runs_on_a_cpu(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [
+        *("--preset", "paper", "--device", "cpu", "--skip", "2", "--max_faces", "300", "--generation.grid", "48"),
+        *("--search.samples", "40", "--search.particles", "10", "--search.swarm_steps", "2", "--search.size", "32"),
+        *("--search.refine_steps", "3", "--registration.coarse_steps", "3", "--registration.half_turn_steps", "1"),
+        *("--registration.fine_steps", "4", "--registration.coarse_views", "2", "--registration.views", "2"),
+        *("--registration.size", "32", "--registration.points", "200"),
+        *("--texture.size", "64", "--texture.views", "3", "--texture.view_size", "48", "--texture.steps", "8"),
+    ]
+    monkeypatch.chdir(tmp_path)  # no weights of DreamSim in ./models
+    assert main.main(["--root", str(clips), "--output", str(tmp_path / "out"), *small]) == 0
+    told = capsys.readouterr()
+    (line,) = (line for line in told.err.splitlines() if "preset paper" in line)
+    assert "PnP for DUSt3R" in line and "for DreamSim" in line
+    folder = tmp_path / "out/arms"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["key_frames"] == ["0", "2", "3"]
+    assert manifest["learned_parts"]["point_map"].startswith("feature matches")
+    assert not list(folder.glob("3_registration/*between*"))
+    offsets = np.load(folder / "output_vertex_offsets.npy")
+    np.testing.assert_allclose(offsets[1], offsets[2] / 2, atol=1e-4)  # linear between the poses of key frames
 
 
 HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
@@ -180,6 +243,9 @@ HEAVY = ("torch", "cv2", "numba", "scipy", "trimesh")  # seconds, together
         "--frames.foreground rembg",
         "--frames.foreground sam2",
         "--skip 0",
+        "--device cuda",
+        "--preset paper --model Hunyuan",
+        "--fov 130",
     ],
 )
 def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
@@ -193,8 +259,42 @@ def test_nothing_heavy_is_loaded_before_a_refusal(line: str) -> None:
     )
     told = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == ("[] 0" if line == "--help" else "[] 2")
-    if line not in ("--help", "--skip 0"):
+    if line == "--device cuda":
+        assert "driver" in told.stderr or "PyTorch" in told.stderr or "nvdiffrast" in told.stderr
+    elif line not in ("--help", "--skip 0", "--fov 130"):
         assert "is not installed; " in told.stderr
+
+
+def test_another_lens_is_recorded_and_redoes_everything_but_the_frames(
+    clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(clips, tmp_path) == 0
+    made: list[str] = []
+    record = Workspace.record
+    monkeypatch.setattr(Workspace, "record", lambda self, name, key: (made.append(name), record(self, name, key)))
+    monkeypatch.setattr("v2m4.io.clip.read_clip", lambda *_: pytest.fail("the frames are there"))
+    assert run(clips, tmp_path, "--fov", "25") == 0
+    arrays = {name for name in made if name.endswith(".npz")}
+    for folder, names in {"1_generation": (0, 2, 3), "2_camera_search": (0, 2, 3)}.items():
+        assert {f"{folder}/{name}.npz" for name in names} <= arrays
+    assert {"3_registration/joint.npz", "3_registration/between.npz", "4_texture/texture.npz"} <= arrays
+    cameras = json.loads((tmp_path / "arms" / "cameras.json").read_text())
+    assert cameras["fov"] == pytest.approx(np.radians(25))
+    manifest = json.loads((tmp_path / "arms" / "manifest.json").read_text())
+    assert (manifest["fov"], manifest["config"]["fov"]) == (25, 25)
+    assert manifest["stages"]["frames"]["state"] == "done"
+    assert json.loads((whole / "arms" / "cameras.json").read_text())["fov"] == pytest.approx(np.radians(40))
+    assert result(tmp_path) != result(whole)
+
+
+def test_a_broken_clip_is_told_in_its_manifest(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clips" / "arms")
+    (tmp_path / "clips" / "arms" / "1.png").write_bytes(b"nothing")
+    assert run(tmp_path / "clips", tmp_path / "out") == 1
+    entry = json.loads((tmp_path / "out" / "arms" / "manifest.json").read_text())["stages"]["frames"]
+    assert entry["state"] == "failed" and "1.png" in entry["reason"]
+    write_clip(tmp_path / "again" / "arms", count=1)
+    assert run(tmp_path / "again", tmp_path / "out") == 0
 
 
 def test_a_root_that_is_not_there_exits_with_two(tmp_path: Path) -> None:

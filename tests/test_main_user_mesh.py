@@ -47,22 +47,25 @@ def swung(mesh: Mesh, step: int) -> torch.Tensor:
     return (mesh.vertices - pivot) @ turn.T + pivot
 
 
-@pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_case(folder: Path, fov: float, radius: float) -> Path:
     """The mesh, lying on its back as z-up files do, and its video."""
-    folder = tmp_path_factory.mktemp("case")
     mesh = club()
     write_glb(folder / "club.glb", mesh)
     upright = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-    to_camera = Orbit.of(yaw=0.2, pitch=0.15, radius=2.0).camera().extrinsics[0] @ upright @ mesh.normalizing()
+    to_camera = Orbit.of(yaw=0.2, pitch=0.15, radius=radius).camera().extrinsics[0] @ upright @ mesh.normalizing()
     (folder / "swing").mkdir()
     for step in range(FRAMES):
         seen = mesh.with_vertices(swung(mesh, step) @ to_camera[:3, :3].T + to_camera[:3, 3])
-        picture = render_mesh(seen, Camera.identity(), SIDE, channels=("color", "mask"))
+        picture = render_mesh(seen, Camera.identity(fov), SIDE, channels=("color", "mask"))
         mask = picture.mask[0].clamp(0, 1)
         rgba = torch.cat([picture.color[0] / mask.clamp_min(1e-6), mask], -1).clamp(0, 1)
         iio.imwrite(folder / "swing" / f"{step}.png", (255 * rgba).round().to(torch.uint8).numpy())
     return folder
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_case(tmp_path_factory.mktemp("case"), DEFAULT_FOV, 2.0)
 
 
 def run(case: Path, output: Path, *more: str) -> int:
@@ -89,6 +92,21 @@ def test_the_users_mesh_moves_as_the_video_shows(case: Path, moved: Path) -> Non
     assert (swung(mesh, 3) - mesh.vertices).norm(dim=1).mean() > 0.12 * 200
 
 
+def test_a_wide_lens_is_told(tmp_path: Path) -> None:
+    case, mesh = make_case(tmp_path, np.radians(75), 1.15), club()
+    off = {}
+    for degrees in (75, 40):
+        assert run(case, tmp_path / str(degrees), "--fov", str(degrees)) == 0
+        folder = tmp_path / str(degrees) / "swing"
+        recorded = read_cameras(folder / CAMERAS)
+        assert recorded.cameras.fov == pytest.approx(np.radians(degrees))
+        found = read_animation(folder / "output_animation.glb", times=np.arange(FRAMES) / recorded.fps)
+        truth = torch.stack([swung(mesh, step) for step in range(FRAMES)])
+        off[degrees] = float((found.vertices - truth).norm(dim=-1).mean()) / 200
+    assert off[75] < 0.03
+    assert off[75] < 0.7 * off[40]
+
+
 def test_the_camera_sees_the_mesh_where_the_video_shows_it(case: Path, moved: Path) -> None:
     recorded = read_cameras(moved / CAMERAS)
     assert recorded.cameras.fov == pytest.approx(DEFAULT_FOV)
@@ -105,12 +123,18 @@ def test_the_camera_sees_the_mesh_where_the_video_shows_it(case: Path, moved: Pa
 
 def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     manifest = json.loads((moved / "manifest.json").read_text())
-    assert list(manifest["stages"]) == ["generation", "camera_search", "registration", "export"]
+    assert list(manifest["stages"]) == ["frames", "generation", "camera_search", "registration", "export"]
     assert all(entry["state"] == "done" for entry in manifest["stages"].values())
     assert len(manifest["motion"]["iou"]) == FRAMES
     assert manifest["learned_parts"]["generator"] == "none (a user mesh)"
     assert manifest["motion"]["mean_iou"] > 0.93
-    for name in ("3_registration/driven.npz", "3_registration/motion.png", "2_camera_search/0.png", "output_mesh.glb"):
+    for name in (
+        "3_registration/driven.npz",
+        "3_registration/motion.png",
+        "2_camera_search/0.png",
+        "output_mesh.glb",
+        "1_rmbg.png",
+    ):
         assert (moved / name).is_file(), name
     times = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
     assert run(case, moved.parent) == 0

@@ -27,14 +27,14 @@ def ball(radius=0.3):
     return Mesh(vertices, torch.tensor(sphere.faces), colors=colors)
 
 
-def make_result(folder, frames=3, aspect=1.0):
+def make_result(folder, frames=3, aspect=1.0, fov=DEFAULT_FOV):
     """A ball that moves to the right, in camera space, two units away."""
     mesh = ball()
     offsets = torch.tensor([[-0.2 + 0.2 * index, 0.0, 2.0] for index in range(frames)])
     sequence = MeshSequence(mesh.vertices + offsets[:, None], mesh, np.arange(frames, dtype=np.float64))
     extrinsics = Orbit.of(yaw=0.4, pitch=0.2).camera().extrinsics[0]
     names = [str(index) for index in range(frames)]
-    options = {"fov": DEFAULT_FOV, "aspect": aspect, "fps": 10.0}
+    options = {"fov": fov, "aspect": aspect, "fps": 10.0}
     export_animation(Workspace(folder), sequence, names, range(frames), extrinsics, **options)
     return offsets
 
@@ -47,10 +47,11 @@ def frames_of(path):
     return [frame.astype(int) for frame in iio.imiter(path, plugin="pyav")]
 
 
-def test_pictures_show_the_mesh_where_the_video_camera_sees_it(tmp_path):
-    offsets = make_result(tmp_path / "ball")
+@pytest.mark.parametrize("fov", [DEFAULT_FOV, 0.55, 1.2])
+def test_pictures_show_the_mesh_where_the_video_camera_sees_it(tmp_path, fov):
+    offsets = make_result(tmp_path / "ball", fov=fov)
     assert run(tmp_path) == 0
-    focal = SIZE / 2 / math.tan(DEFAULT_FOV / 2)
+    focal = SIZE / 2 / math.tan(fov / 2)
     for index, offset in enumerate(offsets.tolist()):
         picture = iio.imread(tmp_path / "ball" / IMAGES / f"{index}.png")
         mask = iio.imread(tmp_path / "ball" / MASKS / f"{index}.png") / 255

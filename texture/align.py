@@ -15,9 +15,9 @@ from torch import Tensor
 from texture.observe import View, make_view, see_frame
 from texture.texels import lookups, sample
 from texture.unwrap import Atlas
-from v2m4.camera import DEFAULT_FOV
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
+from v2m4.optical_flow import FAST, dense_flow
 
 BACKGROUND = 0.5  # behind frame and render alike, so that outlines guide the flow too
 RETURN = 1.5  # pixels off after there and back at which trust in the flow has fallen to 1 / e
@@ -31,7 +31,6 @@ def align_frames(
     atlas: Atlas,
     size: int,
     texture: np.ndarray,
-    fov: float = DEFAULT_FOV,
 ) -> list[View]:
     """The aligned views, as ``observe_frames`` gives them, moved onto the texture.
 
@@ -42,17 +41,15 @@ def align_frames(
         atlas: texture coordinates of the faces.
         size: rows of each view, cropped to the object.
         texture: (H, W, 3), solved from the views as they are.
-        fov: of the video's camera, radians.
     """
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
-        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
+        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size)
         rendered = np.full_like(picture, BACKGROUND)
         rendered[surface.covered] = sample(texture, lookups(surface.uvs[surface.covered], texture.shape[0]))
         here, there = _gray(rendered), _gray(picture + BACKGROUND * (1 - mask))
         none = np.zeros((*here.shape, 2), dtype=np.float32)
-        forward, backward = finder.calc(here, there, none.copy()), finder.calc(there, here, none)
+        forward, backward = dense_flow(here, there, FAST, none), dense_flow(there, here, FAST, none)
         columns, rows = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in here.shape[::-1]))
         at = (columns + forward[..., 0], rows + forward[..., 1])
         error = np.linalg.norm(forward + cv2.remap(backward, *at, cv2.INTER_LINEAR), axis=2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texture.unwrap import Atlas
 from v2m4 import render as ops
-from v2m4.camera import DEFAULT_FOV, Camera, Orbit, hammersley_rig
+from v2m4.camera import Camera, Orbit, hammersley_rig
 from v2m4.frame import Frame
 from v2m4.kernels import parallel_kernel
 from v2m4.mesh import Mesh
@@ -105,9 +105,7 @@ def see_surface(
     return Surface(covered, looked_up, values[..., 2], trust)
 
 
-def observe_frames(
-    frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int, fov: float = DEFAULT_FOV
-) -> list[View]:
+def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int) -> list[View]:
     """The aligned views: what every frame shows of the mesh in that frame's pose.
 
     Args:
@@ -116,7 +114,6 @@ def observe_frames(
         mesh: for its faces.
         atlas: texture coordinates of the faces.
         size: rows of each view, cropped to the object.
-        fov: of the video's camera, radians.
 
     Raises:
         ValueError: not one pose per frame, or no frame shows the mesh.
@@ -125,22 +122,20 @@ def observe_frames(
         raise ValueError(f"observe_frames: {len(frames)} frames, but {len(poses)} poses")
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
-        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
+        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size)
         views.append(make_view(surface, picture, mask))
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views
 
 
-def see_frame(
-    frame: Frame, posed: Mesh, atlas: Atlas, size: int, fov: float = DEFAULT_FOV
-) -> tuple[Surface, np.ndarray, np.ndarray]:
+def see_frame(frame: Frame, posed: Mesh, atlas: Atlas, size: int) -> tuple[Surface, np.ndarray, np.ndarray]:
     """A frame and the mesh in its pose (V, 3), both in the window round the mesh.
 
     Returns:
         The surface, the colours times the mask (H, W, 3) and the mask (H, W, 1), all of one size.
     """
-    camera = Camera.identity(fov, frame.aspect, posed.vertices.device)
+    camera = frame.camera(posed.vertices.device)
     camera = camera.cropped(object_window(posed.vertices, camera))
     picture, mask = (value.numpy() for value in frame.tensors(size, camera.window, background=0.0))
     surface = see_surface(posed.vertices, posed.faces, posed.normals(), atlas, camera, picture.shape[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,12 @@ from texture.align import align_frames
 from texture.inpaint import inpaint
 from texture.observe import observe_asset, observe_frames
 from texture.solve import Solution, adam, least_squares
+from texture.solve_torch import least_squares_in_torch
 from texture.system import Seams
 from texture.texels import TexelMap, seam_lookups, texel_map
 from texture.unwrap import Atlas, unwrap
-from v2m4.camera import Camera
 from v2m4.config import Config
+from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
@@ -60,9 +62,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         return {"uvs": atlas.uvs, "uv_faces": atlas.uv_faces}
 
     atlas = Atlas(**workspace.make_arrays(f"{folder}/uvs.npz", key, make_atlas))
-    key = digest(
-        key, asdict(options), config.seed, sequence.vertices.cpu().numpy(), *_named(first), *map(_content, frames)
-    )
+    key = digest(key, asdict(options), config.seed, sequence.vertices.cpu().numpy(), *_named(first), *_contents(frames))
     texels = texel_map(atlas, options.size)
 
     def make_texture() -> dict[str, np.ndarray]:
@@ -100,17 +100,24 @@ def solve(
     config: Config,
 ) -> Solution:
     """Observe and solve; then, as often as asked for, shift the frames onto the texture and solve again."""
-    options = config.texture
+    options, device = config.texture, device_of(config)
+    on_cpu = device.type == "cpu"
+    logger.info(
+        "texture: views rendered and solved for (%s) on %s; charts, optical flow and inpainting on cpu",
+        options.solver,
+        device,
+    )
+    sequence = replace(sequence, vertices=sequence.vertices.to(device), mesh=sequence.mesh.to(device))
     scene = (frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
-    asset = observe_asset(first, sequence[0], atlas, options.views, options.view_size, options.asset_weight)
+    asset = observe_asset(first.to(device), sequence[0], atlas, options.views, options.view_size, options.asset_weight)
     views = observe_frames(*scene)
+    fit = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
     for _ in range(options.alignments):
-        blurred = least_squares(views + asset, texels, seams, options.smoothness)
+        blurred = fit(views + asset, texels, seams, options.smoothness)
         views = align_frames(*scene, blurred.texture)
     if options.solver == "adam":
-        device = config.device.replace("auto", "cpu")
         return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
-    return least_squares(views + asset, texels, seams, options.smoothness)
+    return fit(views + asset, texels, seams, options.smoothness)
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:
@@ -130,7 +137,7 @@ def draw_comparison(frames: list[Frame], sequence: MeshSequence) -> np.ndarray:
     for index in chosen:
         frame = frames[index]
         reference = frame.tensors(SHOWN_SIZE)[0]
-        camera = Camera.identity(aspect=frame.aspect, device=sequence.vertices.device)
+        camera = frame.camera(sequence.vertices.device)
         size = (reference.shape[0], reference.shape[1])
         shown = render_mesh(sequence[int(index)], camera, size, channels=("color",), background=1.0).color
         assert shown is not None
@@ -148,5 +155,6 @@ def _named(mesh: Mesh) -> list[np.ndarray | str]:
     return [part for name, array in mesh.arrays().items() for part in (name, array)]
 
 
-def _content(frame: Frame) -> np.ndarray:
-    return frame.rgba
+def _contents(frames: list[Frame]) -> list[np.ndarray | float]:
+    """What the frames are made of, for a digest."""
+    return [part for frame in frames for part in (frame.rgba, frame.fov)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 DEFAULT_FOV = math.radians(40.0)
-NEAR, FAR = 0.01, 100.0
+NEAR, FAR = 0.01, 100.0  # of a camera with the default field of view
 OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # y up, looking along -z: glTF's cameras
 
 
@@ -62,6 +62,19 @@ class Camera:
             raise ValueError(f"window: expected x0 < x1 and y0 < y1, got {window}")
         return replace(self, window=window)
 
+    @property
+    def zoom(self) -> float:
+        """Focal length relative to that of the default field of view."""
+        return math.tan(DEFAULT_FOV / 2) / math.tan(self.fov / 2)
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """Nearest and farthest depth that is drawn; grows with the focal length, as the distance of what is seen does.
+
+        With a fixed near plane, float32 could not tell the front from the back of an object far from a long lens.
+        """
+        return NEAR * self.zoom, FAR * self.zoom
+
     def positions(self) -> Tensor:
         """Camera centres in the world, (B, 3)."""
         rotation, translation = self.extrinsics[:, :3, :3], self.extrinsics[:, :3, 3]
@@ -90,8 +103,9 @@ class Camera:
         matrix = torch.zeros(4, 4, dtype=self.extrinsics.dtype, device=self.extrinsics.device)
         matrix[:2, :3] = pixel[:2]
         matrix[:2, 2] -= 1.0
-        matrix[2, 2] = (FAR + NEAR) / (FAR - NEAR)
-        matrix[2, 3] = -2.0 * FAR * NEAR / (FAR - NEAR)
+        near, far = self.depth_range
+        matrix[2, 2] = (far + near) / (far - near)
+        matrix[2, 3] = -2.0 * far * near / (far - near)
         matrix[3, 2] = 1.0
         return matrix
 
@@ -194,7 +208,7 @@ def orbit_from_extrinsics(extrinsics: Tensor, depth: Tensor | float) -> Orbit:
     return Orbit(yaw, pitch, radius, position - radius[:, None] * backward)
 
 
-def framing(poses: Tensor, yaw: float, pitch: float, share: float) -> Tensor:
+def framing(poses: Tensor, yaw: float, pitch: float, share: float, fov: float = DEFAULT_FOV) -> Tensor:
     """The camera in whose square picture a motion is centred and spans a share of the side.
 
     Args:
@@ -202,6 +216,7 @@ def framing(poses: Tensor, yaw: float, pitch: float, share: float) -> Tensor:
         yaw: degrees.
         pitch: degrees.
         share: of the picture's side.
+        fov: vertical field of view, radians.
 
     Returns:
         (6,), the numbers of an ``Orbit``.
@@ -211,12 +226,13 @@ def framing(poses: Tensor, yaw: float, pitch: float, share: float) -> Tensor:
     look_at, radius = (points.amin(0) + points.amax(0)) / 2, torch.tensor(2.0)
     for _ in range(8):
         orbit = Orbit(angles[0], angles[1], radius[None], look_at[None])
-        camera = orbit.camera(DEFAULT_FOV)
+        camera = orbit.camera(fov)
         pixels, _ = camera.project(points, (1, 1))
         lower, upper = pixels[0].amin(0), pixels[0].amax(0)
         middle = camera.unproject(((lower + upper) / 2)[None, None], radius[None, None], (1, 1))
         look_at = middle[0, 0]
-        radius = radius * (upper - lower).max() / share
+        # The share grows faster than the inverse radius where the camera is near: wide lenses take smaller steps.
+        radius = radius * ((upper - lower).max() / share) ** min(1.0, camera.zoom)
     return Orbit(orbit.yaw, orbit.pitch, radius[None], look_at[None]).parameters()[0]
 
 

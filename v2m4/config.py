@@ -12,6 +12,7 @@ import tyro
 
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
 PresetName = Literal["auto", "fast", "paper"]
+LEAST_FOV, LARGEST_FOV = 5, 120  # degrees
 RembgModel = Literal[
     "birefnet-massive",
     "birefnet-general",
@@ -70,21 +71,24 @@ class GenerationConfig:
     batch: int = 1
     # Whether a key frame's mesh is painted anew once its camera is known, where the generator can (TRELLIS): by how its
     # render's pixels differ from the frame, or also as the networks DreamSim and LPIPS see it, which V2M4 asks.
-    refine: Literal["no", "pixels", "networks"] = "pixels"
+    # published takes the networks where they are installed.
+    refine: Literal["no", "pixels", "networks", "published"] = "pixels"
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """Stage 2: the camera of every key frame."""
 
-    # What compares renders with the frame: agreement of masks, colours and edges, or the network DreamSim.
-    similarity: Literal["agreement", "dreamsim"] = "agreement"
+    # What compares renders with the frame: agreement of masks, colours and edges, or the network DreamSim; published
+    # takes DreamSim where it is installed.
+    similarity: Literal["agreement", "dreamsim", "published"] = "agreement"
     # Where one more guess of the camera comes from: matches between the frame and the best renders, or the point maps
-    # of a network, aligned with the mesh.
-    point_map: Literal["matches", "vggt", "dust3r"] = "matches"
+    # of a network, aligned with the mesh; published takes DUSt3R or VGGT where one is installed.
+    point_map: Literal["matches", "vggt", "dust3r", "published"] = "matches"
     # Cameras drawn at first.
     samples: int = 512
-    # Best views, well apart, that each start a particle swarm of their own.
+    # Best views, well apart, that each start a particle swarm of their own; 0 makes one swarm of all the best views and
+    # of the guess, which is then made before, as published.
     islands: int = 8
     # Particles of all swarms together.
     particles: int = 64
@@ -94,8 +98,10 @@ class SearchConfig:
     guessed_from: int = 4
     # Views that follow the gradient at the end.
     refined: int = 3
-    # Adam steps there, on masks, colours and edges.
+    # Adam steps there.
     refine_steps: int = 60
+    # What the gradient is of: the agreement of masks, colours and edges, or of the masks alone, as published.
+    refine_on: Literal["picture", "mask"] = "picture"
     # Pixels (side) of the window that is compared while searching; the refinement doubles it.
     size: int = 96
     # Faces of the reduced mesh that is searched with.
@@ -110,8 +116,12 @@ class EnergyWeights:
 
     # L1 of normal maps in random views of the whole sphere, towards the key frame's own mesh.
     normals: float = 0.02
-    # Squared distances to the key frame's own mesh, trimmed.
+    # Squared distances to the key frame's own mesh.
     chamfer: float = 1.0
+    # The same in the coarse fit.
+    coarse_chamfer: float = 1.0
+    # Mean squared logarithm of the anisotropic scale in the coarse fit.
+    coarse_scale: float = 1.0
     # As-rigid-as-possible, towards the shape of the key frame whose mesh is moved.
     arap: float = 2.0
     # Squared change of edge lengths, towards the same (arap sees to it where this is 0).
@@ -122,7 +132,8 @@ class EnergyWeights:
     silhouette: float = 1.0
     # Colours in the video's own view.
     colour: float = 1.0
-    # Point tracks from key frame to key frame, in the video's own view.
+    # Point tracks from key frame to key frame, in the video's own view; 0 also leaves out the as-rigid-as-possible
+    # deformation by the tracks that the fine fit starts from.
     flow: float = 1.0
     # Point tracks in rendered views of the key frames' meshes (with --use_tracking).
     tracking: float = 0.2
@@ -149,14 +160,18 @@ class RegistrationConfig:
     fine_rate: float = 0.01
     # Smoothness of the steps (lambda of Large Steps) for a mesh of 10,000 faces.
     smoothness: float = 25.0
-    # Views of the whole sphere that a step compares normals in.
+    # Views of the whole sphere that a step of the fine fit compares normals in.
     views: int = 1
+    # The same in the coarse fit.
+    coarse_views: int = 1
     # Pixels (side) of those views.
     size: int = 64
     # Pixels (side) of the video's own view, a window around the object.
     video_size: int = 192
     # Surface points that distances between meshes are measured with.
     points: int = 2000
+    # Share of these distances that count, the smallest; the rest is taken for parts that one of the meshes lacks.
+    chamfer_kept: float = 0.9
     # Steps of the joint refinement of all key frames by the frames between them; 0 leaves it out.
     joint_steps: int = 240
     # Frames that a step of the joint refinement looks at.
@@ -259,11 +274,13 @@ class Config:
     motion: Literal["registration", "video"] = "registration"
     # One key frame in every skip frames.
     skip: int = 5
-    # The frames between key frames: fitted to the video (also in preset paper), or linear between the poses of key
-    # frames, as published.
+    # The frames between key frames: fitted to the video, or linear between the poses of key frames, as published.
     inbetween: Literal["fit", "linear"] = "fit"
     # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
     key_frames: Literal["motion", "even"] = "motion"
+    # Vertical field of view of the video's camera, degrees, from 5 to 120; auto takes the focal length that the first
+    # picture's EXIF data give, else 40.
+    fov: float | Literal["auto"] = 40.0
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
     seed: int = 42
     # Only generate a mesh per frame, without stages 2 to 4.
@@ -287,7 +304,7 @@ class Config:
     low_vram: bool = False
     # Where the work is done.
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    # fast is for a CPU, paper has the published values; auto is paper on CUDA and fast on a CPU.
+    # fast (auto, on every device) is the program's own way; paper is V2M4's published method, step by step.
     preset: PresetName = "auto"
     # Redo everything, also what an earlier run has finished.
     overwrite: bool = False
@@ -313,17 +330,24 @@ class Config:
 
 
 FAST = Config(preset="fast")
+# What V2M4's released code does, as far as this program has it; docs/paper.md lists what differs.
 PAPER = replace(
     FAST,
     preset="paper",
-    generation=GenerationConfig(grid=384, texture_size=1024),
+    key_frames="even",
+    inbetween="linear",
+    generation=GenerationConfig(grid=384, texture_size=1024, refine="published"),
     search=SearchConfig(
+        similarity="published",
+        point_map="published",
         samples=2000,
-        islands=10,
+        islands=0,
         particles=200,
         swarm_steps=25,
         guessed_from=7,
+        refined=1,
         refine_steps=300,
+        refine_on="mask",
         size=259,
         proxy_faces=10000,
         refine_faces=40000,
@@ -331,6 +355,7 @@ PAPER = replace(
     registration=RegistrationConfig(
         reference="first",
         coarse_steps=500,
+        coarse_views=20,
         half_turn_steps=100,
         fine_steps=1000,
         fine_rate=0.1,
@@ -339,32 +364,45 @@ PAPER = replace(
         size=512,
         video_size=512,
         points=10000,
-        joint_steps=1000,
+        chamfer_kept=1.0,
+        joint_steps=0,
+        thickness=0.0,
+        trust="no",
         tracked_size=512,
         tracked_points=10000,
-        weights=EnergyWeights(normals=1.0, chamfer=10.0, arap=1.0, edge_length=1e2, face_area=1e6, tracking=1e-3),
+        weights=EnergyWeights(
+            normals=1.0,
+            chamfer=10.0,
+            coarse_chamfer=0.1,
+            coarse_scale=0.0,
+            arap=1.0,
+            edge_length=1e2,
+            face_area=1e6,
+            silhouette=0.0,
+            colour=0.0,
+            flow=0.0,
+            tracking=1e-3,
+            smoothness=0.0,
+            stay=0.0,
+        ),
     ),
     texture=TextureConfig(solver="adam", views=100, view_size=1024, asset_weight=0.5, alignments=0, steps=2500),
 )
 PRESETS = {"fast": FAST, "paper": PAPER}
 
 
-def resolve_preset(preset: PresetName, device: str) -> PresetName:
-    """The preset that ``auto`` stands for on this device: paper on CUDA, fast on a CPU."""
-    if preset != "auto":
-        return preset
-    return "paper" if device == "cuda" else "fast"
+def resolve_preset(preset: PresetName) -> PresetName:
+    """The preset that ``auto`` stands for: fast, on every device."""
+    return "fast" if preset == "auto" else preset
 
 
-def parse(arguments: Sequence[str], cuda_available: bool) -> Config:
-    """Read the command line: first the preset and the device, then every option over the preset's values.
+def parse(arguments: Sequence[str]) -> Config:
+    """Read the command line: first the preset, then every option over the preset's values.
 
     Exits with code 2 and one line on bad usage.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="auto")
-    first.add_argument("--device", default="auto")
     chosen, _ = first.parse_known_args(list(arguments))
-    device = "cuda" if chosen.device == "auto" and cuda_available else chosen.device
-    default = PRESETS.get(resolve_preset(chosen.preset, device), FAST)
+    default = PRESETS.get(resolve_preset(chosen.preset), FAST)
     return tyro.cli(Config, args=list(arguments), default=default, use_underscores=True)

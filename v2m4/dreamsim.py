@@ -44,6 +44,15 @@ def check(config: Config) -> None:
         Unavailable: says what to install, or which files to put where.
     """
     require_packages(PACKAGES)
+    check_files(config)
+
+
+def check_files(config: Config) -> None:
+    """Look whether its weights are there.
+
+    Raises:
+        Unavailable: says which files to put where.
+    """
     require_folder(config)
     places = folders(config.weights_dir)
     if not config.download and all(lacking(place) for place in places):

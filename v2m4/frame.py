@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from v2m4.camera import DEFAULT_FOV, Camera
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -18,16 +20,22 @@ class Frame:
         name: file name without suffix, unique in its clip; the names of the files on disk begin with it.
         index: position in the video, from 0.
         rgba: (H, W, 4) uint8 sRGB, straight (not premultiplied) alpha.
+        fov: vertical field of view of the video's camera, radians.
     """
 
     name: str
     index: int
     rgba: np.ndarray
+    fov: float = DEFAULT_FOV
 
     @property
     def aspect(self) -> float:
         """Width / height."""
         return self.rgba.shape[1] / self.rgba.shape[0]
+
+    def camera(self, device: torch.device | str = "cpu") -> Camera:
+        """The video's camera: the identity, with this picture's lens and aspect."""
+        return Camera.identity(self.fov, self.aspect, device)
 
     def tensors(
         self, size: int, window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0), background: float = 1.0
@@ -84,6 +92,11 @@ class Clip:
     fps: float
     source: str
     foreground: str = "alpha"
+
+    @property
+    def fov(self) -> float:
+        """Vertical field of view of the video's camera, radians; all frames have the same."""
+        return self.frames[0].fov
 
     def key_indices(self, skip: int) -> list[int]:
         """Every ``skip``-th frame from the first, and the last, so that nothing is extrapolated."""

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 EXACT = "donot_use_mm_for_euclid_dist"  # the quick way loses four digits
+PAIRS_AT_ONCE = 1 << 25  # distances in memory at once, where all pairs are compared
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -40,6 +51,20 @@ def unique_edges(faces: Tensor) -> Tensor:
     """Undirected edges (E, 2), lower index first, each once, in ascending order."""
     directed = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     return torch.unique(directed.sort(1).values, dim=0)
+
+
+def connected_components(edges: np.ndarray, count: int) -> np.ndarray:
+    """The connected component of each of ``count`` vertices, (count,) int32.
+
+    Components are numbered in the order of their first vertices; a vertex without an edge is one of its own.
+
+    Args:
+        edges: (E, 2) vertex indices, either direction, repeats allowed; or faces (F, 3), whose corners hang together.
+        count: number of vertices.
+    """
+    pairs = np.concatenate([edges[:, :2], edges[:, 1:3]]) if edges.shape[1] > 2 else edges
+    matrix = sparse.coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return csgraph.connected_components(matrix, directed=False)[1]
 
 
 def uniform_laplacian(faces: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -92,23 +117,111 @@ def sample_surface(
     return points, index, weights
 
 
-def nearest(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance and index of the nearest point for each query: (N,), (N,).
+class NearestPoints:
+    """Search for the nearest of a set of points, on the device of the points.
 
-    A KD-tree on the CPU, blocks of exact distances elsewhere. The distance is differentiable in both arguments.
+    On a CPU a KD-tree, built once. On CUDA pytorch3d's ``knn_points`` where it is installed, else all pairs in torch.
+
+    Args:
+        points: (M, 3), float32 on CUDA for pytorch3d.
+
+    Raises:
+        ValueError: there is no point.
     """
-    if len(points) == 0:
-        raise ValueError("nearest: no points to search")
+
+    def __init__(self, points: Tensor) -> None:
+        if len(points) == 0:
+            raise ValueError("nearest: no points to search")
+        self.points = points.detach()
+        on_cpu = points.device.type == "cpu"
+        self._tree = cKDTree(self.points.numpy(), balanced_tree=False) if on_cpu else None
+
+    def query(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance and index of the nearest point for each query (N, 3): (N,), (N,) int64; without gradients."""
+        queries = queries.detach()
+        if self._tree is not None:
+            distance, index = self._tree.query(queries.numpy(), workers=2)
+            return torch.from_numpy(distance), torch.from_numpy(index)
+        if _takes_pytorch3d(queries, self.points):
+            return nearest_by_pytorch3d(queries, self.points)
+        return nearest_of_all_pairs(queries, self.points)
+
+
+def nearest(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance and index of the nearest point for each query, see ``NearestPoints``; differentiable.
+
+    Args:
+        queries: (N, 3).
+        points: (M, 3) on the same device.
+
+    Returns:
+        distances (N,), differentiable in both arguments, and indices (N,) int64.
+
+    Raises:
+        ValueError: there is no point to search.
+    """
+    if len(points) and _takes_pytorch3d(queries, points):
+        return nearest_by_pytorch3d(queries, points)
+    index = NearestPoints(points).query(queries)[1]
+    return _distances(queries, points, index), index
+
+
+def nearest_of_all_pairs(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """``nearest`` by exact distances of all pairs, in blocks, on any device; the twin of ``nearest_by_pytorch3d``."""
+    block = max(1, PAIRS_AT_ONCE // len(points))
     with torch.no_grad():
-        if queries.device.type == "cpu":
-            tree = cKDTree(points.detach().numpy(), balanced_tree=False)
-            index = torch.from_numpy(tree.query(queries.detach().numpy(), workers=2)[1])
-        else:
-            index = torch.cat(
-                [torch.cdist(block, points, compute_mode=EXACT).argmin(1) for block in queries.split(4096)]
-            )
-    difference = queries - points[index]
-    return (difference.square().sum(1) + 1e-20).sqrt(), index
+        parts = [torch.cdist(part, points, compute_mode=EXACT).argmin(1) for part in queries.split(block)]
+        index = torch.cat(parts)
+    return _distances(queries, points, index), index
+
+
+def nearest_by_pytorch3d(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """``nearest`` by pytorch3d's ``knn_points``, on any device that it was built for; float32 only.
+
+    Raises:
+        RuntimeError: pytorch3d is not installed, or was not built for this device.
+    """
+    knn_points = pytorch3d_for(queries.device.type)
+    if knn_points is None:
+        raise RuntimeError(f"nearest: pytorch3d is not installed for {queries.device.type}; see Install.md")
+    found = knn_points(queries[None], points[None], K=1)
+    return (found.dists[0, :, 0] + 1e-20).sqrt(), found.idx[0, :, 0]
+
+
+@cache
+def pytorch3d_for(device: str) -> Callable[..., Any] | None:
+    """pytorch3d's ``knn_points`` where it is installed and was built for a kind of device, else None.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    try:
+        from pytorch3d.ops import knn_points
+
+        one = torch.zeros(1, 1, 3, device=device)
+        knn_points(one, one, K=1)
+    except ModuleNotFoundError as error:
+        if error.name == "pytorch3d":
+            return None
+        log.warning("pytorch3d needs %s (pip install %s): nearest neighbours by torch", error.name, error.name)
+        return None
+    except (ImportError, RuntimeError) as error:  # built for another torch, or without CUDA
+        reason = " ".join(str(error).split())[:120]
+        log.warning("pytorch3d cannot be used on %s (%s): nearest neighbours by torch", device, reason)
+        return None
+    return knn_points
+
+
+def _takes_pytorch3d(queries: Tensor, points: Tensor) -> bool:
+    """Whether the search goes to pytorch3d: on CUDA, in float32 (its gradients know no other), where it is there."""
+    if queries.device.type != "cuda" or queries.dtype != torch.float32 or points.dtype != torch.float32:
+        return False
+    return pytorch3d_for("cuda") is not None
+
+
+def _distances(queries: Tensor, points: Tensor, index: Tensor) -> Tensor:
+    """Distances (N,) of queries from the points of these indices, differentiable, also where they are 0."""
+    return ((queries - points[index]).square().sum(1) + 1e-20).sqrt()
 
 
 def chamfer(first: Tensor, second: Tensor, squared: bool = True) -> Tensor:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from v2m4.frame import Clip, Frame
+from v2m4.optical_flow import FAST, dense_flow
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +107,7 @@ def interpolation_costs(frames: list[Frame], longest: int) -> np.ndarray:
     pictures = [frame.tensors(PICTURE_ROWS, window, background=0.5) for frame in frames]
     grey_pictures = [(colour.mean(2).numpy() * 255).round().astype(np.uint8) for colour, _ in pictures]
     inside = [mask[..., 0].numpy() > 0.5 for _, mask in pictures]
-    matcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flows = [matcher.calc(before, after, None) for before, after in pairwise(grey_pictures)]
+    flows = [dense_flow(before, after, FAST) for before, after in pairwise(grey_pictures)]
     costs = np.full((len(frames), len(frames)), np.inf)
     for start in range(len(frames) - 1):
         tracks = _advect_points(flows[start : start + longest], inside[start])  # (n, P, 2)

@@ -28,6 +28,15 @@ def check(config: Config) -> None:
         Unavailable: says what to install, or which file to put where.
     """
     require_packages(PACKAGES)
+    check_files(config)
+
+
+def check_files(config: Config) -> None:
+    """Look whether the trunk's weights are there.
+
+    Raises:
+        Unavailable: says which file to put where.
+    """
     require_folder(config)
     file = file_of(config)
     if not config.download and not file.is_file():

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from v2m4.config import Config
@@ -83,6 +84,15 @@ class Needs:
         if self.further is not None:
             self.further(config)
 
+    def problems(self, config: Config) -> list[str]:
+        """Everything that is missing here, one line each; empty where the part is ready."""
+        packages = missing_packages(self.packages)
+        found = packages + ([self.gpu] if self.gpu and not on_gpu(config) else [])
+        checks = [partial(require_weights, part, config) for part in self.weights]
+        if self.further is not None and not packages:  # it may ask the packages
+            checks.append(partial(self.further, config))
+        return found + refusals(checks)
+
     def folders(self, config: Config) -> dict[Weights, Path]:
         """Where each part of the weights lies; they are fetched where they are missing and the user allows it.
 
@@ -114,6 +124,26 @@ def require_packages(packages: Iterable[Package]) -> None:
     for package in packages:
         if not installed(package.module):
             raise Unavailable(f"{package.module} is not installed; {package.install}")
+
+
+def missing_packages(packages: Iterable[Package]) -> list[str]:
+    """The packages that are not installed, one line for each command that installs them."""
+    by_command: dict[str, list[str]] = {}
+    for package in packages:
+        if not installed(package.module):
+            by_command.setdefault(package.install, []).append(package.module)
+    return [f"{', '.join(modules)} not installed; {command}" for command, modules in by_command.items()]
+
+
+def refusals(checks: Iterable[Callable[[], None]]) -> list[str]:
+    """What those of the checks say that refuse."""
+    said = []
+    for check in checks:
+        try:
+            check()
+        except Unavailable as error:
+            said.append(str(error))
+    return said
 
 
 def find_weights(weights: Weights, config: Config) -> Path | None:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,15 @@ def code_version(*packages: str) -> str:
     Args:
         packages: folder names beside ``v2m4``; ``v2m4`` itself is always counted.
     """
+    return folder_version("v2m4", *packages)
+
+
+def folder_version(*folders: str) -> str:
+    """A hash of the source in folders of this repository, such as ``v2m4/io``."""
     root = Path(__file__).resolve().parent.parent
     state = hashlib.sha256()
-    for package in sorted({"v2m4", *packages}):
-        for file in sorted((root / package).rglob("*.py")):
+    for folder in sorted(set(folders)):
+        for file in sorted((root / folder).rglob("*.py")):
             state.update(file.relative_to(root).as_posix().encode())
             state.update(file.read_bytes())
     return state.hexdigest()[:16]
@@ -114,8 +120,11 @@ class Workspace:
 
     def record(self, name: str, key: str) -> None:
         """Note in the manifest that the artefact has been written for ``key``."""
-        self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}
+        self._note(name, key)
         self.save_manifest()
+
+    def _note(self, name: str, key: str) -> None:
+        self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}
 
     def make_file(self, name: str, key: str, write: Callable[[Path], None]) -> Path:
         """The file ``name``; written atomically by ``write(temporary path)`` where it is missing or stale."""
@@ -125,6 +134,32 @@ class Workspace:
                 write(temporary)
             self.record(name, key)
         return file
+
+    def make_files(self, names: Sequence[str], key: str, write: Callable[[int, Path], None], threads: int) -> None:
+        """Files that follow from one key, written by several threads where they are missing or stale.
+
+        Args:
+            names: of the files.
+            key: digest of everything that all of them follow from.
+            write: writes the file of a position in ``names`` to a temporary path.
+            threads: that write at once.
+        """
+
+        def make(index: int) -> None:
+            with atomic(self.root / names[index]) as temporary:
+                write(index, temporary)
+
+        stale = [index for index, name in enumerate(names) if not self.fresh(name, key)]
+        if not stale:
+            return
+        for index in stale:  # a run that is killed half-way leaves new files, and must not leave old keys beside them
+            self.manifest["artefacts"].pop(names[index], None)
+        self.save_manifest()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(make, stale))
+        for index in stale:
+            self._note(names[index], key)
+        self.save_manifest()
 
     def make_arrays(self, name: str, key: str, make: Callable[[], Arrays]) -> Arrays:
         """Named arrays kept as ``.npz``: ``make()`` where missing or stale; always read back from the disk.

@@ -13,21 +13,16 @@ import numpy as np
 from scipy import sparse
 from skimage.measure import marching_cubes
 
+from v2m4.rotation import axis_rotation
+
 Array = np.ndarray
 Point = tuple[float, float, float]
 
 
 def euler_matrix(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
     """Rotation about x, then y, then z (degrees), as a (3, 3) matrix."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate((x, y, z)):
-        axis_rotation = np.eye(3)
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        axis_rotation[first, first] = axis_rotation[second, second] = cosine
-        axis_rotation[second, first], axis_rotation[first, second] = sine, -sine
-        matrix = axis_rotation @ matrix
-    return matrix
+    about_x, about_y, about_z = (axis_rotation(axis, np.radians(angle)) for axis, angle in enumerate((x, y, z)))
+    return about_z @ (about_y @ about_x)
 
 
 def smooth_minimum(first: Array, second: Array, width: float) -> Array:

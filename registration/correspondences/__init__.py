@@ -1,1 +1,1 @@
-"""What a frame shows of a mesh: constraints from appearance, outline, shading and point tracks."""
+"""Constraints on a pose from video frames: appearance, outline, shading and point tracks."""

@@ -1,4 +1,4 @@
-"""What a frame tells of a moving surface: points of it that lie on a ray, or on a line of rays."""
+"""Constraints that one frame puts on the pose of a mesh: image positions of surface points, and surface normals."""
 
 from __future__ import annotations
 
@@ -13,71 +13,90 @@ from v2m4.surface_points import SurfacePoints
 
 @dataclass(frozen=True)
 class NormalConstraints:
-    """Which way points of a mesh's surface face in one frame, as far as their shade tells.
+    """Cosines between surface normals and given axes, as estimated from shading in one frame.
 
-    The residual of point i is ``sqrt(confidence[i]) (normal[i] . axes[i] - values[i])``, in radians where it is small.
+    The residual of point i is ``sqrt(confidence[i]) (normal[i] . axes[i] - cosines[i])``: radians, where it is small.
 
     Attributes:
-        points: M points, on triangles.
-        axes: (M, 3) float64, unit vectors, camera axes.
-        values: (M,) cosine between the normal and the axis.
-        confidence: (M,) 0 to 1.
+        points: M points on the mesh's triangles.
+        axes: (M, 3) float64, unit vectors in camera coordinates.
+        cosines: (M,) float64, between the normal and the axis.
+        confidence: (M,) float64, in [0, 1].
     """
 
     points: SurfacePoints
     axes: np.ndarray
-    values: np.ndarray
+    cosines: np.ndarray
     confidence: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.cosines)
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """Points of a mesh's surface and where one frame shows them.
+    """Correspondences between points of a mesh's surface and positions, or lines, in one frame.
 
-    The residual of point i is ``root[i] @ ((projected[i] - targets[i]) * (aspect, 1))``, in heights of the picture:
-    with ``root = sqrt(c) I`` the point is seen with confidence c, with ``root = sqrt(c) n n^T`` it may slide along a
-    line across n (the aperture problem, an outline).
+    The residual of point i is ``sqrt_information[i] @ ((projected[i] - targets[i]) * (aspect, 1))``, in heights of the
+    image. With ``sqrt_information = sqrt(c) I`` the point corresponds to its target with confidence c; with
+    ``sqrt(c) n n^T`` only the distance across n counts, and the point may slide along a line (an outline; the aperture
+    problem).
 
     Attributes:
-        points: N points, on triangles.
-        targets: (N, 2) float64, fractions of the picture's width and height.
-        root: (N, 2, 2) float64, a square root of the information; 0 to 1.
-        facing: what shade tells of other points' normals; None where nobody asked.
+        points: N points on the mesh's triangles.
+        targets: (N, 2) float64, fractions of the image's width and height.
+        sqrt_information: (N, 2, 2) float64, symmetric, eigenvalues in [0, 1].
+        normal_constraints: constraints on the normals of other points of the surface; None for none.
     """
 
     points: SurfacePoints
     targets: np.ndarray
-    root: np.ndarray
-    facing: NormalConstraints | None = None
+    sqrt_information: np.ndarray
+    normal_constraints: NormalConstraints | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @classmethod
     def at_points(cls, points: SurfacePoints, targets: np.ndarray, confidence: np.ndarray) -> Constraints:
-        """Points seen at (N, 2), each with a confidence (N,) in [0, 1]."""
+        """Point-to-point correspondences.
+
+        Args:
+            points: N.
+            targets: (N, 2) fractions of the image.
+            confidence: (N,) in [0, 1].
+        """
         return cls(points, targets, np.sqrt(confidence)[:, None, None] * np.eye(2))
 
     @classmethod
     def on_lines(
         cls, points: SurfacePoints, targets: np.ndarray, normals: np.ndarray, confidence: np.ndarray
     ) -> Constraints:
-        """Points on lines through (N, 2) across unit normals (N, 2), these in units of the picture's height."""
+        """Point-to-line correspondences.
+
+        Args:
+            points: N.
+            targets: (N, 2) fractions of the image, a point of each line.
+            normals: (N, 2) unit normals of the lines, in units of the image's height.
+            confidence: (N,) in [0, 1].
+        """
         across = normals[:, :, None] * normals[:, None, :]
         return cls(points, targets, np.sqrt(confidence)[:, None, None] * across)
 
     @classmethod
     def joined(cls, parts: Sequence[Constraints]) -> Constraints:
-        """All of several sets of one mesh and frame; at least one, and one at most that tells of normals."""
+        """Several sets of one mesh and frame, concatenated.
+
+        Args:
+            parts: at least one, of which one at most has normal constraints.
+        """
         faces = torch.cat([part.points.faces for part in parts])
         weights = torch.cat([part.points.weights for part in parts])
-        targets, roots = ([getattr(part, name) for part in parts] for name in ("targets", "root"))
-        facing = next((part.facing for part in parts if part.facing is not None), None)
-        return cls(SurfacePoints(faces, weights), np.concatenate(targets), np.concatenate(roots), facing)
+        targets, roots = ([getattr(part, name) for part in parts] for name in ("targets", "sqrt_information"))
+        normals = next((part.normal_constraints for part in parts if part.normal_constraints is not None), None)
+        return cls(SurfacePoints(faces, weights), np.concatenate(targets), np.concatenate(roots), normals)
 
     def weighted(self, factor: float | np.ndarray) -> Constraints:
-        """With all places' confidences times ``factor``, one or (N,)."""
-        return replace(self, root=self.root * np.sqrt(np.asarray(factor)).reshape(-1, 1, 1))
+        """The constraints with the confidence of their points multiplied by ``factor``, a number or (N,)."""
+        root = self.sqrt_information * np.sqrt(np.asarray(factor)).reshape(-1, 1, 1)
+        return replace(self, sqrt_information=root)

@@ -1,4 +1,8 @@
-"""What paint shows around a place, asked of outlines and of paint itself: parts move as bodies, not point by point."""
+"""Agreement of a displacement in the image with the displacements of the surface around it.
+
+Parts of an object move as bodies, so a correspondence on an outline that contradicts the appearance matches of its
+neighbourhood is likely to belong to another part.
+"""
 
 from __future__ import annotations
 
@@ -9,52 +13,71 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from registration.correspondences.constraints import Constraints
+from registration.correspondences.tuning import TUNING
 from v2m4.image_window import ImageWindow
-
-NEIGHBOURS = 24
-RADIUS = 0.06  # of the object's size, in space: standard deviation of how far neighbours are asked
-ENOUGH = 0.2  # sum of confidences that makes a neighbourhood half trusted
-CONTRARY = 1.5  # pixels that a way may differ by from the neighbours', and
-CONTRARY_SHARE = 0.3  # of the way
 
 
 @dataclass(frozen=True)
 class MotionConsensus:
-    """Ways that points of the surface go in a view, as paint shows them.
+    """Image displacements of surface points, searchable by the points' positions in space.
 
     Attributes:
-        places: of the N points, in space, in sizes of the object.
-        ways: (N, 2) pixels of the view.
-        weights: (N,) confidence.
-        size: of the object in units of space.
+        tree: of the N points' positions, in sizes of the object.
+        displacements: (N, 2) pixels of the image window.
+        weights: (N,) confidence of each, in [0, 1].
+        object_size: units of space.
     """
 
-    places: cKDTree
-    ways: np.ndarray
+    tree: cKDTree
+    displacements: np.ndarray
     weights: np.ndarray
-    size: float
+    object_size: float
 
     @classmethod
-    def of(cls, paint: Constraints, vertices: Tensor, faces: Tensor, view: ImageWindow, size: float) -> MotionConsensus:
-        """Of what is seen of a pose (V, 3); ``size`` is the object's, in units of space."""
-        points = paint.points.on(vertices, faces)
-        pixels, _ = view.camera.project(points, view.shape)
-        ways = view.pixels(paint.targets) - pixels[0].double().numpy()
-        return cls(cKDTree(points.numpy() / size), ways, np.square(paint.root).sum((1, 2)) / 2, size)
+    def of(
+        cls, constraints: Constraints, vertices: Tensor, faces: Tensor, view: ImageWindow, object_size: float
+    ) -> MotionConsensus:
+        """Build it from the appearance constraints of a pose.
 
-    def agreement(self, points: np.ndarray, ways: np.ndarray) -> np.ndarray:
-        """How far what is seen around points (M, 3) of the pose allows ways (M, 2): (M,), 1 where nothing is seen."""
-        if len(self.ways) == 0 or len(points) == 0:
+        Args:
+            constraints: N, in the frame of ``view``.
+            vertices: (V, 3) the pose.
+            faces: (F, 3).
+            view: image window that displacements are measured in.
+            object_size: units of space.
+        """
+        points = constraints.points.on(vertices, faces)
+        pixels, _ = view.camera.project(points, view.shape)
+        displacements = view.pixels(constraints.targets) - pixels[0].double().numpy()
+        weights = np.square(constraints.sqrt_information).sum((1, 2)) / 2
+        return cls(cKDTree(points.numpy() / object_size), displacements, weights, object_size)
+
+    def agreement(self, points: np.ndarray, displacements: np.ndarray) -> np.ndarray:
+        """How well displacements agree with those of the neighbouring surface, along their own direction.
+
+        The neighbours are averaged with weights that fall off as a Gaussian of the distance; where they disagree among
+        each other, more is tolerated.
+
+        Args:
+            points: (M, 3) positions on the pose's surface.
+            displacements: (M, 2) pixels of the image window.
+
+        Returns:
+            (M,) in [0, 1]; 1 where there is no neighbour.
+        """
+        if len(self.displacements) == 0 or len(points) == 0:
             return np.ones(len(points))
-        count = min(NEIGHBOURS, len(self.ways))
-        distance, index = self.places.query(points / self.size, k=np.arange(1, count + 1))
-        near = self.weights[index] * np.exp(-0.5 * np.square(distance / RADIUS))
-        total = near.sum(1)
-        share = near / np.maximum(total, 1e-9)[:, None]
-        mean = (share[..., None] * self.ways[index]).sum(1)
-        length = np.linalg.norm(ways, axis=1)
-        along = ways / np.maximum(length, 1e-6)[:, None]
-        spread = (share * np.square(((self.ways[index] - mean[:, None]) * along[:, None]).sum(2))).sum(1)
-        off = np.abs((mean * along).sum(1) - length)
-        contrary = off / (CONTRARY + CONTRARY_SHARE * length + np.sqrt(spread))
-        return 1 - total / (total + ENOUGH) * (1 - np.exp(-np.square(contrary)))
+        count = min(TUNING.consensus_neighbours, len(self.displacements))
+        distance, index = self.tree.query(points / self.object_size, k=np.arange(1, count + 1))
+        weights = self.weights[index] * np.exp(-0.5 * np.square(distance / TUNING.consensus_radius))
+        total = weights.sum(1)
+        share = weights / np.maximum(total, 1e-9)[:, None]
+        mean = (share[..., None] * self.displacements[index]).sum(1)
+        length = np.linalg.norm(displacements, axis=1)
+        direction = displacements / np.maximum(length, 1e-6)[:, None]
+        deviations = ((self.displacements[index] - mean[:, None]) * direction[:, None]).sum(2)
+        variance = (share * np.square(deviations)).sum(1)
+        difference = np.abs((mean * direction).sum(1) - length)
+        tolerance = TUNING.displacement_tolerance + TUNING.relative_displacement_tolerance * length + np.sqrt(variance)
+        disagreement = 1 - np.exp(-np.square(difference / tolerance))
+        return 1 - total / (total + TUNING.consensus_half_weight) * disagreement

@@ -1,13 +1,13 @@
-"""What a frame tells of a pose: the mesh's paint, its outline, the motion since the frame before, tracked points.
+"""Constraints of a frame on a pose, from appearance, outline, shading, dense optical flow and point tracks.
 
-    look = Look.of(mesh, first_pose, View.of(frames[0], camera, size, [first_pose]))
-    view = View.of(frames[t], camera, size, [pose])                  # once a frame
-    before = look.render(last_pose, View.of(frames[t - 1], camera, size, [last_pose]))
-    seen = observe_flow(before, flows[t - 1], limit)                 # for the first, large step
-    seen = observe(pose, look, view, config.drive, reach=0.06)       # then, several times, for what is left
+    appearance = AppearanceModel.of(mesh, first_pose, ImageWindow.of(frames[0], camera, size, [first_pose]))
+    previous = appearance.render(last_pose, ImageWindow.of(frames[t - 1], camera, size, [last_pose]))
+    constraints = flow_constraints(previous, flows[t - 1], limit)         # for the first, large step
+    view = ImageWindow.of(frames[t], camera, size, [pose])
+    constraints = frame_constraints(pose, appearance, view, config)      # then, several times, for what is left
 
-Everything is in the video camera's space; ``reach`` is in sizes of the frame's object (the longer side of its box).
-The same input gives the same observations; nothing is drawn at random.
+Everything is in the video camera's space; search radii are relative to the longer side of the box of the frame's
+object. Nothing is random: the same input gives the same constraints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from registration.correspondences.constraints import Constraints
 from registration.correspondences.motion_consensus import MotionConsensus
 from registration.correspondences.outline import outline_constraints
 from registration.correspondences.photometric_flow import (
-    PATCH,
     AppearanceFlow,
     appearance_constraints,
     distance_from_edges,
@@ -33,6 +32,7 @@ from registration.correspondences.photometric_flow import (
 )
 from registration.correspondences.point_trackers import VISIBLE
 from registration.correspondences.shading import shading_constraints
+from registration.correspondences.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
 from v2m4.image_window import ImageWindow
 from v2m4.optical_flow import FlowField, Tracks, track
@@ -50,80 +50,86 @@ __all__ = [
     "track_constraints",
 ]
 
-OUTLINE_SHARE = 0.35  # of the points
-SHADED = 800  # points whose shade is looked at
-OUTLINE_WEIGHT = 0.5  # of confidence, where what the paint shows has 1
-
 
 def frame_constraints(
-    vertices: Tensor, appearance: AppearanceModel, view: ImageWindow, config: VideoTrackingConfig, reach: float = 0.06
+    vertices: Tensor,
+    appearance: AppearanceModel,
+    view: ImageWindow,
+    config: VideoTrackingConfig,
+    search_radius: float = TUNING.search_radius,
 ) -> Constraints:
-    """What paint and outline of a frame say of a pose; never more than ``config.points``.
+    """Appearance and outline constraints of a frame on a pose, with normal constraints from shading.
 
     Args:
-        vertices: (V, 3) pose to be corrected.
-        appearance: of the mesh.
+        vertices: (V, 3) the pose to be corrected.
+        appearance: appearance model of the mesh.
         view: the frame, in a window that holds the pose.
-        config: of the stage.
-        reach: how far a point may be wrong, in sizes of the object. Large while the pose is coarse, less at the end.
+        config: of the stage; ``config.points`` is the most points that are constrained.
+        search_radius: distance within which correspondences are sought, of the object: large while the pose is coarse.
     """
     rendered = appearance.render(vertices, view)
-    pixels = max(2.0, reach * view.extent)
-    outlines = round(OUTLINE_SHARE * config.points)
-    flow_match = AppearanceFlow.of(rendered)
-    paint = appearance_constraints(rendered, config.points - outlines, pixels, flow_match)
-    consensus = MotionConsensus.of(paint, vertices, appearance.mesh.faces, view, rendered.size)
-    outline = outline_constraints(rendered, outlines, pixels, flow_match=flow_match, consensus=consensus)
-    seen = Constraints.joined([paint, outline.weighted(OUTLINE_WEIGHT)])
-    # Only a look that was learned from a pose known to be right tells of light.
-    return (
-        seen
-        if appearance.reference is None
-        else replace(seen, facing=shading_constraints(vertices, appearance, flow_match, SHADED))
+    radius = max(2.0, search_radius * view.extent)
+    outline_points = round(TUNING.outline_point_share * config.points)
+    appearance_flow = AppearanceFlow.of(rendered)
+    matches = appearance_constraints(rendered, config.points - outline_points, radius, appearance_flow)
+    consensus = MotionConsensus.of(matches, vertices, appearance.mesh.faces, view, rendered.object_size)
+    outline = outline_constraints(
+        rendered, outline_points, radius, appearance_flow=appearance_flow, consensus=consensus
     )
+    constraints = Constraints.joined([matches, outline.weighted(TUNING.outline_weight)])
+    # Without a reference the lighting was fitted to a pose that is not yet right, so shading says nothing.
+    if appearance.reference is None:
+        return constraints
+    normals = shading_constraints(vertices, appearance, appearance_flow, TUNING.normal_points)
+    return replace(constraints, normal_constraints=normals)
 
 
-def flow_constraints(before: RenderedPose, field: FlowField, limit: int, ahead: bool = True) -> Constraints:
-    """Where dense flow takes the surface that the neighbouring frame shows.
+def flow_constraints(neighbour: RenderedPose, field: FlowField, limit: int, forward: bool = True) -> Constraints:
+    """Correspondences by dense flow from a neighbouring frame, whose pose is known.
 
     Args:
-        before: the pose of the neighbouring frame, in that frame's view.
-        field: flow between that frame and the one asked for.
+        neighbour: the pose of the neighbouring frame, in that frame's view.
+        field: flow between the two frames, both directions.
         limit: points at most.
-        ahead: the neighbour is the earlier of the two.
+        forward: the neighbour is the earlier of the two.
 
     Returns:
-        Observations of the frame asked for.
+        Constraints on the pose of the other frame, weighted by the flow's confidence and by the structure tensor.
     """
-    rows, columns = sample_grid(before, limit)
-    start = before.view.fractions(np.stack([columns, rows], 1) + 0.5)
-    tracks = track(start, 0, 1, [field]) if ahead else track(start, 1, 0, [field])
-    radius = PATCH * before.view.extent
-    trust = tracks.confidence[1] * distance_from_edges(before, radius)[rows, columns] * before.view.mask[rows, columns]
-    kept = np.flatnonzero(trust > 0.02)
+    view = neighbour.view
+    rows, columns = sample_grid(neighbour, limit)
+    start = view.fractions(np.stack([columns, rows], 1) + 0.5)
+    tracks = track(start, 0, 1, [field]) if forward else track(start, 1, 0, [field])
+    radius = TUNING.patch_radius * view.extent
+    confidence = tracks.confidence[1] * distance_from_edges(neighbour, radius)[rows, columns] * view.mask[rows, columns]
+    kept = np.flatnonzero(confidence > TUNING.min_confidence)
     rows, columns = rows[kept], columns[kept]
-    root = (
-        structure_tensor_root(normalized_images(before)[1], radius, rows, columns) * np.sqrt(trust[kept])[:, None, None]
-    )
-    return Constraints(before.points(rows, columns), tracks.positions[1][kept], root)
+    root = structure_tensor_root(normalized_images(neighbour)[1], radius, rows, columns)
+    root = root * np.sqrt(confidence[kept])[:, None, None]
+    return Constraints(neighbour.surface_points(rows, columns), tracks.positions[1][kept], root)
 
 
 def points_to_track(rendered: RenderedPose, limit: int) -> tuple[SurfacePoints, np.ndarray]:
-    """Points spread evenly over what a pose shows, away from edges; and where, (N, 2) fractions of the picture."""
+    """At most ``limit`` visible surface points, evenly spread and away from edges, for a point tracker.
+
+    Returns:
+        The N points, and their projections (N, 2) in fractions of the image.
+    """
     rows, columns = sample_grid(rendered, limit)
-    kept = distance_from_edges(rendered, PATCH * rendered.view.extent)[rows, columns] > 0.5
+    distance = distance_from_edges(rendered, TUNING.patch_radius * rendered.view.extent)[rows, columns]
+    kept = distance > TUNING.min_tracked_edge_distance
     rows, columns = rows[kept], columns[kept]
-    return rendered.points(rows, columns), rendered.view.fractions(np.stack([columns, rows], 1) + 0.5)
+    return rendered.surface_points(rows, columns), rendered.view.fractions(np.stack([columns, rows], 1) + 0.5)
 
 
 def track_constraints(points: SurfacePoints, tracks: Tracks, frame: int, limit: int) -> Constraints:
-    """Where tracks (CoTracker3's, say) say that points set on the surface are in a frame.
+    """Correspondences of tracked surface points in one frame.
 
     Args:
         points: N, as from ``points_to_track``.
         tracks: of these points, through the whole video.
         frame: index among the tracks' frames.
-        limit: points at most; the most trusted.
+        limit: points at most; those of the highest confidence.
     """
     confidence = tracks.confidence[frame]
     kept = np.flatnonzero(confidence >= VISIBLE)

@@ -1,4 +1,4 @@
-"""The outline of a pose held against the outline of a frame's mask: how far points of it have to go across it."""
+"""Outline constraints: correspondences between the outline of a rendered pose and that of the frame's mask."""
 
 from __future__ import annotations
 
@@ -9,147 +9,155 @@ from scipy.spatial import cKDTree
 from registration.correspondences.appearance_model import RenderedPose
 from registration.correspondences.constraints import Constraints
 from registration.correspondences.motion_consensus import MotionConsensus
-from registration.correspondences.photometric_flow import AppearanceFlow, bilinear, none
-
-STEP = 0.5  # pixels between the places that are looked at along a normal
-AGREEMENT = 0.6  # least cosine between the two outlines' normals
-BLUR = 1.0  # pixels, standard deviation, of the masks that normals are taken from
-FOUND = 2.0  # pixels to the nearest match from which on the frame's outline is unexplained
-NEAR = 0.7  # of its reach, that a point goes at a confidence of 1/e
-BEHIND = 3.0  # pixels behind the outline, where paint is asked
-CONTRARY = 1.5  # pixels that paint and outline may differ by, and
-CONTRARY_SHARE = 0.3  # of the way
-CONTENT = 0.5  # of the way that it is pulled, that a point may go by itself to be left alone
-UNEXPLAINED = 0.3  # share of confidence where the frame's outline pulls
-TURN = 0.15  # of the object's size, that opposite normals are worth when the nearest point is asked for
+from registration.correspondences.photometric_flow import AppearanceFlow, bilinear, no_constraints
+from registration.correspondences.tuning import TUNING
 
 
 def outline_constraints(
     rendered: RenderedPose,
     limit: int,
-    reach: float,
-    pull: bool = True,
-    flow_match: AppearanceFlow | None = None,
+    search_radius: float,
+    match_unexplained: bool = True,
+    appearance_flow: AppearanceFlow | None = None,
     consensus: MotionConsensus | None = None,
 ) -> Constraints:
-    """Points on the outline of a pose, each to lie on the frame's outline across the normal there.
+    """Point-to-line constraints that bring the outline of a pose onto the outline of the frame's mask.
 
-    A point looks along its normal for the nearest place where the frame's mask ends in the same direction. Where the
-    frame has an outline that none found, it pulls the nearest point of the pose's outline of like direction that has
-    found nothing near. Where paint shows that the surface goes another way, outlines are not believed: they may be
-    another part's, which comes out from behind.
+    From each outline point the mask is searched along the normal, both ways, for the nearest boundary of like normal.
+    Parts of the frame's outline that correspond to nothing then (``match_unexplained``) are matched to the nearest
+    outline point of like normal that has no near correspondence of its own. A constraint's confidence falls with the
+    displacement and where the displacement contradicts the flow of the surface: the outline may then belong to another
+    part, which becomes visible behind this one.
 
     Args:
         rendered: the pose in the frame's view.
-        limit: points at most.
-        reach: pixels of the view that a point may go.
-        pull: whether the frame's unexplained outlines pull.
-        flow_match: what paint shows, where it is known.
-        consensus: where points around go, where it is known.
+        limit: points at most, for either direction of the search.
+        search_radius: pixels of the view.
+        match_unexplained: also match the frame's outline to the pose's.
+        appearance_flow: flow of the surface, where it is known.
+        consensus: displacements of the surface near by, where they are known.
     """
     view = rendered.view
     rows, columns = outline_pixels(rendered.rast[..., 3] > 0)
     rows, columns = subsampled(rows, columns, limit)
     if not (view.mask > 0.5).any() or len(rows) == 0:
-        return none(rendered)
-    start = np.stack([columns, rows], 1) + 0.5
-    ours, theirs = _outward(rendered.mask), _outward(view.mask)
-    normals, firm = _unit(bilinear(ours, start))
-    within = _crossing(rendered.mask, start, normals, 2.0)[0]
-    off, found = _crossing(view.mask, start + within[:, None] * normals, normals, reach, theirs)
-    way = off[:, None] * normals
-    confidence = found * firm * np.exp(-np.square(off / max(NEAR * reach, 1e-6)))
-    confidence = confidence * flow_consistency(flow_match, start, normals, way)
+        return no_constraints(rendered)
+    centers = np.stack([columns, rows], 1) + 0.5
+    pose_gradient, frame_gradient = _outward_gradient(rendered.mask), _outward_gradient(view.mask)
+    normals, certainty = _unit_normals(bilinear(pose_gradient, centers))
+    edges = centers + _boundary_along(rendered.mask, centers, normals, 2.0)[0][:, None] * normals
+    distance, matched = _boundary_along(view.mask, edges, normals, search_radius, frame_gradient)
+    displacements = distance[:, None] * normals
+    scale = max(TUNING.outline_displacement_scale * search_radius, 1e-6)
+    confidence = matched * certainty * np.exp(-np.square(distance / scale))
+    confidence = confidence * flow_consistency(appearance_flow, centers, normals, displacements)
     if consensus is not None:
-        confidence = confidence * consensus.agreement(rendered.places(rows, columns), way)
-    parts = [_lines(rendered, rows, columns, start + way, normals, confidence)]
-    if pull:
-        edge = start + within[:, None] * normals
-        landed = (edge + way, found)
-        parts.append(_pulled(rendered, landed, start, edge, normals, theirs, reach, flow_match, consensus))
+        confidence = confidence * consensus.agreement(rendered.positions(rows, columns), displacements)
+    parts = [_line_constraints(rendered, rows, columns, centers + displacements, normals, confidence)]
+    if match_unexplained:
+        matches = (edges + displacements, matched)
+        parts.append(
+            _unexplained_outline_constraints(
+                rendered, matches, centers, edges, normals, frame_gradient, search_radius, appearance_flow, consensus
+            )
+        )
     return Constraints.joined(parts)
 
 
 def flow_consistency(
-    flow_match: AppearanceFlow | None, start: np.ndarray, normals: np.ndarray, way: np.ndarray
+    appearance_flow: AppearanceFlow | None, centers: np.ndarray, normals: np.ndarray, displacements: np.ndarray
 ) -> np.ndarray:
-    """How far paint allows that points of the outline go a way: (N,), 1 where it shows nothing, 0 where another way.
+    """Agreement of outline points' displacements with the flow of the surface just inside, along the displacement.
 
     Args:
-        flow_match: what paint shows.
-        start: (N, 2) pixels, on the surface.
-        normals: (N, 2) outward.
-        way: (N, 2) pixels.
+        appearance_flow: flow of the surface; None for an agreement of 1.
+        centers: (N, 2) pixels on the surface.
+        normals: (N, 2) outward unit normals.
+        displacements: (N, 2) pixels.
+
+    Returns:
+        (N,) in [0, 1]; 1 where the flow has no confidence.
     """
-    if flow_match is None:
-        return np.ones(len(start))
-    within = start - BEHIND * normals
-    trust = bilinear(flow_match.trust, within)[:, 0] * (bilinear(flow_match.rendered.mask, within)[:, 0] > 0.5)
-    shown = bilinear(flow_match.flow, within)
-    length = np.linalg.norm(way, axis=1)
-    along = way / np.maximum(length, 1e-6)[:, None]
-    contrary = np.abs((shown * along).sum(1) - length) / (CONTRARY + CONTRARY_SHARE * length)
-    return 1 - trust * (1 - np.exp(-np.square(contrary)))
+    if appearance_flow is None:
+        return np.ones(len(centers))
+    inner = centers - TUNING.flow_sample_depth * normals
+    on_surface = bilinear(appearance_flow.rendered.mask, inner)[:, 0] > 0.5
+    confidence = bilinear(appearance_flow.confidence, inner)[:, 0] * on_surface
+    flow = bilinear(appearance_flow.flow, inner)
+    length = np.linalg.norm(displacements, axis=1)
+    direction = displacements / np.maximum(length, 1e-6)[:, None]
+    tolerance = TUNING.displacement_tolerance + TUNING.relative_displacement_tolerance * length
+    difference = np.abs((flow * direction).sum(1) - length) / tolerance
+    return 1 - confidence * (1 - np.exp(-np.square(difference)))
 
 
-def _pulled(
+def _unexplained_outline_constraints(
     rendered: RenderedPose,
-    own: tuple[np.ndarray, np.ndarray],
-    start: np.ndarray,
-    edge: np.ndarray,
+    matches: tuple[np.ndarray, np.ndarray],
+    centers: np.ndarray,
+    edges: np.ndarray,
     normals: np.ndarray,
-    theirs: np.ndarray,
-    reach: float,
-    flow_match: AppearanceFlow | None,
+    frame_gradient: np.ndarray,
+    search_radius: float,
+    appearance_flow: AppearanceFlow | None,
     consensus: MotionConsensus | None,
 ) -> Constraints:
-    """What the frame's outline wants that no point of the pose's outline found.
+    """Constraints from the parts of the frame's outline that no point of the pose's outline corresponds to.
 
     Args:
         rendered: the pose in the frame's view.
-        own: (N, 2) pixels where points of the pose's outline found the frame's, and (N,) bool if they did.
-        start: (N, 2) pixels, the points, at pixels' centres.
-        edge: (N, 2) pixels, the same points, exactly where the mask ends.
-        normals: (N, 2).
-        theirs: (h, w, 2) from ``_outward`` of the frame's mask.
-        reach: pixels.
-        flow_match: what paint shows.
-        consensus: where points around go.
+        matches: (N, 2) pixels, correspondences of the pose's outline points in the frame, and (N,) bool where valid.
+        centers: (N, 2) pixels, centres of the pixels of the pose's outline points.
+        edges: (N, 2) pixels, the same points moved to where the rendered mask is 1/2.
+        normals: (N, 2) outward unit normals there.
+        frame_gradient: (h, w, 2) from ``_outward_gradient`` of the frame's mask.
+        search_radius: pixels.
+        appearance_flow: flow of the surface, where it is known.
+        consensus: displacements of the surface near by, where they are known.
     """
-    view, (landed, found) = rendered.view, own
-    there = np.stack(outline_pixels(view.mask > 0.5)[::-1], 1) + 0.5
-    facing, firm = _unit(bilinear(theirs, there))
-    there = there + _crossing(view.mask, there, facing, 2.0)[0][:, None] * facing
-    lost = firm > 0
-    if found.any():
-        lost &= cKDTree(landed[found]).query(there)[0] > FOUND
-    there, facing = there[lost], facing[lost]
-    if len(there) == 0:
-        return none(rendered)
-    scale = TURN * view.extent
-    distance, index = cKDTree(np.concatenate([edge, scale * normals], 1)).query(
-        np.concatenate([there, scale * facing], 1)
+    view, (targets, matched) = rendered.view, matches
+    frame_edges = np.stack(outline_pixels(view.mask > 0.5)[::-1], 1) + 0.5
+    frame_normals, certainty = _unit_normals(bilinear(frame_gradient, frame_edges))
+    offset = _boundary_along(view.mask, frame_edges, frame_normals, 2.0)[0]
+    frame_edges = frame_edges + offset[:, None] * frame_normals
+    unexplained = certainty > 0
+    if matched.any():
+        unexplained &= cKDTree(targets[matched]).query(frame_edges)[0] > TUNING.explained_distance
+    frame_edges, frame_normals = frame_edges[unexplained], frame_normals[unexplained]
+    if len(frame_edges) == 0:
+        return no_constraints(rendered)
+    scale = TUNING.normal_length * view.extent
+    distance, index = cKDTree(np.concatenate([edges, scale * normals], 1)).query(
+        np.concatenate([frame_edges, scale * frame_normals], 1)
     )
-    # One pull for a point, by the nearest.
+    # One constraint for each point of the pose's outline: the nearest.
     order = np.argsort(distance, kind="stable")
     order = order[np.sort(np.unique(index[order], return_index=True)[1])]
-    there, facing, distance, index = there[order], facing[order], distance[order], index[order]
-    way = there - edge[index]
-    length = np.linalg.norm(way, axis=1)
-    good = (length < 2 * reach) & ((normals[index] * facing).sum(1) > AGREEMENT)
-    # A point that has found its own place near by is content; what else is seen there is another part.
-    by_itself = np.linalg.norm(landed[index] - edge[index], axis=1)
-    settled = found[index] & (by_itself < np.maximum(FOUND, CONTENT * length))
-    confidence = UNEXPLAINED * np.exp(-np.square(distance / (2 * reach))) * (good & ~settled)
-    confidence = confidence * flow_consistency(flow_match, start[index], facing, way)
-    columns, rows = (start[index] - 0.5).round().astype(np.int64).T
+    frame_edges, frame_normals, distance, index = (
+        frame_edges[order],
+        frame_normals[order],
+        distance[order],
+        index[order],
+    )
+    displacements = frame_edges - edges[index]
+    length = np.linalg.norm(displacements, axis=1)
+    cosine = (normals[index] * frame_normals).sum(1)
+    valid = (length < 2 * search_radius) & (cosine > TUNING.outline_normal_cosine)
+    # A point with a near correspondence of its own keeps it: the unexplained outline is another part's.
+    own_distance = np.linalg.norm(targets[index] - edges[index], axis=1)
+    near = own_distance < np.maximum(TUNING.explained_distance, TUNING.own_correspondence_share * length)
+    explained = matched[index] & near
+    falloff = np.exp(-np.square(distance / (2 * search_radius)))
+    confidence = TUNING.unexplained_confidence * falloff * (valid & ~explained)
+    confidence = confidence * flow_consistency(appearance_flow, centers[index], frame_normals, displacements)
+    columns, rows = (centers[index] - 0.5).round().astype(np.int64).T
     if consensus is not None:
-        confidence = confidence * consensus.agreement(rendered.places(rows, columns), way)
-    return _lines(rendered, rows, columns, start[index] + way, facing, confidence)
+        confidence = confidence * consensus.agreement(rendered.positions(rows, columns), displacements)
+    return _line_constraints(rendered, rows, columns, centers[index] + displacements, frame_normals, confidence)
 
 
 def outline_pixels(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels of a (h, w) bool mask next to one that is not of it, or to the picture's edge."""
+    """Rows and columns of the boundary pixels of a mask (h, w) bool: those with a 4-neighbour outside of it."""
     kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
     rows, columns = np.nonzero(inside & ~core)
@@ -157,7 +165,7 @@ def outline_pixels(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def subsampled(rows: np.ndarray, columns: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``limit`` pixels, spread evenly: the first in each cell of a grid."""
+    """At most ``limit`` of the pixels, spread evenly: the first in each cell of the finest grid that suffices."""
     cell = 1.0
     while len(rows) > limit:
         cell *= 1.15
@@ -168,43 +176,56 @@ def subsampled(rows: np.ndarray, columns: np.ndarray, limit: int) -> tuple[np.nd
     return rows, columns
 
 
-def _outward(mask: np.ndarray) -> np.ndarray:
-    """The way out of a mask, (h, w, 2): minus the gradient of the blurred coverage, per pixel."""
-    soft = cv2.GaussianBlur(mask, (0, 0), BLUR)
-    return -np.stack([cv2.Scharr(soft, cv2.CV_32F, 1, 0), cv2.Scharr(soft, cv2.CV_32F, 0, 1)], -1) / 32.0
+def _outward_gradient(mask: np.ndarray) -> np.ndarray:
+    """Minus the Scharr gradient of the blurred mask, (h, w, 2) per pixel: points out of the object."""
+    blurred = cv2.GaussianBlur(mask, (0, 0), TUNING.outline_blur)
+    return -np.stack([cv2.Scharr(blurred, cv2.CV_32F, 1, 0), cv2.Scharr(blurred, cv2.CV_32F, 0, 1)], -1) / 32.0
 
 
-def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors (N, 2), and how far each direction is certain (N,): 0 at thin parts and tips, where sides cancel."""
-    length = np.linalg.norm(vectors, axis=1)
-    return vectors / np.maximum(length, 1e-6)[:, None], np.clip(length / 0.2, 0, 1) ** 2
+def _unit_normals(gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (N, 2) of gradients (N, 2), and their certainty (N,) in [0, 1].
 
-
-def _crossing(
-    mask: np.ndarray, start: np.ndarray, normals: np.ndarray, reach: float, outward: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far (N,) along normals from (N, 2) a mask ends, going outward, and whether it does within reach (N,) bool.
-
-    With ``outward``, only where the mask ends in a direction like the normal's.
+    The certainty is 0 at tips and thin parts, where the gradients of both sides cancel.
     """
-    steps = np.arange(-np.ceil(reach / STEP), np.ceil(reach / STEP) + 1) * STEP
-    places = start[:, None] + steps[:, None] * normals[:, None]
-    values = bilinear(mask, places)[..., 0]
+    length = np.linalg.norm(gradients, axis=1)
+    return gradients / np.maximum(length, 1e-6)[:, None], np.clip(length / 0.2, 0, 1) ** 2
+
+
+def _boundary_along(
+    mask: np.ndarray, points: np.ndarray, normals: np.ndarray, radius: float, gradient: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance along normals to the nearest boundary of a mask that is crossed outward.
+
+    Args:
+        mask: (h, w) coverage; its boundary is where it falls to 1/2.
+        points: (N, 2) pixels.
+        normals: (N, 2) unit vectors.
+        radius: pixels; both directions are searched up to it.
+        gradient: (h, w, 2) from ``_outward_gradient`` of the mask; with it, only boundaries whose normal is like the
+            given one count.
+
+    Returns:
+        (N,) distances, 0 where there is no boundary, and (N,) bool whether there is.
+    """
+    step = TUNING.outline_sample_step
+    steps = np.arange(-np.ceil(radius / step), np.ceil(radius / step) + 1) * step
+    samples = points[:, None] + steps[:, None] * normals[:, None]
+    values = bilinear(mask, samples)[..., 0]
     first, second = values[:, :-1], values[:, 1:]
-    ends = (first >= 0.5) & (second < 0.5)
-    exact = steps[:-1] + STEP * (first - 0.5) / np.maximum(first - second, 1e-6)
-    if outward is not None:
-        candidates = np.nonzero(ends)
-        at = start[candidates[0]] + exact[candidates][:, None] * normals[candidates[0]]
-        direction, _ = _unit(bilinear(outward, at))
-        ends[candidates] &= (direction * normals[candidates[0]]).sum(1) > AGREEMENT
-    cost = np.where(ends, np.abs(exact), np.inf)
-    best = cost.argmin(1)
-    found = np.isfinite(cost[np.arange(len(start)), best])
-    return np.where(found, exact[np.arange(len(start)), best], 0.0), found
+    crossings = (first >= 0.5) & (second < 0.5)
+    exact = steps[:-1] + step * (first - 0.5) / np.maximum(first - second, 1e-6)
+    if gradient is not None:
+        candidates = np.nonzero(crossings)
+        at = points[candidates[0]] + exact[candidates][:, None] * normals[candidates[0]]
+        direction, _ = _unit_normals(bilinear(gradient, at))
+        crossings[candidates] &= (direction * normals[candidates[0]]).sum(1) > TUNING.outline_normal_cosine
+    cost = np.where(crossings, np.abs(exact), np.inf)
+    nearest = cost.argmin(1)
+    exists = np.isfinite(cost[np.arange(len(points)), nearest])
+    return np.where(exists, exact[np.arange(len(points)), nearest], 0.0), exists
 
 
-def _lines(
+def _line_constraints(
     rendered: RenderedPose,
     rows: np.ndarray,
     columns: np.ndarray,
@@ -212,8 +233,17 @@ def _lines(
     normals: np.ndarray,
     confidence: np.ndarray,
 ) -> Constraints:
-    """Points at pixels (N,) on lines across normals (N, 2) through pixels (N, 2)."""
-    kept = np.flatnonzero(confidence > 0.02)
-    points = rendered.points(rows[kept], columns[kept])
+    """Point-to-line constraints of surface points, without those of low confidence.
+
+    Args:
+        rendered: the pose in the frame's view.
+        rows: (N,) pixels that show the points.
+        columns: (N,) of the same.
+        targets: (N, 2) pixels, a point of each line.
+        normals: (N, 2) unit normals of the lines.
+        confidence: (N,) in [0, 1].
+    """
+    kept = np.flatnonzero(confidence > TUNING.min_confidence)
+    points = rendered.surface_points(rows[kept], columns[kept])
     fractions = rendered.view.fractions(targets[kept])
     return Constraints.on_lines(points, fractions, normals[kept], confidence[kept])

@@ -1,8 +1,9 @@
-"""Which way a surface faces, as its shade tells: a hint of depth, where a single view shows none.
+"""Normal constraints from shading: the change of brightness along the flow, explained by a rotation of the normal.
 
-A limb that swings towards the camera and one that swings away look alike, but not in the light. Where a frame is
-brighter or darker than the picture of the pose, at the place that paint names, the normal has to turn towards the light
-that the first frame has taught, or away from it. One brightness tells of one direction of turn only.
+In a single view a limb that swings towards the camera and one that swings away project alike, but they are lit
+differently. Where the frame is brighter or darker than the rendering at a correspondence, the normal has to rotate
+along the gradient of the brightness under the lighting that was fitted to the first frame. One brightness determines
+the rotation along this one direction only (shape from shading with known lighting).
 """
 
 from __future__ import annotations
@@ -12,87 +13,96 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import INSIDE, AppearanceModel, spherical_harmonics
+from registration.correspondences.appearance_model import AppearanceModel, spherical_harmonics
 from registration.correspondences.constraints import NormalConstraints
 from registration.correspondences.photometric_flow import (
-    PATCH,
     AppearanceFlow,
     bilinear,
     distance_from_edges,
     luma,
     sample_grid,
 )
+from registration.correspondences.tuning import TUNING
 from v2m4.geometry import vertex_normals
-
-RADIUS = 0.012  # of the object's size, that brightness is averaged within
-LEAST = 0.01  # sRGB, added to brightness before the logarithm
-TEXTURE = 0.1  # relative contrast of paint that spoils the comparison
-MOST = 0.4  # relative difference of brightness, and turn (radians), that are believed
-FLAT = 1e-3  # relative change of brightness by a turn of a radian, below which shade tells nothing
 
 
 def shading_constraints(
-    vertices: Tensor, appearance: AppearanceModel, flow_match: AppearanceFlow, limit: int
+    vertices: Tensor, appearance: AppearanceModel, appearance_flow: AppearanceFlow, limit: int
 ) -> NormalConstraints | None:
-    """Points spread evenly over what a pose shows, with what their shade says of their normals.
+    """Constraints on the normals of evenly spread surface points, linearised about a pose.
+
+    With b(n) the brightness of a point of normal n, each constraint asks for the rotation of n along grad log b by
+    (log of the observed brightness - log b(n)) / |grad log b|. The median change of brightness over the points is
+    taken as the frame's exposure and subtracted.
 
     Args:
         vertices: (V, 3) the pose.
-        appearance: with the video's light.
-        flow_match: of the pose's picture with the frame.
+        appearance: with lighting.
+        appearance_flow: from the rendering of the pose to the frame.
         limit: points at most.
 
     Returns:
-        None where there is no light to compare with, or nothing to be seen.
+        None where the model has no lighting, or too few points have reliable correspondences.
     """
-    rendered, view = flow_match.rendered, flow_match.rendered.view
+    rendered, view = appearance_flow.rendered, appearance_flow.rendered.view
     rows, columns = sample_grid(rendered, limit)
     if appearance.lighting is None or len(rows) == 0:
         return None
-    way = flow_match.flow[rows, columns]
-    moved = np.stack([columns, rows], 1) + 0.5 + way
-    ours, contrast = _brightness(rendered.color, rendered.mask, RADIUS * view.extent)
-    theirs, _ = _brightness(view.color, view.mask, RADIUS * view.extent)
-    given, wanted = ours[rows, columns], bilinear(theirs, moved)[:, 0]
-    change = np.log((wanted + LEAST) / (given + LEAST))
-    trust = distance_from_edges(rendered, PATCH * view.extent)[rows, columns] * (
-        bilinear(view.mask, moved)[:, 0] > INSIDE
+    targets = np.stack([columns, rows], 1) + 0.5 + appearance_flow.flow[rows, columns]
+    radius = TUNING.brightness_radius * view.extent
+    rendered_mean, rendered_deviation = _local_brightness(rendered.color, rendered.mask, radius)
+    frame_mean, _ = _local_brightness(view.color, view.mask, radius)
+    expected, observed = rendered_mean[rows, columns], bilinear(frame_mean, targets)[:, 0]
+    change = np.log((observed + TUNING.brightness_offset) / (expected + TUNING.brightness_offset))
+    correspondence_confidence = distance_from_edges(rendered, TUNING.patch_radius * view.extent)[rows, columns] * (
+        bilinear(view.mask, targets)[:, 0] > TUNING.full_coverage
     )
-    firm = trust > 0.3
-    if firm.sum() < 20:
+    reliable = correspondence_confidence > TUNING.min_shading_confidence
+    if reliable.sum() < TUNING.min_shading_points:
         return None
-    change = change - np.median(change[firm])  # the exposure of the frame
-    points = rendered.points(rows, columns)
+    change = change - np.median(change[reliable])
+    points = rendered.surface_points(rows, columns)
     corners = appearance.mesh.faces.index_select(0, points.faces).reshape(-1)
     normals = vertex_normals(vertices.detach(), appearance.mesh.faces).index_select(0, corners).reshape(-1, 3, 3)
     normals = torch.nn.functional.normalize((normals * points.weights[..., None]).sum(1), dim=1)
-    slope = _slope(normals, appearance.lighting, torch.from_numpy(rendered.color[rows, columns])).double().numpy()
-    facing = normals.double().numpy()
-    slope -= (slope * facing).sum(1, keepdims=True) * facing
-    steep = np.linalg.norm(slope, axis=1)
-    axes = slope / np.maximum(steep, 1e-9)[:, None]
-    turn = np.clip(change / np.maximum(steep, FLAT), -MOST, MOST)
-    plain = np.exp(-np.square(contrast[rows, columns] / (given + 2 * LEAST) / TEXTURE) - np.square(change / MOST))
-    confidence = trust * firm * plain * np.minimum(np.square(steep), 1.0)
-    kept = np.flatnonzero(confidence > FLAT)
+    color = torch.from_numpy(rendered.color[rows, columns])
+    gradient = _log_brightness_gradient(normals, appearance.lighting, color).double().numpy()
+    normal = normals.double().numpy()
+    gradient -= (gradient * normal).sum(1, keepdims=True) * normal
+    slope = np.linalg.norm(gradient, axis=1)
+    axes = gradient / np.maximum(slope, 1e-9)[:, None]
+    limit_change = TUNING.max_shading_change
+    rotation = np.clip(change / np.maximum(slope, TUNING.min_brightness_gradient), -limit_change, limit_change)
+    contrast = rendered_deviation[rows, columns] / (expected + 2 * TUNING.brightness_offset)
+    untextured = np.exp(-np.square(contrast / TUNING.brightness_contrast) - np.square(change / limit_change))
+    confidence = correspondence_confidence * reliable * untextured * np.minimum(np.square(slope), 1.0)
+    kept = np.flatnonzero(confidence > TUNING.min_normal_confidence)
     if len(kept) == 0:
         return None
-    values = (axes * facing).sum(1) + turn
-    return NormalConstraints(rendered.points(rows[kept], columns[kept]), axes[kept], values[kept], confidence[kept])
+    cosines = (axes * normal).sum(1) + rotation
+    return NormalConstraints(
+        rendered.surface_points(rows[kept], columns[kept]), axes[kept], cosines[kept], confidence[kept]
+    )
 
 
-def _brightness(color: np.ndarray, mask: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (h, w) of brightness within ``radius`` pixels and the mask."""
+def _local_brightness(color: np.ndarray, mask: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (h, w) of the luma over a square window of ``radius`` pixels within the mask."""
     side = 2 * max(1, round(radius)) + 1
-    solid, lighting = (mask > INSIDE).astype(np.float32), luma(color)
-    share = np.maximum(cv2.blur(solid, (side, side)), 1e-3)
-    mean = cv2.blur(lighting * solid, (side, side)) / share
-    square = cv2.blur(lighting * lighting * solid, (side, side)) / share
+    inside, brightness = (mask > TUNING.full_coverage).astype(np.float32), luma(color)
+    share = np.maximum(cv2.blur(inside, (side, side)), 1e-3)
+    mean = cv2.blur(brightness * inside, (side, side)) / share
+    square = cv2.blur(brightness * brightness * inside, (side, side)) / share
     return mean, np.sqrt(np.maximum(square - mean * mean, 0))
 
 
-def _slope(normals: Tensor, lighting: Tensor, color: Tensor) -> Tensor:
-    """Relative change of brightness with the normal, (N, 3), of colours (N, 3) under the light (9, 3)."""
+def _log_brightness_gradient(normals: Tensor, lighting: Tensor, color: Tensor) -> Tensor:
+    """Gradient (N, 3) of the logarithm of brightness by the normal.
+
+    Args:
+        normals: (N, 3) unit vectors.
+        lighting: (9, 3) coefficients of the spherical harmonics.
+        color: (N, 3) rendered colours, lighting included.
+    """
     x, y, z = normals.unbind(1)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     by_x = torch.stack([zero, one, zero, zero, y, zero, z, 2 * x, zero], 1)
@@ -100,6 +110,8 @@ def _slope(normals: Tensor, lighting: Tensor, color: Tensor) -> Tensor:
     by_z = torch.stack([zero, zero, zero, one, zero, y, x, zero, 6 * z], 1)
     weights = color.float() * color.new_tensor([0.299, 0.587, 0.114])
     weights = (
-        weights / (weights.sum(1, keepdim=True) + LEAST) / (spherical_harmonics(normals) @ lighting).clamp_min(0.05)
+        weights
+        / (weights.sum(1, keepdim=True) + TUNING.brightness_offset)
+        / (spherical_harmonics(normals) @ lighting).clamp_min(0.05)
     )
     return torch.stack([((part @ lighting) * weights).sum(1) for part in (by_x, by_y, by_z)], 1)

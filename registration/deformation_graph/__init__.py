@@ -1,1 +1,1 @@
-"""The embedded deformation graph and its Gauss-Newton solver."""
+"""Embedded deformation graph and its Gauss-Newton solver."""

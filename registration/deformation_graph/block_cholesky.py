@@ -1,6 +1,7 @@
-"""Sparse Cholesky factors of many frames' equations that share one pattern of 6 x 6 blocks.
+"""Sparse block Cholesky factorisation of many frames' normal equations that share one pattern of 6 x 6 blocks.
 
-The pattern follows from the deformation graph alone, so the order of elimination and what it fills in are found once.
+The pattern depends on the deformation graph alone, so elimination order and fill-in are computed once (symbolic
+factorisation by minimum degree).
 """
 
 from __future__ import annotations
@@ -15,63 +16,73 @@ from v2m4.kernels import kernel, launch, parallel_kernel
 
 @dataclass(frozen=True)
 class BlockPattern:
-    """Blocks of the lower triangle, column by column in the order of elimination, the diagonal one first.
+    """Block sparsity of a Cholesky factor: the lower triangle, column by column in elimination order.
 
     Attributes:
-        place: (K,) each node's place in the order.
-        start: (K + 1,) where each column's blocks begin.
-        row: (B,) ascending in each column.
-        slot: (K, K) int32, the block of a row and a column (both places); -1: none.
+        order: (K,) int64, position of each node in elimination order.
+        start: (K + 1,) int64, where each column's blocks begin; the first is the diagonal one.
+        row: (B,) int64, row of each block in elimination order; ascending in each column.
+        block_index: (K, K) int32, block of a row and a column, both in elimination order; -1 for none.
     """
 
-    place: np.ndarray
+    order: np.ndarray
     start: np.ndarray
     row: np.ndarray
-    slot: np.ndarray
+    block_index: np.ndarray
 
     @classmethod
     def of(cls, coupled: np.ndarray) -> BlockPattern:
-        """From which nodes are coupled, (K, K) bool, symmetric; least degree first."""
+        """Minimum degree order and fill-in of a symmetric matrix whose blocks are non-zero at (K, K) bool."""
         count = len(coupled)
-        around = [set(np.flatnonzero(line).tolist()) - {node} for node, line in enumerate(coupled)]
-        left = set(range(count))
-        order, columns = [], []
-        while left:
-            node = min(left, key=lambda n: (len(around[n]), n))
-            left.discard(node)
-            near = around[node]
-            order.append(node)
-            columns.append(near)
-            for other in near:
-                around[other] |= near
-                around[other] -= {other, node}
-        place = np.empty(count, np.int64)
-        place[order] = np.arange(count)
-        rows = [np.concatenate([[k], np.sort(place[list(near)])]) for k, near in enumerate(columns)]
+        neighbours = [set(np.flatnonzero(line).tolist()) - {node} for node, line in enumerate(coupled)]
+        remaining = set(range(count))
+        sequence, columns = [], []
+        while remaining:
+            node = min(remaining, key=lambda n: (len(neighbours[n]), n))
+            remaining.discard(node)
+            clique = neighbours[node]
+            sequence.append(node)
+            columns.append(clique)
+            for other in clique:
+                neighbours[other] |= clique
+                neighbours[other] -= {other, node}
+        order = np.empty(count, np.int64)
+        order[sequence] = np.arange(count)
+        rows = [np.concatenate([[k], np.sort(order[list(below)])]) for k, below in enumerate(columns)]
         start = np.concatenate([[0], np.cumsum([len(line) for line in rows])]).astype(np.int64)
         row = np.concatenate(rows).astype(np.int64)
-        slot = np.full((count, count), -1, np.int32)
-        slot[row, np.repeat(np.arange(count), np.diff(start))] = np.arange(len(row))
-        return cls(place, start, row, slot)
+        block_index = np.full((count, count), -1, np.int32)
+        block_index[row, np.repeat(np.arange(count), np.diff(start))] = np.arange(len(row))
+        return cls(order, start, row, block_index)
 
 
 def factorize(blocks: np.ndarray, pattern: BlockPattern, free: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Cholesky factors of the frames (T,) bool that are free, and whether all were positive definite.
+    """Cholesky factors of the matrices of the free frames.
 
     Args:
-        blocks: (T, B, 6, 6).
+        blocks: (T, B, 6, 6), lower triangles.
         pattern: of the blocks.
-        free: (T,) bool.
+        free: (T,) bool, frames to factorise; the others are passed over.
+
+    Returns:
+        (T, B, 6, 6) factors, and whether all matrices were positive definite; if not, the factors are of no use.
     """
     factor = blocks.copy()
-    good = np.ones(len(blocks), bool)
+    positive_definite = np.ones(len(blocks), bool)
     with launch:
-        _factor_all(factor, pattern.start, pattern.row, pattern.slot, free, good)
-    return factor, bool(good.all())
+        _factor_all(factor, pattern.start, pattern.row, pattern.block_index, free, positive_definite)
+    return factor, bool(positive_definite.all())
 
 
 def solve_factored(factor: np.ndarray, pattern: BlockPattern, free: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(T, 6K) solutions, 0 for frames that are not free."""
+    """Solutions (T, 6K) of the free frames' equations by forward and back substitution; 0 for the other frames.
+
+    Args:
+        factor: (T, B, 6, 6) from ``factorize``.
+        pattern: of the blocks.
+        free: (T,) bool.
+        vector: (T, 6K) right-hand sides.
+    """
     out = np.where(free[:, None], vector, 0.0)
     with launch:
         _solve_all(factor, pattern.start, pattern.row, free, out)
@@ -83,19 +94,28 @@ def multiply(
     pattern: BlockPattern,
     free: np.ndarray,
     pairs: np.ndarray,
-    across: np.ndarray,
+    coupling: np.ndarray,
     vector: np.ndarray,
 ) -> np.ndarray:
-    """The equations of all frames times (T, 6K); ``across`` (P, K, 6, 6) couples the frames of ``pairs`` (P, 2)."""
+    """Product (T, 6K) of the matrix of all free frames, coupling included, with a vector.
+
+    Args:
+        blocks: (T, B, 6, 6), lower triangles of each frame's own matrix.
+        pattern: of the blocks.
+        free: (T,) bool.
+        pairs: (P, 2) frames that are coupled.
+        coupling: (P, K, 6, 6) blocks of each node in a pair; rows are the first frame's.
+        vector: (T, 6K).
+    """
     out = np.zeros_like(vector)
     with launch:
-        _multiply_all(blocks, pattern.start, pattern.row, free, pairs, across, vector, out)
+        _multiply_all(blocks, pattern.start, pattern.row, free, pairs, coupling, vector, out)
     return out
 
 
 @kernel
-def _factor(blocks, start, row, slot):
-    """One frame's factor in place; False where it is not positive definite."""
+def _factor(blocks, start, row, block_index):
+    """Factorise one frame's matrix in place (right-looking block Cholesky); False where it is not positive definite."""
     for k in range(len(start) - 1):
         if not _factor_diagonal(blocks[start[k]]):
             return False
@@ -103,12 +123,13 @@ def _factor(blocks, start, row, slot):
             _divide(blocks[h], blocks[start[k]])
         for h in range(start[k] + 1, start[k + 1]):
             for g in range(start[k] + 1, h + 1):
-                _subtract_product(blocks[slot[row[h], row[g]]], blocks[h], blocks[g])
+                _subtract_product(blocks[block_index[row[h], row[g]]], blocks[h], blocks[g])
     return True
 
 
 @kernel
 def _factor_diagonal(block):
+    """Factorise a diagonal block (6, 6) in place; False where it is not positive definite."""
     for a in range(6):
         for b in range(a + 1):
             total = block[a, b]
@@ -125,7 +146,7 @@ def _factor_diagonal(block):
 
 @kernel
 def _divide(block, diagonal):
-    """By the diagonal's factor, transposed, from the right."""
+    """Multiply a block by the inverse transpose of the diagonal block's factor from the right, in place."""
     for b in range(6):
         for c in range(b):
             for a in range(6):
@@ -135,17 +156,19 @@ def _divide(block, diagonal):
 
 
 @kernel
-def _subtract_product(into, left, right):
+def _subtract_product(target, left, right):
+    """Subtract left right^T from a block, in place."""
     for a in range(6):
         for b in range(6):
             total = 0.0
             for c in range(6):
                 total += left[a, c] * right[b, c]
-            into[a, b] -= total
+            target[a, b] -= total
 
 
 @kernel
 def _solve(blocks, start, row, x):
+    """Solve L L^T x = b for one frame in place: ``x`` (6K,) holds b at first."""
     count = len(start) - 1
     for k in range(count):
         diagonal = blocks[start[k]]
@@ -178,10 +201,10 @@ def _solve(blocks, start, row, x):
 
 
 @parallel_kernel
-def _factor_all(blocks, start, row, slot, free, good):
+def _factor_all(blocks, start, row, block_index, free, positive_definite):
     for time in prange(len(blocks)):
         if free[time]:
-            good[time] = _factor(blocks[time], start, row, slot)
+            positive_definite[time] = _factor(blocks[time], start, row, block_index)
 
 
 @parallel_kernel
@@ -192,19 +215,20 @@ def _solve_all(blocks, start, row, free, x):
 
 
 @parallel_kernel
-def _multiply_all(blocks, start, row, free, pairs, across, x, out):
+def _multiply_all(blocks, start, row, free, pairs, coupling, x, out):
     for time in prange(len(blocks)):
         if free[time]:
             _multiply(blocks[time], start, row, x[time], out[time])
             for p in range(len(pairs)):
                 if pairs[p, 0] == time:
-                    _multiply_across(across[p], False, x[pairs[p, 1]], out[time])
+                    _multiply_coupling(coupling[p], False, x[pairs[p, 1]], out[time])
                 elif pairs[p, 1] == time:
-                    _multiply_across(across[p], True, x[pairs[p, 0]], out[time])
+                    _multiply_coupling(coupling[p], True, x[pairs[p, 0]], out[time])
 
 
 @kernel
-def _multiply_across(blocks, transposed, x, out):
+def _multiply_coupling(blocks, transposed, x, out):
+    """Add the product of a pair's block diagonal coupling (K, 6, 6), or its transpose, with ``x`` (6K,) to ``out``."""
     for k in range(len(blocks)):
         for a in range(6):
             for b in range(6):
@@ -214,6 +238,7 @@ def _multiply_across(blocks, transposed, x, out):
 
 @kernel
 def _multiply(blocks, start, row, x, out):
+    """Add the product of one frame's symmetric matrix with ``x`` (6K,) to ``out``."""
     for k in range(len(start) - 1):
         diagonal = blocks[start[k]]
         for a in range(6):

@@ -1,15 +1,15 @@
-"""Poses of a deformation graph from what frames show: Gauss-Newton over one frame, or over many together.
+"""Poses of a deformation graph from constraints of frames, by damped Gauss-Newton over one frame or many together.
 
-The energy of T frames, in units of the object's size:
+The energy of T frames, in units of the object's size, is the sum of
 
-- seen points lie where they are seen (Cauchy's loss), mean over a frame's points;
-- points face where their shade says, ``shade`` times the squared turn, in radians;
-- neighbouring nodes agree: ``rigidity`` times the mean over the nodes of their edges' relative stretch, squared, and of
-  the angle between their turns, squared, each edge with its own weight (``Articulation``);
-- motion is slow and even: ``velocity`` and ``smoothness`` times the mean squared first and second differences.
+- point constraints (``Constraints``): Cauchy kernel, mean over a frame's points;
+- normal constraints from shading (``NormalConstraints``): ``shading`` times the squared angle, Cauchy kernel;
+- rigidity: ``rigidity`` times the mean over the nodes of their edges' squared relative stretch, plus ``bend`` times the
+  squared angle between the two nodes' rotations, each edge with its own hinge weight (``Articulation``);
+- temporal smoothness: ``velocity`` and ``acceleration`` times the mean squared first and second differences over time.
 
-Frames are solved together by conjugate gradients, preconditioned with the factors of the frames' own equations; fixed
-frames take part but stay as they are, to the byte.
+Frames are coupled by temporal smoothness alone and are solved together by preconditioned conjugate gradients
+(``NormalEquations``). Fixed frames take part in the differences, but their poses stay the same to the byte.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from registration.correspondences.constraints import Constraints, NormalConstraints
-from registration.deformation_graph.block_cholesky import BlockPattern, factorize, multiply, solve_factored
+from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.graph import BoundPoints, DeformationGraph, Poses
 from registration.deformation_graph.kernels import (
     add_point_constraints,
@@ -29,113 +29,76 @@ from registration.deformation_graph.kernels import (
     add_temporal_smoothness,
     apply_increment,
 )
+from registration.deformation_graph.normal_equations import NormalEquations
 from registration.deformation_graph.shading_kernel import add_normal_constraints
+from registration.deformation_graph.tuning import TUNING
 from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
-
-TURNED = 0.4  # radians from which on what shade tells counts less
-DAMPING = 1e-6  # of the equations' mean diagonal
-MOST_DAMPING = 1e3
-KEPT_LENGTH = 0.01  # of its tie an edge keeps against stretch however often it gave way
 
 
 @dataclass(frozen=True)
 class SolverWeights:
-    """What terms count.
+    """Weights of the energy's terms and scales of its robust kernels.
+
+    The defaults were chosen on suite given_mesh (Fox, RobotExpressive; docs/quality.md).
 
     Attributes:
-        rigidity: of ties between nodes, where what is seen has 1.
-        bend: of the squared angle between neighbours in radians, where a squared relative stretch has 1.
-        velocity: of first differences over time.
-        smoothness: of second differences.
-        reach: residual, relative to the object's size, from which on a seen point counts less.
-        strain: relative stretch, root mean square over time, at which an edge keeps half of its tie (``Articulation``).
-        angle: bend in radians, root mean square over time, at which an edge keeps half of its tie.
-        points: that a frame is seen by; fewer weigh less.
-        shade: of turns that shade tells of.
+        rigidity: weight of rigidity, where point constraints have 1.
+        bend: weight of the squared angle between neighbouring nodes in radians, where a squared relative stretch has 1.
+        velocity: weight of first differences over time.
+        acceleration: weight of second differences over time.
+        kernel_scale: scale of the Cauchy kernel of the point constraints, of the object's size.
+        strain_scale: relative stretch, root mean square over time, at which an edge keeps half of its resistance
+            (``Articulation``).
+        bend_scale: angle in radians, root mean square over time, at which an edge keeps half of its resistance.
+        expected_points: number of point constraints at which a frame has full weight; with fewer it weighs less.
+        shading: weight of normal constraints.
     """
 
     rigidity: float = 0.003
     bend: float = 0.1
     velocity: float = 0.001
-    smoothness: float = 0.0
-    reach: float = 0.02
-    strain: float = 0.01
-    angle: float = 0.03
-    points: int = 1000
-    shade: float = 0.001
-
-
-@dataclass(frozen=True)
-class Articulation:
-    """How edges gave way in frames that were seen; edges that do so in some frames are joints in all.
-
-    Attributes:
-        stretched: (E,) sum over frames of the squared relative stretch.
-        turned: (E,) sum over frames of the squared angle between the two nodes, radians.
-        frames: how many.
-    """
-
-    stretched: np.ndarray
-    turned: np.ndarray
-    frames: int = 0
-
-    @classmethod
-    def none(cls, graph: DeformationGraph) -> Articulation:
-        """Of no frame."""
-        return cls(np.zeros(len(graph.edges)), np.zeros(len(graph.edges)))
-
-    def updated(self, graph: DeformationGraph, poses: Poses) -> Articulation:
-        """With T more frames."""
-        first, second = graph.edges.T
-        offsets = graph.offsets
-        off = np.einsum("teab,eb->tea", poses.rotations[:, first], offsets[:, 0]) + poses.positions[:, first]
-        off -= np.einsum("teab,eb->tea", poses.rotations[:, second], offsets[:, 1]) + poses.positions[:, second]
-        stretched = np.square(off).sum((0, 2)) / np.square(graph.lengths)
-        turned = 0.5 * np.square(poses.rotations[:, first] - poses.rotations[:, second]).sum((0, 2, 3))
-        return Articulation(self.stretched + stretched, self.turned + turned, self.frames + len(poses))
-
-    def hinge_weights(self, strain: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
-        """What is left of each edge's resistance to stretch and to bend, (E,) each: 1 where it never gave way.
-
-        These are the weights of a Cauchy prior on an edge's root mean square over time, sparse over the edges.
-
-        Args:
-            strain: relative stretch at which an edge keeps half.
-            angle: bend at which it keeps half.
-        """
-        count = max(self.frames, 1)
-        stretch, bend = 1 / (1 + self.stretched / count / strain**2), 1 / (1 + self.turned / count / angle**2)
-        return np.maximum(stretch, KEPT_LENGTH), bend
+    acceleration: float = 0.0
+    kernel_scale: float = 0.02
+    strain_scale: float = 0.01
+    bend_scale: float = 0.03
+    expected_points: int = 1000
+    shading: float = 0.001
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """The video's camera: focal length in fractions of the picture's width and height, and its aspect."""
+    """Intrinsics of the video's camera, with the principal point at the image's centre.
 
-    x: float
-    y: float
+    Attributes:
+        focal_x: focal length, fractions of the image's width.
+        focal_y: focal length, fractions of the image's height.
+        aspect: width over height.
+    """
+
+    focal_x: float
+    focal_y: float
     aspect: float
 
     @classmethod
     def of(cls, camera: Camera) -> Intrinsics:
-        """Of a camera that is not cropped, at the origin."""
+        """Intrinsics of a camera that is not cropped."""
         matrix = camera.intrinsics((1, 1))
         return cls(float(matrix[0, 0]), float(matrix[1, 1]), camera.aspect)
 
     @property
-    def numbers(self) -> np.ndarray:
-        """(3,), as the kernels read them."""
-        return np.array([self.x, self.y, self.aspect])
+    def as_array(self) -> np.ndarray:
+        """(3,) float64: focal_x, focal_y, aspect; what the kernels take."""
+        return np.array([self.focal_x, self.focal_y, self.aspect])
 
 
 @dataclass(frozen=True)
-class Solution:
-    """Where the solver ended.
+class PoseSolution:
+    """Result of the solver.
 
     Attributes:
-        poses: of all frames, the fixed ones as they were.
-        energy: after every step, the first before any.
+        poses: of all T frames; fixed ones are unchanged.
+        energy: before the first step and after every accepted one.
     """
 
     poses: Poses
@@ -143,16 +106,16 @@ class Solution:
 
 
 class Problem:
-    """The energy of T frames.
+    """The energy of T frames as a function of the graph's poses.
 
     Args:
-        graphs: the mesh's nodes at rest, of each frame: one graph, or the same at other rest poses.
-        intrinsics: the video's.
-        constraints: of each frame; None where nothing is seen.
+        graphs: the deformation graph of each frame; they share nodes and edges and may differ in their rest poses.
+        intrinsics: of the video's camera.
+        constraints: of each frame; None for none.
         weights: of the terms.
-        articulation: what is known of the edges.
-        free: (T,) which frames may move; default all.
-        breaks: (T,) frames whose motion does not follow on from the frame before; default none.
+        articulation: of the graph's edges.
+        free: (T,) bool, frames whose poses are unknown; default all.
+        breaks: (T,) bool, frames whose motion is discontinuous with the frame before; default none.
     """
 
     def __init__(
@@ -170,74 +133,75 @@ class Problem:
         self.breaks = np.zeros(len(graphs), bool) if breaks is None else np.asarray(breaks, bool)
         first = self.graphs[0]
         self.pattern, count = first.pattern, len(first)
-        # Heights of the picture to units of the object at its distance.
-        scale = float(np.median(first.centres[:, 2])) / (intrinsics.y * first.unit)
-        self.seen: list[tuple[BoundPoints, np.ndarray, np.ndarray, float] | None] = []
-        self.facing = [
+        # From heights of the image to sizes of the object, at its distance.
+        scale = float(np.median(first.centres[:, 2])) / (intrinsics.focal_y * first.unit)
+        self.point_terms: list[tuple[BoundPoints, np.ndarray, np.ndarray, float] | None] = []
+        self.normal_terms = [
             None
-            if found is None or found.facing is None or not moves or weights.shade <= 0
-            else self._facing(graph, found.facing)
-            for graph, found, moves in zip(self.graphs, constraints, self.free, strict=True)
+            if frame is None or frame.normal_constraints is None or not moves or weights.shading <= 0
+            else self._normal_terms(graph, frame.normal_constraints)
+            for graph, frame, moves in zip(self.graphs, constraints, self.free, strict=True)
         ]
-        for graph, found, moves in zip(self.graphs, constraints, self.free, strict=True):
-            if found is None or len(found) == 0 or not moves:
-                self.seen.append(None)
+        for graph, frame, moves in zip(self.graphs, constraints, self.free, strict=True):
+            if frame is None or len(frame) == 0 or not moves:
+                self.point_terms.append(None)
                 continue
-            share = 1.0 / np.sqrt(max(len(found), weights.points))
-            target, root = np.asarray(found.targets, np.float64), found.root * scale * share
-            self.seen.append((graph.bind(found.points), target, root, weights.reach * share))
+            share = 1.0 / np.sqrt(max(len(frame), weights.expected_points))
+            targets, root = np.asarray(frame.targets, np.float64), frame.sqrt_information * scale * share
+            self.point_terms.append((graph.bind(frame.points), targets, root, weights.kernel_scale * share))
         share = weights.rigidity / count
-        stretch, bend = articulation.hinge_weights(weights.strain, weights.angle)
+        stretch, bend = articulation.hinge_weights(weights.strain_scale, weights.bend_scale)
         self.stretch = [share * stretch / np.square(graph.lengths) for graph in self.graphs]
         self.bend = share * weights.bend * bend
-        self.slow = np.full(count, 1.0 / (count * first.unit**2))
-        self.radius = 0.5 * float(np.median(first.lengths))
+        self.motion_weights = np.full(count, 1.0 / (count * first.unit**2))
+        self.rotation_radius = 0.5 * float(np.median(first.lengths))
 
-    def _facing(self, graph: DeformationGraph, facing: NormalConstraints) -> tuple:
-        """What ``add_normal_constraints`` takes, for one frame."""
-        bound = graph.bind(facing.points)
+    def _normal_terms(self, graph: DeformationGraph, constraints: NormalConstraints) -> tuple:
+        """Arguments of ``add_normal_constraints`` for one frame, from ``points`` on."""
+        bound = graph.bind(constraints.points)
         triangles = torch.from_numpy(graph.faces)
-        corners = triangles.index_select(0, facing.points.faces.cpu()).reshape(-1)
+        corners = triangles.index_select(0, constraints.points.faces.cpu()).reshape(-1)
         normals = vertex_normals(torch.from_numpy(graph.rest), triangles).index_select(0, corners).reshape(-1, 3, 3)
-        normals = (normals * facing.points.weights.cpu().double()[..., None]).sum(1)
-        strength = np.sqrt(self.weights.shade / max(len(facing), self.weights.points // 2))
-        root = strength * np.sqrt(facing.confidence)
+        normals = (normals * constraints.points.weights.cpu().double()[..., None]).sum(1)
+        strength = np.sqrt(self.weights.shading / max(len(constraints), self.weights.expected_points // 2))
+        root = strength * np.sqrt(constraints.confidence)
         points = (bound.start, bound.node, bound.weight)
-        at_rest = torch.nn.functional.normalize(normals, dim=1).numpy()
-        return points, at_rest, facing.axes, facing.values, root, TURNED * strength
+        rest_normals = torch.nn.functional.normalize(normals, dim=1).numpy()
+        kernel_scale = TUNING.normal_kernel_scale * strength
+        return points, rest_normals, constraints.axes, constraints.cosines, root, kernel_scale
 
     def differences(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
-        """Frames, coefficients and weight of every difference over time that a free frame takes part in."""
+        """Frames, coefficients and weight of every difference over time in which a free frame takes part."""
         out, count = [], len(self.free)
-        kinds = [((-1.0, 1.0), self.weights.velocity), ((1.0, -2.0, 1.0), self.weights.smoothness)]
-        for shares, weight in kinds:
-            for time in range(count - len(shares) + 1):
-                frames = np.arange(time, time + len(shares))
+        kinds = [((-1.0, 1.0), self.weights.velocity), ((1.0, -2.0, 1.0), self.weights.acceleration)]
+        for coefficients, weight in kinds:
+            for time in range(count - len(coefficients) + 1):
+                frames = np.arange(time, time + len(coefficients))
                 if weight > 0 and self.free[frames].any() and not self.breaks[frames[1:]].any():
-                    out.append((frames, np.array(shares), weight))
+                    out.append((frames, np.array(coefficients), weight))
         return out
 
-    def equations(self, poses: Poses) -> Equations:
-        """Energy, its gradient and its Gauss-Newton matrix at poses."""
-        pattern, count = self.pattern, len(self.pattern.place)
+    def equations(self, poses: Poses) -> NormalEquations:
+        """Energy, gradient and Gauss-Newton matrix at poses of all T frames."""
+        pattern, count = self.pattern, len(self.pattern.order)
         blocks = np.zeros((len(poses), len(pattern.row), 6, 6))
         gradient = np.zeros((len(poses), 6 * count))
         energy = 0.0
         for time in np.flatnonzero(self.free):
-            state = (poses.rotations[time], poses.positions[time])
-            equations = (blocks[time], pattern.slot, gradient[time], pattern.place)
-            seen = self.seen[time]
-            if seen is not None:
-                bound, target, root, reach = seen
+            pose = (poses.rotations[time], poses.positions[time])
+            equations = (blocks[time], pattern.block_index, gradient[time], pattern.order)
+            point_terms = self.point_terms[time]
+            if point_terms is not None:
+                bound, targets, root, kernel_scale = point_terms
                 points = (bound.start, bound.node, bound.weight, bound.local)
                 energy += add_point_constraints(
-                    *equations, *state, points, (target, root), self.intrinsics.numbers, reach
+                    *equations, *pose, points, (targets, root), self.intrinsics.as_array, kernel_scale
                 )
-            facing = self.facing[time]
-            if facing is not None:
-                energy += add_normal_constraints(*equations, poses.rotations[time], *facing)
+            normal_terms = self.normal_terms[time]
+            if normal_terms is not None:
+                energy += add_normal_constraints(*equations, poses.rotations[time], *normal_terms)
             graph = self.graphs[time]
-            energy += add_rigidity(*equations, *state, graph.edges, graph.offsets, self.stretch[time], self.bend)
+            energy += add_rigidity(*equations, *pose, graph.edges, graph.offsets, self.stretch[time], self.bend)
         pairs: dict[tuple[int, int], int] = {}
         differences = self.differences()
         for frames, _, _ in differences:
@@ -245,117 +209,64 @@ class Problem:
                 for second in frames[a + 1 :]:
                     if self.free[first] and self.free[second]:
                         pairs.setdefault((int(first), int(second)), len(pairs))
-        across = np.zeros((len(pairs), count, 6, 6))
-        for frames, shares, weight in differences:
-            slots = np.full((len(frames), len(frames)), -1)
+        coupling = np.zeros((len(pairs), count, 6, 6))
+        for frames, coefficients, weight in differences:
+            pair_index = np.full((len(frames), len(frames)), -1)
             for a, first in enumerate(frames):
                 for b in range(a, len(frames)):
                     second = frames[b]
                     if self.free[first] and self.free[second]:
-                        slots[a, b] = pairs[(int(first), int(second))] if b > a else 0
+                        pair_index[a, b] = pairs[(int(first), int(second))] if b > a else 0
             energy += add_temporal_smoothness(
-                blocks, pattern.slot, gradient, across, pattern.place, poses.rotations, poses.positions, frames,
-                shares, slots, weight * self.slow, self.radius,
+                blocks, pattern.block_index, gradient, coupling, pattern.order, poses.rotations,
+                poses.positions, frames, coefficients, pair_index, weight * self.motion_weights, self.rotation_radius,
             )  # fmt: skip
         coupled = np.array(list(pairs), np.int64).reshape(-1, 2)
-        return Equations(energy, gradient, pattern, blocks, coupled, across, self.free)
+        return NormalEquations(energy, gradient, pattern, blocks, coupled, coupling, self.free)
 
 
-@dataclass
-class Equations:
-    """Normal equations of T frames.
+def solve(
+    problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, max_inner_iterations: int = 40
+) -> PoseSolution:
+    """Minimise the energy by damped Gauss-Newton (Levenberg).
 
-    Attributes:
-        energy: a number.
-        gradient: (T, 6K).
-        pattern: of the blocks.
-        blocks: (T, B, 6, 6) each frame's own.
-        pairs: (P, 2) frames that are coupled.
-        across: (P, K, 6, 6) what couples a place's unknowns in them.
-        free: (T,) frames that are unknown.
-    """
-
-    energy: float
-    gradient: np.ndarray
-    pattern: BlockPattern
-    blocks: np.ndarray
-    pairs: np.ndarray
-    across: np.ndarray
-    free: np.ndarray
-
-    def diagonal(self) -> np.ndarray:
-        """(free frames, K, 6)."""
-        return np.einsum("tkaa->tka", self.blocks[self.free][:, self.pattern.start[:-1]])
-
-    def step(self, damping: float, tolerance: float, most: int) -> np.ndarray | None:
-        """Minus the inverse of the matrix times the gradient, (T, 6K), by conjugate gradients.
-
-        Args:
-            damping: added to the diagonal.
-            tolerance: of the squared residual.
-            most: steps.
-
-        Returns:
-            None where the matrix is not positive definite.
-        """
-        blocks = self.blocks.copy()
-        for axis in range(6):
-            blocks[:, self.pattern.start[:-1], axis, axis] += damping
-        factor, good = factorize(blocks, self.pattern, self.free)
-        if not good:
-            return None
-        residual = -self.gradient * self.free[:, None]
-        found = solve_factored(factor, self.pattern, self.free, residual)
-        if len(self.pairs) == 0:
-            return found
-        step, direction, rest = np.zeros_like(found), found, float((residual * found).sum())
-        first = rest
-        for _ in range(most):
-            if rest <= tolerance * first:
-                break
-            moved = multiply(blocks, self.pattern, self.free, self.pairs, self.across, direction)
-            length = rest / float((direction * moved).sum())
-            step += length * direction
-            residual -= length * moved
-            found = solve_factored(factor, self.pattern, self.free, residual)
-            last, rest = rest, float((residual * found).sum())
-            direction = found + rest / last * direction
-        return step
-
-
-def solve(problem: Problem, poses: Poses, steps: int, tolerance: float = 1e-3, inner: int = 40) -> Solution:
-    """Gauss-Newton steps, damped where they fail.
+    A step that does not lower the energy is computed again with ten times the damping; an accepted one divides the
+    damping by ten.
 
     Args:
         problem: the energy.
-        poses: of its T frames, where to start.
-        steps: at most.
-        tolerance: relative decrease of the energy below which it ends.
-        inner: conjugate gradient steps at most.
+        poses: start, of its T frames.
+        steps: accepted steps at most.
+        tolerance: relative decrease of the energy by a step below which it ends.
+        max_inner_iterations: conjugate gradient iterations a step, at most.
     """
     poses = Poses(poses.rotations.copy(), poses.positions.copy())
     equations = problem.equations(poses)
     energies = [equations.energy]
-    damping = DAMPING
-    place = problem.pattern.place
+    damping = TUNING.min_damping
     for _ in range(steps):
         mean = float(equations.diagonal().mean())
-        while damping < MOST_DAMPING:
-            step = equations.step(damping * mean, 1e-6, inner)
+        while damping < TUNING.max_damping:
+            step = equations.step(damping * mean, TUNING.conjugate_gradient_tolerance, max_inner_iterations)
             if step is not None:
-                tried = Poses(poses.rotations.copy(), poses.positions.copy())
+                candidate = Poses(poses.rotations.copy(), poses.positions.copy())
                 for time in np.flatnonzero(problem.free):
-                    apply_increment(tried.rotations[time], tried.positions[time], step[time], place)
-                there = problem.equations(tried)
-                if there.energy <= energies[-1]:
+                    apply_increment(
+                        candidate.rotations[time],
+                        candidate.positions[time],
+                        step[time],
+                        problem.pattern.order,
+                    )
+                candidate_equations = problem.equations(candidate)
+                if candidate_equations.energy <= energies[-1]:
                     break
             damping *= 10
         else:
             break
-        damping = max(damping / 10, DAMPING)
-        gain = energies[-1] - there.energy
-        poses, equations = tried, there
-        energies.append(there.energy)
-        if gain <= tolerance * energies[-1]:
+        damping = max(damping / 10, TUNING.min_damping)
+        decrease = energies[-1] - candidate_equations.energy
+        poses, equations = candidate, candidate_equations
+        energies.append(candidate_equations.energy)
+        if decrease <= tolerance * energies[-1]:
             break
-    return Solution(poses, energies)
+    return PoseSolution(poses, energies)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from registration.elasticity.arap import Arap
 from v2m4.camera import Camera, Orbit, hammersley_rig
-from v2m4.geometry import face_areas, sample_surface, unique_edges
+from v2m4.geometry import NearestPoints, face_areas, sample_surface, unique_edges
 from v2m4.mesh import Mesh
 from v2m4.render import render
 
@@ -149,23 +147,21 @@ class Chamfer:
         self.count, self.every, self.keep = count, every, keep
         points, _, _ = sample_surface(target.vertices, target.faces, 4 * count, torch.Generator().manual_seed(0))
         self.target = points.detach()
-        self._tree = cKDTree(self.target.cpu().numpy(), balanced_tree=False)
+        self._search = NearestPoints(self.target)
         self._drawn_at = -1
 
     def _draw(self, state: State) -> None:
         with torch.no_grad():
             points, faces, weights = sample_surface(state.vertices, self.faces, self.count, state.generator)
-            source = points.cpu().numpy()
             chosen = torch.randperm(len(self.target), generator=state.generator)[: self.count]
-            near, to_target = self._tree.query(source)
-            far, to_source = cKDTree(source, balanced_tree=False).query(self.target[chosen].cpu().numpy())
-        device = state.vertices.device
+            self._back = self.target[chosen.to(points.device)]
+            near, to_target = self._search.query(points)
+            far, self._to_source = NearestPoints(points).query(self._back)
         self._corners, self._weights = self.faces[faces].long(), weights
-        self._there = self.target[torch.from_numpy(to_target).to(device)]
-        self._back, self._to_source = self.target[chosen.to(device)], torch.from_numpy(to_source).to(device)
+        self._there = self.target[to_target]
         self._kept, self._kept_back = (
-            torch.from_numpy(np.flatnonzero(distance <= np.quantile(distance, self.keep))).to(device)
-            for distance in (near, far)
+            torch.nonzero(distance <= torch.quantile(distance, self.keep))[:, 0]
+            for distance in (near.double(), far.double())
         )
         self._drawn_at = state.step
 

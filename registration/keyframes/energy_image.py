@@ -39,7 +39,7 @@ class VideoView:
         """The frame's window at ``size`` rows."""
         device = mesh.vertices.device
         color, mask = frame.tensors(size, window, background=cls.background)
-        camera = Camera.identity(aspect=frame.aspect, device=device).cropped(window)
+        camera = frame.camera(device).cropped(window)
         return cls(camera, color.to(device), mask.to(device), mesh)
 
     def rendering(self, state: State) -> Rendering:

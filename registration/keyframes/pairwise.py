@@ -52,22 +52,18 @@ def register_pair(
         generator: for everything random.
         ends: of tracks of the moving object's points in rendered views, where the target is seen.
     """
-    weights, faces, device = config.weights, template.mesh.faces, previous.device
-    seen = VisiblePoints.of(previous, template, frames[start], config.video_size)
-    tracks = track(seen.pixels.cpu().double().numpy(), start, stop, flows)
-    targets, confidence = tracks.positions[-1], tracks.confidence[-1]
-    points = FlowTracks(
-        weights.flow,
-        template.camera,
-        seen.index,
-        torch.from_numpy(targets.astype(np.float32)).to(device),
-        torch.from_numpy(confidence.astype(np.float32)).to(device),
-        seen.span,
-    )
-    shape: list[Term] = [
-        Chamfer(weights.chamfer, faces, target, template.unit, config.points),
-        NormalMaps(weights.normals, faces, target, config.views, config.size),
-    ]
+    points = None
+    if needs_flow(config):
+        seen = VisiblePoints.of(previous, template, frames[start], config.video_size)
+        tracks = track(seen.pixels.cpu().double().numpy(), start, stop, flows)
+        points = FlowTracks(
+            config.weights.flow,
+            template.camera,
+            seen.index,
+            torch.from_numpy(tracks.positions[-1].astype(np.float32)).to(previous.device),
+            torch.from_numpy(tracks.confidence[-1].astype(np.float32)).to(previous.device),
+            seen.span,
+        )
     if config.trust != "no":
         icp_fit = _icp_fit(previous, template, target, frames, flows, (start, stop), seen, tracks, config, ends)
         if config.trust == "yes" or fits(icp_fit, config):
@@ -77,26 +73,44 @@ def register_pair(
         log.info("%s: its mesh is no pose of the same body (residual %.4f, stretch %.4f) and only guides", *told)
     rigid_fit = fit_rigid(
         previous,
-        [*shape, points],
+        [*_towards(target, template, config, coarse=True), *([] if points is None else [points])],
         config.coarse_steps,
         generator,
         half_turns=config.half_turn_steps > 0,
         trial_steps=config.half_turn_steps,
+        scale_prior=config.weights.coarse_scale,
     )
-    index = seen.index.cpu().numpy()
-    followed = arap_from_tracks(rigid_fit(previous), template.arap, template.camera, index, targets, confidence)
-    view = template.view(frames[stop], config.video_size, [followed])
+    begun = rigid_fit(previous)
+    if points is not None and config.weights.flow > 0:
+        index, targets, confidence = seen.index.cpu().numpy(), tracks.positions[-1], tracks.confidence[-1]
+        begun = arap_from_tracks(begun, template.arap, template.camera, index, targets, confidence)
+    view = template.view(frames[stop], config.video_size, [begun])
     terms: list[Term] = [
         *template.shape_terms(config),
-        *shape,
-        points,
-        Silhouette(weights.silhouette, view),
-        Colour(weights.colour, view),
+        *_towards(target, template, config),
+        *([] if points is None else [points]),
+        Silhouette(config.weights.silhouette, view),
+        Colour(config.weights.colour, view),
     ]
     if ends is not None:
-        terms.append(MultiviewTracks(weights.tracking, ends, faces))
+        terms.append(MultiviewTracks(config.weights.tracking, ends, template.mesh.faces))
     rate = config.fine_rate * template.unit
-    return descend(followed, terms, template.large_steps, config.fine_steps, rate, generator)
+    return descend(begun, terms, template.large_steps, config.fine_steps, rate, generator)
+
+
+def needs_flow(config: RegistrationConfig) -> bool:
+    """Whether the pose of a key frame follows from optical flow, too."""
+    return config.weights.flow > 0 or config.trust != "no"
+
+
+def _towards(target: Mesh, template: Template, config: RegistrationConfig, *, coarse: bool = False) -> list[Term]:
+    """The terms that bring a pose to the key frame's own mesh: chamfer distance and normal maps."""
+    weights, faces = config.weights, template.mesh.faces
+    chamfer, views = (weights.coarse_chamfer, config.coarse_views) if coarse else (weights.chamfer, config.views)
+    return [
+        Chamfer(chamfer, faces, target, template.unit, config.points, keep=config.chamfer_kept),
+        NormalMaps(weights.normals, faces, target, views, config.size),
+    ]
 
 
 def fits(icp_fit: IcpFit, config: RegistrationConfig) -> bool:

@@ -19,7 +19,7 @@ from registration.keyframes.energy import Term
 from registration.keyframes.energy_tracks import MultiviewTracks
 from registration.keyframes.joint_refinement import refine_key_frames
 from registration.keyframes.multiview_tracks import TrackedKeyFrames
-from registration.keyframes.pairwise import register_pair
+from registration.keyframes.pairwise import needs_flow, register_pair
 from registration.keyframes.template import Template
 from v2m4.config import Config
 from v2m4.device import device_of
@@ -57,13 +57,17 @@ def run(
     if len(key_indices) != len(posed) or not posed:
         raise ValueError(f"registration: {len(posed)} meshes for {len(key_indices)} key frames")
     options, device = config.registration, device_of(config)
+    log.info(
+        "registration: renders, energies and descents on %s; optical flow, flow propagation and non-rigid ICP on cpu",
+        device,
+    )
     posed = [replace(asset, mesh=asset.mesh.to(device), extrinsics=asset.extrinsics.to(device)) for asset in posed]
     stage = _Stage(frames, key_indices, posed, workspace, config)
     names = [frames[index].name for index in key_indices]
     reference = 0 if options.reference == "first" else longest_outline([frames[index] for index in key_indices])
     log.info("%s: the mesh that moves", names[reference])
     source = posed[reference].mesh
-    template = Template.of(source, frames[0].aspect, options)
+    template = Template.of(source, frames[0].aspect, options, frames[0].fov)
     poses, trusted = {reference: source.vertices}, {}
     key = digest(stage.key, reference, *_fingerprint(posed[reference]))
     if config.use_tracking and len(posed) > 1:
@@ -104,7 +108,7 @@ class _Stage:
     ) -> None:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
-        pictures = [part for frame in frames for part in (frame.name, frame.rgba)]
+        pictures = [part for frame in frames for part in (frame.name, frame.fov, frame.rgba)]
         options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
         self.key = digest(options, *pictures)
         self.tracked: TrackedKeyFrames | None = None
@@ -128,7 +132,8 @@ class _Stage:
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
-        return register_pair(previous, template, target, self.frames, self.flows, first, last, options, generator, ends)
+        flows = self.flows if needs_flow(options) else []
+        return register_pair(previous, template, target, self.frames, flows, first, last, options, generator, ends)
 
     def refine(self, poses: Tensor, template: Template, trusted: list[bool]) -> Descent:
         """All poses together."""

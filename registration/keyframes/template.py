@@ -12,7 +12,7 @@ from registration.elasticity.connectivity import component_connections
 from registration.elasticity.large_steps import LargeSteps
 from registration.keyframes.energy import EdgeLength, FaceArea, Rigidity, Term
 from registration.keyframes.energy_image import VideoView, visible_vertices
-from v2m4.camera import Camera, image_fractions
+from v2m4.camera import DEFAULT_FOV, Camera, image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.image_window import object_box, window_around
@@ -41,10 +41,10 @@ class Template:
     unit: float
 
     @classmethod
-    def of(cls, mesh: Mesh, aspect: float, config: RegistrationConfig) -> Template:
+    def of(cls, mesh: Mesh, aspect: float, config: RegistrationConfig, fov: float = DEFAULT_FOV) -> Template:
         """Factor and measure once."""
         lower, upper = mesh.bounds()
-        camera = Camera.identity(aspect=aspect, device=mesh.vertices.device)
+        camera = Camera.identity(fov, aspect, mesh.vertices.device)
         connections = component_connections(mesh.vertices, mesh.faces)
         arap = Arap(shape_graph(mesh.vertices, mesh.faces, config.thickness, connections))
         # sqrt(lambda) edges are one length on the surface, however finely it is cut.

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from registration.correspondences.appearance_model import AppearanceModel
 from registration.correspondences.observe import frame_constraints
-from registration.deformation_graph.gauss_newton import Articulation, Intrinsics, Problem, SolverWeights, solve
+from registration.deformation_graph.articulation import Articulation
+from registration.deformation_graph.gauss_newton import Intrinsics, Problem, SolverWeights, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.limb_search import Comparison, Guess, search_limbs
 from registration.video.limbs import find_limbs
@@ -69,7 +70,7 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> Fi
         ValueError: the mesh has no faces.
     """
     graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
-    camera = Camera.identity(aspect=frame.aspect)
+    camera = frame.camera()
     limbs = find_limbs(graph)
     best, turned, errors = graph.rest_poses(), 0, (0.0, 0.0)
     for number in range(ROUNDS):
@@ -128,11 +129,11 @@ def _solved(
         weights = SolverWeights(
             rigidity=max(stiff[0] * reach, stiff[1]),
             velocity=STAY,
-            smoothness=0.0,
-            reach=max(reach, 0.02),
-            angle=BENT,
-            strain=1.0,
-            points=1,
+            acceleration=0.0,
+            kernel_scale=max(reach, 0.02),
+            bend_scale=BENT,
+            strain_scale=1.0,
+            expected_points=1,
         )
         articulation = Articulation.none(graph).updated(graph, poses)
         problem = Problem([graph, graph], Intrinsics.of(camera), [None, seen], weights, articulation, free)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from registration.correspondences.constraints import Constraints
-from registration.deformation_graph.gauss_newton import Articulation, Problem, solve
+from registration.deformation_graph.articulation import Articulation
+from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import SEARCH_RADII, STEPS, Observer, solver_weights
 from v2m4.config import VideoTrackingConfig
@@ -88,7 +89,7 @@ class _Fitter:
             for at in np.flatnonzero(free).tolist():
                 pose, observer = _vertices(graphs[at], state, at), observers[at]
                 constraints[at] = observer.observed(window[at], pose, observer.view(window[at], pose), float(reach))
-            weights = replace(solver_weights(self.config), reach=float(reach))
+            weights = replace(solver_weights(self.config), kernel_scale=float(reach))
             problem = Problem(
                 graphs, observers[0].intrinsics, constraints, weights, Articulation.none(self.graph), free
             )

@@ -15,14 +15,15 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from registration.correspondences.appearance_model import BRIGHTNESS, AppearanceModel, spherical_harmonics
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.limbs import Limb, ball, matrices
+from registration.video.limbs import Limb, ball
 from v2m4.decimate import simplified, vertex_colors
 from v2m4.geometry import vertex_normals
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render
+from v2m4.rotation import rotation_exp
 
 FACES = 2000  # of the reduced mesh
 CLOSER = 14  # turns about the best one that are tried then, in each of a few rounds
@@ -62,11 +63,8 @@ class Comparison:
         """The look's paint under the light that it was fitted to, as a pose (V, 3) turns it there."""
         mask = torch.from_numpy(view.mask)[None]
         color = torch.from_numpy(view.color).permute(2, 0, 1) * mask
-        paint = vertex_colors(appearance.mesh)
-        if appearance.lighting is not None:
-            paint = paint * (
-                spherical_harmonics(vertex_normals(pose, appearance.mesh.faces)) @ appearance.lighting
-            ).clamp(*BRIGHTNESS)
+        lighting = appearance.lighting_factors(vertex_normals(pose, appearance.mesh.faces))
+        paint = vertex_colors(appearance.mesh) * lighting
         whole = Mesh(torch.from_numpy(graph.rest).float(), appearance.mesh.faces, colors=paint.clamp(0, 1))
         mesh = simplified(whole, FACES)
         places = mesh.vertices.double().numpy()
@@ -238,11 +236,11 @@ def _closer(comparison: Comparison, limbs: list[Limb], guess: Guess, number: int
     for radius in (0.4, 0.2, 0.1):
         around = np.concatenate([turns[:1], turns[0] + radius * near])
         turns = around[np.argsort(_costs(comparison, limb, guess, around), kind="stable")]
-    poses = limb.turned(comparison.graph, guess.poses, matrices(turns[:1]))
+    poses = limb.turned(comparison.graph, guess.poses, rotation_exp(turns[:1]))
     return Guess(poses, float(_costs(comparison, limb, guess, turns[:1])[0]), (*guess.turned, number))
 
 
 def _costs(comparison: Comparison, limb: Limb, guess: Guess, turns: np.ndarray) -> np.ndarray:
     """Error and effort (N,) of turns (N, 3) of a limb."""
     effort = EFFORT * np.linalg.norm(turns, axis=1)
-    return comparison.turned(guess.poses, limb, matrices(turns)) + effort
+    return comparison.turned(guess.poses, limb, rotation_exp(turns)) + effort

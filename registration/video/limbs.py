@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
-from scipy.spatial.transform import Rotation
 
 from registration.deformation_graph.graph import DeformationGraph, Poses
+from v2m4.rotation import rotation_vector_between
 
 TIP = 0.2  # of the object's size, the least way between two tips
 LEVELS = 24  # places on the way from a tip at which a cut is tried
@@ -52,10 +52,7 @@ class Limb:
         around = np.arange(SWINGS) * math.pi * (3 - math.sqrt(5))
         flat = np.sqrt(1 - height**2)
         there = np.stack([flat * np.cos(around), height, flat * np.sin(around)], 1)
-        axis = np.cross(along, there)
-        sine = np.linalg.norm(axis, axis=1)
-        angle = np.arctan2(sine, there @ along)
-        swings = axis * (angle / np.maximum(sine, 1e-9))[:, None]
+        swings = rotation_vector_between(along, there)
         return np.concatenate([swings, np.array(TWISTS)[:, None] * along])
 
     def turned(self, graph: DeformationGraph, poses: Poses, rotations: np.ndarray) -> Poses:
@@ -127,8 +124,3 @@ def ball(count: int, radius: float) -> np.ndarray:
     steps = 0.5 + np.arange(1, 3 * count)[:, None] / golden ** np.arange(1, 4)
     points = 2 * (steps % 1) - 1
     return radius * points[np.linalg.norm(points, axis=1) < 1][:count]
-
-
-def matrices(vectors: np.ndarray) -> np.ndarray:
-    """Rotations (N, 3, 3) about axes by angles, both in vectors (N, 3)."""
-    return Rotation.from_rotvec(vectors).as_matrix()

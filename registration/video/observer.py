@@ -13,7 +13,6 @@ from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import AppearanceModel, ImageWindow, frame_constraints, track_constraints
 from registration.deformation_graph.gauss_newton import Intrinsics, SolverWeights
 from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, mask_iou, measure
-from v2m4.camera import Camera
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
@@ -72,7 +71,7 @@ class Observer:
         shown: int = 0,
     ) -> None:
         self.frames, self.mesh, self.config, self.tracked = frames, mesh, config, tracked
-        self.camera = Camera.identity(aspect=frames[shown].aspect)
+        self.camera = frames[shown].camera()
         self.intrinsics = Intrinsics.of(self.camera)
         view = self.view(shown, mesh.vertices)
         self.appearance = AppearanceModel.of(mesh, mesh.vertices, view)
@@ -105,8 +104,8 @@ def solver_weights(config: VideoTrackingConfig) -> SolverWeights:
     return SolverWeights(
         rigidity=RIGIDITY * config.rigidity,
         velocity=VELOCITY * config.smoothness,
-        reach=SEARCH_RADII[1],
-        points=config.points,
+        kernel_scale=SEARCH_RADII[1],
+        expected_points=config.points,
     )
 
 
@@ -127,5 +126,7 @@ def moved_to_mask(pose: Tensor, mask: np.ndarray, shown: np.ndarray, view: Image
     further = depth * (float(np.sqrt(shown.sum() / mask.sum())) - 1)
     ways = torch.tensor(np.stack([here, there]) - 0.5).to(pose)
     intrinsics = Intrinsics.of(view.camera.cropped((0.0, 0.0, 1.0, 1.0)))
-    rays = torch.cat([ways / ways.new_tensor([intrinsics.x, intrinsics.y]), torch.ones_like(ways[:, :1])], 1)
+    rays = torch.cat(
+        [ways / ways.new_tensor([intrinsics.focal_x, intrinsics.focal_y]), torch.ones_like(ways[:, :1])], 1
+    )
     return pose + rays[1] * (depth + further) - rays[0] * depth

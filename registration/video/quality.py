@@ -132,7 +132,7 @@ def measure(
     quality = FrameQuality(
         iou=mask_iou(rendered),
         residual=100 * residual(found, vertices, appearance, view),
-        seen=float(np.square(found.root).sum() / 2 / POINTS),
+        seen=float(np.square(found.sqrt_information).sum() / 2 / POINTS),
         stretch=float((stretch > STRETCHED).mean()) if len(stretch) else 0.0,
         stretch_99=float(np.percentile(stretch, PERCENTILE)) if len(stretch) else 1.0,
     )
@@ -148,12 +148,12 @@ def mask_iou(rendered: RenderedPose) -> float:
 
 def residual(found: Constraints, vertices: Tensor, appearance: AppearanceModel, view: ImageWindow) -> float:
     """Root mean square of how far points are from where they are seen, in sizes of the frame's object."""
-    weight = np.square(found.root).sum() / 2  # a full root counts twice
+    weight = np.square(found.sqrt_information).sum() / 2  # a full root counts twice
     if weight < LEAST_SEEN * POINTS:
         return 0.0
     places, _ = view.camera.project(found.points.on(vertices.detach(), appearance.mesh.faces), view.shape)
     off = (places[0].cpu().double().numpy() - view.pixels(found.targets)) / view.extent
-    return float(np.sqrt(np.square(np.einsum("nij,nj->ni", found.root, off)).sum() / weight))
+    return float(np.sqrt(np.square(np.einsum("nij,nj->ni", found.sqrt_information, off)).sum() / weight))
 
 
 def why_lost(frame: FrameQuality, first: FrameQuality, view: ImageWindow) -> str:

@@ -25,7 +25,6 @@ from registration.video.inbetweens import fit_frames
 from registration.video.observer import PointTracks
 from registration.video.quality import FitQuality, FrameQuality
 from registration.video.tracker import track_mesh
-from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow
@@ -55,6 +54,7 @@ def move(
     Returns:
         poses of the whole mesh at times 0 to T - 1; its rest pose is as it came.
     """
+    log.info("registration: the mesh is moved by the video on cpu")
     full = posed.mesh
     mesh = decimated_copy(full, config.max_faces)
     key = _key(frames, full, config, "move", config.max_faces, _tracker(config))
@@ -92,6 +92,7 @@ def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, conf
     """
     if config.inbetween == "linear" or len(sequence) == len(frames):
         return sequence
+    log.info("registration: frames between key frames are fitted on cpu")
     key = _key(frames, sequence.mesh, config, "fill", sequence.times, sequence.vertices.cpu().numpy())
     make = partial(_filled, frames, sequence, config)
     poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/between.npz", key, make)["vertices"])
@@ -101,7 +102,7 @@ def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, conf
 def _key(frames: list[Frame], mesh: Mesh, config: Config, *more: Any) -> str:
     """What the motion of a mesh follows from: the frames, the mesh, the options, the code, and more."""
     arrays = mesh.arrays()
-    pictures = (part for frame in frames for part in (frame.name, frame.rgba))
+    pictures = (part for frame in frames for part in (frame.name, frame.fov, frame.rgba))
     options = (asdict(config.drive), code_version("registration"))
     return digest(*more, options, *(arrays[name] for name in sorted(arrays)), *pictures)
 
@@ -163,7 +164,7 @@ def _health(stored: Arrays) -> FitQuality:
 
 def _followed(frames: list[Frame], mesh: Mesh, config: Config) -> PointTracks:
     """Points of the first frame's surface, followed through all frames by the tracker that the options name."""
-    view = ImageWindow.of(frames[0], Camera.identity(aspect=frames[0].aspect), config.drive.size, [mesh.vertices])
+    view = ImageWindow.of(frames[0], frames[0].camera(), config.drive.size, [mesh.vertices])
     rendered = AppearanceModel.of(mesh, mesh.vertices, view).render(mesh.vertices, view)
     points, places = points_to_track(rendered, config.registration.tracked_points)
     video = np.stack([frame.rgba for frame in frames])

@@ -2,7 +2,7 @@
 
 Frame by frame: flow takes the pose of the frame before to the next one, then paint and outline are looked up and the
 pose is solved for, several times. Then all frames of a window are observed anew and solved together. What bends in
-some frames becomes a joint in all of them, and the rest nearly rigid (``gauss_newton.Articulation``): so the way a
+some frames becomes a joint in all of them, and the rest nearly rigid (``articulation.Articulation``): so the way a
 limb looks shorter tells how far it points into depth, which a single view does not show.
 
 Where the outlines do not fit any more, track is lost: the first frame's shape is placed where the object is, and the
@@ -23,7 +23,8 @@ from torch import Tensor
 
 from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import flow_constraints
-from registration.deformation_graph.gauss_newton import Articulation, Problem, solve
+from registration.deformation_graph.articulation import Articulation
+from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import (
     SEARCH_RADII,
@@ -124,7 +125,7 @@ class _Tracker:
         articulation = self.articulation.updated(self.graph, known).updated(self.graph, state)
         free = np.arange(len(before) + 1) == len(before)
         constraints = [*[None] * len(before), found]
-        weights = replace(self.weights, reach=reach)
+        weights = replace(self.weights, kernel_scale=reach)
         problem = Problem([self.graph] * len(free), self.observer.intrinsics, constraints, weights, articulation, free)
         return solve(problem, Poses.joined([before, state]), steps).poses[-1:]
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 import trimesh
 
+from v2m4.camera import DEFAULT_FOV
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
@@ -24,11 +25,11 @@ def make_creature() -> Mesh:
     return mesh.transformed(mesh.normalizing())
 
 
-def photograph(mesh, orbit, size=160, name="f", index=0) -> Frame:
+def photograph(mesh, orbit, size=160, name="f", index=0, fov=DEFAULT_FOV) -> Frame:
     with torch.no_grad():
-        seen = render_mesh(mesh, orbit.camera(), size, channels=("color", "mask"))
+        seen = render_mesh(mesh, orbit.camera(fov), size, channels=("color", "mask"))
     rgba = torch.cat([seen.color / seen.mask.clamp_min(1e-3), seen.mask], -1)[0].clamp(0, 1)
-    return Frame(name, index, (rgba * 255).round().to(torch.uint8).numpy())
+    return Frame(name, index, (rgba * 255).round().to(torch.uint8).numpy(), fov)
 
 
 @pytest.fixture(scope="session")

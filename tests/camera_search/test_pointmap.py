@@ -6,8 +6,8 @@ import torch
 from camera_search.comparison import Comparison
 from camera_search.pointmap import MatchedPoints, Scene, flow_matches, solve_camera
 from camera_search.similarity import PictureAgreement
-from camera_search.views import angles_between
 from v2m4.camera import Orbit
+from v2m4.rotation import angles_between
 
 SIZE = 160
 TRUTH = Orbit.of(0.6, 0.25, 2.4, (0.05, -0.04, 0.02))

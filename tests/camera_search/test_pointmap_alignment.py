@@ -12,11 +12,11 @@ from camera_search.pointmap import PointMaps, Scene
 from camera_search.pointmap_alignment import AlignedPoints, resect
 from camera_search.search import find_camera
 from camera_search.similarity import PictureAgreement
-from camera_search.transform import Transform
-from camera_search.views import angles_between
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
 from v2m4.render import render_mesh
+from v2m4.rotation import angles_between
+from v2m4.similarity_transform import SimilarityTransform
 
 SIZE = 112
 HALF_TURN = np.diag([-1.0, 1.0, -1.0])
@@ -56,7 +56,7 @@ def _case(mesh, camera_of, seed, noise=0.01, outliers=0.2, turned_frame=False, t
     points[wrong] = draw.uniform(-0.8, 0.8, (wrong.sum(), 3))
     for index in ([0] if turned_frame else []) + list(range(1, 1 + turned_renders)):
         points[index] = points[index] @ HALF_TURN
-    own = Transform(draw.uniform(0.2, 4), Rotation.random(random_state=seed).as_matrix(), draw.normal(size=3))
+    own = SimilarityTransform(draw.uniform(0.2, 4), Rotation.random(random_state=seed).as_matrix(), draw.normal(size=3))
     maps = PointMaps(torch.from_numpy(own(points)).float(), torch.from_numpy(draw.random(points.shape[:-1])))
     return truth, comparison, scene, maps
 

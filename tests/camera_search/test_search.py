@@ -7,11 +7,11 @@ import torch
 from camera_search.comparison import Comparison
 from camera_search.search import find_camera, pick_apart
 from camera_search.similarity import PictureAgreement
-from camera_search.views import angles_between
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
 from v2m4.decimate import simplified
 from v2m4.frame import Frame
+from v2m4.rotation import angles_between
 
 SMALL = SearchConfig(samples=256, islands=5, particles=30, swarm_steps=6, refine_steps=30, size=64)
 TRUTHS = [Orbit.of(2.3, 0.3, 2.6, (0.1, 0.0, -0.1)), Orbit.of(-0.4, -0.5, 3.5), Orbit.of(1.2, 0.1, 1.5, (0, 0.15, 0))]
@@ -32,6 +32,24 @@ def test_finds_the_camera_without_a_hint(creature, camera_of, truth):
     assert _error(result.orbit, truth) < 2.0
     torch.testing.assert_close(result.orbit.camera().positions(), truth.camera().positions(), atol=0.15, rtol=0)
     assert list(result.history) == ["samples", "swarm", "guess", "refined"]
+
+
+def test_the_published_order_finds_the_camera_too(creature, camera_of):
+    published = SearchConfig(
+        samples=256, islands=0, particles=40, swarm_steps=8, refined=1, refine_steps=30, refine_on="mask", size=64
+    )
+    result = find_camera(creature, camera_of(creature, TRUTHS[0], 256), published, _draw())
+    assert list(result.history) == ["samples", "guess", "swarm", "refined"]
+    assert _error(result.orbit, TRUTHS[0]) < 3.0
+
+
+@pytest.mark.parametrize(("degrees", "radius"), [(12, 9.0), (75, 1.5)])
+def test_finds_the_distance_that_a_lens_asks_for(creature, camera_of, degrees, radius):
+    truth, fov = Orbit.of(0.7, 0.2, radius, (0.05, 0.0, 0.0)), math.radians(degrees)
+    result = find_camera(creature, camera_of(creature, truth, 256, fov=fov), SMALL, _draw())
+    assert _error(result.orbit, truth) < 3.0
+    away = (result.orbit.camera().positions() - truth.camera().positions()).norm()
+    assert float(away) < 0.05 * radius + 0.05
 
 
 def test_a_hint_is_never_made_worse(creature, camera_of):

@@ -61,3 +61,19 @@ def test_deterministic():
 def test_no_start_is_an_error():
     with pytest.raises(ValueError, match="no start"):
         particle_swarm(_peaks, torch.zeros(0, 2), torch.ones(2), 12, 8, _draw())
+
+
+def test_particles_that_are_given_are_taken_as_they_are():
+    starts = torch.tensor([[[2.0, -0.5], [-3.0, 0.0], [0.0, 0.0], [4.0, -2.0]]])
+    asked = []
+
+    def noted(at):
+        asked.append(at)
+        return _peaks(at)
+
+    result = particle_swarm(noted, starts, torch.full((2,), 0.5), 99, 30, _draw(), patience=30)
+    assert torch.equal(asked[0], starts[0])
+    assert len(asked) == 31 and all(batch.shape == (4, 2) for batch in asked)
+    assert float(result.values[0]) > 0.97
+    with pytest.raises(ValueError, match="no start given"):
+        particle_swarm(_peaks, torch.zeros(1, 0, 2), torch.ones(2), 9, 3, _draw())

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from camera_search.views import ViewSpace, angles_between, rotations, view_angles
+from camera_search.views import ViewSpace, rotations, view_angles
 from v2m4.camera import Orbit
+from v2m4.rotation import angles_between
 
 
 @pytest.fixture
@@ -21,6 +23,16 @@ def _views(count, seed=0):
 def test_views_and_orbits_are_inverse(space):
     views = _views(50)
     torch.testing.assert_close(space.views(space.orbit(views)), views, atol=2e-5, rtol=0)
+
+
+def test_steps_have_the_same_effect_in_pictures_of_any_lens(space):
+    narrow = replace(space, fov=math.radians(10))
+    sizes = (0.1, 0.2, 0.01, 0.03, 0.05, 0.02)
+    assert space.steps(sizes).tolist() == pytest.approx(sizes)
+    parts = narrow.steps(sizes) / torch.tensor(sizes)
+    assert parts[[0, 1, 4, 5]].tolist() == [1, 1, 1, 1]
+    assert parts[2:4].tolist() == pytest.approx([narrow.half_height / space.half_height] * 2)
+    assert len(narrow.steps(sizes[:5])) == 5
 
 
 def test_orbits_keep_their_extrinsics_through_views(space):

@@ -8,8 +8,8 @@ import pytest
 import torch
 import trimesh
 
-from data_preparation_tools.render_ground_truth import brightened, main, subdivide
-from v2m4.camera import DEFAULT_FOV
+from data_preparation_tools.render_ground_truth import brightened, check_visible, main, subdivide
+from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.geometry import nearest
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.gltf import read_glb, write_animation_glb
@@ -140,6 +140,27 @@ def test_vertex_colours_exposure_and_pace(tmp_path: Path) -> None:
         iio.imread(tmp_path / name / "0000.png")[32, 32, :3].mean() for name in ("my_egg_slide_left_-90", "light")
     ]
     assert brightness[1] > 1.2 * brightness[0]
+
+
+def test_a_lens_of_ones_own(asset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["--frames", "2", "--size", "64", "--fov", "20", "--output", str(tmp_path), "--name", "case"]
+    assert main([str(asset), *options]) == 0
+    truth = _truth(tmp_path)
+    assert float(truth.fov) == pytest.approx(np.radians(20))
+    camera = truth.orbit().camera(float(truth.fov))
+    seen = render_mesh(truth.sequence()[1], camera, 64, channels=("mask",)).mask[0, ..., 0].numpy() > 0.5
+    alpha = _pictures(tmp_path)[1][..., 3] > 127
+    assert (seen & alpha).sum() / (seen | alpha).sum() > 0.98
+    columns, rows = (np.flatnonzero(_pictures(tmp_path)[..., 3].max(0).max(axis) > 127) for axis in (0, 1))
+    assert max(np.ptp(columns), np.ptp(rows)) / 64 == pytest.approx(0.8, abs=0.05)
+    assert main([str(asset), "--output", str(tmp_path), "--fov", "3"]) == 2
+    assert "--fov 3" in caplog.messages[-1]
+
+
+def test_no_camera_within_the_object_passes_for_one_that_sees_it() -> None:
+    poses = torch.tensor([[[0.0, 0.0, -1.0], [0.0, 0.2, 1.0]]])
+    with pytest.raises(ValueError, match="--fov 120: no camera with this lens"):
+        check_visible(poses, Orbit.of(radius=0.5).camera(np.radians(120)))
 
 
 def test_no_exposure_changes_nothing_and_white_stays_white() -> None:

@@ -86,11 +86,7 @@ def test_no_trajectory_where_the_topology_is_another(truth) -> None:
 
 
 def test_bad_usage_is_told_in_one_line(tmp_path, caplog) -> None:
-    write_truth(tmp_path / "wide.npz", fov=1.2)
-    line = ["--truth", str(tmp_path / "wide.npz"), "--frames", str(tmp_path), "--given", "poses", "--output", "x"]
-    assert main(line) == 2
-    assert "field of view" in caplog.text
-    line[1] = str(tmp_path / "none.npz")
+    line = ["--truth", str(tmp_path / "none.npz"), "--frames", str(tmp_path), "--given", "poses", "--output", "x"]
     assert main(line) == 2
     assert main([*line, "--motion", "video"]) == 2
     assert "--given poses: --motion video goes with --given first_mesh only" in caplog.text

@@ -360,10 +360,13 @@ def test_an_asset_becomes_a_case(data, monkeypatch):
     path.write_text(
         "name: asset\nmetrics: [motion80]\nmethods:\n"
         f'  - {{name: copy, run: [{copy % "{truth}"}, {copy % "{first_mesh}"}], mesh: "{{output}}/{{case}}.npz"}}\n'
-        'cases:\n  - {name: box, asset: "{data}/wide.glb", frames: 2, yaw: 35, pitch: 8}\n'
+        'cases:\n  - {name: box, asset: "{data}/wide.glb", frames: 2, yaw: 35, pitch: 8, fov: 25}\n'
     )
     code, results = run(data, path)
     assert code == 0
+    truth = data.parent / "out" / "cases" / "box" / "input" / TRUTH_FOLDER / "box.npz"
+    assert execution._video_of(truth)["fov"] == "25"
+    assert execution._video_of(None) == {"fps": "30", "fov": "40"}
     assert entry(results, "box")["figures"]["cd"] < SAME
     root = data.parent / "out" / "cases" / "box" / "input"
     assert len(list((root / "box").glob("*.png"))) == 2

@@ -61,6 +61,7 @@ VIDEO = '{name: a, video: "a.mp4"}'
         ({"cases": '{name: c, input: "x", yaw: 3}'}, "case c: yaw does not go with an input"),
         ({"cases": '{name: c, asset: "x", truth: "y"}'}, "case c: truth does not go with an asset"),
         ({"cases": '{name: c, asset: "x", frames: 0}'}, "case c: frames: must be at least 1"),
+        ({"cases": '{name: c, input: "x", fov: 20}'}, "case c: fov does not go with an input"),
         ({"cases": '{name: c, asset: "x", yaw: far}'}, "case c: yaw: expected a number, got 'far'"),
         ({"cases": '{name: c, asset: "x", frames: 2.5}'}, "case c: frames: expected a number"),
         ({"cases": '{name: c, input: "x"}'}, "metrics: 'motion80' needs cases with a truth"),

@@ -9,7 +9,7 @@ import torch
 import trimesh
 
 from generators._ground import PITCH, STEEPEST, lean, stance
-from v2m4.camera import Orbit
+from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.render import render
 
 
@@ -25,11 +25,12 @@ def table(length: float, width: float, height: float = 1.0) -> trimesh.Trimesh:
 
 @pytest.fixture
 def seen(shapes):
-    def frame(mesh: trimesh.Trimesh, yaw: float):
-        camera = Orbit.of(math.radians(yaw), PITCH, 4.0, (0.0, -0.2, 0.0)).camera()
+    def frame(mesh: trimesh.Trimesh, yaw: float, fov: float = DEFAULT_FOV):
+        away = 4.0 * math.tan(DEFAULT_FOV / 2) / math.tan(fov / 2)
+        camera = Orbit.of(math.radians(yaw), PITCH, away, (0.0, -0.2, 0.0)).camera(fov)
         vertices = torch.tensor(mesh.vertices, dtype=torch.float32)
         mask = render(vertices, torch.tensor(mesh.faces), camera, 256, channels=("mask",)).mask[0, ..., 0]
-        return shapes.frame_of(mask.numpy())
+        return replace(shapes.frame_of(mask.numpy()), fov=fov)
 
     return frame
 
@@ -41,6 +42,12 @@ def test_a_long_table_leans_as_it_stands(seen, yaw):
     assert degrees == pytest.approx(90 - yaw, abs=8)
     flipped = replace(frame, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))
     assert math.degrees(math.atan(lean([flipped]))) == pytest.approx(-degrees, abs=1)
+
+
+@pytest.mark.parametrize("degrees", [20, 60])
+def test_a_lens_changes_where_the_horizon_is_and_not_what_is_told(seen, degrees):
+    frame = seen(table(1.8, 0.4), 50, math.radians(degrees))
+    assert math.degrees(math.atan(lean([frame]))) == pytest.approx(40, abs=10)
 
 
 def test_a_camera_from_high_above_does_not_stretch_the_object_without_end(shapes):

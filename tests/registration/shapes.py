@@ -7,7 +7,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from v2m4.camera import Camera
+from v2m4.camera import DEFAULT_FOV, Camera
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.render import render
@@ -31,12 +31,12 @@ def painted(vertices: Tensor, faces: Tensor) -> Mesh:
     return Mesh(vertices, faces, colors=colors)
 
 
-def photographed(mesh: Mesh, index: int, size: int = 160) -> Frame:
+def photographed(mesh: Mesh, index: int, size: int = 160, fov: float = DEFAULT_FOV) -> Frame:
     """A frame of a mesh in the video camera's space."""
-    seen = render(mesh.vertices, mesh.faces, Camera.identity(), size, colors=mesh.colors, channels=("color",))
+    seen = render(mesh.vertices, mesh.faces, Camera.identity(fov), size, colors=mesh.colors, channels=("color",))
     mask = seen.mask[0]
     picture = torch.cat([seen.color[0] / mask.clamp_min(1e-3), mask], -1).clamp(0, 1)
-    return Frame(str(index), index, (picture * 255).round().byte().numpy())
+    return Frame(str(index), index, (picture * 255).round().byte().numpy(), fov)
 
 
 def bent(vertices: Tensor, amount: float) -> Tensor:

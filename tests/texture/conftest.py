@@ -13,7 +13,7 @@ from torch import Tensor
 from texture.system import Seams
 from texture.texels import TexelMap, seam_lookups, texel_map
 from texture.unwrap import Atlas, unwrap
-from v2m4.camera import Camera
+from v2m4.camera import DEFAULT_FOV, Camera
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
@@ -55,10 +55,10 @@ class Scene:
         return [picture(mesh.with_vertices(pose), index) for index, pose in enumerate(self.sequence.vertices)]
 
 
-def picture(mesh: Mesh, index: int = 0) -> Frame:
-    shown = render_mesh(mesh, Camera.identity(), PIXELS, channels=("color",), antialias=False)
+def picture(mesh: Mesh, index: int = 0, fov: float = DEFAULT_FOV) -> Frame:
+    shown = render_mesh(mesh, Camera.identity(fov), PIXELS, channels=("color",), antialias=False)
     rgba = torch.cat([shown.color[0], shown.mask[0]], -1)
-    return Frame(str(index), index, (rgba * 255).round().to(torch.uint8).numpy())
+    return Frame(str(index), index, (rgba * 255).round().to(torch.uint8).numpy(), fov)
 
 
 def turned(vertices: Tensor, yaw: float) -> Tensor:

@@ -1,11 +1,15 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tests.texture.conftest import picture
 from texture import observe
 from texture.observe import object_window, observe_asset, observe_frames
 from texture.texels import lookups, sample
-from v2m4.camera import Camera
+from v2m4.camera import DEFAULT_FOV, Camera
 from v2m4.mesh import Mesh
 
 SIZE = 128
@@ -35,6 +39,20 @@ def test_views_read_the_texture_they_were_rendered_with(all_round):
         error = np.abs(sample(texture, lookups(view.uvs, SIZE)) - view.colors)
         assert len(view) > 2000 and view.weights.min() > 0 and view.weights.max() <= 1
         assert error.mean() < 2e-3 and np.quantile(error, 0.999) < 0.02  # the picture is sampled anew in the window
+
+
+@pytest.mark.parametrize("fov", [0.3, 1.2])
+def test_a_frame_is_seen_through_its_own_lens(all_round, fov):
+    texture = np.clip(0.5 + 0.8 * all_round.positions(), 0, 1)
+    middle = all_round.sequence.vertices[0].mean(0)
+    nearer = middle * (math.tan(DEFAULT_FOV / 2) / math.tan(fov / 2) - 1)
+    mesh = all_round.textured(texture).with_vertices(all_round.sequence.vertices[0] + nearer)
+    frame = picture(mesh, fov=fov)
+    (view,) = observe_frames([frame], mesh.vertices[None], all_round.mesh, all_round.atlas, 160)
+    assert len(view) > 2000
+    assert np.abs(sample(texture, lookups(view.uvs, SIZE)) - view.colors).mean() < 4e-3
+    (wrong,) = observe_frames([replace(frame, fov=0.7)], mesh.vertices[None], all_round.mesh, all_round.atlas, 160)
+    assert np.abs(sample(texture, lookups(wrong.uvs, SIZE)) - wrong.colors).mean() > 0.02
 
 
 def test_trust_is_highest_where_the_surface_faces_the_camera(all_round):

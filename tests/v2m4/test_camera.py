@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2m4.camera import Camera, Orbit, hammersley_rig, orbit_from_extrinsics
+from v2m4.camera import Camera, Orbit, framing, hammersley_rig, orbit_from_extrinsics
 
 angle = st.floats(-3.1, 3.1)
 pitch = st.floats(-1.5, 1.5)
@@ -70,6 +70,32 @@ def test_window_maps_its_part_of_the_picture() -> None:
     whole = camera.project(point, (200, 200))[0][0, 0]
     part = camera.cropped((0.25, 0.1, 0.75, 0.6)).project(point, (200, 200))[0][0, 0]
     assert torch.allclose(part, (whole - torch.tensor([50.0, 20.0])) * 2, atol=1e-3)
+
+
+def test_depths_of_any_lens_are_told_apart_as_by_the_default_one() -> None:
+    """A slab a thousandth of its distance thick; the distance is that at which objects fill the picture."""
+    apart = {}
+    for degrees in (5, 20, 40, 90, 120):
+        camera = Camera.identity(math.radians(degrees))
+        away = 0.5 / math.tan(camera.fov / 2)
+        clip = camera.clip(torch.tensor([[0.0, 0, away], [0, 0, 1.001 * away]]))[0].double()
+        z = clip[:, 2] / clip[:, 3]
+        assert bool((z.abs() < 1).all())
+        apart[degrees] = float(z[1] - z[0])
+    assert Camera.identity().depth_range == (0.01, 100.0)
+    assert list(apart.values()) == pytest.approx([apart[40]] * 5, rel=0.05)
+
+
+@pytest.mark.parametrize("degrees", [10, 40, 80])
+def test_framing_fills_the_asked_share_with_any_lens(degrees: float) -> None:
+    poses = torch.rand(3, 50, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    fov = math.radians(degrees)
+    orbit = Orbit.from_parameters(framing(poses, 30, 10, 0.7, fov)[None])
+    pixels, depth = orbit.camera(fov).project(poses.reshape(-1, 3), (1, 1))
+    lower, upper = pixels[0].amin(0), pixels[0].amax(0)
+    assert bool((depth > 0).all())
+    assert float((upper - lower).max()) == pytest.approx(0.7, abs=0.01)
+    assert torch.allclose((lower + upper) / 2, torch.tensor([0.5, 0.5]), atol=0.01)
 
 
 def test_rig_spreads_over_the_sphere() -> None:

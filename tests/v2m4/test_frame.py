@@ -1,9 +1,13 @@
 """Frames: windows of pictures agree with cameras' windows."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from v2m4.camera import DEFAULT_FOV
 from v2m4.frame import Clip, Frame
 
 
@@ -34,6 +38,27 @@ def test_a_window_shows_its_part_where_the_camera_says(size: int) -> None:
     inside = colour[mask[..., 0] > 0.999]
     assert torch.allclose(inside, torch.tensor([200.0, 100.0, 50.0]) / 255, atol=2e-3)
     assert torch.allclose(colour[mask[..., 0] == 0], torch.ones(3))
+
+
+def test_the_camera_has_the_frames_lens_and_aspect() -> None:
+    camera = frame().camera()
+    assert (camera.fov, camera.aspect) == (DEFAULT_FOV, 1.5)
+    assert torch.equal(camera.extrinsics, torch.eye(4)[None])
+    other = replace(frame(), fov=0.5)
+    assert other.camera().fov == Clip("c", [other], 30.0, "").fov == 0.5
+
+
+def test_stages_take_the_videos_camera_from_its_frames() -> None:
+    """An identity camera that a stage makes itself would have the default lens, whatever ``--fov`` says."""
+    root = Path(__file__).resolve().parents[2]
+    made = [
+        f"{file.relative_to(root)}: {line.strip()}"
+        for room in ("generators", "camera_search", "registration", "texture")
+        for file in (root / room).rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if "Camera.identity(" in line and "Camera.identity(fov, " not in line
+    ]
+    assert made == []
 
 
 def test_key_frames_take_every_nth_and_the_last() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2m4.workspace import Workspace, atomic, code_version, digest
+from v2m4.workspace import Workspace, atomic, code_version, digest, folder_version
 
 
 def test_arrays_are_made_once_and_again_when_the_key_changes(tmp_path: Path) -> None:
@@ -31,6 +31,38 @@ def test_deleted_or_cut_files_are_made_again(tmp_path: Path) -> None:
     assert not Workspace(tmp_path).fresh("x.bin", "k")
     (tmp_path / "x.bin").unlink()
     assert not Workspace(tmp_path).fresh("x.bin", "k")
+
+
+def test_many_files_of_one_key_are_written_where_stale(tmp_path: Path) -> None:
+    names, written = [f"{index}.bin" for index in range(7)], []
+
+    def write(index: int, path: Path) -> None:
+        written.append(index)
+        path.write_bytes(bytes([index]))
+
+    Workspace(tmp_path).make_files(names, "k1", write, threads=3)
+    assert sorted(written) == list(range(7))
+    assert [(tmp_path / name).read_bytes() for name in names] == [bytes([index]) for index in range(7)]
+    (tmp_path / "4.bin").unlink()
+    Workspace(tmp_path).make_files(names, "k1", write, threads=3)
+    assert written[7:] == [4]
+    assert all(Workspace(tmp_path).fresh(name, "k1") for name in names)
+    Workspace(tmp_path).make_files(names, "k2", write, threads=3)
+    assert len(written) == 15
+
+
+def test_files_written_by_a_run_that_was_killed_do_not_pass_for_the_old_ones(tmp_path: Path) -> None:
+    Workspace(tmp_path).make_files(["a", "b"], "old", lambda _, path: path.write_bytes(b"old"), threads=1)
+
+    def killed(index: int, path: Path) -> None:
+        if index:
+            raise KeyboardInterrupt
+        path.write_bytes(b"new")  # as long as before
+
+    with pytest.raises(KeyboardInterrupt):
+        Workspace(tmp_path).make_files(["a", "b"], "new", killed, threads=1)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert not Workspace(tmp_path).fresh("a", "old")
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -77,3 +109,5 @@ def test_digest_tells_values_dtypes_and_shapes_apart() -> None:
 def test_code_version_differs_between_rooms() -> None:
     assert code_version("texture") != code_version("registration")
     assert code_version("texture") == code_version("texture", "v2m4")
+    assert folder_version("v2m4", "texture") == code_version("texture")
+    assert folder_version("v2m4/io") not in (folder_version("v2m4"), folder_version("v2m4/render"))

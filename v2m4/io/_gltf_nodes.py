@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from v2m4.io._gltf_container import Document, GltfError
+from v2m4.rotation import matrix_from_quaternion
 
 IDENTITY = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 
@@ -73,16 +74,9 @@ def trs_matrix(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray)
     Returns:
         (..., 4, 4) float64; the leading shapes are broadcast.
     """
-    x, y, z, w = np.moveaxis(rotation, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    rotation_matrix = np.stack([np.stack(row, -1) for row in rows], -2)
     shape = np.broadcast_shapes(translation.shape[:-1], rotation.shape[:-1], scale.shape[:-1])
     matrix = np.zeros((*shape, 4, 4))
-    matrix[..., :3, :3] = rotation_matrix * scale[..., None, :]
+    matrix[..., :3, :3] = matrix_from_quaternion(rotation) * scale[..., None, :]
     matrix[..., :3, 3] = translation
     matrix[..., 3, 3] = 1.0
     return matrix

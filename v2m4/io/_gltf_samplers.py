@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from v2m4.io._gltf_container import Document, GltfError
+from v2m4.rotation import slerp, unit_quaternion
 
 INTERPOLATIONS = ("LINEAR", "STEP", "CUBICSPLINE")
 COMPONENTS_OF = {"translation": 3, "rotation": 4, "scale": 3}  # "weights" has one number per morph target
@@ -49,10 +50,10 @@ class Sampler:
             out_tangent, in_tangent = span[:, None] * self.values[before, 2], span[:, None] * self.values[after, 0]
             result = hermite(first, out_tangent, second, in_tangent, fraction)
         elif self.rotation:
-            return slerp(_unit(first), _unit(second), fraction)
+            return slerp(unit_quaternion(first), unit_quaternion(second), fraction)
         else:
             result = first + fraction * (second - first)
-        return _unit(result) if self.rotation else result
+        return unit_quaternion(result) if self.rotation else result
 
 
 def hermite(
@@ -70,31 +71,6 @@ def hermite(
     square, cube = fraction**2, fraction**3
     values = (2 * cube - 3 * square + 1) * first + (3 * square - 2 * cube) * second
     return values + (cube - 2 * square + fraction) * out_tangent + (cube - square) * in_tangent
-
-
-def slerp(first: np.ndarray, second: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    """Spherical linear interpolation of unit quaternions (T, 4) along the shorter arc.
-
-    Args:
-        first: (T, 4) unit quaternions.
-        second: (T, 4) unit quaternions.
-        fraction: (T, 1) in [0, 1].
-    """
-    second = np.where((first * second).sum(-1, keepdims=True) < 0, -second, second)
-    chord, sum_ = (np.linalg.norm(value, axis=-1, keepdims=True) for value in (first - second, first + second))
-    angle = 2 * np.arctan2(chord, sum_)
-    sine = np.sin(angle)
-    nearly_equal = sine < 1e-9  # there linear interpolation is as accurate
-    divisor = np.where(nearly_equal, 1.0, sine)
-    weights = (
-        np.where(nearly_equal, 1 - fraction, np.sin((1 - fraction) * angle) / divisor),
-        np.where(nearly_equal, fraction, np.sin(fraction * angle) / divisor),
-    )
-    return _unit(weights[0] * first + weights[1] * second)
-
-
-def _unit(quaternions: np.ndarray) -> np.ndarray:
-    return quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True).clip(1e-300)
 
 
 def read_sampler(document: Document, entry: dict[str, Any], path: str, width: int) -> Sampler:

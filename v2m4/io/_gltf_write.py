@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from v2m4.camera import FAR, NEAR, OPENCV_TO_OPENGL, Camera
+from v2m4.camera import OPENCV_TO_OPENGL, Camera
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, GltfBuilder
 from v2m4.io._gltf_images import EncodedImage, encode_texture
 from v2m4.io._gltf_quantize import QuantizationGrid, normal_deltas, unit_normals
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.rotation import quaternion_from_matrix
 
 BYTE_MAX = 127
 LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
@@ -267,27 +268,9 @@ def camera_node(builder: GltfBuilder, camera: Camera) -> int:
     """
     if len(camera) != 1 or camera.window != (0.0, 0.0, 1.0, 1.0):
         raise ValueError(f"camera: expected one camera of the whole picture, got {len(camera)} at {camera.window}")
-    perspective = {"aspectRatio": float(camera.aspect), "yfov": float(camera.fov), "znear": NEAR, "zfar": FAR}
+    near, far = camera.depth_range
+    perspective = {"aspectRatio": float(camera.aspect), "yfov": float(camera.fov), "znear": near, "zfar": far}
     index = builder.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective})
     pose = np.linalg.inv(camera.extrinsics[0].detach().cpu().numpy().astype(np.float64)) @ OPENCV_TO_OPENGL.numpy()
     node = {"name": "camera", "camera": index, "translation": pose[:3, 3].tolist()}
-    return builder.add("nodes", node | {"rotation": quaternion(pose[:3, :3]).tolist()})
-
-
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """The unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3), or of the rotation nearest to it.
-
-    Source: Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix": the eigenvector of the
-    largest eigenvalue.
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
-    symmetric = np.array(
-        [
-            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
-            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
-            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ]
-    )
-    vector = np.linalg.eigh(symmetric)[1][:, -1]
-    return vector if vector[3] >= 0 else -vector
+    return builder.add("nodes", node | {"rotation": quaternion_from_matrix(pose[:3, :3]).tolist()})

@@ -14,10 +14,11 @@ from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, trs_matrix, world_matrices
 from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, read_primitive, triangle_primitives
-from v2m4.io._gltf_write import quaternion
 from v2m4.io._user_mesh_weld import coincident_labels, weld_by_label, weld_node_borders
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
+from v2m4.rotation import quaternion_from_matrix
+from v2m4.similarity_transform import umeyama
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +248,7 @@ def _mesh_node(document: Document, surface: _NodeSurface, vertex: np.ndarray, ma
     base, world = surface.base[first], surface.world[first]
     placement = None
     if surface.deformer.skin is not None:
-        placement = _umeyama_similarity(base, world, surface.mirrored)
+        placement = _similarity_components(base, world, surface.mirrored)
         matrix = trs_matrix(*placement)
     if surface.deformer.skin is None and len(surface.deformer.targets) == 0:
         rest = base
@@ -276,23 +277,14 @@ def _mesh_node(document: Document, surface: _NodeSurface, vertex: np.ndarray, ma
     return MeshNode(surface.node, placement, matrix, base, rest, faces[whole], vertex[first], rows)
 
 
-def _umeyama_similarity(
+def _similarity_components(
     source: np.ndarray, target: np.ndarray, mirrored: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Translation, rotation (quaternion) and uniform scale that map points (N, 3) to others in the least squares sense.
 
-    Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns".
+    The scale is negative where the map is ``mirrored``, and 1 in size where one side is a single point.
     """
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    left, values, right = np.linalg.svd((target - target_mean).T @ (source - source_mean))
-    sign = np.array([1.0, 1.0, np.linalg.det(left @ right) * (-1 if mirrored else 1)]).round()
-    variance = float(np.square(source - source_mean).sum())
-    scale = float((values * sign).sum()) / variance if variance > 0 else 1.0
-    if scale <= 0:
-        sign, scale = np.array([1.0, 1.0, np.linalg.det(left @ right)]).round(), 1.0
-    rotation_matrix = (left * sign) @ right
-    if np.linalg.det(rotation_matrix) < 0:
-        rotation_matrix, scale = -rotation_matrix, -scale
-    rotation = quaternion(rotation_matrix)
-    linear = trs_matrix(np.zeros(3), rotation, np.full(3, scale))[:3, :3]
-    return target_mean - linear @ source_mean, rotation, np.full(3, scale)
+    single_point = min(np.ptp(source, axis=0).max(), np.ptp(target, axis=0).max()) == 0
+    sign = -1.0 if mirrored else 1.0
+    transform = umeyama(sign * source, target, scale=1.0 if single_point else None)
+    return transform.translation, quaternion_from_matrix(transform.rotation), np.full(3, sign * transform.scale)

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from v2m4.geometry import connected_components
 from v2m4.io._gltf_read import merge_vertices
 from v2m4.mesh import Mesh
 
@@ -60,7 +59,7 @@ def weld_node_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.
         WELD_TOLERANCE * float(np.ptp(label_positions, axis=0).max()), output_type="ndarray"
     )
     representative = np.arange(starts[-1])
-    representative[border_vertices] = border_vertices[_components(len(border_vertices), close_pairs)]
+    representative[border_vertices] = border_vertices[_first_members(len(border_vertices), close_pairs)]
     owner = np.searchsorted(starts, borders[:, 0], side="right")
     border_edges, edge_of_border = np.unique(np.sort(representative[borders], 1), axis=0, return_inverse=True)
     edge_of_border = edge_of_border.reshape(-1)
@@ -72,11 +71,10 @@ def weld_node_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.
     return result[labels]
 
 
-def _components(count: int, pairs: np.ndarray) -> np.ndarray:
+def _first_members(count: int, pairs: np.ndarray) -> np.ndarray:
     """For each of ``count`` items the first item of its connected component under the edges ``pairs`` (P, 2)."""
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, first, index = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
-    return first[index]
+    labels = connected_components(pairs, count)
+    return np.unique(labels, return_index=True)[1][labels]
 
 
 def weld_by_label(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, np.ndarray]:

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from v2m4.geometry import connected_components
 from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_deform import read_deformer
 from v2m4.io._gltf_nodes import IDENTITY, local_matrix, scene_nodes, trs_matrix, world_matrices
@@ -108,8 +107,8 @@ def weld_sequence(sequence: MeshSequence) -> MeshSequence:
     if sequence.mesh.colors is not None:
         colors = sequence.mesh.colors.numpy()
         same &= (colors[first] == colors[second]).all(-1)
-    pairs = coo_array((np.ones(same.sum()), (first[same], second[same])), shape=(len(rest), len(rest)))
-    mesh, kept = merge_vertices(sequence.mesh, connected_components(pairs, directed=False)[1])
+    pairs = np.stack([first[same], second[same]], 1)
+    mesh, kept = merge_vertices(sequence.mesh, connected_components(pairs, len(rest)))
     return replace(sequence, vertices=sequence.vertices[:, kept], mesh=mesh)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from av.error import FFmpegError
 
 from v2m4.config import FramesConfig
 from v2m4.frame import Clip, Frame
+from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
 from v2m4.io.foreground import Method, choose_method, cut_out, remove_background
 from v2m4.io.names import natural_key, safe_name
 from v2m4.io.picture import read_picture, reduced
@@ -188,10 +188,25 @@ def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None 
                 " remove the frame or choose another --frames.foreground"
             )
     frames = [Frame(name, index, image) for index, (name, image) in enumerate(zip(pictures.names, images, strict=True))]
-    follows = f"{pictures.digest} {config.foreground} {config.max_side}"
-    if segmenter is not None:
-        follows += f" {segmenter.identity}"
-    return Clip(source.name, frames, pictures.fps, hashlib.sha256(follows.encode()).hexdigest(), method)
+    return Clip(source.name, frames, pictures.fps, input_hash(pictures.digest, config, segmenter), method)
+
+
+def video_rate(path: Path) -> float:
+    """Frames per second of a video file, 0 where it tells none.
+
+    Raises:
+        ValueError: the file cannot be read as a video.
+    """
+    try:
+        with iio.imopen(path, "r", plugin="pyav") as video:
+            return float(video.metadata().get("fps") or 0.0)
+    except (OSError, FFmpegError, ValueError, IndexError) as error:
+        raise no_video(path, error) from error
+
+
+def no_video(path: Path, error: Exception) -> ValueError:
+    """The error of a file that cannot be read as a video, with its cause."""
+    return ValueError(f"{path}: cannot be read as a video ({error}); convert it to H.264 or to frames")
 
 
 def _remove_backgrounds(name: str, images: list[np.ndarray], config: FramesConfig, segmenter: Segmenter | None) -> str:
@@ -233,9 +248,7 @@ def _apply(images: list[np.ndarray], method: Method) -> None:
 
 def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarray], str]:
     """Names, pictures and a hash of names and contents."""
-    files = list_pictures(folder)
-    if not files:
-        raise ValueError(f"{folder}: no pictures in it ({_listed(PICTURE_SUFFIXES)}); add frames or remove the folder")
+    files = pictures_of(folder)
     names = [safe_name(file.stem) for file in files]
     seen: dict[str, Path] = {}
     for name, file in zip(names, files, strict=True):
@@ -247,18 +260,26 @@ def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarra
         seen[name.casefold()] = file
 
     def read(file: Path) -> tuple[np.ndarray, tuple[int, ...], bytes]:
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+        data = file_content(file)
         picture = read_picture(file, data)
-        state = hashlib.sha256(file.name.encode("utf-8", "surrogateescape") + b"\0" + data).digest()
-        return reduced(picture, max_side), picture.shape[:2], state
+        return reduced(picture, max_side), picture.shape[:2], picture_hash(file, data)
 
     with ThreadPoolExecutor(THREADS) as pool:
         results = list(pool.map(read, files))
     _check_sizes(files, [size for _, size, _ in results])
-    return names, [picture for picture, _, _ in results], hashlib.sha256(b"".join(s for *_, s in results)).hexdigest()
+    return names, [picture for picture, _, _ in results], folder_hash(state for *_, state in results)
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """As ``list_pictures``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    files = list_pictures(folder)
+    if not files:
+        raise ValueError(f"{folder}: no pictures in it ({_listed(PICTURE_SUFFIXES)}); add frames or remove the folder")
+    return files
 
 
 def _check_sizes(files: Sequence[Path], sizes: Sequence[tuple[int, ...]]) -> None:
@@ -274,32 +295,24 @@ def _read_video(path: Path, config: FramesConfig) -> Pictures:
     """The frames of a video file, named by their numbers."""
     pictures = []
     try:
-        digest = _hash_of(path)
+        digest = video_hash(path)
         turns = _quarter_turns(path)
         with iio.imopen(path, "r", plugin="pyav") as video:
-            fps = float(video.metadata().get("fps") or 0.0)
             for picture in video.iter(format="rgba"):
                 pictures.append(
                     np.ascontiguousarray(np.rot90(reduced(_opaque_as_rgb(picture), config.max_side), turns))
                 )
     except (OSError, FFmpegError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: cannot be read as a video ({error}); convert it to H.264 or to frames") from error
+        raise no_video(path, error) from error
     if not pictures:
         raise ValueError(f"{path}: no frames in it; convert it to H.264 or to frames")
+    fps = video_rate(path)
     if fps <= 0:
         log.warning("%s: tells no frame rate; %g frames a second assumed (--frames.fps)", path, config.fps)
         fps = config.fps
     digits = len(str(len(pictures) - 1))
     names = [f"{index:0{digits}d}" for index in range(len(pictures))]
     return Pictures(names, pictures, fps, digest)
-
-
-def _hash_of(path: Path) -> str:
-    state = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            state.update(chunk)
-    return state.hexdigest()
 
 
 def _opaque_as_rgb(picture: np.ndarray) -> np.ndarray:

@@ -58,6 +58,10 @@ class _Learned(Protocol):
     def version(self, config: Config) -> str: ...
 
 
+SIMILARITIES: dict[str, _Learned] = {"dreamsim": dreamsim}
+POINT_MAPS: dict[str, _Learned] = {"dust3r": DUST3R, "vggt": VGGT}
+
+
 def point_map_of(config: Config) -> str:
     """The point maps asked for; ``--use_vggt`` is short for ``--search.point_map vggt``."""
     return "vggt" if config.use_vggt else config.search.point_map
@@ -86,10 +90,9 @@ def version(config: Config) -> str:
 def _learned(config: Config) -> dict[str, _Learned]:
     """The learned parts asked for, by the option that asks for them."""
     found: dict[str, _Learned] = {}
-    if config.search.similarity == "dreamsim":
-        found["--search.similarity dreamsim"] = dreamsim
+    if config.search.similarity in SIMILARITIES:
+        found[f"--search.similarity {config.search.similarity}"] = SIMILARITIES[config.search.similarity]
     name = point_map_of(config)
-    if name != "matches":
-        option = "--use_vggt" if config.use_vggt else f"--search.point_map {name}"
-        found[option] = {"vggt": VGGT, "dust3r": DUST3R}[name]
+    if name in POINT_MAPS:
+        found["--use_vggt" if config.use_vggt else f"--search.point_map {name}"] = POINT_MAPS[name]
     return found

@@ -68,6 +68,15 @@ def require_rembg(config: Config) -> None:
         Unavailable: the command that installs it, or the file, where it is had and where it goes.
     """
     require_packages(REMBG_PACKAGES)
+    require_rembg_file(config)
+
+
+def require_rembg_file(config: Config) -> None:
+    """Look for the file of ``--frames.rembg_model``.
+
+    Raises:
+        Unavailable: where it is had and where it goes.
+    """
     model = config.frames.rembg_model
     if config.download or find_rembg(model, config) is not None:
         return

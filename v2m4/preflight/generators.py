@@ -9,6 +9,7 @@ from pathlib import Path
 
 from v2m4 import dreamsim, lpips
 from v2m4.config import Config
+from v2m4.device import NVDIFFRAST
 from v2m4.weights import Needs, Package, Unavailable, Weights, find_weights, torch_hub
 
 OR_NONE = "add --generation.paint none"
@@ -260,11 +261,7 @@ MVADAPTER = Needs(
             "--generation.paint network needs MV-Adapter: "
             f'pip install "git+https://github.com/huanngzh/MV-Adapter@4277e00", or {OR_NONE}',
         ),
-        Package(
-            "nvdiffrast",
-            "MV-Adapter needs it: "
-            f"pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast@253ac4f, or {OR_NONE}",
-        ),
+        Package("nvdiffrast", f"MV-Adapter needs it: {NVDIFFRAST}, or {OR_NONE}"),
     ),
     gpu=f"MV-Adapter, its texture network, needs a CUDA GPU; {OR_NONE}",
     weights=(SDXL, SDXL_VAE, ADAPTER, UPSCALER),

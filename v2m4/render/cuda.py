@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.weak import WeakIdKeyDictionary
 
+from v2m4.device import NVDIFFRAST
 from v2m4.render._checks import (
     check_attributes,
     check_floats,
@@ -30,8 +31,7 @@ try:
     import nvdiffrast.torch as dr
 except ImportError as error:
     raise ImportError(
-        "rendering on a GPU needs nvdiffrast: pip install --no-build-isolation "
-        "git+https://github.com/NVlabs/nvdiffrast@253ac4f (see Install.md), or run with --device cpu"
+        f"rendering on a GPU needs nvdiffrast: {NVDIFFRAST} (see Install.md), or run with --device cpu"
     ) from error
 
 _contexts: dict[torch.device, dr.RasterizeCudaContext] = {}

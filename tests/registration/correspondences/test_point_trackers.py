@@ -1,4 +1,4 @@
-"""Points through videos of a body whose motion is known; CoTracker3's contract without CoTracker3."""
+"""Point tracks through videos of a body of known motion; CoTracker3's interface with a stand-in network."""
 
 import sys
 from dataclasses import replace
@@ -22,13 +22,13 @@ SIZE = 128
 
 
 @pytest.fixture(scope="module")
-def seen():
-    """One view of six frames: its pictures, points set in frame 2, and where they truly are in each frame."""
+def rendered_clip():
+    """One view of six frames: images, query points in frame 2, and their true projections (6, N, 2)."""
     posed = clip(6)
     views = TrackingViews.around([asset.mesh for asset in posed], 2, posed[0].extrinsics, 8.0, 3)
     camera, meshes = views.cameras[1], [views.moved(asset.mesh) for asset in posed]
     video = np.stack([picture(mesh, camera, SIZE) for mesh in meshes])
-    points, places = set_points(meshes[2], camera, SIZE, 400, torch.Generator().manual_seed(0))
+    points, queries = set_points(meshes[2], camera, SIZE, 400, torch.Generator().manual_seed(0))
     rotation, translation = motion(2)
     mesh = posed[2].mesh
     canonical = (points.on(mesh.vertices, mesh.faces) - translation) @ rotation
@@ -37,33 +37,33 @@ def seen():
         rotation, translation = motion(time)
         moved = (canonical @ rotation.T + translation) @ views.matrix[:3, :3].T + views.matrix[:3, 3]
         truth.append(camera.project(moved, (1, 1))[0][0].numpy())
-    return video, places, np.stack(truth)
+    return video, queries, np.stack(truth)
 
 
 @pytest.fixture(scope="module")
-def tracked(seen) -> Tracks:
-    return track_through(FlowTracker(), seen[0], seen[1], 2)
+def tracked(rendered_clip) -> Tracks:
+    return track_through(FlowTracker(), rendered_clip[0], rendered_clip[1], 2)
 
 
-def test_points_are_set_where_the_body_is_seen(seen) -> None:
-    _, places, truth = seen
-    assert np.abs(places - truth[2]).max() < 1e-4
+def test_query_points_are_the_true_projections(rendered_clip) -> None:
+    _, queries, truth = rendered_clip
+    assert np.abs(queries - truth[2]).max() < 1e-4
 
 
-def test_flow_follows_the_true_projections_both_ways_in_time(seen, tracked) -> None:
-    _, places, truth = seen
+def test_flow_tracks_are_the_true_projections_in_both_time_directions(rendered_clip, tracked) -> None:
+    _, queries, truth = rendered_clip
     assert tracked.positions.shape == truth.shape
-    assert np.array_equal(tracked.positions[2], places)
+    assert np.array_equal(tracked.positions[2], queries)
     for time in range(6):
         visible = tracked.confidence[time] >= VISIBLE
         assert visible.mean() > 0.7
         assert np.median(np.linalg.norm(tracked.positions[time] - truth[time], axis=1)[visible]) * SIZE < 1.0
 
 
-def test_a_window_takes_over_where_another_ends(seen, tracked) -> None:
-    video, places, _ = seen
-    short = track_through(FlowTracker(), video, places, 0, window=3, overlap=2)
-    whole = track_through(FlowTracker(), video, places, 0)
+def test_windows_join_without_a_jump(rendered_clip) -> None:
+    video, queries, _ = rendered_clip
+    short = track_through(FlowTracker(), video, queries, 0, window=3, overlap=2)
+    whole = track_through(FlowTracker(), video, queries, 0)
     both = (short.confidence >= VISIBLE) & (whole.confidence >= VISIBLE)
     assert both.mean() > 0.6
     assert np.abs(short.positions - whole.positions)[both].max() * SIZE < 0.5
@@ -71,44 +71,44 @@ def test_a_window_takes_over_where_another_ends(seen, tracked) -> None:
     assert jumps.max() < 3 * np.median(jumps[0]) + 3
 
 
-class Told:
-    """A tracker that knows: point n moves by (n + 1) / 100 a frame, and is seen but in the frames that are told."""
+class ScriptedTracker:
+    """A tracker in which point n moves by (n + 1) / 100 a frame and is visible except in the frames ``hidden[n]``."""
 
-    def __init__(self, unseen: dict[int, set[int]]) -> None:
-        self.unseen, self.asked = unseen, []
+    def __init__(self, hidden: dict[int, set[int]]) -> None:
+        self.hidden, self.calls = hidden, []
 
     def track(self, video: np.ndarray, points: np.ndarray, starts: np.ndarray) -> Tracks:
         time, count = video[:, 0, 0, 0].astype(np.int64), np.arange(len(points))
-        self.asked.append((time.tolist(), starts.tolist()))
-        away = (time[:, None] - time[starts]) * (count + 1) / 100
-        confidence = np.array([[float(t not in self.unseen.get(n, ())) for n in count] for t in time.tolist()])
+        self.calls.append((time.tolist(), starts.tolist()))
+        displacement = (time[:, None] - time[starts]) * (count + 1) / 100
+        confidence = np.array([[float(t not in self.hidden.get(n, ())) for n in count] for t in time.tolist()])
         confidence[starts, count] = 1.0
-        return Tracks(points + away[..., None], confidence)
+        return Tracks(points + displacement[..., None], confidence)
 
 
 def counted(frames: int) -> np.ndarray:
-    """Pictures that hold their own number."""
+    """Images that hold their own frame number."""
     return np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None, None], (frames, 2, 2, 4))
 
 
-def test_windows_overlap_and_go_on_from_the_last_frame_that_shows_a_point() -> None:
-    tracker = Told({1: {11, 12}, 2: set(range(5, 40))})
-    found = track_through(tracker, counted(20), np.zeros((3, 2)), 0, window=12, overlap=4)
-    ahead = [asked for asked in tracker.asked if len(asked[0]) > 1]
-    assert [asked[0] for asked in ahead] == [list(range(12)), list(range(8, 20))]
-    assert ahead[1][1] == [3, 2, 3]
-    assert np.allclose(found.positions[:, :2, 0], np.arange(20)[:, None] * [0.01, 0.02])
-    assert (found.confidence[:, 0] == 1).all()
-    assert np.flatnonzero(found.confidence[:, 1] == 0).tolist() == [11, 12]
-    assert (found.confidence[5:, 2] == 0).all()  # what no shared frame shows is not taken up again
+def test_windows_overlap_and_query_from_the_last_frame_in_which_a_point_is_visible() -> None:
+    tracker = ScriptedTracker({1: {11, 12}, 2: set(range(5, 40))})
+    tracks = track_through(tracker, counted(20), np.zeros((3, 2)), 0, window=12, overlap=4)
+    calls = [call for call in tracker.calls if len(call[0]) > 1]
+    assert [call[0] for call in calls] == [list(range(12)), list(range(8, 20))]
+    assert calls[1][1] == [3, 2, 3]
+    assert np.allclose(tracks.positions[:, :2, 0], np.arange(20)[:, None] * [0.01, 0.02])
+    assert (tracks.confidence[:, 0] == 1).all()
+    assert np.flatnonzero(tracks.confidence[:, 1] == 0).tolist() == [11, 12]
+    assert (tracks.confidence[5:, 2] == 0).all()  # visible in no shared frame: stays lost
 
 
-def test_a_clip_is_followed_to_both_ends() -> None:
-    found = track_through(Told({}), counted(50), np.full((1, 2), 0.5), 20, window=9, overlap=3)
-    assert np.allclose(found.positions[:, 0, 0], 0.5 + (np.arange(50) - 20) * 0.01)
+def test_points_are_tracked_to_both_ends_of_a_video() -> None:
+    tracks = track_through(ScriptedTracker({}), counted(50), np.full((1, 2), 0.5), 20, window=9, overlap=3)
+    assert np.allclose(tracks.positions[:, 0, 0], 0.5 + (np.arange(50) - 20) * 0.01)
 
 
-def test_what_is_hidden_is_marked() -> None:
+def test_occluded_points_have_low_confidence() -> None:
     """A grey bar moves over a still, textured disc."""
     draw = np.random.default_rng(0)
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -121,20 +121,20 @@ def test_what_is_hidden_is_marked() -> None:
         video.append(frame)
     points = np.stack([np.full(40, 60.5), np.arange(44, 84) + 0.5], 1) / SIZE
     free = points + np.array([40 / SIZE, 0])
-    found = track_through(FlowTracker(), np.stack(video), np.concatenate([points, free]), 0)
-    assert (found.confidence[5, :40] < VISIBLE).mean() > 0.9
-    assert (found.confidence[5, 40:] >= VISIBLE).mean() > 0.9
+    tracks = track_through(FlowTracker(), np.stack(video), np.concatenate([points, free]), 0)
+    assert (tracks.confidence[5, :40] < VISIBLE).mean() > 0.9
+    assert (tracks.confidence[5, 40:] >= VISIBLE).mean() > 0.9
 
 
-def test_the_input_video_goes_through_the_same_interface(seen) -> None:
-    video, places, _ = seen
+def test_flow_tracker_equals_direct_flow_tracks(rendered_clip) -> None:
+    video, queries, _ = rendered_clip
     frames = [Frame(str(index), index, rgba) for index, rgba in enumerate(video)]
     flows = [flow_between(first, second) for first, second in pairwise(frames)]
     for stop, wanted in ((5, slice(2, 6)), (0, slice(2, None, -1))):
-        direct = track(places, 2, stop, flows)
-        found = FlowTracker().track(video, places, np.full(len(places), 2))
-        assert np.array_equal(found.positions[wanted], direct.positions)
-        assert np.array_equal(found.confidence[wanted], direct.confidence)
+        direct = track(queries, 2, stop, flows)
+        tracks = FlowTracker().track(video, queries, np.full(len(queries), 2))
+        assert np.array_equal(tracks.positions[wanted], direct.positions)
+        assert np.array_equal(tracks.confidence[wanted], direct.confidence)
 
 
 OWNERS = {
@@ -155,7 +155,7 @@ class CoTrackerPredictor(torch.nn.Module):
         assert video.dtype == queries.dtype == torch.float32
         b, t, c, h, w = video.shape
         assert (b, c) == (1, 3) and video.max() > 128 and queries.shape[::2] == (1, 3)
-        # It finds the brightest pixel of every frame, and that each query began n pixels away from it.
+        # Every query keeps its offset to the brightest pixel.
         brightest = video[0].sum(1).flatten(1).argmax(1)
         at = torch.stack([brightest % w, brightest // w], 1).float()
         start = queries[0, :, 0].long()
@@ -184,26 +184,26 @@ def owners(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_cotracker_gets_and_gives_what_its_owner_means(owners) -> None:
+def test_cotracker_input_and_output_match_the_owners_conventions(owners) -> None:
     video = np.zeros((4, 30, 40, 4), np.uint8)
     for time in range(4):
         video[time, 10 + time, 5 + 2 * time] = (250, 240, 230, 255)
-    video[:, 0, 0] = (255, 255, 255, 0)  # what is transparent is not seen
+    video[:, 0, 0] = (255, 255, 255, 0)  # transparent
     points = (np.array([[5, 10], [9, 12]]) + 0.5) / [40, 30]
     state = torch.get_rng_state()
-    found = _cotracker.CoTracker(owners).track(video, points, np.array([0, 2]))
+    tracks = _cotracker.CoTracker(owners).track(video, points, np.array([0, 2]))
     assert torch.equal(torch.get_rng_state(), state)
     first = (np.stack([5 + 2 * np.arange(4), 10 + np.arange(4)], 1) + 0.5) / [40, 30]
-    assert np.allclose(found.positions, np.repeat(first[:, None], 2, 1), atol=1e-6)
-    assert found.confidence.tolist() == [[0, 0], [1, 1], [1, 1], [1, 1]]
+    assert np.allclose(tracks.positions, np.repeat(first[:, None], 2, 1), atol=1e-6)
+    assert tracks.confidence.tolist() == [[0, 0], [1, 1], [1, 1], [1, 1]]
 
 
 def test_no_points_need_no_network(owners) -> None:
-    found = _cotracker.CoTracker(owners).track(np.zeros((3, 8, 8, 4), np.uint8), np.zeros((0, 2)), np.zeros(0, int))
-    assert found.positions.shape == (3, 0, 2)
+    tracks = _cotracker.CoTracker(owners).track(np.zeros((3, 8, 8, 4), np.uint8), np.zeros((0, 2)), np.zeros(0, int))
+    assert tracks.positions.shape == (3, 0, 2)
 
 
-def test_weights_that_do_not_fit_are_told_by_name(owners) -> None:
+def test_weights_of_another_network_are_named_in_the_error(owners) -> None:
     file = owners.weights_dir / "facebook/cotracker3/scaled_offline.pth"
     torch.save({"weight": torch.zeros(2, 2)}, file)
     with pytest.raises(Unavailable, match=r"scaled_offline\.pth: RuntimeError"):
@@ -216,24 +216,24 @@ def test_other_weights_have_another_version(owners) -> None:
     assert needs.version(owners) != before
 
 
-def test_missing_weights_are_told_with_file_and_folder(owners) -> None:
+def test_missing_weights_are_named_with_file_and_folder(owners) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
     with pytest.raises(Unavailable, match=r"put scaled_offline\.pth into .*weights/facebook/cotracker3"):
         needs.COTRACKER.check(owners)
 
 
-def test_fetching_needs_the_hubs_client_before_any_work(owners, monkeypatch) -> None:
+def test_download_needs_the_hub_client(owners, monkeypatch) -> None:
     (owners.weights_dir / "facebook/cotracker3/scaled_offline.pth").unlink()
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "huggingface_hub")
     with pytest.raises(Unavailable, match="pip install huggingface_hub"):
         needs.COTRACKER.check(replace(owners, download=True))
 
 
-def test_a_missing_package_is_told_with_the_command(monkeypatch) -> None:
+def test_a_missing_package_is_named_with_the_pip_command(monkeypatch) -> None:
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "cotracker")
     config = replace(FAST, use_tracking=True)
     with pytest.raises(
-        Unavailable, match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
+        Unavailable, flow_match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
     ):
         needs.require(config)
     needs.require(replace(FAST, use_tracking=False))

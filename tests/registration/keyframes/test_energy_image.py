@@ -1,10 +1,15 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from registration.keyframes.energy import State
 from registration.keyframes.energy_image import Colour, FlowTracks, Silhouette, VideoView, visible_vertices
+from registration.keyframes.template import Template
 from tests.registration.shapes import painted, photographed
-from v2m4.camera import Camera, image_fractions
+from v2m4.camera import DEFAULT_FOV, Camera, image_fractions
+from v2m4.config import FAST
 
 WINDOW = (0.2, 0.2, 0.8, 0.8)
 AWAY = torch.tensor([0.0, 0.0, 3.0])
@@ -30,6 +35,19 @@ def test_the_true_pose_costs_next_to_nothing_and_a_shifted_one_is_pulled_back(sc
     value.backward()
     assert there < 0.1 * float(value.detach())
     assert off.grad[:, 0].sum() > 2 * off.grad[:, 1].sum().abs()
+
+
+@pytest.mark.parametrize("fov", [0.4, 1.1])
+def test_a_frame_of_another_lens_costs_as_little(capsule, fov) -> None:
+    vertices, faces = capsule
+    mesh = painted(vertices + torch.tensor([0.0, 0.0, 1.2 / math.tan(fov / 2)]), faces)
+    frame = photographed(mesh, 0, fov=fov)
+    there, usual = (
+        float(Silhouette(1.0, VideoView.of(seen, WINDOW, 96, mesh))(state(mesh.vertices)))
+        for seen in (frame, replace(frame, fov=DEFAULT_FOV))
+    )
+    assert there < 0.02 * usual
+    assert Template.of(mesh, 1.0, FAST.registration, fov).camera.fov == fov
 
 
 def test_the_coarse_scale_reaches_an_outline_that_lies_beside(scene) -> None:

@@ -246,3 +246,26 @@ def test_paper_preset_has_the_published_weights() -> None:
     weights = PAPER.registration.weights
     assert (weights.normals, weights.arap, weights.chamfer) == (1.0, 1.0, 10.0)
     assert (weights.edge_length, weights.face_area, weights.tracking) == (1e2, 1e6, 1e-3)
+
+
+def test_paper_preset_minimises_the_published_terms_alone(clip, tmp_path, monkeypatch) -> None:
+    frames, posed, _, _ = clip
+    small = replace(
+        PAPER.registration,
+        coarse_steps=4,
+        half_turn_steps=2,
+        fine_steps=6,
+        fine_rate=0.01,
+        coarse_views=2,
+        views=2,
+        size=32,
+        points=300,
+    )
+    monkeypatch.setattr(stage, "flow_between", lambda *_: pytest.fail("optical flow is not part of the paper"))
+    workspace = Workspace(tmp_path)
+    sequence = registration.run(frames, KEYS, posed, workspace, replace(PAPER, registration=small))
+    assert sequence.vertices.isfinite().all()
+    stored = np.load(workspace.path(f"3_registration/{frames[2].name}.npz"))
+    curves = {name.removeprefix("curve_") for name in stored.files if name.startswith("curve_")}
+    assert curves == {"arap", "edge_length", "face_area", "chamfer", "normals"}
+    assert not workspace.path("3_registration/joint.npz").exists()

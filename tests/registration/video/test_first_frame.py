@@ -9,7 +9,7 @@ from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import DeformationGraph
 from registration.video.first_frame import FirstFrame, fit_first_frame
 from registration.video.limb_search import Comparison, search_limbs
-from registration.video.limbs import ball, find_limbs, matrices
+from registration.video.limbs import ball, find_limbs
 from v2m4.camera import Camera, image_fractions
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
@@ -17,6 +17,7 @@ from v2m4.geometry import chamfer, unique_edges
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.rotation import rotation_exp
 
 CONFIG = VideoTrackingConfig(nodes=80, size=160, points=500)
 CAMERA = Camera.identity()
@@ -95,7 +96,7 @@ def test_arms_and_legs_are_limbs_and_turn_about_their_joints(graph, figure):
 
 def test_a_turned_limb_is_rigid_and_its_joint_stays(graph):
     limb = find_limbs(graph)[0]
-    rotations = matrices(np.array([[0.0, 0.0, 0.0], [0.3, -0.9, 0.4]]))
+    rotations = rotation_exp(np.array([[0.0, 0.0, 0.0], [0.3, -0.9, 0.4]]))
     poses = limb.turned(graph, graph.rest_poses(), rotations)
     np.testing.assert_allclose(poses.positions[0], graph.centres, atol=1e-12)
     np.testing.assert_allclose(poses.positions[1, ~limb.nodes], graph.centres[~limb.nodes], atol=1e-12)
@@ -110,7 +111,7 @@ def test_swings_look_all_round(graph):
     along = graph.centres[limb.nodes].mean(0) - limb.joint(graph, still)
     swings = limb.swings(graph, still)
     assert np.linalg.norm(swings, axis=1).max() < math.pi + 1e-9
-    there = matrices(swings) @ (along / np.linalg.norm(along))
+    there = rotation_exp(swings) @ (along / np.linalg.norm(along))
     directions = np.random.default_rng(0).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     assert np.arccos((directions @ there.T).max(1).clip(-1, 1)).max() < 0.5
@@ -128,7 +129,7 @@ def test_the_ball_is_filled_evenly():
 def test_errors_of_turned_limbs_are_those_of_the_turned_poses(graph, figure):
     compare = comparison(graph, figure, photograph(make_figure(0.6)))
     limb = max(find_limbs(graph), key=lambda limb: limb.nodes.sum())
-    rotations = matrices(ball(5, 1.5))
+    rotations = rotation_exp(ball(5, 1.5))
     direct = compare(limb.turned(graph, graph.rest_poses(), rotations))
     np.testing.assert_allclose(compare.turned(graph.rest_poses(), limb, rotations), direct, atol=1e-4)
     assert np.ptp(direct) > 0.01
@@ -147,7 +148,7 @@ def test_the_search_finds_a_raised_arm(graph, figure):
 
 
 @pytest.fixture(scope="module")
-def fitted(figure) -> FirstFrame:
+def fit_vertices(figure) -> FirstFrame:
     return fit_first_frame(figure, photograph(make_figure(UP)), CONFIG)
 
 

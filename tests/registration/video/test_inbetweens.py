@@ -49,7 +49,7 @@ def keys(poses) -> MeshSequence:
 
 
 @pytest.fixture(scope="module")
-def fitted(frames, keys) -> MeshSequence:
+def fit_vertices(frames, keys) -> MeshSequence:
     return fit_frames(frames, keys, CONFIG)
 
 

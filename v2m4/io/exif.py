@@ -1,0 +1,62 @@
+"""The field of view that a camera noted in a picture's EXIF data."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+DIAGONAL_35MM = math.hypot(36, 24)  # millimetres
+UNITS = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit: inch, centimetre, millimetre, micrometre
+TURNED = (5, 6, 7, 8)  # orientations in which the picture's columns become its rows
+
+# Tags, EXIF 3.0 (CIPA DC-008).
+ORIENTATION, EXIF_IFD = 0x0112, 0x8769
+FOCAL_LENGTH, FOCAL_LENGTH_35MM = 0x920A, 0xA405
+PIXEL_SIZE = (0xA002, 0xA003)  # PixelXDimension, PixelYDimension
+PLANE_RESOLUTION, PLANE_UNIT = (0xA20E, 0xA20F), 0xA210  # FocalPlaneXResolution, FocalPlaneYResolution
+
+
+def vertical_fov(file: Path) -> float | None:
+    """The vertical field of view of a picture, turned upright, in degrees; None where its EXIF data do not give it.
+
+    FocalLengthIn35mmFilm is the focal length of the same diagonal field of view on 36 x 24 mm film (CIPA DCG-001).
+    Where it is absent, FocalLength and the density of pixels on the sensor (FocalPlane*Resolution) are taken. That a
+    picture may have been cropped afterwards is not known here.
+
+    Raises:
+        ValueError: the file cannot be read as a picture.
+    """
+    try:
+        with Image.open(file) as picture:
+            stored, size = picture.getexif(), picture.size
+            exif = stored.get_ifd(EXIF_IFD)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file}: cannot be read as a picture ({error}); replace or remove it") from error
+    vertical = 0 if stored.get(ORIENTATION) in TURNED else 1  # the stored side that is upright
+    rows = size[vertical]
+    equivalent = _positive(exif.get(FOCAL_LENGTH_35MM))
+    if equivalent is not None:
+        return _angle(DIAGONAL_35MM * rows / math.hypot(*size), equivalent)
+    focal, density = _positive(exif.get(FOCAL_LENGTH)), _positive(exif.get(PLANE_RESOLUTION[vertical]))
+    if focal is None or density is None:
+        return None
+    unit = UNITS.get(exif.get(PLANE_UNIT, 2), UNITS[2])
+    taken = _positive(exif.get(PIXEL_SIZE[vertical])) or rows  # more than there are, where the picture was made smaller
+    return _angle(taken / density * unit, focal)
+
+
+def _angle(side: float, focal: float) -> float:
+    """Degrees of view over a side of the sensor, both in millimetres."""
+    return math.degrees(2 * math.atan(side / (2 * focal)))
+
+
+def _positive(value: Any) -> float | None:
+    """A number from EXIF data, None where there is none or it is unknown (0, or n / 0)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
