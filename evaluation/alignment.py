@@ -1,4 +1,4 @@
-"""Registration of point sets: Umeyama's method for known correspondences, and iterative closest points (ICP).
+"""Registration of point sets: from known correspondences, and by iterative closest points (ICP).
 
 Transforms are (4, 4) float64 matrices that map the source's points to the target's.
 """

@@ -85,7 +85,7 @@ def motion80(
 
     The paper does not say how the registration is initialised. Here both first frames' boxes are matched in position
     and size, ICP runs from eight yaw angles (every 45 degrees about y), and the best result is kept. A prediction that
-    lies on its side is therefore not aligned; pass ``cube_starts()`` for that.
+    lies on its side is therefore not aligned; pass ``v2m4.rotation.cube_rotations()`` for that.
 
     Args:
         truth: T meshes.

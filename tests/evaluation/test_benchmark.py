@@ -365,8 +365,8 @@ def test_an_asset_becomes_a_case(data, monkeypatch):
     code, results = run(data, path)
     assert code == 0
     truth = data.parent / "out" / "cases" / "box" / "input" / TRUTH_FOLDER / "box.npz"
-    assert execution._video_of(truth)["fov"] == "25"
-    assert execution._video_of(None) == {"fps": "30", "fov": "40"}
+    assert execution._video_metadata(truth)["fov"] == "25"
+    assert execution._video_metadata(None) == {"fps": "30", "fov": "40"}
     assert entry(results, "box")["figures"]["cd"] < SAME
     root = data.parent / "out" / "cases" / "box" / "input"
     assert len(list((root / "box").glob("*.png"))) == 2
