@@ -20,7 +20,7 @@ from tqdm import tqdm
 from v2m4 import preflight
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
 from v2m4.device import placement
-from v2m4.report import table
+from v2m4.report import TqdmHandler, table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
 
@@ -104,7 +104,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "fps": clip.fps,
         "fov": round(math.degrees(clip.fov), 6),
         "learned_parts": {
-            "generator": config.model if config.mesh is None else "none (a given mesh)",
+            "generator": config.model if config.mesh is None else "none (a user mesh)",
             **camera_search.describe(config),
             "tracking": registration.describe(config),
         },
@@ -194,15 +194,15 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     import camera_search
     import registration
     from v2m4.contact_sheet import draw_contact_sheet
-    from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh
+    from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
     from v2m4.io.user_mesh import open_user_mesh
     from v2m4.mesh import Asset
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]
     with stage("generation"):
-        given = open_user_mesh(path, config.blender_path)
-        unit = given.mesh.normalizing()
-        asset = Asset(given.mesh.transformed(unit))
+        user_mesh = open_user_mesh(path, config.blender_path)
+        unit = user_mesh.mesh.normalizing()
+        asset = Asset(user_mesh.mesh.transformed(unit))
     with stage("camera_search"):
         posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
@@ -211,9 +211,9 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
         result = export_user_mesh(
-            workspace, given, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
+            workspace, user_mesh, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
         )
-        draw_contact_sheet(workspace, sequence, axes_of_the_file(to_camera))
+        draw_contact_sheet(workspace, sequence, file_axes_extrinsics(to_camera))
         convert(result, clip, config)
     return result
 
@@ -239,13 +239,6 @@ def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
         return Outcome(source.name, source.count, time.perf_counter() - start, error=reason)
     finally:
         progress.update(at + len(STAGES) - progress.n)
-
-
-class _TqdmHandler(logging.Handler):
-    """Log lines that do not break the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def run(config: Config) -> int:
@@ -279,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if config.verbose else logging.INFO,
         format="%(levelname).1s %(message)s",
-        handlers=[_TqdmHandler()],
+        handlers=[TqdmHandler()],
         force=True,
     )
     for noisy in ("numba", "PIL", "matplotlib", "trimesh"):

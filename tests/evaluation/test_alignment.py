@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from evaluation.alignment import (
     affine,
     apply,
-    owner_icp,
+    motion80_code_icp,
     register_similarity,
     yaw_starts,
 )
@@ -55,15 +55,15 @@ def test_similarity_icp_does_not_shrink_into_a_part() -> None:
     assert np.allclose(found.matrix, np.eye(4), atol=0.02)
 
 
-def test_owner_icp_aligns_what_starts_near() -> None:
+def test_motion80_code_icp_aligns_what_starts_near() -> None:
     source = blob(2000)
     truth = affine(Rotation.from_euler("y", 4, degrees=True).as_matrix(), np.array([0.02, 0.0, -0.01]))
-    found = owner_icp(source, apply(truth, source))
+    found = motion80_code_icp(source, apply(truth, source))
     assert np.abs(apply(found, source) - apply(truth, source)).max() < 0.03
 
 
-def test_owner_icp_scale_comes_from_x_and_y_sides_and_is_clipped() -> None:
+def test_motion80_code_icp_scale_comes_from_x_and_y_sides_and_is_clipped() -> None:
     source = blob(500)
     for stretch, scale in (([1.02, 1.02, 3.0], 1.02), ([2.0, 2.0, 1.0], 1.05), ([0.5, 0.5, 1.0], 0.95)):
-        linear = owner_icp(source, source * stretch, steps=3)[:3, :3]
+        linear = motion80_code_icp(source, source * stretch, steps=3)[:3, :3]
         assert np.cbrt(np.linalg.det(linear)) == pytest.approx(scale, rel=1e-9)

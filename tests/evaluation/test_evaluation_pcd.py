@@ -125,4 +125,4 @@ def test_paths_that_hold_nothing_are_bad_usage(tmp_path: Path, caplog: pytest.Lo
     write_prediction(tmp_path / "results" / "z" / "output_animation.glb")
     write_prediction(tmp_path / "results" / "y" / "output_animation.glb")
     assert main(["--gt_path", str(truth), "--pred_path", str(tmp_path / "results")]) == 2
-    assert "no name stands both" in caplog.text
+    assert "no name is both" in caplog.text

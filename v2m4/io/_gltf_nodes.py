@@ -1,4 +1,4 @@
-"""The node tree of a glTF scene and its matrices, at rest or at many moments at once.
+"""The node tree of a glTF scene and its matrices, static or at T times at once.
 
 Source: Khronos, glTF 2.0 specification, section 3.5.
 """
@@ -41,14 +41,14 @@ def scene_nodes(document: Document) -> dict[int, int | None]:
 
 
 def world_matrices(parents: Mapping[int, int | None], local: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Matrices to the world of all nodes.
+    """Node-to-world matrices of all nodes.
 
     Args:
-        parents: of the nodes, a parent before its children (``scene_nodes``).
-        local: (4, 4) to the parent, or (T, 4, 4) where a node moves.
+        parents: parent of each node, a parent before its children (``scene_nodes``).
+        local: (4, 4) node to parent, or (T, 4, 4) where a node is animated.
 
     Returns:
-        (4, 4), or (T, 4, 4) for a node that moves or hangs on one that does.
+        (4, 4), or (T, 4, 4) for a node that is animated or has an animated ancestor.
     """
     world: dict[int, np.ndarray] = {}
     for index, parent in parents.items():
@@ -57,14 +57,14 @@ def world_matrices(parents: Mapping[int, int | None], local: Mapping[int, np.nda
 
 
 def local_matrix(node: dict[str, Any]) -> np.ndarray:
-    """A node's (4, 4) float64 matrix to its parent, from ``matrix`` or translation, rotation and scale."""
+    """A node's (4, 4) float64 matrix to its parent's space, from ``matrix`` or translation, rotation and scale."""
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
     return trs_matrix(*(np.array(node.get(name, default), dtype=np.float64) for name, default in IDENTITY.items()))
 
 
 def trs_matrix(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The matrices that scale, then turn, then move.
+    """The matrices of a scale, then a rotation, then a translation.
 
     Args:
         translation: (..., 3).
