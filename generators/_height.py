@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
+
+from v2m4.kernels import kernel
 
 # Depth of a part over its width, against how elongated it is; measured against true meshes: heads and other compact
 # parts are as deep as long, trunks are less deep than wide (of an animal seen from the side, a person from the front).
@@ -22,7 +23,7 @@ SMOOTHING = (1.0, 2.0, 4.0)  # cells
 PART_BLUR = 4.0  # cells: how softly one part's place in depth gives way to the next's
 
 
-@njit(cache=True)
+@kernel
 def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
     """Min over q of costs[q] + (p - q)^2 for every p (Felzenszwalb & Huttenlocher 2012, section 2.1)."""
     count = len(costs)
@@ -54,7 +55,7 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
         out[p] = costs[site[at]] + (p - site[at]) ** 2
 
 
-@njit(cache=True)
+@kernel
 def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
     """Max over q of distance[q]^2 - |p - q|^2, (h, w)."""
     height, width = distance.shape
@@ -70,7 +71,7 @@ def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
     return result
 
 
-@njit(cache=True)
+@kernel
 def _widest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """The largest inscribed ball that covers each node: radius (h, w), and its centre seen from there (h, w, 2).
 

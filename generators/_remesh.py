@@ -5,15 +5,14 @@ zero of level. Edges that are too long are split, short ones collapsed, others f
 vertices moved along the surface (Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 Every step keeps each triangle's orientation over the plane, so the sheet cannot fold, and no edge but the border's
 joins two border vertices, so the sheet and its mirror image can be sewn.
-
-All kernels stand in one file: numba's cache does not notice when a kernel imported from another file has changed.
 """
 # ruff: noqa: PLR0912 - kernels: a branch costs less than a call and an array to hand over
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from v2m4.kernels import kernel
 
 SHORT, LONG = 0.75, 1.35  # in target lengths; the paper's 4/5 and 4/3, with a little hysteresis
 CHORD = 0.12  # how far a border edge may leave the contour, in cells
@@ -21,7 +20,7 @@ CORNER = 0.75  # cosine of the turn from which on a border vertex stays where it
 FLOOR = 0.02  # least height of an inner vertex, in cells
 
 
-@njit(cache=True)
+@kernel
 def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
     """Value of (h, w) at column x, row y, and its derivatives along x and y.
 
@@ -36,7 +35,7 @@ def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]: 
     return a + s * along_x + t * along_y, along_x, along_y
 
 
-@njit(cache=True)
+@kernel
 def _onto_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
     """Newton steps along the gradient of z^2 - level * factor, in place; well-conditioned at the border too."""
     for _ in range(3):
@@ -53,7 +52,7 @@ def _onto_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> Non
     point[2] = max(point[2], FLOOR)
 
 
-@njit(cache=True)
+@kernel
 def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no cover
     """Newton steps to the zero level in the plane, in place."""
     for _ in range(3):
@@ -65,7 +64,7 @@ def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no c
         point[1] -= value * along_y / slope
 
 
-@njit(cache=True)
+@kernel
 def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """Points of the plane raised to the sheet, those of the border moved onto the contour.
 
@@ -89,7 +88,7 @@ def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.n
     return result
 
 
-@njit(cache=True)
+@kernel
 def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """Faces around each vertex: those of v are items[start[v]:start[v + 1]]."""
     start = np.zeros(count + 1, np.int64)
@@ -108,31 +107,31 @@ def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  
     return start, items
 
 
-@njit(cache=True)
+@kernel
 def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Twice the area of the triangle over the plane, positive for faces that look up (y runs down)."""
     return -((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-@njit(cache=True)
+@kernel
 def _normal(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:  # pragma: no cover
     """Cross product of two edges."""
     p, q = b - a, c - a
     return np.array([p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]])
 
 
-@njit(cache=True)
+@kernel
 def _length(a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
     return np.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
 
 
-@njit(cache=True)
+@kernel
 def _target(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
     """Length that an edge between two points should have."""
     return sample(size, 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]))[0]
 
 
-@njit(cache=True)
+@kernel
 def _split(points, faces, border, level, factor, size):  # pragma: no cover
     """Split every edge that is too long and is the longest of both its faces; returns points, faces, border."""
     start, items = _incident(faces, len(points))
@@ -188,7 +187,7 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
     return points, faces, np.concatenate((border, np.zeros(added, np.bool_)))
 
 
-@njit(cache=True)
+@kernel
 def _has(v, centre, faces, start, items, end):  # pragma: no cover
     """Whether v is a corner of one of the faces around ``centre``, of the first ``end`` of them if not negative."""
     last = start[centre + 1] if end < 0 else start[centre] + end
@@ -199,7 +198,7 @@ def _has(v, centre, faces, start, items, end):  # pragma: no cover
     return False
 
 
-@njit(cache=True)
+@kernel
 def _linked(a, b, faces, border, start, items):  # pragma: no cover
     """Whether merging b into a leaves a manifold that can be sewn, and b's other neighbour on the border or -1."""
     rim = border[a] and border[b]
@@ -222,7 +221,7 @@ def _linked(a, b, faces, border, start, items):  # pragma: no cover
     return shared == (1 if rim else 2) and not (rim and beyond < 0), beyond
 
 
-@njit(cache=True)
+@kernel
 def _fits(centre, other, place, points, faces, start, items, size):  # pragma: no cover
     """Whether the faces around ``centre`` without ``other`` stay upright and small when it moves to ``place``."""
     for i in range(start[centre], start[centre + 1]):
@@ -239,7 +238,7 @@ def _fits(centre, other, place, points, faces, start, items, size):  # pragma: n
     return True
 
 
-@njit(cache=True)
+@kernel
 def _turns_little(old, new, p, q):  # pragma: no cover
     """Whether triangle (old, p, q) keeps its side up and turns by less than 66 degrees as old becomes new."""
     if _turn(new, p, q) < 1e-7:
@@ -248,7 +247,7 @@ def _turns_little(old, new, p, q):  # pragma: no cover
     return (before * after).sum() >= 0.4 * np.sqrt((before * before).sum() * (after * after).sum())
 
 
-@njit(cache=True)
+@kernel
 def _collapsible(a, b, place, points, faces, border, start, items, size, chord):  # pragma: no cover
     """Whether vertex b may be merged into a at ``place`` without folds, holes, long edges or a worse contour."""
     linked, beyond = _linked(a, b, faces, border, start, items)
@@ -265,7 +264,7 @@ def _collapsible(a, b, place, points, faces, border, start, items, size, chord):
     return border[a] or _fits(a, b, place, points, faces, start, items, size)
 
 
-@njit(cache=True)
+@kernel
 def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no cover
     """Merge the ends of edges shorter than ``SHORT`` target lengths, shortest first, in independent places.
 
@@ -317,7 +316,7 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
     return faces[alive]
 
 
-@njit(cache=True)
+@kernel
 def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the angle at a."""
     dot = one = two = 0.0
@@ -329,13 +328,13 @@ def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no
     return dot / max(np.sqrt(one * two), 1e-300)
 
 
-@njit(cache=True)
+@kernel
 def _largest_cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the triangle's smallest angle."""
     return max(_cosine(a, b, c), _cosine(b, c, a), _cosine(c, a, b))
 
 
-@njit(cache=True)
+@kernel
 def _flip(points, faces, border):  # pragma: no cover
     """Flip inner edges whose other diagonal makes the smallest angle larger, in place; returns how many."""
     start, items = _incident(faces, len(points))
@@ -385,7 +384,7 @@ def _flip(points, faces, border):  # pragma: no cover
     return flipped
 
 
-@njit(cache=True)
+@kernel
 def _relax(points, faces, border, level, factor, size):  # pragma: no cover
     """Move every vertex towards the middle of its neighbours, along the surface, in place."""
     start, items = _incident(faces, len(points))
