@@ -45,7 +45,8 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
                 break
             top -= 1
     if top < 0:
-        out[:] = 1e13
+        for p in range(count):
+            out[p] = 1e13
         return
     start[top + 1] = 1e30
     at = 0
@@ -55,23 +56,27 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
         out[p] = costs[site[at]] + (p - site[at]) ** 2
 
 
-@kernel
+@kernel("f8[:,::1]")
 def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
     """Max over q of distance[q]^2 - |p - q|^2, (h, w)."""
     height, width = distance.shape
-    rows = np.empty((height, width))
+    rows, costs = np.empty((height, width)), np.empty(width)
     for i in range(height):
-        costs = np.where(distance[i] > 0, -(distance[i] ** 2), 1e13)
+        for j in range(width):
+            costs[j] = -(distance[i, j] ** 2) if distance[i, j] > 0 else 1e13
         _lower_envelope(costs, rows[i])
     result = np.empty((height, width))
-    column = np.empty(height)
+    line, column = np.empty(height), np.empty(height)
     for j in range(width):
-        _lower_envelope(rows[:, j].copy(), column)
-        result[:, j] = -column
+        for i in range(height):
+            line[i] = rows[i, j]
+        _lower_envelope(line, column)
+        for i in range(height):
+            result[i, j] = -column[i]
     return result
 
 
-@kernel
+@kernel("f8[:,::1]")
 def _widest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """The largest inscribed ball that covers each node: radius (h, w), and its centre seen from there (h, w, 2).
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 
-from v2m4.kernels import kernel, launch, parallel_kernel
+from v2m4.kernels import kernel
+from v2m4.threads import share
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,14 @@ def factorize(blocks: np.ndarray, pattern: BlockPattern, free: np.ndarray) -> tu
     """
     factor = blocks.copy()
     good = np.ones(len(blocks), bool)
-    with launch:
-        _factor_all(factor, pattern.start, pattern.row, pattern.slot, free, good)
+    share(_factor_all, len(blocks), factor, pattern.start, pattern.row, pattern.slot, free, good)
     return factor, bool(good.all())
 
 
 def solve_factored(factor: np.ndarray, pattern: BlockPattern, free: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """(T, 6K) solutions, 0 for frames that are not free."""
     out = np.where(free[:, None], vector, 0.0)
-    with launch:
-        _solve_all(factor, pattern.start, pattern.row, free, out)
+    share(_solve_all, len(factor), factor, pattern.start, pattern.row, free, out)
     return out
 
 
@@ -88,8 +86,7 @@ def multiply(
 ) -> np.ndarray:
     """The equations of all frames times (T, 6K); ``across`` (P, K, 6, 6) couples the frames of ``pairs`` (P, 2)."""
     out = np.zeros_like(vector)
-    with launch:
-        _multiply_all(blocks, pattern.start, pattern.row, free, pairs, across, vector, out)
+    share(_multiply_all, len(blocks), blocks, pattern.start, pattern.row, free, pairs, across, vector, out)
     return out
 
 
@@ -177,30 +174,29 @@ def _solve(blocks, start, row, x):
             x[6 * k + a] = total / diagonal[a, a]
 
 
-@parallel_kernel
-def _factor_all(blocks, start, row, slot, free, good):
-    for time in prange(len(blocks)):
+@kernel("i8, i8, f8[:,:,:,::1], i8[::1], i8[::1], i4[:,::1], b1[::1], b1[::1]")
+def _factor_all(first, last, blocks, start, row, slot, free, good):
+    for time in range(first, last):
         if free[time]:
             good[time] = _factor(blocks[time], start, row, slot)
 
 
-@parallel_kernel
-def _solve_all(blocks, start, row, free, x):
-    for time in prange(len(blocks)):
+@kernel("i8, i8, f8[:,:,:,::1], i8[::1], i8[::1], b1[::1], f8[:,::1]")
+def _solve_all(first, last, blocks, start, row, free, x):
+    for time in range(first, last):
         if free[time]:
             _solve(blocks[time], start, row, x[time])
 
 
-@parallel_kernel
-def _multiply_all(blocks, start, row, free, pairs, across, x, out):
-    for time in prange(len(blocks)):
+@kernel("i8, i8, f8[:,:,:,::1], i8[::1], i8[::1], b1[::1], i8[:,::1], f8[:,:,:,::1], f8[:,::1], f8[:,::1]")
+def _multiply_all(first, last, blocks, start, row, free, pairs, across, x, out):
+    for time in range(first, last):
         if free[time]:
             _multiply(blocks[time], start, row, x[time], out[time])
             for p in range(len(pairs)):
-                if pairs[p, 0] == time:
-                    _multiply_across(across[p], False, x[pairs[p, 1]], out[time])
-                elif pairs[p, 1] == time:
-                    _multiply_across(across[p], True, x[pairs[p, 0]], out[time])
+                if pairs[p, 0] == time or pairs[p, 1] == time:
+                    later = pairs[p, 1] == time  # its equations have the block transposed
+                    _multiply_across(across[p], later, x[pairs[p, 0 if later else 1]], out[time])
 
 
 @kernel

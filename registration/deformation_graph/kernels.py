@@ -15,7 +15,7 @@ import numpy as np
 from v2m4.kernels import kernel
 
 
-@kernel
+@kernel("i8[::1], i8[::1], f8[::1], i8[::1], i8, f8")
 def farthest_points(start, neighbour, length, first, count, least):
     """Nodes spread over a graph: ``first`` ones, then always the farthest from all, by way along edges.
 
@@ -39,20 +39,20 @@ def farthest_points(start, neighbour, length, first, count, least):
         chosen[taken] = seed
         taken += 1
         distance[seed] = 0.0
-        queue = [(0.0, seed)]
+        queue = [(0.0, 0, seed)]  # of the kind that ``nearest_nodes`` has, so that heaps are compiled once
         while len(queue) > 0:
-            way, v = heapq.heappop(queue)
+            way, _, v = heapq.heappop(queue)
             if way > distance[v]:
                 continue
             for h in range(start[v], start[v + 1]):
                 u = neighbour[h]
                 if way + length[h] < distance[u]:
                     distance[u] = way + length[h]
-                    heapq.heappush(queue, (distance[u], u))
+                    heapq.heappush(queue, (distance[u], 0, u))
     return chosen[:taken]
 
 
-@kernel
+@kernel("i8[::1], i8[::1], f8[::1], i8[::1], i8")
 def nearest_nodes(start, neighbour, length, nodes, count):
     """The ``count`` nodes nearest to each vertex along edges, nearest first: positions in ``nodes`` (-1) and ways."""
     vertices = len(start) - 1
@@ -104,7 +104,10 @@ def rotated(rotation, vector):
     return out
 
 
-@kernel
+@kernel(
+    "f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], Tuple((i8[::1], i8[::1], f8[::1], "
+    "f8[:,::1])), Tuple((f8[:,::1], f8[:,:,::1])), f8[::1], f8"
+)
 def add_point_constraints(blocks, slot, gradient, place, rotations, positions, points, seen, intrinsics, reach):
     """Points seen at places of the picture, by Cauchy's loss: a residual of ``reach`` counts half.
 
@@ -169,7 +172,7 @@ def _rates(jacobian, slope, arm, weight):
             jacobian[a, 3 + b] = slope[a, b] * weight
 
 
-@kernel
+@kernel("f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], i8[:,::1], f8[:,:,::1], f8[::1], f8[::1]")
 def add_rigidity(blocks, slot, gradient, place, rotations, positions, edges, offsets, stretch, bend):
     """Neighbouring nodes move as one body: they agree where their anchor goes, and how far they are turned.
 
@@ -251,8 +254,11 @@ def rotation_coupling(first, second, cross):
         cross[a, a] += trace
 
 
-@kernel
-def add_temporal_smoothness(
+@kernel(
+    "f8[:,:,:,::1], i4[:,::1], f8[:,::1], f8[:,:,:,::1], i8[::1], f8[:,:,:,::1], f8[:,:,::1], i8[::1], f8[::1], "
+    "i8[:,::1], f8[::1], f8"
+)
+def add_temporal_smoothness(  # noqa: PLR0912
     blocks, slot, gradient, across, place, rotations, positions, frames, shares, slots, slow, radius
 ):
     """A difference over time of every node's place and turn: energy ``slow`` / 2 |sum over frames of share x state|^2.
@@ -264,12 +270,20 @@ def add_temporal_smoothness(
     energy = 0.0
     way, turn, block = np.empty(3), np.empty((3, 3)), np.zeros((6, 6))
     for k in range(positions.shape[1]):
-        way[:], turn[:] = 0.0, 0.0
-        for d in range(len(frames)):
-            way += shares[d] * positions[frames[d], k]
-            turn += shares[d] * rotations[frames[d], k]
+        # Loops, not array expressions: those take seconds to compile.
+        moved, turned = 0.0, 0.0
+        for a in range(3):
+            way[a] = 0.0
+            for d in range(len(frames)):
+                way[a] += shares[d] * positions[frames[d], k, a]
+            moved += way[a] * way[a]
+            for b in range(3):
+                turn[a, b] = 0.0
+                for d in range(len(frames)):
+                    turn[a, b] += shares[d] * rotations[frames[d], k, a, b]
+                turned += turn[a, b] * turn[a, b]
         heavy = 0.5 * slow[k] * radius * radius
-        energy += 0.5 * slow[k] * (way * way).sum() + 0.5 * heavy * (turn * turn).sum()
+        energy += 0.5 * slow[k] * moved + 0.5 * heavy * turned
         for d in range(len(frames)):
             time, i = frames[d], place[k]
             if slots[d, d] < 0:
@@ -280,13 +294,16 @@ def add_temporal_smoothness(
                     continue
                 factor = shares[d] * shares[e]
                 rotation_coupling(rotations[time, k], rotations[frames[e], k], block)
-                block[:3, :3] *= heavy * factor
                 for a in range(3):
+                    for b in range(3):
+                        block[a, b] *= heavy * factor
                     block[3 + a, 3 + a] = slow[k] * factor
                 if d == e:
                     add_block(blocks[time], slot, i, i, block)
                 else:
-                    across[slots[d, e], i] += block
+                    for a in range(6):
+                        for b in range(6):
+                            across[slots[d, e], i, a, b] += block[a, b]
     return energy
 
 
@@ -300,7 +317,7 @@ def _pull(gradient, rotation, way, turn, weight, radius):
             gradient[a] += 0.5 * weight * radius * radius * twist
 
 
-@kernel
+@kernel("f8[:,:,::1], f8[:,::1], f8[::1], i8[::1]")
 def apply_increment(rotations, positions, step, place):
     """Each node turned and shifted by its part of a step (6K,), in place."""
     turn, moved = np.empty((3, 3)), np.empty((3, 3))
@@ -319,4 +336,6 @@ def apply_increment(rotations, positions, step, place):
                 for c in range(3):
                     moved[a, b] += turn[a, c] * rotations[k, c, b]
             positions[k, a] += step[6 * place[k] + 3 + a]
-        rotations[k] = moved
+        for a in range(3):
+            for b in range(3):
+                rotations[k, a, b] = moved[a, b]

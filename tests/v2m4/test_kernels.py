@@ -64,8 +64,7 @@ def test_every_module_with_kernels_counts_for_the_folder() -> None:
     assert "v2m4/kernels.py" in sources
     assert "registration/deformation_graph/shading_kernel.py" in sources
     using = {file.relative_to(PROGRAM).as_posix() for file in own_modules() if b"v2m4.kernels" in file.read_bytes()}
-    allowed_without = {"main.py"}  # asks for compilation, defines none
-    assert using - set(sources) <= allowed_without
+    assert using <= set(sources)
 
 
 def test_constants_of_kernels_come_from_modules_that_count() -> None:
@@ -148,3 +147,51 @@ def test_other_users_of_numba_keep_their_folder() -> None:
     before = numba.config.CACHE_DIR
     kernels.kernel(lambda x: x)
     assert before == numba.config.CACHE_DIR
+
+
+SMALL = """
+import numpy as np
+from v2m4.kernels import kernel
+
+@kernel
+def helper(x):
+    return x + 1
+
+@kernel("f8[::1], i8")
+def {name}(values, count):
+    return helper(values[count])
+"""
+
+
+def small_program(folder: Path, **modules: str) -> Path:
+    (folder / "v2m4").mkdir(parents=True)
+    for name in ("__init__", "kernels", "threads"):
+        shutil.copy(PROGRAM / "v2m4" / f"{name}.py", folder / "v2m4")
+    for name, source in modules.items():
+        (folder / "v2m4" / f"{name}.py").write_text(source)
+    return folder
+
+
+def test_all_declared_kernels_are_compiled_once_in_processes(tmp_path) -> None:
+    copy = small_program(tmp_path / "copy", **{name: SMALL.format(name=name) for name in ("first", "second", "third")})
+    code = (
+        "from v2m4 import kernels, threads; threads.use(2); print(kernels.compiled());"
+        "kernels.compile_all(lambda done, of: print(done, of)); print(kernels.compiled())"
+    )
+    cache = tmp_path / "cache"
+    printed = run(code, copy, NUMBA_CACHE_DIR=str(cache)).split("\n")
+    assert (printed[0], printed[-2], printed[-1]) == ("False", "3 3", "True")
+    index = {file.name.split("-")[0] for file in cache.rglob("*.nbi")}
+    assert {"first.first", "second.second", "third.third", "first.helper"} <= index
+    assert len(printed) < 2 + 3 + 1  # one share was compiled elsewhere
+    assert run("from v2m4 import kernels; print(kernels.compiled())", copy, NUMBA_CACHE_DIR=str(cache)) == "True"
+
+
+def test_what_cannot_be_compiled_ahead_is_told_of(tmp_path) -> None:
+    long, wrong = SMALL.format(name="long") + "# " + "x" * 9999, SMALL.format(name="wrong").replace("x + 1", "x.no")
+    copy = small_program(tmp_path / "copy", long=long, wrong=wrong)
+    code = "from v2m4 import kernels, threads; threads.use(2); kernels.compile_all(); print(kernels.compiled())"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, check=True, capture_output=True)
+    assert done.stdout.decode().strip() == "False"
+    assert "kernels are compiled when they are first called" in done.stderr.decode()
