@@ -250,11 +250,29 @@ class _TqdmHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+def compile_kernels() -> None:
+    """Compile what numba has not compiled on this machine yet, as a step of its own."""
+    from v2m4 import kernels
+
+    if kernels.compiled():
+        return
+    with tqdm(desc="compiling kernels, first run only", unit="kernel", dynamic_ncols=True) as progress:
+
+        def done(some: int, of: int) -> None:
+            progress.total = of
+            progress.update(some - progress.n)
+
+        kernels.compile_all(done)
+
+
 def run(config: Config) -> int:
     """All animations of this process's share; returns the exit code."""
+    from v2m4 import threads
     from v2m4.io.video import find_animations
     from v2m4.workspace import peak_memory_mib
 
+    if config.threads < 0:
+        raise UsageError(f"--threads {config.threads}: give a number of threads, or 0 for all cores")
     if config.device == "cuda":
         log.warning("cuda: camera search and the descents of registration and texture use the GPU, all else the CPU")
     sources = find_animations(config.root)
@@ -264,6 +282,8 @@ def run(config: Config) -> int:
     if not mine:
         log.warning("%s: nothing for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources))
         return 0
+    threads.use(config.threads)
+    compile_kernels()
     with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
         outcomes = [attempt(source, config, progress) for source in mine]
         progress.set_description("done")

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from evaluation.surface_points import WORKERS, search_tree
+from evaluation.surface_points import search_tree
+from v2m4 import threads
 
 COARSE_POINTS, COARSE_STEPS = 1000, 40
 FINE_STEPS, FINALISTS = 100, 2
@@ -120,8 +121,8 @@ class _SimilarityIcp:
         previous, best, best_distance = np.inf, matrix, np.inf
         for _ in range(steps + 1):
             scale = np.cbrt(np.linalg.det(matrix[:3, :3]))
-            out, there = self.target_tree.query(apply(matrix, self.source), workers=WORKERS)
-            back, here = self.source_tree.query(apply(np.linalg.inv(matrix), self.target), workers=WORKERS)
+            out, there = self.target_tree.query(apply(matrix, self.source), workers=threads.count())
+            back, here = self.source_tree.query(apply(np.linalg.inv(matrix), self.target), workers=threads.count())
             back = back * scale
             distance = float(out.mean() + back.mean())
             if distance < best_distance:
@@ -155,7 +156,7 @@ def owner_icp(source: np.ndarray, target: np.ndarray, steps: int = 1000, toleran
     rotation, translation, previous = np.eye(3), np.zeros(3), np.inf
     for _ in range(steps):
         moved = scale * (source @ rotation.T) + translation
-        distances, index = tree.query(moved, workers=WORKERS)
+        distances, index = tree.query(moved, workers=threads.count())
         error = float(distances.mean())
         if abs(previous - error) < tolerance:
             break

@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from evaluation.alignment import affine
-from evaluation.surface_points import WORKERS, search_tree
+from evaluation.surface_points import search_tree
+from v2m4 import threads
 
 LEARNING_RATE, STEPS = 0.01, 200
 
@@ -54,7 +55,7 @@ def gradient_icp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     tree = search_tree(target)
     best = np.inf
     found = np.eye(4)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(threads.count()) as pool:
         for _ in range(STEPS):
             optimizer.zero_grad()
             rotations = starts @ _rotations(turn)

@@ -264,6 +264,8 @@ class Config:
     inbetween: Literal["fit", "linear"] = "fit"
     # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
     key_frames: Literal["motion", "even"] = "motion"
+    # Threads to work with; 0 takes all cores that the process may use. The result does not depend on it.
+    threads: int = 0
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
     seed: int = 42
     # Only generate a mesh per frame, without stages 2 to 4.

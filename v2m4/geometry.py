@@ -6,6 +6,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from v2m4 import threads
+
 EXACT = "donot_use_mm_for_euclid_dist"  # the quick way loses four digits
 
 
@@ -102,7 +104,7 @@ def nearest(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         if queries.device.type == "cpu":
             tree = cKDTree(points.detach().numpy(), balanced_tree=False)
-            index = torch.from_numpy(tree.query(queries.detach().numpy(), workers=2)[1])
+            index = torch.from_numpy(tree.query(queries.detach().numpy(), workers=threads.count())[1])
         else:
             index = torch.cat(
                 [torch.cdist(block, points, compute_mode=EXACT).argmin(1) for block in queries.split(4096)]
