@@ -241,12 +241,30 @@ def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
         progress.update(at + len(STAGES) - progress.n)
 
 
+def compile_kernels() -> None:
+    """Compile what numba has not compiled on this machine yet, as a step of its own."""
+    from v2m4 import kernels
+
+    if kernels.compiled():
+        return
+    with tqdm(desc="compiling kernels, first run only", unit="kernel", dynamic_ncols=True) as progress:
+
+        def done(some: int, of: int) -> None:
+            progress.total = of
+            progress.update(some - progress.n)
+
+        kernels.compile_all(done)
+
+
 def run(config: Config) -> int:
     """All animations of this process's share; returns the exit code."""
+    from v2m4 import threads
     from v2m4.io.video import find_animations
     from v2m4.workspace import peak_memory_mib
 
     log.info("%s", placement(config))
+    if config.threads < 0:
+        raise UsageError(f"--threads {config.threads}: give a number of threads, or 0 for all cores")
     sources = find_animations(config.root)
     if config.video is not None and len(sources) > 1:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
@@ -254,6 +272,8 @@ def run(config: Config) -> int:
     if not mine:
         log.warning("%s: nothing for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources))
         return 0
+    threads.use(config.threads)
+    compile_kernels()
     with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
         outcomes = [attempt(source, config, progress) for source in mine]
         progress.set_description("done")

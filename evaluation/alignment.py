@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from evaluation.surface_points import WORKERS
+from v2m4 import threads
 from v2m4.rotation import axis_rotation
 from v2m4.similarity_transform import SimilarityIcp, SimilarityTransform
 
@@ -69,10 +69,10 @@ def register_similarity(source: np.ndarray, target: np.ndarray, starts: np.ndarr
         target: (M, 3).
         starts: (S, 3, 3) rotations about the origin.
     """
-    coarse = SimilarityIcp(source[:COARSE_POINTS], target[:COARSE_POINTS], workers=WORKERS)
+    coarse = SimilarityIcp(source[:COARSE_POINTS], target[:COARSE_POINTS], workers=threads.count())
     coarse_results = [coarse.run(SimilarityTransform(1.0, start, np.zeros(3)), COARSE_STEPS) for start in starts]
     order = np.argsort([distance for _, distance in coarse_results], kind="stable")[:FINALISTS]
-    fine = SimilarityIcp(source, target, workers=WORKERS)
+    fine = SimilarityIcp(source, target, workers=threads.count())
     fine_results = [(*fine.run(coarse_results[start][0], FINE_STEPS), int(start)) for start in order]
     transform, distance, start = min(fine_results, key=lambda item: item[1])
     return IcpRegistration(transform.matrix, 2 * distance, start)
@@ -97,7 +97,7 @@ def motion80_code_icp(source: np.ndarray, target: np.ndarray, steps: int = 1000,
     rotation, translation, previous = np.eye(3), np.zeros(3), np.inf
     for _ in range(steps):
         moved = scale * (source @ rotation.T) + translation
-        distances, index = tree.query(moved, workers=WORKERS)
+        distances, index = tree.query(moved, workers=threads.count())
         error = float(distances.mean())
         if abs(previous - error) < tolerance:
             break

@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from evaluation.alignment import affine
-from evaluation.surface_points import WORKERS, search_tree
+from evaluation.surface_points import search_tree
+from v2m4 import threads
 from v2m4.rotation import axis_rotation, rotation_from_6d
 
 LEARNING_RATE, STEPS = 0.01, 200
@@ -55,7 +56,7 @@ def gradient_icp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     tree = search_tree(target)
     best_loss = np.inf
     best_map = np.eye(4)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(threads.count()) as pool:
         for _ in range(STEPS):
             optimizer.zero_grad()
             rotations = starts @ rotation_from_6d(rotation_6d)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from v2m4 import threads
 from v2m4.mesh import Mesh
-
-WORKERS = 2  # threads of a nearest-neighbour search; the result does not depend on it
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Distances:
 
 def nearest_neighbours(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance and index of the nearest of ``points`` for each query: (N,), (N,)."""
-    return search_tree(points).query(queries, workers=WORKERS)
+    return search_tree(points).query(queries, workers=threads.count())
 
 
 def search_tree(points: np.ndarray) -> cKDTree:

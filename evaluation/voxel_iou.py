@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from evaluation.alignment import apply
 from evaluation.geometry_metrics import Alignment, align_first_frames
 from evaluation.surface_points import paired_frames, positions, topology
+from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 
 # Rays are offset so that none meets an edge exactly, voxels.
@@ -97,7 +97,7 @@ def solid_voxels(
     return votes >= 2
 
 
-@numba.njit(cache=True)
+@kernel
 def _count_crossings(points: np.ndarray, faces: np.ndarray, crossings: np.ndarray) -> None:
     """Add the sign of each crossing of a ray along the last axis with a face, at the first voxel behind it.
 

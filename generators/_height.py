@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
+
+from v2m4.kernels import kernel
 
 # Depth of a part over its width, against how elongated it is; measured against true meshes: heads and other compact
 # parts are as deep as long, trunks are less deep than wide (of an animal seen from the side, a person from the front).
@@ -22,7 +23,7 @@ SMOOTHING = (1.0, 2.0, 4.0)  # cells
 PART_BLUR = 4.0  # cells: how softly one part's place in depth gives way to the next's
 
 
-@njit(cache=True)
+@kernel
 def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
     """Min over q of costs[q] + (p - q)^2 for every p (Felzenszwalb & Huttenlocher 2012, section 2.1)."""
     count = len(costs)
@@ -44,7 +45,8 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
                 break
             top -= 1
     if top < 0:
-        out[:] = 1e13
+        for p in range(count):
+            out[p] = 1e13
         return
     start[top + 1] = 1e30
     at = 0
@@ -54,23 +56,27 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
         out[p] = costs[site[at]] + (p - site[at]) ** 2
 
 
-@njit(cache=True)
+@kernel("f8[:,::1]")
 def _balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
     """Max over q of distance[q]^2 - |p - q|^2, (h, w)."""
     height, width = distance.shape
-    rows = np.empty((height, width))
+    rows, costs = np.empty((height, width)), np.empty(width)
     for i in range(height):
-        costs = np.where(distance[i] > 0, -(distance[i] ** 2), 1e13)
+        for j in range(width):
+            costs[j] = -(distance[i, j] ** 2) if distance[i, j] > 0 else 1e13
         _lower_envelope(costs, rows[i])
     result = np.empty((height, width))
-    column = np.empty(height)
+    line, column = np.empty(height), np.empty(height)
     for j in range(width):
-        _lower_envelope(rows[:, j].copy(), column)
-        result[:, j] = -column
+        for i in range(height):
+            line[i] = rows[i, j]
+        _lower_envelope(line, column)
+        for i in range(height):
+            result[i, j] = -column[i]
     return result
 
 
-@njit(cache=True)
+@kernel("f8[:,::1]")
 def _widest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """The largest inscribed ball that covers each node: radius (h, w), and its centre seen from there (h, w, 2).
 

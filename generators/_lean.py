@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
+
+from v2m4.kernels import kernel
 
 AXIS = 0.35  # cells: balls smaller than a neighbour's by more lie within it
 SMOOTH = 2.0  # cells
@@ -26,7 +27,7 @@ class Lean:
     gain: np.ndarray
 
 
-@njit(cache=True)
+@kernel
 def _moved_balls(distance: np.ndarray, place: np.ndarray):  # pragma: no cover
     """Nearest and farthest depth of all inscribed balls over each node, and the farthest had they not been moved.
 

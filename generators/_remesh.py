@@ -5,15 +5,14 @@ zero of level. Edges that are too long are split, short ones collapsed, others f
 vertices moved along the surface (Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 Every step keeps each triangle's orientation over the plane, so the sheet cannot fold, and no edge but the border's
 joins two border vertices, so the sheet and its mirror image can be sewn.
-
-All kernels stand in one file: numba's cache does not notice when a kernel imported from another file has changed.
 """
 # ruff: noqa: PLR0912 - kernels: a branch costs less than a call and an array to hand over
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from v2m4.kernels import kernel
 
 SHORT, LONG = 0.75, 1.35  # in target lengths; the paper's 4/5 and 4/3, with a little hysteresis
 CHORD = 0.12  # how far a border edge may leave the contour, in cells
@@ -21,7 +20,7 @@ CORNER = 0.75  # cosine of the turn from which on a border vertex stays where it
 FLOOR = 0.02  # least height of an inner vertex, in cells
 
 
-@njit(cache=True)
+@kernel
 def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
     """Value of (h, w) at column x, row y, and its derivatives along x and y.
 
@@ -36,7 +35,7 @@ def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]: 
     return a + s * along_x + t * along_y, along_x, along_y
 
 
-@njit(cache=True)
+@kernel
 def _onto_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
     """Newton steps along the gradient of z^2 - level * factor, in place; well-conditioned at the border too."""
     for _ in range(3):
@@ -53,7 +52,7 @@ def _onto_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> Non
     point[2] = max(point[2], FLOOR)
 
 
-@njit(cache=True)
+@kernel
 def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no cover
     """Newton steps to the zero level in the plane, in place."""
     for _ in range(3):
@@ -65,7 +64,7 @@ def _onto_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no c
         point[1] -= value * along_y / slope
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], b1[::1], f8[:,::1], f8[:,::1]")
 def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """Points of the plane raised to the sheet, those of the border moved onto the contour.
 
@@ -80,7 +79,7 @@ def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.n
     """
     result = np.zeros((len(points), 3))
     for v in range(len(points)):
-        result[v, :2] = points[v]
+        result[v, 0], result[v, 1] = points[v, 0], points[v, 1]
         if border[v]:
             _onto_contour(result[v], level)
         else:
@@ -89,7 +88,7 @@ def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.n
     return result
 
 
-@njit(cache=True)
+@kernel
 def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """Faces around each vertex: those of v are items[start[v]:start[v + 1]]."""
     start = np.zeros(count + 1, np.int64)
@@ -108,33 +107,42 @@ def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  
     return start, items
 
 
-@njit(cache=True)
+@kernel
 def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Twice the area of the triangle over the plane, positive for faces that look up (y runs down)."""
     return -((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-@njit(cache=True)
-def _normal(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:  # pragma: no cover
+@kernel
+def _normal(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float]:  # pragma: no cover
     """Cross product of two edges."""
-    p, q = b - a, c - a
-    return np.array([p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]])
+    px, py, pz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    qx, qy, qz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+    return py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
 
 
-@njit(cache=True)
+@kernel
+def _dot(a, b):  # pragma: no cover
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@kernel
 def _length(a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
     return np.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
 
 
-@njit(cache=True)
+@kernel
 def _target(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
     """Length that an edge between two points should have."""
     return sample(size, 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]))[0]
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1]")
 def _split(points, faces, border, level, factor, size):  # pragma: no cover
-    """Split every edge that is too long and is the longest of both its faces; returns points, faces, border."""
+    """Split every edge that is too long and is the longest of both its faces.
+
+    Faces are changed in place; returns the points and the faces to add.
+    """
     start, items = _incident(faces, len(points))
     longest = np.empty(len(faces), np.int64)
     for f in range(len(faces)):
@@ -147,7 +155,7 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
     new_points, new_faces = np.empty((len(faces), 3)), np.empty((2 * len(faces), 3), np.int64)
     added, more = 0, 0
     done = np.zeros(len(faces), np.bool_)
-    faces = faces.copy()
+    middle = np.empty(3)
     for f in range(len(new_points)):
         if done[f]:
             continue
@@ -162,7 +170,8 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                 d = faces[g, (m + 2) % 3]
                 # From the border the height grows with the root of the distance: half the height is a quarter away.
                 part = 0.25 if border[a] else (0.75 if border[b] else 0.5)
-                middle = points[a] + part * (points[b] - points[a])
+                for n in range(3):
+                    middle[n] = points[a, n] + part * (points[b, n] - points[a, n])
                 if border[a] or border[b]:
                     middle[2] = 0.5 * (points[a, 2] + points[b, 2])
                 _onto_sheet(middle, level, factor)
@@ -174,7 +183,8 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                     and _turn(middle, points[a], points[d]) > 0
                 ):
                     break
-                new_points[added] = middle
+                for n in range(3):
+                    new_points[added, n] = middle[n]
                 added += 1
                 faces[f, 0], faces[f, 1], faces[f, 2] = a, v, c
                 faces[g, 0], faces[g, 1], faces[g, 2] = b, v, d
@@ -183,23 +193,20 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                 more += 2
                 done[f] = done[g] = True
                 break
-    points = np.concatenate((points, new_points[:added]))
-    faces = np.concatenate((faces, new_faces[:more]))
-    return points, faces, np.concatenate((border, np.zeros(added, np.bool_)))
+    return new_points[:added], new_faces[:more]
 
 
-@njit(cache=True)
-def _has(v, centre, faces, start, items, end):  # pragma: no cover
-    """Whether v is a corner of one of the faces around ``centre``, of the first ``end`` of them if not negative."""
-    last = start[centre + 1] if end < 0 else start[centre] + end
-    for i in range(start[centre], last):
+@kernel
+def _has(v, faces, items, first, last):  # pragma: no cover
+    """Whether v is a corner of one of the faces items[first:last]."""
+    for i in range(first, last):
         f = items[i]
         if v in (faces[f, 0], faces[f, 1], faces[f, 2]):
             return True
     return False
 
 
-@njit(cache=True)
+@kernel
 def _linked(a, b, faces, border, start, items):  # pragma: no cover
     """Whether merging b into a leaves a manifold that can be sewn, and b's other neighbour on the border or -1."""
     rim = border[a] and border[b]
@@ -207,9 +214,9 @@ def _linked(a, b, faces, border, start, items):  # pragma: no cover
     for i in range(start[b], start[b + 1]):
         for k in range(3):
             v = faces[items[i], k]
-            if v in (a, b) or _has(v, b, faces, start, items, i - start[b]):
+            if v in (a, b) or _has(v, faces, items, start[b], i):
                 continue
-            if _has(v, a, faces, start, items, -1):
+            if _has(v, faces, items, start[a], start[a + 1]):
                 shared += 1
             elif border[v] and rim:
                 beyond = v
@@ -217,14 +224,17 @@ def _linked(a, b, faces, border, start, items):  # pragma: no cover
                 return False, -1  # an inner edge would join two border vertices
         f = items[i]
         opposite = a not in (faces[f, 0], faces[f, 1], faces[f, 2])
-        if opposite and border[a] and not rim and border[faces[f]].sum() == 2:
+        if opposite and border[a] and not rim and border[faces[f, 0]] + border[faces[f, 1]] + border[faces[f, 2]] == 2:
             return False, -1  # the last inner vertex of a part would go
     return shared == (1 if rim else 2) and not (rim and beyond < 0), beyond
 
 
-@njit(cache=True)
-def _fits(centre, other, place, points, faces, start, items, size):  # pragma: no cover
-    """Whether the faces around ``centre`` without ``other`` stay upright and small when it moves to ``place``."""
+@kernel
+def _fits(centre, other, place, points, faces, start, items, size, bounded):  # pragma: no cover
+    """Whether the faces around ``centre`` without ``other`` stay upright when it moves to ``place``.
+
+    Where ``bounded``, none of their edges may become too long either.
+    """
     for i in range(start[centre], start[centre + 1]):
         f = items[i]
         k = 0 if faces[f, 0] == centre else (1 if faces[f, 1] == centre else 2)
@@ -234,21 +244,21 @@ def _fits(centre, other, place, points, faces, start, items, size):  # pragma: n
         p, q = points[a], points[b]
         if not _turns_little(points[centre], place, p, q):
             return False
-        if size is not None and _length(place, p) > LONG * _target(size, place, p):
+        if bounded and _length(place, p) > LONG * _target(size, place, p):
             return False
     return True
 
 
-@njit(cache=True)
+@kernel
 def _turns_little(old, new, p, q):  # pragma: no cover
     """Whether triangle (old, p, q) keeps its side up and turns by less than 66 degrees as old becomes new."""
     if _turn(new, p, q) < 1e-7:
         return False
     before, after = _normal(old, p, q), _normal(new, p, q)
-    return (before * after).sum() >= 0.4 * np.sqrt((before * before).sum() * (after * after).sum())
+    return _dot(before, after) >= 0.4 * np.sqrt(_dot(before, before) * _dot(after, after))
 
 
-@njit(cache=True)
+@kernel
 def _collapsible(a, b, place, points, faces, border, start, items, size, chord):  # pragma: no cover
     """Whether vertex b may be merged into a at ``place`` without folds, holes, long edges or a worse contour."""
     linked, beyond = _linked(a, b, faces, border, start, items)
@@ -260,18 +270,14 @@ def _collapsible(a, b, place, points, faces, border, start, items, size, chord):
         along = max(np.sqrt((q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2), 1e-9)
         if abs((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])) / along > chord:
             return False
-    if not _fits(b, a, place, points, faces, start, items, size):
+    if not _fits(b, a, place, points, faces, start, items, size, True):
         return False
-    return border[a] or _fits(a, b, place, points, faces, start, items, size)
+    return border[a] or _fits(a, b, place, points, faces, start, items, size, True)
 
 
-@njit(cache=True)
-def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no cover
-    """Merge the ends of edges shorter than ``SHORT`` target lengths, shortest first, in independent places.
-
-    Returns the faces that are left; points are moved in place.
-    """
-    start, items = _incident(faces, len(points))
+@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1]")
+def _short_edges(points, faces, border, size):  # pragma: no cover
+    """Edges shorter than ``SHORT`` target lengths: ratio (E,) to that length, and ends (E, 2)."""
     ratio, edge = np.empty(3 * len(faces)), np.empty((3 * len(faces), 2), np.int64)
     count = 0
     for f in range(len(faces)):
@@ -282,10 +288,18 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
                 if r < SHORT:
                     ratio[count], edge[count, 0], edge[count, 1] = r, a, b
                     count += 1
-    order = np.argsort(ratio[:count], kind="mergesort")
+    return ratio[:count], edge[:count]
+
+
+@kernel("i8[::1], i8[:,::1], f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1], f8")
+def _collapse(order, edge, points, faces, border, level, factor, size, chord):  # pragma: no cover
+    """Merge the ends of short edges (E, 2) in this order, in independent places.
+
+    Points are moved and faces changed in place; returns which faces are left, (F,) bool.
+    """
+    start, items = _incident(faces, len(points))
     locked = np.zeros(len(points), np.bool_)
     alive = np.ones(len(faces), np.bool_)
-    faces = faces.copy()
     for at in order:
         a, b = edge[at, 0], edge[at, 1]
         if locked[a] or locked[b]:
@@ -294,7 +308,8 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             a, b = b, a
         place = points[a].copy()
         if not border[a]:
-            place = 0.5 * (points[a] + points[b])
+            for n in range(3):
+                place[n] = 0.5 * (points[a, n] + points[b, n])
             _onto_sheet(place, level, factor)
         if not _collapsible(a, b, place, points, faces, border, start, items, size, chord):
             if not border[b] or not _collapsible(b, a, points[b], points, faces, border, start, items, size, chord):
@@ -305,7 +320,8 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             for i in range(start[centre], start[centre + 1]):
                 for k in range(3):
                     locked[faces[items[i], k]] = True
-        points[a] = place
+        for n in range(3):
+            points[a, n] = place[n]
         for i in range(start[b], start[b + 1]):
             f = items[i]
             for k in range(3):
@@ -314,10 +330,10 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             for k in range(3):
                 if faces[f, k] == b:
                     faces[f, k] = a
-    return faces[alive]
+    return alive
 
 
-@njit(cache=True)
+@kernel
 def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the angle at a."""
     dot = one = two = 0.0
@@ -329,13 +345,13 @@ def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no
     return dot / max(np.sqrt(one * two), 1e-300)
 
 
-@njit(cache=True)
+@kernel
 def _largest_cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the triangle's smallest angle."""
     return max(_cosine(a, b, c), _cosine(b, c, a), _cosine(c, a, b))
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], b1[::1]")
 def _flip(points, faces, border):  # pragma: no cover
     """Flip inner edges whose other diagonal makes the smallest angle larger, in place; returns how many."""
     start, items = _incident(faces, len(points))
@@ -363,9 +379,9 @@ def _flip(points, faces, border):  # pragma: no cover
                 now = max(_largest_cosine(p, q, r), _largest_cosine(q, p, s))
                 if max(_largest_cosine(p, s, r), _largest_cosine(q, r, s)) > now - 1e-6:
                     break
-                before = _normal(p, q, r) + _normal(q, p, s)
-                one, two = _normal(p, s, r), _normal(q, r, s)
-                if (one * before).sum() <= 0 or (two * before).sum() <= 0:
+                now_one, now_two = _normal(p, q, r), _normal(q, p, s)
+                before = (now_one[0] + now_two[0], now_one[1] + now_two[1], now_one[2] + now_two[2])
+                if _dot(_normal(p, s, r), before) <= 0 or _dot(_normal(q, r, s), before) <= 0:
                     break
                 joined = False
                 for j in range(start[c], start[c + 1]):
@@ -385,13 +401,16 @@ def _flip(points, faces, border):  # pragma: no cover
     return flipped
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1]")
 def _relax(points, faces, border, level, factor, size):  # pragma: no cover
     """Move every vertex towards the middle of its neighbours, along the surface, in place."""
     start, items = _incident(faces, len(points))
+    centre, normal, middle, place = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    move, ends = np.empty(3), np.zeros((2, 3))
     for v in range(len(points)):
-        centre, weight, normal = np.zeros(3), 0.0, np.zeros(3)
-        ends = np.zeros((2, 3))
+        weight = 0.0
+        for n in range(3):
+            centre[n], normal[n] = 0.0, 0.0
         found = 0
         for i in range(start[v], start[v + 1]):
             f = items[i]
@@ -400,37 +419,53 @@ def _relax(points, faces, border, level, factor, size):  # pragma: no cover
             if border[v]:
                 for n in (p, q):
                     if border[n] and found < 2:
-                        ends[found] = points[n]
+                        for m in range(3):
+                            ends[found, m] = points[n, m]
                         found += 1
                 continue
             cross = _normal(points[v], points[p], points[q])
-            normal += cross
             # Triangle centres weighted by area over the wished-for area spread the vertices as the size asks.
-            middle = (points[v] + points[p] + points[q]) / 3
-            w = np.sqrt((cross * cross).sum()) / sample(size, middle[0], middle[1])[0] ** 2
-            centre += w * middle
+            for n in range(3):
+                normal[n] += cross[n]
+                middle[n] = (points[v, n] + points[p, n] + points[q, n]) / 3
+            w = np.sqrt(_dot(cross, cross)) / sample(size, middle[0], middle[1])[0] ** 2
+            for n in range(3):
+                centre[n] += w * middle[n]
             weight += w
         if border[v]:
             if found < 2 or _cosine(points[v], ends[0], ends[1]) > -CORNER:
                 continue
-            place = 0.5 * points[v] + 0.25 * (ends[0] + ends[1])
+            for n in range(3):
+                place[n] = 0.5 * points[v, n] + 0.25 * (ends[0, n] + ends[1, n])
             _onto_contour(place, level)
             place[2] = 0.0
         else:
             if weight <= 0:
                 continue
-            move = centre / weight - points[v]
-            norm = max((normal * normal).sum(), 1e-300)
-            place = points[v] + move - (move * normal).sum() / norm * normal
+            for n in range(3):
+                move[n] = centre[n] / weight - points[v, n]
+            norm = max(_dot(normal, normal), 1e-300)
+            along = _dot(move, normal) / norm
+            for n in range(3):
+                place[n] = points[v, n] + move[n] - along * normal[n]
             _onto_sheet(place, level, factor)
-        if _fits(v, -1, place, points, faces, start, items, None):
-            points[v] = place
+        if _fits(v, np.int64(-1), place, points, faces, start, items, size, False):
+            for n in range(3):
+                points[v, n] = place[n]
 
 
 def _compact(points: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Drop vertices that no face uses."""
     used, inverse = np.unique(faces, return_inverse=True)
     return points[used], inverse.reshape(-1, 3), border[used]
+
+
+def _collapsed(points, faces, border, level, factor, size, chord):
+    """Points, faces and border without the short edges; points are moved and faces changed in place too."""
+    ratio, edge = _short_edges(points, faces, border, size)
+    order = np.argsort(ratio, kind="stable")
+    alive = _collapse(order, edge, points, faces, border, level, factor, size, chord)
+    return _compact(points, faces[alive], border)
 
 
 def remesh(
@@ -464,11 +499,12 @@ def remesh(
     points, faces = points.astype(np.float64), faces.astype(np.int64)
     for turn in range(rounds):
         for _ in range(4 if turn == 0 else 1):
-            points, faces, border = _split(points, faces, border, level, factor, size)
+            more_points, more_faces = _split(points, faces, border, level, factor, size)
+            points, faces = np.concatenate([points, more_points]), np.concatenate([faces, more_faces])
+            border = np.concatenate([border, np.zeros(len(more_points), bool)])
         for _ in range(14 if turn == 0 else 4):
             before = len(faces)
-            faces = _collapse(points, faces, border, level, factor, size, CHORD)
-            points, faces, border = _compact(points, faces, border)
+            points, faces, border = _collapsed(points, faces, border, level, factor, size, CHORD)
             if before - len(faces) < 0.002 * before:
                 break
         _improve(points, faces, border, level, factor, size)
@@ -479,8 +515,7 @@ def remesh(
             raise ValueError(
                 f"its outline needs {2 * len(faces)} faces, {2 * max_faces} are allowed; raise --max_faces"
             )
-        faces = _collapse(points, faces, border, level, factor, coarser * size, coarser**2 * CHORD)
-        points, faces, border = _compact(points, faces, border)
+        points, faces, border = _collapsed(points, faces, border, level, factor, coarser * size, coarser**2 * CHORD)
         _improve(points, faces, border, level, factor, coarser * size)
     return points, faces, border
 

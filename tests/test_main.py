@@ -44,6 +44,19 @@ def run(root: Path, output: Path, *more: str) -> int:
     return main.main(["--root", str(root), "--output", str(output), *TINY, *more])
 
 
+ONE_THREAD = """
+import sys
+import main
+from numba.core.sigutils import normalize_signature
+from v2m4 import kernels
+code = main.main(sys.argv[1:])
+for dispatcher, types in kernels._declared:
+    others = set(dispatcher.signatures) - {normalize_signature(f"({types},)")[0]}
+    assert not others, (dispatcher, others)
+sys.exit(code)
+"""
+
+
 def result(output: Path, name: str = "arms") -> bytes:
     return (output / name / "output_animation.glb").read_bytes()
 
@@ -58,8 +71,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("whole")
-    assert run(clips, output) == 0
+    assert run(clips, output, "--threads", "2") == 0
     return output
+
+
+def test_one_thread_gives_the_same_bytes_and_calls_kernels_as_declared(
+    clips: Path, whole: Path, tmp_path: Path
+) -> None:
+    """What kernels are called with must be what they are compiled for ahead; other types would be compiled anew."""
+    arguments = ["--root", str(clips), "--output", str(tmp_path), *TINY, "--threads", "1"]
+    subprocess.run([sys.executable, "-c", ONE_THREAD, *arguments], cwd=Path(main.__file__).parent, check=True)
+    assert result(tmp_path) == result(whole)
 
 
 def test_every_promised_file_is_there(whole: Path) -> None:

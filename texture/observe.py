@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from texture.unwrap import Atlas
 from v2m4 import render as ops
 from v2m4.camera import Camera, Orbit, hammersley_rig
 from v2m4.frame import Frame
-from v2m4.kernels import parallel_kernel
+from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.threads import share
 
 MARGIN = 0.02  # of the object's longer side, left free round it in a cropped view
 RIM = (1.0, 4.0)  # pixels from an edge at which trust begins, and at which it is full
@@ -100,7 +100,7 @@ def see_surface(
     covered = raster[0, ..., 3].cpu().numpy() > 0
     footprint = 1.0 / float(camera.intrinsics(size)[1, 1])
     steady, cosine = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)
-    _judge_pixels(values, covered, STEP * footprint, steady, cosine)
+    share(_judge_pixels, size[0], values, covered, STEP * footprint, steady, cosine)
     trust = cosine**FACING_POWER * _rim_trust(steady)
     return Surface(covered, looked_up, values[..., 2], trust)
 
@@ -197,14 +197,16 @@ def _rim_trust(inside: np.ndarray) -> np.ndarray:
     return np.clip((distance - RIM[0]) / (RIM[1] - RIM[0]), 0.0, 1.0)
 
 
-@parallel_kernel
-def _judge_pixels(values, covered, step, steady, cosine):
-    """Mark pixels that have no outline or occlusion beside them, and find the cosine at which each is seen.
+@kernel("i8, i8, f4[:,:,::1], b1[:,::1], f8, u1[:,::1], f4[:,::1]")
+def _judge_pixels(first, last, values, covered, step, steady, cosine):
+    """Mark pixels that have no outline or occlusion beside them, and find the cosine at which each is seen. Tasks: H.
 
     Two neighbouring pixels lie on one surface when each lies near the other's tangent plane; the distance between them
     says little, for a slanted surface leaves it large.
 
     Args:
+        first: task to begin with.
+        last: task to end before.
         values: (H, W, 6) float32, camera-space position and normal (of any length).
         covered: (H, W) bool.
         step: tangent-plane distance at depth 1 that counts as an occlusion.
@@ -212,7 +214,7 @@ def _judge_pixels(values, covered, step, steady, cosine):
         cosine: (H, W) float32, written; 0 where the surface faces away.
     """
     height, width = covered.shape
-    for row in prange(height):
+    for row in range(first, last):
         for column in range(width):
             if not covered[row, column]:
                 continue

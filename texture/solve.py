@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import prange
 from tqdm import trange
 
 from texture.inpaint import push_pull
@@ -15,7 +14,8 @@ from texture.observe import View
 from texture.system import Seams, System
 from texture.texels import Lookups, TexelMap, lookups
 from v2m4 import render as ops
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
+from v2m4.threads import share
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def least_squares(views: list[View], texels: TexelMap, seams: Seams, smoothness:
     for number in range(ROUNDS):
         if number:
             reweighted = np.empty_like(weights)
-            _reweight(rows.base, rows.right, rows.lower, colors, weights, texture, KNEE, reweighted)
+            share(_reweight, len(rows), rows.base, rows.right, rows.lower, colors, weights, texture, KNEE, reweighted)
         system.observe(rows, colors, reweighted)
         texture = system.solve(texture, ITERATIONS[number == ROUNDS - 1])
     return Solution(np.clip(texture, 0.0, 1.0), start.weight)
@@ -170,7 +170,7 @@ def _coordinates(rows: Lookups, size: int) -> np.ndarray:
     return ((np.stack([x, y], 1) + 0.5) / size).astype(np.float32)
 
 
-@kernel
+@kernel("i4[::1], f8[::1], f8[::1], f4[:,::1], f4[::1], i8, f4[:,::1]")
 def _splat(base, right, lower, colors, weights, width, sums):
     """Add weighted colours and weights (H W, 4) to the four texels of each lookup."""
     for i in range(len(base)):
@@ -183,11 +183,11 @@ def _splat(base, right, lower, colors, weights, width, sums):
             sums[texel, 3] += share
 
 
-@parallel_kernel
-def _reweight(base, right, lower, colors, weights, texture, knee, result):
-    """Huber: a pixel's weight falls with the inverse of its residual beyond the knee."""
+@kernel("i8, i8, i4[::1], f8[::1], f8[::1], f4[:,::1], f4[::1], f4[:,:,::1], f8, f4[::1]")
+def _reweight(first, last, base, right, lower, colors, weights, texture, knee, result):
+    """Huber: a pixel's weight falls with the inverse of its residual beyond the knee. Tasks: lookups."""
     width = texture.shape[1]
-    for i in prange(len(base)):
+    for i in range(first, last):
         row, column, s, t = base[i] // width, base[i] % width, right[i], lower[i]
         square = 0.0
         for c in range(3):

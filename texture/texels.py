@@ -125,7 +125,7 @@ def _nearest_on_segment(x, y, ax, ay, bx, by):
     return ex * ex + ey * ey, along
 
 
-@kernel
+@kernel("f8[:,:,::1], f8, i4[:,::1], f4[:,:,::1], f8[:,::1]")
 def _claim_texels(corners, reach, face, weights, distance):
     """Give every texel centre within ``reach`` of a triangle to the nearest one; ties go to the lower index.
 

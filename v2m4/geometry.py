@@ -14,6 +14,8 @@ from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from v2m4 import threads
+
 log = logging.getLogger(__name__)
 
 EXACT = "donot_use_mm_for_euclid_dist"  # the quick way loses four digits
@@ -140,7 +142,7 @@ class NearestPoints:
         """Distance and index of the nearest point for each query (N, 3): (N,), (N,) int64; without gradients."""
         queries = queries.detach()
         if self._tree is not None:
-            distance, index = self._tree.query(queries.numpy(), workers=2)
+            distance, index = self._tree.query(queries.numpy(), workers=threads.count())
             return torch.from_numpy(distance), torch.from_numpy(index)
         if _takes_pytorch3d(queries, self.points):
             return nearest_by_pytorch3d(queries, self.points)

@@ -281,11 +281,18 @@ def _cofactor(m, row, column):
 
 
 @kernel
-def best_rotation_into(s, rotation):
+def best_rotation_into(s, rotation):  # noqa: PLR0912
     """The kernel behind ``best_rotations`` for one float64 matrix: s (3, 3) -> rotation (3, 3)."""
-    norm = np.sqrt((s * s).sum())
+    # Loops, not array expressions: those take seconds to compile.
+    square = 0.0
+    for i in range(3):
+        for j in range(3):
+            square += s[i, j] * s[i, j]
+    norm = np.sqrt(square)
     if norm < 1e-150:
-        rotation[:] = np.eye(3)
+        for i in range(3):
+            for j in range(3):
+                rotation[i, j] = 1.0 if i == j else 0.0
         return
     xx, xy, xz = s[0, 0] / norm, s[0, 1] / norm, s[0, 2] / norm
     yx, yy, yz = s[1, 0] / norm, s[1, 1] / norm, s[1, 2] / norm
@@ -301,9 +308,9 @@ def best_rotation_into(s, rotation):
     matrix[2, 3] = matrix[3, 2] = yz + zy
     # x^4 - 2 |S|^2 x^2 - 8 det(S) x + det(K) = 0 with |S| = 1: the largest root is at most sqrt(3).
     linear = -8.0 * (xx * (yy * zz - yz * zy) - xy * (yx * zz - yz * zx) + xz * (yx * zy - yy * zx))
-    constant = 0.0
+    constant, top = 0.0, np.int64(0)  # typed as a variable is: a literal would be compiled for apart
     for column in range(4):
-        constant += matrix[0, column] * _cofactor(matrix, 0, column)
+        constant += matrix[0, column] * _cofactor(matrix, top, column)
     root = np.sqrt(3.0)
     for _ in range(_NEWTON_STEPS):
         slope = (4.0 * root * root - 4.0) * root + linear
@@ -322,12 +329,18 @@ def best_rotation_into(s, rotation):
             row, largest = i, diagonal
     quaternion = np.empty(4)
     if largest > _CLEAR:
+        square = 0.0
         for i in range(4):
             quaternion[i] = _cofactor(matrix, row, i)
-        quaternion /= np.sqrt((quaternion * quaternion).sum())
+            square += quaternion[i] * quaternion[i]
+        length = np.sqrt(square)
+        for i in range(4):
+            quaternion[i] /= length
     else:  # two (nearly) equal largest eigenvalues: the adjugate says little
-        quaternion[:] = np.linalg.eigh(matrix)[1][:, 3]
-    w, x, y, z = quaternion
+        vectors = np.linalg.eigh(matrix)[1]
+        for i in range(4):
+            quaternion[i] = vectors[i, 3]
+    w, x, y, z = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
     rotation[0, 0], rotation[0, 1], rotation[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
     rotation[1, 0], rotation[1, 1], rotation[1, 2] = 2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
     rotation[2, 0], rotation[2, 1], rotation[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)

@@ -44,7 +44,10 @@ def rotated(rotation, vector):
     return out
 
 
-@kernel
+@kernel(
+    "f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], Tuple((i8[::1], i8[::1], f8[::1], "
+    "f8[:,::1])), Tuple((f8[:,::1], f8[:,:,::1])), f8[::1], f8"
+)
 def add_point_constraints(
     blocks, block_index, gradient, order, rotations, positions, points, observed, intrinsics, kernel_scale
 ):
@@ -126,7 +129,7 @@ def _node_jacobian(jacobian, point_jacobian, offset, weight):
             jacobian[a, 3 + b] = point_jacobian[a, b] * weight
 
 
-@kernel
+@kernel("f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], i8[:,::1], f8[:,:,::1], f8[::1], f8[::1]")
 def add_rigidity(blocks, block_index, gradient, order, rotations, positions, edges, offsets, stretch, bend):
     """Add the rigidity of the graph's edges: both nodes put their anchor at one position, and rotate alike.
 
@@ -222,7 +225,10 @@ def rotation_coupling(first, second, cross):
         cross[a, a] += trace
 
 
-@kernel
+@kernel(
+    "f8[:,:,:,::1], i4[:,::1], f8[:,::1], f8[:,:,:,::1], i8[::1], f8[:,:,:,::1], f8[:,:,::1], i8[::1], f8[::1], "
+    "i8[:,::1], f8[::1], f8"
+)
 def add_temporal_smoothness(
     blocks,
     block_index,
@@ -305,7 +311,7 @@ def _add_difference_gradient(gradient, rotation, position_difference, rotation_d
             gradient[a] += 0.5 * weight * rotation_radius * rotation_radius * twist
 
 
-@kernel
+@kernel("f8[:,:,::1], f8[:,::1], f8[::1], i8[::1]")
 def apply_increment(rotations, positions, step, order):
     """Apply increments (6K,) to the nodes' pose, in place; rotation vectors by Rodrigues' formula.
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from v2m4 import threads
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.owners import owners_code
@@ -79,7 +80,7 @@ class Rembg:
             requested.insert(0, "CUDAExecutionProvider")
         available = onnxruntime.get_available_providers()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads.count()
         try:
             session = LocalFileSession(self.model, options, providers=[name for name in requested if name in available])
         except Exception as error:  # ONNX Runtime has a dozen kinds of its own

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from v2m4 import threads
 from v2m4.config import FAST, FramesConfig, RembgModel
 from v2m4.io import _rembg
 from v2m4.weights import Unavailable
@@ -148,7 +149,7 @@ def test_the_session_has_our_file_on_the_device_that_is_asked_for(contract, tmp_
     np.testing.assert_array_equal(alphas[1], picture[..., 0] // 2)
     ((model, path, options, given),) = FakeRembgSession.made  # one session for the clip
     assert (model, path, given) == ("u2netp", str(file), providers)
-    assert options.intra_op_num_threads == torch.get_num_threads()
+    assert options.intra_op_num_threads == threads.count()
     assert capsys.readouterr().out == ""
 
 
