@@ -80,6 +80,8 @@ def _machine(output: Path) -> Iterator[Finding]:
         f"not installed: {', '.join(lacking)}; pip install -r requirements.txt" if lacking else f"{len(CORE)} of them"
     )
     yield Finding("core packages", "missing" if lacking else "ready", note, needed=True)
+    from v2m4 import threads
+
     yield Finding("threads", "ready", f"{threads.available()}, one a core; fewer with --threads")
     yield _found("PyAV", _version("av"), "pip install av")
     yield _found("ffmpeg", shutil.which("ffmpeg"), "PyAV, which has its own, is enough")

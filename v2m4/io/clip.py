@@ -83,9 +83,7 @@ def content_hash(source: Source) -> str:
             return video_hash(source.path)
         except OSError as error:
             raise no_video(source.path, error) from error
-    with ThreadPoolExecutor(THREADS) as pool:
-        files = pictures_of(source.path)
-        return folder_hash(pool.map(lambda file: picture_hash(file, file_content(file)), files))
+    return folder_hash(threads.in_order(lambda file: picture_hash(file, file_content(file)), pictures_of(source.path)))
 
 
 def video_fov(source: Source, config: Config) -> float:
