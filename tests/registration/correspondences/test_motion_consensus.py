@@ -8,12 +8,15 @@ import torch
 from scipy.spatial import cKDTree
 
 from registration.correspondences.constraints import Constraints
-from registration.correspondences.motion_consensus import RADIUS, MotionConsensus
+from registration.correspondences.motion_consensus import MotionConsensus
+from registration.correspondences.tuning import TUNING
 from tests.registration.moving_shapes import at, speckled
 from tests.registration.shapes import photographed
 from v2m4.camera import Camera, image_fractions
 from v2m4.image_window import ImageWindow
 from v2m4.surface_points import SurfacePoints
+
+RADIUS = TUNING.consensus_radius
 
 
 def evidence(ways: np.ndarray, confidence: float = 1.0, size: float = 1.0, count: int = 200) -> MotionConsensus:
@@ -64,7 +67,7 @@ def test_only_the_part_along_the_asked_way_counts() -> None:
 
 def test_neighbours_that_disagree_among_themselves_are_less_believed() -> None:
     ways = np.tile([[10.0, 0.0], [-10.0, 0.0]], (100, 1))
-    torn = MotionConsensus(evidence(np.zeros(2)).places, ways, np.ones(200), 1.0)
+    torn = MotionConsensus(evidence(np.zeros(2)).tree, ways, np.ones(200), 1.0)
     still = evidence(np.zeros(2))
     asked = np.array([[10.0, 0.0]])
     assert torn.agreement(MIDDLE, asked)[0] > 3 * still.agreement(MIDDLE, asked)[0]
@@ -95,11 +98,11 @@ def test_consensus_of_constraints_has_their_places_ways_and_confidences() -> Non
     )
     confidence = np.linspace(0.1, 1, len(faces))
     found = MotionConsensus.of(
-        Constraints.at_points(points, targets, confidence), mesh.vertices, mesh.faces, view, size=2.0
+        Constraints.at_points(points, targets, confidence), mesh.vertices, mesh.faces, view, object_size=2.0
     )
-    np.testing.assert_allclose(found.ways, np.tile(shift, (len(faces), 1)), atol=1e-3)
+    np.testing.assert_allclose(found.displacements, np.tile(shift, (len(faces), 1)), atol=1e-3)
     np.testing.assert_allclose(found.weights, confidence, atol=1e-12)
-    np.testing.assert_allclose(found.places.data, points.on(mesh.vertices, mesh.faces).numpy() / 2, atol=1e-6)
+    np.testing.assert_allclose(found.tree.data, points.on(mesh.vertices, mesh.faces).numpy() / 2, atol=1e-6)
     places = points.on(mesh.vertices, mesh.faces).numpy()[::5]
     with_it, against = (found.agreement(places, np.tile(sign * shift, (len(places), 1))) for sign in (1, -1))
     assert with_it.min() > 0.99

@@ -48,11 +48,11 @@ def seen_in(mesh: Mesh, frame: Frame) -> RenderedPose:
 def residuals(found: Constraints, mesh: Mesh, pose: torch.Tensor) -> np.ndarray:
     """(N,) pixels of the frame across the outline."""
     places = image_fractions(CAMERA, found.points.on(pose, mesh.faces)).double().numpy()
-    return np.linalg.norm(np.einsum("nij,nj->ni", found.root, places - found.targets), axis=1) * SIZE
+    return np.linalg.norm(np.einsum("nij,nj->ni", found.sqrt_information, places - found.targets), axis=1) * SIZE
 
 
 def confidences(found: Constraints) -> np.ndarray:
-    return np.square(found.root).sum((1, 2))
+    return np.square(found.sqrt_information).sum((1, 2))
 
 
 def test_outline_pixels_are_those_inside_with_a_neighbour_outside() -> None:
@@ -86,7 +86,7 @@ def test_subsampled_pixels_are_some_of_the_given_spread_evenly(limit: int) -> No
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (3.0, 0.0), (-2.0, 2.0)])
 def test_points_are_pulled_onto_the_frames_outline(body: Mesh, shift: tuple[float, float]) -> None:
     truth = shifted(body, *shift)
-    found = outline_constraints(seen_in(body, photographed(truth, 1, SIZE)), 200, reach=12.0)
+    found = outline_constraints(seen_in(body, photographed(truth, 1, SIZE)), 200, search_radius=12.0)
     assert 50 < len(found) <= 400
     assert np.median(residuals(found, body, truth.vertices)) < 0.25
     before = np.median(residuals(found, body, body.vertices))
@@ -104,7 +104,7 @@ def test_a_frame_without_object_and_a_pose_out_of_sight_give_nothing(body: Mesh)
 
 def test_an_outline_beyond_the_reach_is_not_found(body: Mesh) -> None:
     seen = seen_in(body, photographed(shifted(body, 12.0, 0.0), 1, SIZE))
-    near, far = (outline_constraints(seen, 200, reach, pull=False) for reach in (4.0, 40.0))
+    near, far = (outline_constraints(seen, 200, reach, match_unexplained=False) for reach in (4.0, 40.0))
     across = [residuals(found, body, body.vertices) for found in (near, far)]
     assert across[0].max(initial=0) < 4.5  # the view has more pixels than the frame
     assert across[1].max() > 6
@@ -118,7 +118,7 @@ def test_an_unexplained_outline_pulls_only_where_it_is_asked_to(body: Mesh) -> N
     middle = int(columns.mean())
     frame.rgba[rows.min() - 7 : rows.min() + 4, middle - 9 : middle + 9] = 255
     seen = seen_in(body, frame)
-    alone, pulled = (outline_constraints(seen, 200, 10.0, pull=pull) for pull in (False, True))
+    alone, pulled = (outline_constraints(seen, 200, 10.0, match_unexplained=matched) for matched in (False, True))
     assert len(pulled) > len(alone)
     extra = slice(len(alone), None)
     assert (pulled.targets[extra, 1] * SIZE < rows.min() + 2).all()
@@ -134,10 +134,12 @@ def flow_of(seen: RenderedPose, way: tuple[float, float], trust: float) -> Appea
 
 def test_paint_that_goes_another_way_takes_an_outlines_confidence(body: Mesh) -> None:
     seen = seen_in(body, photographed(shifted(body, 4.0, 0.0), 1, SIZE))
-    plain = confidences(outline_constraints(seen, 200, 12.0, pull=False)).sum()
+    plain = confidences(outline_constraints(seen, 200, 12.0, match_unexplained=False)).sum()
 
     def total(way: tuple[float, float], trust: float) -> float:
-        return confidences(outline_constraints(seen, 200, 12.0, pull=False, flow_match=flow_of(seen, way, trust))).sum()
+        return confidences(
+            outline_constraints(seen, 200, 12.0, match_unexplained=False, appearance_flow=flow_of(seen, way, trust))
+        ).sum()
 
     scale = seen.view.pixel[0] * SIZE  # pixels of the frame to one of the view
     agreeing, contrary = total((4.0 / scale, 0.0), 1.0), total((-8.0 / scale, 0.0), 1.0)
@@ -162,8 +164,10 @@ def test_flow_consistency_is_one_for_the_shown_way_and_falls_with_the_difference
 
 def test_neighbours_that_stand_still_take_an_outlines_confidence(body: Mesh) -> None:
     seen = seen_in(body, photographed(shifted(body, 5.0, 0.0), 1, SIZE))
-    places = seen.places(*np.nonzero(seen.rast[..., 3] > 0))
-    still = MotionConsensus(cKDTree(places / seen.size), np.zeros((len(places), 2)), np.ones(len(places)), seen.size)
-    plain = confidences(outline_constraints(seen, 200, 14.0, pull=False)).sum()
-    held = confidences(outline_constraints(seen, 200, 14.0, pull=False, consensus=still)).sum()
+    places = seen.positions(*np.nonzero(seen.rast[..., 3] > 0))
+    still = MotionConsensus(
+        cKDTree(places / seen.object_size), np.zeros((len(places), 2)), np.ones(len(places)), seen.object_size
+    )
+    plain = confidences(outline_constraints(seen, 200, 14.0, match_unexplained=False)).sum()
+    held = confidences(outline_constraints(seen, 200, 14.0, match_unexplained=False, consensus=still)).sum()
     assert held < 0.6 * plain

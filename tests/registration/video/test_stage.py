@@ -8,7 +8,7 @@ import torch
 
 from registration.video import stage
 from registration.video.quality import FitQuality
-from registration.video.stage import CHECKS, FOLDER, move
+from registration.video.stage import CHECK_IMAGES, FOLDER, track_video
 from tests.registration.moving_shapes import at, speckled
 from tests.registration.shapes import photographed
 from v2m4.config import FAST, Config, VideoTrackingConfig
@@ -36,7 +36,7 @@ def posed() -> PosedAsset:
 @pytest.fixture(scope="module")
 def moved(frames, posed, tmp_path_factory) -> tuple[MeshSequence, Workspace]:
     workspace = Workspace(tmp_path_factory.mktemp("moved"))
-    return move(frames, posed, workspace, CONFIG), workspace
+    return track_video(frames, posed, workspace, CONFIG), workspace
 
 
 def off(sequence: MeshSequence, index: int) -> float:
@@ -63,11 +63,11 @@ def test_the_mesh_follows_the_video(moved, posed) -> None:
 def test_quality_and_pictures_are_kept(moved) -> None:
     _, workspace = moved
     told = workspace.manifest["motion"]
-    assert told == FitQuality.describe(stage._health(dict(np.load(workspace.path(stage.DRIVEN)))))
+    assert told == FitQuality.describe(stage._stored_quality(dict(np.load(workspace.path(f"{FOLDER}/driven.npz")))))
     for name in ("motion.png", *(f"{index}_check.png" for index in range(COUNT))):
         assert workspace.path(f"{FOLDER}/{name}").stat().st_size > 1000
     assert not workspace.path(f"{FOLDER}/first_frame.npz").exists()
-    assert COUNT < CHECKS
+    assert COUNT < CHECK_IMAGES
 
 
 def test_a_second_run_takes_what_lies_there_and_other_options_or_frames_do_not(
@@ -75,13 +75,13 @@ def test_a_second_run_takes_what_lies_there_and_other_options_or_frames_do_not(
 ) -> None:
     sequence, workspace = moved
     monkeypatch.setattr(stage, "track_mesh", refuse)
-    again = move(frames, posed, Workspace(workspace.root), CONFIG)
+    again = track_video(frames, posed, Workspace(workspace.root), CONFIG)
     assert torch.equal(again.vertices, sequence.vertices)
     darker = [*frames[:-1], replace(frames[-1], rgba=frames[-1].rgba // 2)]
     other = replace(CONFIG, drive=replace(CONFIG.drive, rounds=3))
     for changed in ((darker, posed, CONFIG), (frames, posed, other), (frames[:-1], posed, CONFIG)):
         with pytest.raises(AssertionError, match="done again"):
-            move(changed[0], changed[1], Workspace(workspace.root), changed[2])
+            track_video(changed[0], changed[1], Workspace(workspace.root), changed[2])
 
 
 def test_a_mesh_of_more_faces_is_moved_by_a_reduced_copy(frames, posed, moved, tmp_path, monkeypatch) -> None:
@@ -91,7 +91,7 @@ def test_a_mesh_of_more_faces_is_moved_by_a_reduced_copy(frames, posed, moved, t
         "track_mesh",
         lambda frames, mesh, *more: (tracked.append(len(mesh.faces)), track(frames, mesh, *more))[1],
     )
-    sequence = move(frames, posed, Workspace(tmp_path), replace(CONFIG, max_faces=150))
+    sequence = track_video(frames, posed, Workspace(tmp_path), replace(CONFIG, max_faces=150))
     assert tracked and tracked[0] <= 150 < len(posed.mesh.faces)
     assert sequence.vertices.shape == moved[0].vertices.shape
     assert sequence.mesh is posed.mesh
@@ -105,7 +105,7 @@ def test_a_users_mesh_is_first_brought_into_the_first_frames_pose(frames, posed,
     monkeypatch.setattr(
         stage, "track_mesh", lambda frames, mesh, *more: (started.append(mesh.vertices), track(frames, mesh, *more))[1]
     )
-    sequence = move(frames, replace(posed, mesh=beside), Workspace(tmp_path), CONFIG, given=True)
+    sequence = track_video(frames, replace(posed, mesh=beside), Workspace(tmp_path), CONFIG, user_mesh=True)
     with np.load(tmp_path / FOLDER / "first_frame.npz") as stored:
         assert np.array_equal(stored["vertices"], started[0].numpy())
     assert torch.equal(sequence.mesh.vertices, beside.vertices)  # its rest pose is its own
@@ -114,7 +114,7 @@ def test_a_users_mesh_is_first_brought_into_the_first_frames_pose(frames, posed,
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_lost_track_is_a_warning_with_the_first_frames_name(moved, frames, caplog, lost: bool) -> None:
-    quality = stage._health(dict(np.load(moved[1].path(stage.DRIVEN))))
+    quality = stage._stored_quality(dict(np.load(moved[1].path(f"{FOLDER}/driven.npz"))))
     states = [
         replace(state, lost="outline" if lost and index > 1 else "") for index, state in enumerate(quality.frames)
     ]
@@ -136,10 +136,10 @@ def test_tracked_points_guide_and_make_stale(frames, posed, moved, tmp_path, mon
             given.append(tracked), track(frames, mesh, drive, tracked, *more)
         )[1]
     )  # fmt: skip
-    sequence = move(frames, posed, Workspace(tmp_path), options)
+    sequence = track_video(frames, posed, Workspace(tmp_path), options)
     assert given[0].tracks.positions.shape[0] == COUNT
     assert 20 < given[0].tracks.positions.shape[1] <= 60
     assert off(sequence, COUNT - 1) < 0.015
     with pytest.raises(AssertionError, match="done again"):
         monkeypatch.setattr(stage, "track_mesh", refuse)
-        move(frames, posed, Workspace(tmp_path), CONFIG)
+        track_video(frames, posed, Workspace(tmp_path), CONFIG)
