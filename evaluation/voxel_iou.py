@@ -97,7 +97,7 @@ def solid_voxels(
     return votes >= 2
 
 
-@kernel
+@kernel("f8[:,::1], i8[:,::1], i4[:,:,::1]", ahead=False)
 def _count_crossings(points: np.ndarray, faces: np.ndarray, crossings: np.ndarray) -> None:
     """Add the sign of each crossing of a ray along the last axis with a face, at the first voxel behind it.
 

@@ -27,7 +27,7 @@ class Lean:
     gain: np.ndarray
 
 
-@kernel
+@kernel("f8[:,::1], f8[::1]", ahead=False)
 def _moved_balls(distance: np.ndarray, place: np.ndarray):  # pragma: no cover
     """Nearest and farthest depth of all inscribed balls over each node, and the farthest had they not been moved.
 

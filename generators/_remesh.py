@@ -20,7 +20,7 @@ CORNER = 0.75  # cosine of the turn from which on a border vertex stays where it
 FLOOR = 0.02  # least height of an inner vertex, in cells
 
 
-@kernel
+@kernel("f8[:,::1], f8, f8", ahead=False)
 def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
     """Value of (h, w) at column x, row y, and its derivatives along x and y.
 

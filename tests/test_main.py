@@ -47,12 +47,12 @@ def run(root: Path, output: Path, *more: str) -> int:
 ONE_THREAD = """
 import sys
 import main
-from numba.core.sigutils import normalize_signature
 from v2m4 import kernels
 code = main.main(sys.argv[1:])
-for dispatcher, types in kernels._declared:
-    others = set(dispatcher.signatures) - {normalize_signature(f"({types},)")[0]}
-    assert not others, (dispatcher, others)
+for entry in kernels._declared:
+    others = set(entry.dispatcher.signatures) - {entry.signature}
+    assert not others, (entry, others)
+    assert entry.ahead or not entry.dispatcher.signatures, entry
 sys.exit(code)
 """
 

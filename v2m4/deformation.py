@@ -60,7 +60,7 @@ def turned_normals(changes: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-12, turned / np.maximum(length, 1e-12), normals)
 
 
-@kernel("f8[:,::1], i8[:,::1]")
+@kernel("f8[:,::1], i8[:,::1]", ahead=False)
 def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Two edges and the unit normal of each face as rows, (F, 3, 3) float64."""
     frames = np.empty((len(faces), 3, 3))
@@ -85,7 +85,7 @@ def _frame(vertices: np.ndarray, corners: np.ndarray, frame: np.ndarray) -> None
         frame[2, axis] /= length
 
 
-@kernel("f8[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,::1]")
+@kernel("f8[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,::1]", ahead=False)
 def _mean_changes(
     pose: np.ndarray, faces: np.ndarray, rest: np.ndarray, inverse: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,29 +103,58 @@ def _remove_old(parent: Path) -> None:
 
 cache_folder = _choose_folder()
 _decorating = threading.Lock()
-_declared: list[tuple[Any, str]] = []  # dispatchers and the types that they are called with
 
 
-def kernel(types: str | Callable[..., Any]) -> Any:
-    """Compile a function, for Python and for other kernels to call; what is compiled is kept in ``cache_folder``.
+@dataclass(frozen=True)
+class Declared:
+    """A kernel that Python calls.
+
+    Attributes:
+        dispatcher: numba's.
+        types: of its arguments.
+        ahead: whether the default run needs it.
+    """
+
+    dispatcher: Any
+    types: str
+    ahead: bool
+
+    @property
+    def signature(self) -> Any:
+        """The types as numba holds them."""
+        return normalize_signature(f"({self.types},)")[0]
+
+    def compile(self) -> None:
+        """Compile it, or load it from disk."""
+        self.dispatcher.compile(self.signature)
+
+
+_declared: list[Declared] = []
+
+
+def kernel(types: str | Callable[..., Any], ahead: bool = True) -> Any:
+    """Compile a function; what is compiled is kept in ``cache_folder``.
+
+    ``@kernel`` is for functions that other kernels call, and only these: what Python needs to call one takes a tenth of
+    the time to compile. ``@kernel("f8[:,::1], i8")`` is for those that Python calls.
 
     Args:
-        types: of the arguments, as numba writes them ("f8[:,::1], i8"), of a kernel that Python calls: ``warm_up``
-            compiles it for these. Or the function itself, where only other kernels call it.
+        types: of the arguments, as numba writes them; or the function itself.
+        ahead: whether ``compile_all`` compiles it, as the default run needs it.
     """
     if callable(types):
-        return _compiled(types)
+        return _compiled(types, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
     def declare(function: Callable[..., Any]) -> Any:
-        dispatcher = _compiled(function)
-        _declared.append((dispatcher, types))
+        dispatcher = _compiled(function, no_cfunc_wrapper=True)
+        _declared.append(Declared(dispatcher, types, ahead))
         return dispatcher
 
     return declare
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
+def _compiled(function: Callable[..., Any], **options: bool) -> Any:
+    dispatcher = njit(nogil=True, error_model="numpy", **options)(function)  # type: ignore[call-overload]
     if cache_folder is not None and hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the function
         with _decorating:  # the folder is read when the cache is opened: other users of numba keep theirs
             before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
@@ -147,7 +177,7 @@ def _mark(folder: Path) -> Path:
 
 
 def compile_all(progress: Callable[[int, int], object] = lambda done, of: None) -> None:
-    """Compile all declared kernels that are not on disk yet, some of them in processes of their own.
+    """Compile the kernels of the default run that are not on disk yet, some of them in processes of their own.
 
     A kernel that cannot be compiled here is left to its first call, and a warning says so.
 
@@ -158,8 +188,8 @@ def compile_all(progress: Callable[[int, int], object] = lambda done, of: None) 
     count = sum(len(share) for share in shares)
     others = [] if cache_folder is None else [_start(part, len(shares)) for part in range(1, len(shares))]
     mine = shares[0] if others else [entry for share in shares for entry in share]
-    for number, (dispatcher, types) in enumerate(mine, 1):
-        dispatcher.compile(normalize_signature(f"({types},)")[0])
+    for number, entry in enumerate(mine, 1):
+        entry.compile()
         progress(number, count)
     failed = [error for error in (process.communicate()[1] for process in others) if error]
     progress(count, count)
@@ -169,17 +199,17 @@ def compile_all(progress: Callable[[int, int], object] = lambda done, of: None) 
         _mark(cache_folder).touch()
 
 
-def _shares() -> list[list[tuple[Any, str]]]:
-    """The declared kernels of all stages, in shares that take about as long; a module's stay together."""
+def _shares() -> list[list[Declared]]:
+    """The kernels that the default run needs, in shares that take about as long; a module's stay together."""
     sources = kernel_sources()
     names = {name.removesuffix(".py").replace("/", "."): name for name in sources if not name.startswith("evaluation/")}
     for module in names:
         importlib.import_module(module)
-    shares: list[list[tuple[Any, str]]] = [[] for _ in range(min(threads.count(), PROCESSES))]
+    shares: list[list[Declared]] = [[] for _ in range(min(threads.count(), PROCESSES))]
     loads = [0] * len(shares)
     for module in sorted(names, key=lambda module: -len(sources[names[module]])):
         least = loads.index(min(loads))
-        shares[least] += [entry for entry in _declared if entry[0].py_func.__module__ == module]
+        shares[least] += [entry for entry in _declared if entry.ahead and entry.dispatcher.py_func.__module__ == module]
         loads[least] += len(sources[names[module]])
     return shares
 
@@ -200,5 +230,5 @@ def _start(part: int, parts: int) -> subprocess.Popen[str]:
 
 def compile_share(part: int) -> None:
     """Compile one of the shares in this process; for ``compile_all``."""
-    for dispatcher, types in _shares()[part]:
-        dispatcher.compile(normalize_signature(f"({types},)")[0])
+    for entry in _shares()[part]:
+        entry.compile()

@@ -280,7 +280,7 @@ def _cofactor(m, row, column):
     return value if (row + column) % 2 == 0 else -value
 
 
-@kernel
+@kernel("f8[:,::1], f8[:,::1]", ahead=False)
 def best_rotation_into(s, rotation):  # noqa: PLR0912
     """The kernel behind ``best_rotations`` for one float64 matrix: s (3, 3) -> rotation (3, 3)."""
     # Loops, not array expressions: those take seconds to compile.

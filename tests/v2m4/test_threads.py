@@ -22,7 +22,7 @@ def as_before():
     cv2.setNumThreads(cvs)
 
 
-@kernel
+@kernel("i8, i8, f8[::1], f8[::1]", ahead=False)
 def squares(first, last, values, out):
     for i in range(first, last):
         out[i] = values[i] * values[i]

@@ -98,7 +98,7 @@ def _scatter_stripe(grad, uv, wrap, rast, lead, t, first_view, last_view, row0, 
                         dtex[t, r, c1, c] += g * s
 
 
-@kernel
+@kernel("i8, i8, f4[:,:,:,::1], f4[:,:,:,::1], b1, f4[:,:,:,::1], i8, i8, f4[:,:,:,::1]", ahead=False)
 def sample_backward_tex(first, last, grad, uv, wrap, rast, lead, stripes, dtex):
     """Add to dtex (1 or B, Ht, Wt, C). Tasks: (1 or B) * stripes.
 
