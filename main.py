@@ -20,7 +20,7 @@ from tqdm import tqdm
 from v2m4 import preflight
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
 from v2m4.device import placement
-from v2m4.report import table
+from v2m4.report import TqdmHandler, table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
 
@@ -104,7 +104,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "fps": clip.fps,
         "fov": round(math.degrees(clip.fov), 6),
         "learned_parts": {
-            "generator": config.model if config.mesh is None else "none (a given mesh)",
+            "generator": config.model if config.mesh is None else "none (a user mesh)",
             **camera_search.describe(config),
             "tracking": registration.describe(config),
         },
@@ -169,10 +169,10 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         posed = generators.refine(key_frames, posed, workspace, config)
     with stage("registration"):
         if config.motion == "video":
-            sequence = registration.move(clip.frames, posed[0], workspace, config)
+            sequence = registration.track_video(clip.frames, posed[0], workspace, config)
         else:
             sequence = registration.run(clip.frames, keys, posed, workspace, config)
-            sequence = registration.fill(clip.frames, sequence, workspace, config)
+            sequence = registration.fit_inbetweens(clip.frames, sequence, workspace, config)
     with stage("texture"):
         whole = sequence.sampled(range(len(clip.frames)))
         mesh = texture.run(clip.frames, whole, posed[0].mesh, workspace, config)
@@ -194,26 +194,26 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     import camera_search
     import registration
     from v2m4.contact_sheet import draw_contact_sheet
-    from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh
+    from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
     from v2m4.io.user_mesh import open_user_mesh
     from v2m4.mesh import Asset
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]
     with stage("generation"):
-        given = open_user_mesh(path, config.blender_path)
-        unit = given.mesh.normalizing()
-        asset = Asset(given.mesh.transformed(unit))
+        user_mesh = open_user_mesh(path, config.blender_path)
+        unit = user_mesh.mesh.normalizing()
+        asset = Asset(user_mesh.mesh.transformed(unit))
     with stage("camera_search"):
         posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
-        sequence = registration.move(clip.frames, posed, workspace, config, given=True)
+        sequence = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
     with stage("export"):
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
         result = export_user_mesh(
-            workspace, given, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
+            workspace, user_mesh, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
         )
-        draw_contact_sheet(workspace, sequence, axes_of_the_file(to_camera))
+        draw_contact_sheet(workspace, sequence, file_axes_extrinsics(to_camera))
         convert(result, clip, config)
     return result
 
@@ -241,19 +241,30 @@ def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
         progress.update(at + len(STAGES) - progress.n)
 
 
-class _TqdmHandler(logging.Handler):
-    """Log lines that do not break the progress bar."""
+def compile_kernels() -> None:
+    """Compile what numba has not compiled on this machine yet, as a step of its own."""
+    from v2m4 import kernels
 
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+    if kernels.compiled():
+        return
+    with tqdm(desc="compiling kernels, first run only", unit="kernel", dynamic_ncols=True) as progress:
+
+        def done(some: int, of: int) -> None:
+            progress.total = of
+            progress.update(some - progress.n)
+
+        kernels.compile_all(done)
 
 
 def run(config: Config) -> int:
     """All animations of this process's share; returns the exit code."""
+    from v2m4 import threads
     from v2m4.io.video import find_animations
     from v2m4.workspace import peak_memory_mib
 
     log.info("%s", placement(config))
+    if config.threads < 0:
+        raise UsageError(f"--threads {config.threads}: give a number of threads, or 0 for all cores")
     sources = find_animations(config.root)
     if config.video is not None and len(sources) > 1:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
@@ -261,6 +272,8 @@ def run(config: Config) -> int:
     if not mine:
         log.warning("%s: nothing for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources))
         return 0
+    threads.use(config.threads)
+    compile_kernels()
     with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
         outcomes = [attempt(source, config, progress) for source in mine]
         progress.set_description("done")
@@ -279,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if config.verbose else logging.INFO,
         format="%(levelname).1s %(message)s",
-        handlers=[_TqdmHandler()],
+        handlers=[TqdmHandler()],
         force=True,
     )
     for noisy in ("numba", "PIL", "matplotlib", "trimesh"):

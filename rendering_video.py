@@ -1,9 +1,9 @@
-"""Render the results of main.py as pictures and videos, seen by the video's own camera.
+"""Render the results of main.py as pictures and videos, from the video's own camera.
 
     python rendering_video.py --result_path results --normal --interpolate 4
 
 Written into every animation's folder: ``output_final_rendering_images/<frame>.png`` (lossless, what the evaluation
-compares; the coverage of every pixel is in ``output_final_rendering_masks``), ``output_final_rendering_video.mp4`` and,
+compares; pixel coverage is in ``output_final_rendering_masks``), ``output_final_rendering_video.mp4`` and,
 as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4`` and ``..._baseline.mp4``.
 """
 
@@ -37,7 +37,7 @@ from v2m4.io.names import natural_key
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
-from v2m4.report import table
+from v2m4.report import TqdmHandler, table
 from v2m4.workspace import MANIFEST, atomic
 
 log = logging.getLogger("rendering_video")
@@ -46,12 +46,12 @@ IMAGES, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
 VIDEO = "output_final_rendering_video"
 BASELINE_MESH = "{}_baseline_sample.glb"
 SUPERSAMPLING = 2
-BLOCK = 16  # frames of an animation that are held in memory
-BASELINE_RADIUS = 2.0  # a mesh in canonical pose has no camera of its own: it is seen from the front
+FRAMES_IN_MEMORY = 16  # poses of an animation that are read at a time
+BASELINE_RADIUS = 2.0  # of the camera in front of a mesh in canonical pose, which has no camera of its own
 
 
 @dataclass(frozen=True)
-class Options:
+class RenderingOptions:
     """Render the results of main.py as pictures and videos."""
 
     # The folder that main.py wrote (--output), or one animation's folder in it.
@@ -64,17 +64,17 @@ class Options:
     interpolate: int = 1
     # Longer side of the pictures, pixels.
     size: int = 512
-    # Where the work is done.
+    # Where rendering runs.
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One rendered moment.
+class RenderedFrame:
+    """One rendered frame.
 
     Attributes:
         color: (H, W, 3) uint8 sRGB on white.
-        mask: (H, W) uint8 coverage.
+        mask: (H, W) uint8 pixel coverage.
         normal: (H, W, 3) uint8 on white, or None; red is right, green up, blue towards the camera.
     """
 
@@ -84,8 +84,8 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one animation ended; ``error`` is empty when it ended well."""
+class RenderingOutcome:
+    """Result of rendering one animation; ``error`` is empty on success."""
 
     folder: Path
     frames: int
@@ -94,7 +94,7 @@ class Outcome:
 
 
 def find_results(path: Path) -> list[Path]:
-    """The animations' folders in natural order; ``path`` itself where it is one.
+    """The result folders of all animations in natural order; ``path`` itself where it is one.
 
     Raises:
         FileNotFoundError: there is none.
@@ -118,35 +118,35 @@ def _baseline_names(folder: Path) -> list[str]:
     return sorted((file.name.removesuffix(suffix) for file in folder.glob(f"*{suffix}")), key=natural_key)
 
 
-def draw(mesh: Mesh, camera: Camera, size: int, normal: bool) -> Shot:
-    """Render one mesh on white, supersampled.
+def render_frame(mesh: Mesh, camera: Camera, size: int, normal: bool) -> RenderedFrame:
+    """Render one mesh on white with supersampling.
 
     Args:
         mesh: in the camera's world.
         camera: one camera; the picture has its aspect.
         size: longer side, pixels.
-        normal: whether normals are wanted.
+        normal: render normals too.
     """
     height = round(size / max(camera.aspect, 1.0))
     width = round(size * min(camera.aspect, 1.0))
     channels = ("color", "mask", "normal") if normal else ("color", "mask")
-    large = (SUPERSAMPLING * height, SUPERSAMPLING * width)
-    picture = render_mesh(mesh, camera, large, channels=channels, background=1.0)
-    facing = None
+    supersampled = (SUPERSAMPLING * height, SUPERSAMPLING * width)
+    picture = render_mesh(mesh, camera, supersampled, channels=channels, background=1.0)
+    normal_picture = None
     if normal:
         axes = picture.normal.new_tensor([0.5, -0.5, -0.5])
-        facing = _pixels(picture.normal * axes + 0.5 * picture.mask + (1 - picture.mask))
-    return Shot(_pixels(picture.color), _pixels(picture.mask)[..., 0], facing)
+        normal_picture = _pixels(picture.normal * axes + 0.5 * picture.mask + (1 - picture.mask))
+    return RenderedFrame(_pixels(picture.color), _pixels(picture.mask)[..., 0], normal_picture)
 
 
 def _pixels(picture: Tensor) -> np.ndarray:
-    """(1, s H, s W, C) in [0, 1], averaged over s x s, as (H, W, C) uint8."""
+    """A picture (1, s H, s W, C) in [0, 1] averaged over s x s blocks, (H, W, C) uint8."""
     small = torch.nn.functional.avg_pool2d(picture.permute(0, 3, 1, 2), SUPERSAMPLING)[0].permute(1, 2, 0)
     return (small.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -> Iterator[Mesh]:
-    """The meshes of the frames, one at a time.
+    """Read the mesh file of each frame, lazily.
 
     Raises:
         ValueError: one is missing or broken.
@@ -159,7 +159,7 @@ def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -
 
 
 def final_meshes(folder: Path, names: Sequence[str], fps: float, device: str) -> Iterator[Mesh]:
-    """The finished meshes of the frames, one at a time: of their own files, or of the animation of a given mesh.
+    """Read the final mesh of each frame, lazily: from per-frame files, or from a user mesh's animation.
 
     Raises:
         ValueError: one is missing or broken.
@@ -168,93 +168,99 @@ def final_meshes(folder: Path, names: Sequence[str], fps: float, device: str) ->
     if any(file.is_file() for file in files) or not (folder / ANIMATION).is_file():
         yield from read_meshes(folder, names, FRAME_MESH, device)
         return
-    for start in range(0, len(names), BLOCK):
-        times = np.arange(start, min(start + BLOCK, len(names))) / fps
+    for start in range(0, len(names), FRAMES_IN_MEMORY):
+        times = np.arange(start, min(start + FRAMES_IN_MEMORY, len(names))) / fps
         sequence = read_animation(folder / ANIMATION, times=times)
         for index in range(len(sequence)):
             yield sequence[index].to(device)
 
 
-def into_reach(mesh: Mesh, camera: Camera) -> float:
-    """The scale that brings a mesh to about two units from the camera: a given mesh may be in millimetres.
+def unit_distance_scale(mesh: Mesh, camera: Camera) -> float:
+    """The scale that puts a mesh at a depth of about two units: a user mesh may be in millimetres.
 
-    A power of two, so that nothing is rounded.
+    It is a power of two, so that scaling is exact.
     """
     depth = float(camera.to_camera_space(mesh.vertices)[..., 2].mean())
     return 2.0 ** -round(math.log2(depth / 2)) if depth > 0 else 1.0
 
 
-def scaled(camera: Camera, scale: float) -> Camera:
-    """The cameras of a world that has been scaled about its origin."""
+def scale_cameras(camera: Camera, scale: float) -> Camera:
+    """The cameras for a world scaled about its origin."""
     extrinsics = camera.extrinsics.clone()
     extrinsics[:, :3, 3] *= scale
     return replace(camera, extrinsics=extrinsics)
 
 
-def render_final(folder: Path, options: Options, device: str, progress: tqdm) -> tuple[int, list[str]]:
-    """Pictures and videos of the finished animation; returns the number of frames and the files written.
+def render_final(folder: Path, options: RenderingOptions, device: str, progress: tqdm) -> tuple[int, list[str]]:
+    """Render pictures and videos of the final animation; returns the number of frames and the files written.
 
     Raises:
         ValueError: cameras or meshes are missing or broken.
     """
     video = read_cameras(folder / CAMERAS)
     cameras = video.cameras.to(device)
-    between = options.interpolate
-    progress.total += len(video.names) + (between - 1) * (len(video.names) - 1)
-    shots: list[Shot] = []
-    fine: list[np.ndarray] = []
+    factor = options.interpolate
+    progress.total += len(video.names) + (factor - 1) * (len(video.names) - 1)
+    rendered: list[RenderedFrame] = []
+    interpolated_frames: list[np.ndarray] = []
     previous: Mesh | None = None
     scale = 0.0
-    for index, found in enumerate(final_meshes(folder, video.names, video.fps, device)):
-        scale = scale or into_reach(found, cameras[index])
-        mesh, camera = found.with_vertices(found.vertices * scale), scaled(cameras[index], scale)
-        if previous is not None and between > 1:
+    for index, stored_mesh in enumerate(final_meshes(folder, video.names, video.fps, device)):
+        scale = scale or unit_distance_scale(stored_mesh, cameras[index])
+        mesh, camera = stored_mesh.with_vertices(stored_mesh.vertices * scale), scale_cameras(cameras[index], scale)
+        if previous is not None and factor > 1:
             if not torch.equal(previous.faces, mesh.faces):
                 raise ValueError(
                     f"{folder}: frame {video.names[index]!r} has another topology; leave --interpolate out"
                 )
-            for step in range(1, between):
-                vertices = torch.lerp(previous.vertices, mesh.vertices, step / between)
-                fine.append(draw(mesh.with_vertices(vertices), camera, options.size, False).color)
+            for step in range(1, factor):
+                vertices = torch.lerp(previous.vertices, mesh.vertices, step / factor)
+                interpolated_frames.append(
+                    render_frame(mesh.with_vertices(vertices), camera, options.size, False).color
+                )
                 progress.update()
-        shots.append(draw(mesh, camera, options.size, options.normal))
-        fine.append(shots[-1].color)
+        rendered.append(render_frame(mesh, camera, options.size, options.normal))
+        interpolated_frames.append(rendered[-1].color)
         previous = mesh
         progress.update()
-    files = [_write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, shots, strict=True)})]
-    _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, shots, strict=True)})
-    files += _write_videos(folder, VIDEO, shots, video.fps)
-    if between > 1:
-        files.append(f"{VIDEO}_interpolated_{between}.mp4")
-        write_video(folder / files[-1], fine, video.fps * between)
-    return len(shots), files
+    files = [_write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, rendered, strict=True)})]
+    _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
+    files += _write_videos(folder, VIDEO, rendered, video.fps)
+    if factor > 1:
+        files.append(f"{VIDEO}_interpolated_{factor}.mp4")
+        write_video(folder / files[-1], interpolated_frames, video.fps * factor)
+    return len(rendered), files
 
 
-def render_baseline(folder: Path, options: Options, device: str, progress: tqdm) -> tuple[int, list[str]]:
-    """Videos of the meshes as they were generated, each in its canonical pose, from the front."""
+def render_baseline(folder: Path, options: RenderingOptions, device: str, progress: tqdm) -> tuple[int, list[str]]:
+    """Render videos of the generated meshes, each in canonical pose from the front; returns as ``render_final``.
+
+    Raises:
+        ValueError: there is none, or one is broken.
+    """
     names = _baseline_names(folder)
     if not names:
         raise ValueError(f"{folder}: no {BASELINE_MESH.format('<frame>')} in it; run main.py --baseline first")
     camera = Orbit.of(radius=BASELINE_RADIUS).camera().to(device)
     progress.total += len(names)
-    shots = []
+    rendered = []
     for mesh in read_meshes(folder, names, BASELINE_MESH, device):
-        shots.append(draw(mesh, camera, options.size, options.normal))
+        rendered.append(render_frame(mesh, camera, options.size, options.normal))
         progress.update()
-    return len(shots), _write_videos(folder, f"{VIDEO}_baseline", shots, _frames_per_second(folder))
+    return len(rendered), _write_videos(folder, f"{VIDEO}_baseline", rendered, _frames_per_second(folder))
 
 
 def _frames_per_second(folder: Path) -> float:
-    """The video's, from the manifest; the default of main.py where there is none."""
+    """The video's frame rate from the manifest; main.py's default where there is no manifest."""
     file = folder / MANIFEST
     stored = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     return float(stored.get("fps", FramesConfig.fps))
 
 
-def _write_videos(folder: Path, name: str, shots: Sequence[Shot], fps: float) -> list[str]:
+def _write_videos(folder: Path, name: str, rendered: Sequence[RenderedFrame], fps: float) -> list[str]:
     files = [f"{name}.mp4"]
-    write_video(folder / files[0], (shot.color for shot in shots), fps)
-    normals = [shot.normal for shot in shots if shot.normal is not None]
+    write_video(folder / files[0], (frame.color for frame in rendered), fps)
+    normals = [frame.normal for frame in rendered if frame.normal is not None]
     if normals:
         files.append(f"{name}_normal.mp4")
         write_video(folder / files[-1], normals, fps)
@@ -262,7 +268,7 @@ def _write_videos(folder: Path, name: str, shots: Sequence[Shot], fps: float) ->
 
 
 def _write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> str:
-    """Write the pictures and remove those of frames that are no more; returns the folder's name."""
+    """Write pictures by frame name and remove those of other frames; returns the folder's name."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         with atomic(folder / f"{name}.png") as temporary:
@@ -273,8 +279,8 @@ def _write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> str:
     return f"{folder.name}/"
 
 
-def render(folder: Path, options: Options, device: str, progress: tqdm) -> Outcome:
-    """Everything that is asked for of one animation; a failure is told in one line so that the others go on."""
+def render(folder: Path, options: RenderingOptions, device: str, progress: tqdm) -> RenderingOutcome:
+    """Render what the options ask for of one animation; a failure is logged in one line and returned."""
     start, frames = time.perf_counter(), 0
     files: list[str] = []
     progress.set_description(folder.resolve().name)
@@ -284,24 +290,17 @@ def render(folder: Path, options: Options, device: str, progress: tqdm) -> Outco
         elif not options.baseline:
             raise ValueError(f"{folder}: no {CAMERAS} in it; let main.py finish first, or use --baseline")
         if options.baseline:
-            count, more = render_baseline(folder, options, device, progress)
-            frames, files = frames or count, files + more
+            count, baseline_files = render_baseline(folder, options, device, progress)
+            frames, files = frames or count, files + baseline_files
     except (ValueError, OSError) as error:
         log.error("%s", error)
-        return Outcome(folder, frames, time.perf_counter() - start, str(error))
+        return RenderingOutcome(folder, frames, time.perf_counter() - start, str(error))
     log.info("%s: wrote %s", folder, ", ".join(files))
-    return Outcome(folder, frames, time.perf_counter() - start)
+    return RenderingOutcome(folder, frames, time.perf_counter() - start)
 
 
-class _TqdmHandler(logging.Handler):
-    """Log lines that do not break the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-def check(options: Options) -> str | None:
-    """What is wrong with the options, in one line, or None."""
+def check(options: RenderingOptions) -> str | None:
+    """The error in the options, in one line, or None."""
     if options.interpolate < 1:
         return f"--interpolate {options.interpolate}: must be at least 1"
     if options.size < 16:
@@ -314,12 +313,12 @@ def check(options: Options) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
-    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", handlers=[_TqdmHandler()])
-    wrong = check(options)
-    if wrong:
-        log.error("%s", wrong)
+    """Run the command; returns 0 on success, 1 when an animation failed, 2 on bad usage."""
+    options = tyro.cli(RenderingOptions, args=arguments, use_underscores=True)
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", handlers=[TqdmHandler()])
+    error = check(options)
+    if error:
+        log.error("%s", error)
         return 2
     try:
         folders = find_results(options.result_path)

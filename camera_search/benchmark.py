@@ -23,13 +23,13 @@ from torch import Tensor
 
 from camera_search.search import find_camera
 from camera_search.similarity import intersection_over_union
-from camera_search.views import angles_between
 from v2m4.camera import Orbit
 from v2m4.config import FAST
 from v2m4.frame import Frame
 from v2m4.io.gltf import read_mesh
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.rotation import angles_between
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 DEGREES, IOU = 10.0, 0.95

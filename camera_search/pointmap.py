@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from camera_search.comparison import RenderComparison
+from v2m4.optical_flow import MEDIUM, dense_flow
 from v2m4.render import render_mesh
+from v2m4.rotation import rotation_exp
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class CameraProposer(Protocol):
         """Side of the images that it takes, pixels; 0 for the search's."""
         ...
 
-    def propose(self, scene: FrameAndRenders) -> Tensor:
+    def propose(self, scene: FrameAndRenders, generator: torch.Generator) -> Tensor:
         """K proposals of the frame's camera as extrinsics (K, 4, 4); K may be 0."""
         ...
 
@@ -108,12 +110,13 @@ class FlowPnpProposer:
     min_matches: int = 20
     size: int = 0
 
-    def propose(self, scene: FrameAndRenders) -> Tensor:
+    def propose(self, scene: FrameAndRenders, generator: torch.Generator) -> Tensor:
         """Extrinsics (K, 4, 4), one for each render with enough consistent correspondences."""
         extrinsics = []
         for render, position, visible in zip(scene.renders, scene.positions, scene.visible, strict=True):
             pixels, frame_pixels = flow_matches(render, scene.frame, visible, self.tolerance)
-            solved = solve_camera(position[pixels[:, 1], pixels[:, 0]], frame_pixels, scene.intrinsics, self)
+            on_mesh = position[pixels[:, 1], pixels[:, 0]]
+            solved = solve_camera(on_mesh, frame_pixels, scene.intrinsics, self, generator)
             if solved is not None:
                 extrinsics.append(solved)
         return torch.from_numpy(np.stack(extrinsics)) if extrinsics else torch.zeros(0, 4, 4)
@@ -135,11 +138,9 @@ def flow_matches(
         first pixel's centre is at (0.5, 0.5).
     """
     first, second = _gray(render), _gray(frame)
-    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = visible.shape
     still = np.zeros((height, width, 2), np.float32)
-    forward = solver.calc(first, second, still.copy())
-    backward = solver.calc(second, first, still.copy())
+    forward, backward = dense_flow(first, second, MEDIUM, still), dense_flow(second, first, MEDIUM, still)
     source = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
     target = source + forward
     returned = target + cv2.remap(backward, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderValue=(1e6, 1e6))
@@ -149,8 +150,17 @@ def flow_matches(
     return np.stack([columns, rows], 1), target[rows, columns] + 0.5
 
 
+def drawn_seed(generator: torch.Generator) -> int:
+    """A seed for a library that has its own random numbers."""
+    return int(torch.randint(2**31 - 1, (), generator=generator))
+
+
 def solve_camera(
-    positions: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, options: FlowPnpProposer
+    positions: np.ndarray,
+    pixels: np.ndarray,
+    intrinsics: np.ndarray,
+    options: FlowPnpProposer,
+    generator: torch.Generator,
 ) -> np.ndarray | None:
     """Camera from correspondences of positions and pixels, by RANSAC (EPnP) and Levenberg-Marquardt.
 
@@ -159,6 +169,7 @@ def solve_camera(
         pixels: (N, 2); the first pixel's centre is at (0.5, 0.5).
         intrinsics: (3, 3).
         options: tolerance and numbers of correspondences.
+        generator: for the samples.
 
     Returns:
         Extrinsics (4, 4) float32, or None with too few inliers.
@@ -167,7 +178,7 @@ def solve_camera(
         return None
     chosen = np.linspace(0, len(positions) - 1, min(options.points, len(positions))).astype(np.int64)
     positions, pixels = positions[chosen].astype(np.float64), pixels[chosen].astype(np.float64)
-    cv2.setRNGSeed(0)
+    cv2.setRNGSeed(drawn_seed(generator))
     solved, turn, shift, inliers = cv2.solvePnPRansac(
         positions,
         pixels,
@@ -184,7 +195,7 @@ def solve_camera(
         positions[inside], pixels[inside], intrinsics.astype(np.float64), None, turn, shift
     )
     extrinsics = np.eye(4, dtype=np.float32)
-    extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation_exp(turn[:, 0]), shift[:, 0]
     return extrinsics if np.isfinite(extrinsics).all() else None
 
 

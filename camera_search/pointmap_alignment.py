@@ -22,9 +22,8 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from camera_search.pointmap import FrameAndRenders, PointMapNetwork, PointMaps
+from camera_search.pointmap import FrameAndRenders, PointMapNetwork, PointMaps, drawn_seed
 from camera_search.robust_alignment import (
-    Transform,
     align_to_surface,
     fit_robustly,
     half_turns,
@@ -32,7 +31,10 @@ from camera_search.robust_alignment import (
     thinned,
     turned_about,
 )
+from camera_search.views import rotations
 from v2m4.camera import Orbit, orbit_from_extrinsics
+from v2m4.rotation import angles_between, half_turn, rotation_exp
+from v2m4.similarity_transform import SimilarityTransform
 
 log = logging.getLogger("v2m4.camera_search")
 
@@ -66,20 +68,21 @@ class PointMapProposer:
         """Side of the images that the network takes, pixels."""
         return self.network.size
 
-    def propose(self, scene: FrameAndRenders) -> Tensor:
+    def propose(self, scene: FrameAndRenders, generator: torch.Generator) -> Tensor:
         """Extrinsics (K, 4, 4), the likeliest first; K is 0 where the frame or the renders show too few pixels."""
         images = np.concatenate([scene.frame[None], scene.renders])[..., :3]
         maps = self.network.predict(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
-        orbits = self.cameras(maps, scene)
+        orbits = self.cameras(maps, scene, generator)
         log.debug("point maps: %d cameras", len(orbits))
         return torch.cat([orbit.camera().extrinsics for orbit in orbits]) if orbits else torch.zeros(0, 4, 4)
 
-    def cameras(self, maps: PointMaps, scene: FrameAndRenders) -> list[Orbit]:
+    def cameras(self, maps: PointMaps, scene: FrameAndRenders, generator: torch.Generator) -> list[Orbit]:
         """Distinct cameras of the frame, one for each alignment of the maps with the mesh, the likeliest first.
 
         Args:
             maps: of the frame and the renders, in this order.
             scene: the frame and renders that the maps were predicted from.
+            generator: for the random samples of robust fits.
 
         Raises:
             ValueError: the maps' shape is not the images'.
@@ -96,8 +99,8 @@ class PointMapProposer:
         pixels = thinned(np.stack([columns, rows], 1) + 0.5, self.points)
         frame_points = thinned(points[0][rows, columns], self.points)
         orbits: list[Orbit] = []
-        for transform in self._transforms(points[1:], on_renders, scene, frame_points):
-            orbit = resect(transform(frame_points), pixels, scene.intrinsics)
+        for transform in self._transforms(points[1:], on_renders, scene, frame_points, generator):
+            orbit = resect(transform(frame_points), pixels, scene.intrinsics, generator)
             if orbit is not None and not any(_equal(orbit, other) for other in orbits):
                 orbits.append(orbit)
         return orbits
@@ -110,8 +113,13 @@ class PointMapProposer:
         return visible & (confidence >= np.quantile(confidence[visible], 1 - self.trusted))
 
     def _transforms(
-        self, points: np.ndarray, trusted: list[np.ndarray], scene: FrameAndRenders, frame: np.ndarray
-    ) -> Iterator[Transform]:
+        self,
+        points: np.ndarray,
+        trusted: list[np.ndarray],
+        scene: FrameAndRenders,
+        frame: np.ndarray,
+        generator: torch.Generator,
+    ) -> Iterator[SimilarityTransform]:
         """Ways from the network's space to the mesh's, the likeliest first.
 
         Args:
@@ -119,6 +127,7 @@ class PointMapProposer:
             trusted: B times (h, w), which of them count.
             scene: gives the positions of the renders' pixels on the mesh.
             frame: (N, 3) of the frame, the network's space.
+            generator: for the robust fits.
         """
         parts = [
             (thinned(point[good], share), thinned(place[good], share))
@@ -131,7 +140,8 @@ class PointMapProposer:
         source = np.concatenate([part[0] for part in parts])
         target = np.concatenate([part[1] for part in parts]).astype(np.float64)
         center = (target.min(0) + target.max(0)) / 2
-        whole = fit_robustly(source, target, np.ones(len(source)))
+        draw = np.random.default_rng(drawn_seed(generator))
+        whole = fit_robustly(source, target, np.ones(len(source)), draw)
         yield whole
         yield align_to_surface(source, target, half_turns(whole, center))[0]
         apart = np.median(np.linalg.norm(whole(source) - target, axis=1))
@@ -139,14 +149,20 @@ class PointMapProposer:
             apart > MAX_RESIDUAL * np.ptp(target, axis=0).max()
         ):  # inconsistent correspondences: ICP with the surface, from all rotations
             yield align_to_surface(source, target, restarts(source, target))[0]
-        behind = turned_about(whole, np.diag([-1.0, 1.0, -1.0]), center)
+        behind = turned_about(whole, half_turn(np.array([0.0, 1.0, 0.0])), center)
         for start in (whole, behind):  # the frame may stand otherwise than the renders; it shows but a part
             yield align_to_surface(frame, target, [start], both_ways=False)[0]
         for own_source, own_target in parts:
-            yield fit_robustly(own_source, own_target.astype(np.float64), np.ones(len(own_source)))
+            yield fit_robustly(own_source, own_target.astype(np.float64), np.ones(len(own_source)), draw)
 
 
-def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float = 0.01) -> Orbit | None:
+def resect(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    intrinsics: np.ndarray,
+    generator: torch.Generator,
+    tolerance: float = 0.01,
+) -> Orbit | None:
     """Upright camera from correspondences of points and pixels with outliers (perspective n-point).
 
     Initial solution by RANSAC (EPnP); then robust nonlinear least squares (trust region) over yaw, pitch and the
@@ -157,6 +173,7 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
         points: (N, 3) in the world.
         pixels: (N, 2); the first pixel's centre is at (0.5, 0.5).
         intrinsics: (3, 3).
+        generator: for the random samples.
         tolerance: half the error of a RANSAC inlier, as the tangent of an angle.
 
     Returns:
@@ -165,7 +182,7 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
     focal = (intrinsics[0, 0] + intrinsics[1, 1]) / 2
     rays = np.linalg.solve(intrinsics.astype(np.float64), np.concatenate([pixels, np.ones_like(pixels[:, :1])], 1).T)
     tangents = rays[:2].T
-    start = _sampled_camera(points, pixels, intrinsics.astype(np.float64), 2 * tolerance * focal)
+    start = _sampled_camera(points, pixels, intrinsics.astype(np.float64), 2 * tolerance * focal, generator)
     if start is None:
         return None
     middle = np.median(points, axis=0)
@@ -192,17 +209,17 @@ def resect(points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, toler
 
 
 def _sampled_camera(
-    points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float
+    points: np.ndarray, pixels: np.ndarray, intrinsics: np.ndarray, tolerance: float, generator: torch.Generator
 ) -> np.ndarray | None:
     """Yaw, pitch and position (5,) of the camera by RANSAC (EPnP), its roll dropped; None without a solution."""
-    cv2.setRNGSeed(0)
+    cv2.setRNGSeed(drawn_seed(generator))
     solved, turn, shift, _ = cv2.solvePnPRansac(
         points, pixels, intrinsics, None, iterationsCount=300, reprojectionError=tolerance, flags=cv2.SOLVEPNP_EPNP
     )
     if not solved or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
         return None
     extrinsics = np.eye(4)
-    extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation_exp(turn[:, 0]), shift[:, 0]
     orbit = orbit_from_extrinsics(torch.from_numpy(extrinsics)[None], 0.0)
     upright = _upright(float(orbit.yaw), float(orbit.pitch))
     roll = math.acos(min(1.0, max(-1.0, float(upright[0] @ extrinsics[0, :3]))))
@@ -212,16 +229,14 @@ def _sampled_camera(
 
 
 def _upright(yaw: float, pitch: float) -> np.ndarray:
-    """World to camera rotation (3, 3) of an upright camera, as ``Orbit.camera`` makes it."""
-    sin_yaw, cos_yaw, sin_pitch, cos_pitch = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
-    right = np.array([cos_yaw, 0.0, -sin_yaw])
-    backward = np.array([sin_yaw * cos_pitch, sin_pitch, cos_yaw * cos_pitch])
-    return np.stack([right, np.cross(right, backward), -backward])
+    """World to camera rotation (3, 3) of an upright camera."""
+    angles = torch.tensor([[yaw], [pitch]], dtype=torch.float64)
+    return rotations(angles[0], angles[1])[0].numpy()
 
 
 def _equal(first: Orbit, second: Orbit) -> bool:
     """Whether two cameras (batches of 1) are equal within ``SAME_ANGLE`` and ``SAME_POSITION``."""
     poses = [orbit.camera().extrinsics[0] for orbit in (first, second)]
-    angle = torch.acos((((poses[0][:3, :3] * poses[1][:3, :3]).sum() - 1) / 2).clamp(-1, 1))
+    angle = angles_between(poses[0][:3, :3], poses[1][:3, :3])
     away = (poses[0][:3, 3] - poses[1][:3, 3]).norm() / poses[0][:3, 3].norm().clamp_min(1e-6)
     return bool(angle < SAME_ANGLE) and bool(away < SAME_POSITION)

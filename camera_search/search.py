@@ -124,7 +124,7 @@ def _search(
 
     def propose(views: Tensor, values: Tensor) -> tuple[Tensor, Tensor, str]:
         chosen = distinct_views(views, values, config.guessed_from)
-        proposed = _proposals(comparison, views[chosen], proposers, fine_size)
+        proposed = _proposals(comparison, views[chosen], proposers, fine_size, generator)
         return proposed, comparison.score(proposed, size) if len(proposed) else values[:0], "guess"
 
     for step in (swarm, propose) if config.islands else (propose, swarm):
@@ -198,12 +198,19 @@ def _in_front(comparison: RenderComparison, extrinsics: Tensor) -> Tensor:
     return depth > NEAREST
 
 
-def _proposals(comparison: RenderComparison, views: Tensor, proposers: Sequence[CameraProposer], size: int) -> Tensor:
+def _proposals(
+    comparison: RenderComparison,
+    views: Tensor,
+    proposers: Sequence[CameraProposer],
+    size: int,
+    generator: torch.Generator,
+) -> Tensor:
     """Views (K, 5) proposed from renders of views (B, 5)."""
     if not proposers or len(views) == 0:
         return views[:0]
+    scenes = (FrameAndRenders.of_views(comparison, views, proposer.size or size) for proposer in proposers)
     extrinsics = torch.cat(
-        [proposer.propose(FrameAndRenders.of_views(comparison, views, proposer.size or size)) for proposer in proposers]
+        [proposer.propose(scene, generator) for proposer, scene in zip(proposers, scenes, strict=True)]
     )
     extrinsics = extrinsics.to(views)
     return comparison.view_parameters.views_of(extrinsics[_in_front(comparison, extrinsics)])

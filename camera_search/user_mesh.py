@@ -21,7 +21,6 @@ from camera_search.comparison import RenderComparison
 from camera_search.learned_parts import LearnedParts
 from camera_search.pointmap import CameraProposer
 from camera_search.refine import refine
-from camera_search.robust_alignment import cube_rotations
 from camera_search.sampling import hull_points, sample_views
 from camera_search.search import find_camera, one_thread
 from camera_search.similarity import ImageAgreement, Similarity
@@ -34,6 +33,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
+from v2m4.rotation import cube_rotations
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")

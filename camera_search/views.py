@@ -18,6 +18,7 @@ from torch import Tensor
 
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit, orbit_from_extrinsics
 from v2m4.mesh import Mesh
+from v2m4.rotation import angles_between, axis_rotation
 
 DIMENSIONS = 5
 NEAREST = 0.05  # least depth of an object's centre, units of space
@@ -112,16 +113,7 @@ def rotations(yaw: Tensor, pitch: Tensor) -> Tensor:
 
 def rolled(rotation: Tensor, roll: Tensor) -> Tensor:
     """World to camera rotations (B, 3, 3) followed by turns about the optical axis, (B,) radians, of the picture."""
-    sine, cosine, zero = torch.sin(roll), torch.cos(roll), torch.zeros_like(roll)
-    turn = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], 1).reshape(-1, 3, 3)
-    return turn @ rotation
-
-
-def angles_between(first: Tensor, second: Tensor) -> Tensor:
-    """Geodesic angles in radians between rotations (..., 3, 3), broadcast."""
-    # The chord keeps its precision at small angles, where the trace's arc cosine has none.
-    chord = (first - second).flatten(-2).norm(dim=-1)
-    return 2 * torch.asin((chord / (2 * math.sqrt(2))).clamp(max=1.0))
+    return axis_rotation(2, roll) @ rotation
 
 
 def view_angles(first: Tensor, second: Tensor) -> Tensor:

@@ -34,15 +34,15 @@ log = logging.getLogger("convert_black_white_background_images_to_alpha_images")
 
 
 @dataclass(frozen=True)
-class Options:
+class AlphaOptions:
     """Give pictures with a black or white background an alpha channel."""
 
     # A folder of frame folders or videos, or a folder of pictures.
     input: Path
     # Folder for the results: one folder of RGBA pictures for each animation.
     output: Path
-    # How the object is found: key takes black, white or another plain background; auto takes a given alpha first and
-    # GrabCut last; the networks rembg and sam2 need packages and weights (docs/models.md).
+    # How the object is segmented: key takes black, white or another plain background; auto takes an alpha channel first
+    # and GrabCut last; the networks rembg and sam2 need packages and weights (docs/models.md).
     foreground: Literal["key", "auto", "grabcut", "rembg", "sam2"] = "key"
     # Folder with the weights of networks.
     weights_dir: Path | None = None
@@ -52,8 +52,8 @@ class Options:
     max_side: int = 0
 
 
-def convert(source: Source, options: Options, config: Config) -> tuple[int, str]:
-    """Write one animation's pictures with alpha; returns how many, and how the object was found.
+def convert(source: Source, options: AlphaOptions, config: Config) -> tuple[int, str]:
+    """Write one animation's pictures with alpha; returns their number, and the segmentation method.
 
     Raises:
         ValueError: a picture cannot be read, or shows no object.
@@ -69,7 +69,7 @@ def convert(source: Source, options: Options, config: Config) -> tuple[int, str]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    options = tyro.cli(AlphaOptions, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.WARNING, format="%(levelname).1s %(message)s")
     if options.max_side < 0:
         log.error("--max_side %d: at least 0 is needed", options.max_side)

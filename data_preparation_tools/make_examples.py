@@ -22,8 +22,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_preparation_tools.creatures import CREATURES, Model, sculpt
-from data_preparation_tools.shading import draw, save_frame
+from data_preparation_tools.creatures import CREATURES, SculptedCreature, sculpt
+from data_preparation_tools.shading import render_frames, save_frame
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.render import interpolate
@@ -32,7 +32,7 @@ log = logging.getLogger("make_examples")
 
 
 @dataclass(frozen=True)
-class Options:
+class ExampleOptions:
     """Make the example animations and their ground truth."""
 
     # Folder for the animations; pictures and truths that are already there are overwritten.
@@ -51,12 +51,12 @@ class Options:
     only: str = ""
 
 
-def quantised(model: Model, view: tuple[float, float, float], fps: float) -> GroundTruth:
-    """The truth of a model, its camera placed so that the whole motion fills the asked share of the picture.
+def ground_truth_of(model: SculptedCreature, view: tuple[float, float, float], fps: float) -> GroundTruth:
+    """The ground truth of a model, its camera placed such that the motion spans a fraction of the picture.
 
     Args:
         model: what was sculpted.
-        view: yaw and pitch in degrees, and the share of the picture's side that the motion spans.
+        view: yaw and pitch in degrees, and the fraction of the picture's side that the motion spans.
         fps: frames per second.
     """
     return GroundTruth.of(
@@ -69,8 +69,8 @@ def quantised(model: Model, view: tuple[float, float, float], fps: float) -> Gro
     )
 
 
-def draw_model(model: Model, truth: GroundTruth, size: int) -> Iterator[np.ndarray]:
-    """Every frame as (size, size, 4) uint8; the paint is a function of the rest pose's surface."""
+def draw_model(model: SculptedCreature, truth: GroundTruth, size: int) -> Iterator[np.ndarray]:
+    """Render every frame as (size, size, 4) uint8; colours are a function of the rest pose's surface."""
     faces = torch.from_numpy(truth.faces)
     fixed = torch.from_numpy(np.concatenate([model.rest, model.occlusion[:, None]], 1)).float()
 
@@ -78,15 +78,15 @@ def draw_model(model: Model, truth: GroundTruth, size: int) -> Iterator[np.ndarr
         rest, occlusion = interpolate(fixed[None], triangles, faces)[inside].split([3, 1], -1)
         return torch.from_numpy(model.paint(rest.numpy())).float(), occlusion
 
-    return draw(truth.positions(), faces, paint, truth.orbit(), size, float(truth.fov))
+    return render_frames(truth.positions(), faces, paint, truth.orbit(), size, float(truth.fov))
 
 
-def make(name: str, options: Options) -> None:
+def make(name: str, options: ExampleOptions) -> None:
     """Write the pictures and the truth of one animation."""
     creature = CREATURES[name]
     frames = options.frames or creature.frames
     model = sculpt(creature, frames, options.faces, options.seed)
-    truth = quantised(model, creature.view, options.fps)
+    truth = ground_truth_of(model, creature.view, options.fps)
     log.info("%s: %d vertices, %d faces, %d frames", name, len(model.rest), len(model.faces), frames)
     for index, picture in enumerate(draw_model(model, truth, options.size)):
         save_frame(picture, options.output / name, index)
@@ -95,7 +95,7 @@ def make(name: str, options: Options) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = tyro.cli(Options, args=arguments)
+    options = tyro.cli(ExampleOptions, args=arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = [name for name in CREATURES if options.only in name]
     if not names:

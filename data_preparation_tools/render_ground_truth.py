@@ -5,7 +5,7 @@
 
 writes RGBA pictures cases/fox_walk_35/0000.png and so on, and cases/ground_truth/fox_walk_35.npz (see
 ``v2m4.ground_truth``): what ``main.py`` takes as input, and what ``evaluation/`` measures its result against. The first
-frame's mesh with its own texture lies beside it as fox_walk_35.glb, for methods that move a given mesh (``--mesh``).
+frame's mesh with its own texture lies beside it as fox_walk_35.glb, for methods that deform a user mesh (``--mesh``).
 
 One similarity, the same for all frames, brings the first frame into the cube [-0.5, 0.5]^3 (so later frames may leave
 it). One camera sees all frames; the whole motion is in the picture. The truth's vertices are those of the asset, joined
@@ -30,7 +30,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_preparation_tools.shading import Paint, draw, save_frame
+from data_preparation_tools.shading import Paint, render_frames, save_frame
 from v2m4.camera import Camera, Orbit, framing
 from v2m4.config import LARGEST_FOV, LEAST_FOV
 from v2m4.decimate import sample_texture, vertex_colors
@@ -44,11 +44,11 @@ from v2m4.workspace import atomic
 
 log = logging.getLogger("render_ground_truth")
 
-SHARE = 0.8  # of the picture's side, that the whole motion spans
+PICTURE_FILL = 0.8  # of the picture's side, that the whole motion spans
 
 
 @dataclass(frozen=True)
-class Options:
+class GroundTruthOptions:
     """Render a clip of an animated .glb or .gltf file, and keep the true mesh of every frame."""
 
     # The animated file.
@@ -60,9 +60,9 @@ class Options:
     # Number of pictures N, spread evenly over one period of the clip: picture i shows the time first key + i / N of the
     # way to the last key. The last key itself, in a loop the same pose as the first, is not shown again.
     frames: int = 32
-    # Where the camera stands, degrees to the object's left of its front.
+    # Yaw of the camera, degrees to the object's left of its front.
     yaw: float = 35.0
-    # Where the camera stands, degrees above the horizon.
+    # Pitch of the camera, degrees above the horizon.
     pitch: float = 8.0
     # Vertical field of view of the camera, degrees.
     fov: float = 40.0
@@ -72,14 +72,14 @@ class Options:
     size: int = 512
     # Frames per second that the truth notes (default: what plays the clip at its own speed).
     fps: float | None = None
-    # Photographic stops by which the paint is made lighter, for assets too dark to see.
+    # Photographic stops by which colours are brightened, for assets too dark to see.
     exposure: float = 0.0
     # A textured surface is subdivided until the truth has this many faces at least.
     faces: int = 20000
 
 
-def period(asset: Path, clip: str | None, frames: int) -> tuple[int, str, np.ndarray, float]:
-    """The clip's number and name, the times (T,) of the frames, and the length of one period, seconds.
+def clip_times(asset: Path, clip: str | None, frames: int) -> tuple[int, str, np.ndarray, float]:
+    """The clip's index and name, the times (T,) of the frames, and the clip's duration, seconds.
 
     Raises:
         GltfError: the file is not readable.
@@ -91,26 +91,26 @@ def period(asset: Path, clip: str | None, frames: int) -> tuple[int, str, np.nda
     chosen += [number for number in range(len(clips)) if clip == str(number)]
     if not chosen:
         raise ValueError(f"{asset}: no clip {clip!r}; its clips: {listed}")
-    found = clips[chosen[0]]
-    length = found.stop - found.start
+    chosen_clip = clips[chosen[0]]
+    length = chosen_clip.stop - chosen_clip.start
     if length <= 0:
-        raise ValueError(f"{asset}: clip {found.name!r} is a single moment; its clips: {listed}")
-    return chosen[0], found.name, found.start + length * np.arange(frames) / frames, length
+        raise ValueError(f"{asset}: clip {chosen_clip.name!r} is a single moment; its clips: {listed}")
+    return chosen[0], chosen_clip.name, chosen_clip.start + length * np.arange(frames) / frames, length
 
 
-def lighter(mesh: Mesh, stops: float) -> Mesh:
-    """The mesh with its paint made lighter by photographic stops."""
+def brightened(mesh: Mesh, stops: float) -> Mesh:
+    """The mesh with its colours brightened by photographic stops."""
 
-    def exposed(colors: Tensor | None) -> Tensor | None:
+    def brighten(colors: Tensor | None) -> Tensor | None:
         if colors is None or stops == 0:
             return colors
         return torch.from_numpy(linear_to_srgb(np.minimum(srgb_to_linear(colors.numpy()) * 2**stops, 1)))
 
-    return replace(mesh, texture=exposed(mesh.texture), colors=exposed(mesh.colors))
+    return replace(mesh, texture=brighten(mesh.texture), colors=brighten(mesh.colors))
 
 
 def surface_paint(mesh: Mesh) -> Paint:
-    """The paint of a textured, vertex-coloured or plain (light grey) mesh under an open sky."""
+    """The colours of a textured, vertex-coloured or uniform (light grey) mesh, without ambient occlusion."""
     if mesh.texture is not None and mesh.uvs is not None:
         table, corners, texture = mesh.uvs, mesh.faces if mesh.uv_faces is None else mesh.uv_faces, mesh.texture
     else:
@@ -125,16 +125,16 @@ def surface_paint(mesh: Mesh) -> Paint:
     return paint
 
 
-def subdivided(sequence: MeshSequence, faces: int) -> MeshSequence:
-    """Every triangle cut into four at the middles of its edges, again until there are ``faces``; no point moves."""
+def subdivide(sequence: MeshSequence, faces: int) -> MeshSequence:
+    """Midpoint subdivision of every triangle into four until there are ``faces``; the surface does not change."""
     while len(sequence.mesh.faces) < faces:
         mesh = sequence.mesh
-        edges, cut = _halved(mesh.faces, len(mesh.vertices))
+        edges, subfaces = _midpoint_subdivision(mesh.faces, len(mesh.vertices))
         vertices = torch.cat([sequence.vertices, sequence.vertices[:, edges].mean(2)], 1)
-        fine = Mesh(torch.cat([mesh.vertices, mesh.vertices[edges].mean(1)]), cut, texture=mesh.texture)
+        fine = Mesh(torch.cat([mesh.vertices, mesh.vertices[edges].mean(1)]), subfaces, texture=mesh.texture)
         if mesh.uvs is not None:
             corners = mesh.faces if mesh.uv_faces is None else mesh.uv_faces
-            uv_edges, uv_cut = _halved(corners, len(mesh.uvs))
+            uv_edges, uv_cut = _midpoint_subdivision(corners, len(mesh.uvs))
             fine = replace(fine, uvs=torch.cat([mesh.uvs, mesh.uvs[uv_edges].mean(1)]), uv_faces=uv_cut)
         if mesh.colors is not None:
             fine = replace(fine, colors=torch.cat([mesh.colors, mesh.colors[edges].mean(1)]))
@@ -142,18 +142,18 @@ def subdivided(sequence: MeshSequence, faces: int) -> MeshSequence:
     return sequence
 
 
-def _halved(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The edges (E, 2), whose middles become points ``count`` and on, and the faces (4 F, 3) between them."""
+def _midpoint_subdivision(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The edges (E, 2), whose midpoints become vertices ``count`` and on, and the subdivided faces (4 F, 3)."""
     sides = torch.stack([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]], 1)
     edges, index = torch.unique(sides.reshape(-1, 2).sort(1).values, dim=0, return_inverse=True)
     a, b, c = faces.unbind(1)
     ab, bc, ca = (index.reshape(-1, 3) + count).unbind(1)
-    cut = torch.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1)
-    return edges, cut.reshape(-1, 3)
+    subfaces = torch.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1)
+    return edges, subfaces.reshape(-1, 3)
 
 
-def check_seen(poses: Tensor, camera: Camera) -> None:
-    """Refuse a camera that does not have the whole motion (T, V, 3) in its picture.
+def check_visible(poses: Tensor, camera: Camera) -> None:
+    """Refuse a camera whose picture does not contain the whole motion (T, V, 3).
 
     Raises:
         ValueError: it does not, because the lens is too wide for a camera outside of the object.
@@ -166,23 +166,23 @@ def check_seen(poses: Tensor, camera: Camera) -> None:
         )
 
 
-def make_case(options: Options) -> tuple[str, GroundTruth]:
+def make_case(options: GroundTruthOptions) -> tuple[str, GroundTruth]:
     """Write the pictures and the truth of one case; returns its name and the truth.
 
     Raises:
         ValueError: the asset or its clip is not readable.
         OSError: a file cannot be read or written.
     """
-    clip, clip_name, times, length = period(options.asset, options.clip, options.frames)
+    clip, clip_name, times, length = clip_times(options.asset, options.clip, options.frames)
     name = options.name or f"{options.asset.stem}_{clip_name}_{options.yaw:g}".lower().replace(" ", "_")
     asset = read_animation(options.asset, clip, times, weld=True)
     matrix = asset[0].normalizing()
     poses = asset.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    asset = replace(asset, vertices=poses, mesh=lighter(asset.mesh.with_vertices(poses[0]), options.exposure))
+    asset = replace(asset, vertices=poses, mesh=brightened(asset.mesh.with_vertices(poses[0]), options.exposure))
     fov = math.radians(options.fov)
-    camera = framing(asset.vertices, options.yaw, options.pitch, SHARE, fov)
-    check_seen(asset.vertices, Orbit.from_parameters(camera[None]).camera(fov))
-    fine = subdivided(asset, options.faces) if asset.mesh.texture is not None else asset
+    camera = framing(asset.vertices, options.yaw, options.pitch, PICTURE_FILL, fov)
+    check_visible(asset.vertices, Orbit.from_parameters(camera[None]).camera(fov))
+    fine = subdivide(asset, options.faces) if asset.mesh.texture is not None else asset
     colors = vertex_colors(fine.mesh) if fine.mesh.colors is not None or fine.mesh.texture is not None else None
     truth = GroundTruth.of(
         fine.vertices.double().numpy(),
@@ -193,7 +193,9 @@ def make_case(options: Options) -> tuple[str, GroundTruth]:
         options.fps or options.frames / length,
     )
     paint = surface_paint(asset.mesh)
-    for index, picture in enumerate(draw(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size, fov)):
+    for index, picture in enumerate(
+        render_frames(asset.vertices, asset.mesh.faces, paint, truth.orbit(), options.size, fov)
+    ):
         save_frame(picture, options.output / name, index)
     truth.save(options.output / TRUTH_FOLDER / f"{name}.npz")
     with atomic(options.output / TRUTH_FOLDER / f"{name}.glb") as temporary:
@@ -203,7 +205,7 @@ def make_case(options: Options) -> tuple[str, GroundTruth]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when the work failed, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments)
+    options = tyro.cli(GroundTruthOptions, args=arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     if options.frames < 1 or options.size < 1 or (options.fps is not None and options.fps <= 0):
         log.error("--frames, --size and --fps must be positive")
@@ -220,8 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error)
         return 1
     frames, vertices = truth.vertices.shape[:2]
-    made = f"{frames} frames at {truth.fps:.4g} a second, {vertices} vertices, {len(truth.faces)} faces"
-    log.info("%s: %s", options.output / name, made)
+    summary = f"{frames} frames at {truth.fps:.4g} a second, {vertices} vertices, {len(truth.faces)} faces"
+    log.info("%s: %s", options.output / name, summary)
     return 0
 
 

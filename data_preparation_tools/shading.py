@@ -1,4 +1,4 @@
-"""Pictures of moving surfaces under two soft lights and a sky: RGBA, supersampled."""
+"""Render surface sequences under two soft lights and a sky: RGBA, supersampled."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from v2m4.workspace import atomic
 
 SUPERSAMPLING = 3
 
-# What a surface looks like where it is seen: the rasteriser's picture (1, H, W, 4) and which of its N pixels are inside
-# (1, H, W) -> paint (N, 3) sRGB, open share of the sky (N, 1).
+# Colours of a surface: the rasteriser's output (1, H, W, 4) and its N covered pixels (1, H, W) bool -> sRGB colours
+# (N, 3), ambient occlusion (N, 1; 1 is unoccluded).
 Paint = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def draw(
+def render_frames(
     poses: Tensor, faces: Tensor, paint: Paint, orbit: Orbit, size: int, fov: float = DEFAULT_FOV
 ) -> Iterator[np.ndarray]:
-    """Every frame as (size, size, 4) uint8, straight alpha, zero where nothing is.
+    """Render every frame as (size, size, 4) uint8 with straight alpha.
 
     Args:
         poses: (T, V, 3).
         faces: (F, 3); vertices that faces share are shaded smoothly.
-        paint: looked up at every sample, not at the vertices.
+        paint: evaluated at every sample, not at the vertices.
         orbit: the camera, a batch of one.
         size: of the pictures, pixels.
         fov: vertical field of view, radians.

@@ -29,7 +29,7 @@ log = logging.getLogger("split_videos_to_image_frames")
 
 
 @dataclass(frozen=True)
-class Options:
+class SplitOptions:
     """Split video files into folders of PNG frames."""
 
     # A folder of video files (.mp4 .avi .mov), or one video file.
@@ -42,7 +42,7 @@ class Options:
     max_side: int = 0
 
 
-def split(source: Source, options: Options) -> int:
+def split(source: Source, options: SplitOptions) -> int:
     """Write one video's frames; returns how many.
 
     Raises:
@@ -59,7 +59,7 @@ def split(source: Source, options: Options) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when a video failed, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    options = tyro.cli(SplitOptions, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     if options.every < 1 or options.max_side < 0:
         log.error("--every %d --max_side %d: at least 1 and 0 are needed", options.every, options.max_side)

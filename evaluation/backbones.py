@@ -1,4 +1,4 @@
-"""The networks behind the learned metrics: where their weights lie, how they are loaded. Nothing is ever downloaded.
+"""Load the networks of the learned metrics from local weights. Nothing is ever downloaded.
 
 Files are looked for in ``--weights_dir`` first, then where the packages keep what they fetch themselves:
 
@@ -9,7 +9,7 @@ Files are looked for in ``--weights_dir`` first, then where the packages keep wh
 | dreamsim | dreamsim | dreamsim/, its parts as in ``v2m4.dreamsim.PARTS`` | ./models/, the package's own default |
 | clip | open_clip_torch | <clip_model>/open_clip_model.safetensors or open_clip_pytorch_model.bin | Hugging Face's |
 
-A package or a file that is not here is a ``BackboneError`` that says what to install or what to put where.
+A missing package or file is a ``BackboneError`` that says what to install or which file to put where.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ NETWORK_SIZE = 224  # pixels that I3D and DreamSim see
 
 
 class BackboneError(RuntimeError):
-    """A metric cannot be had; the message says, in one line, what to install or which file to put where."""
+    """A metric's network is missing; the message says in one line what to install or which file to put where."""
 
 
 def load_backbones(
     metrics: Sequence[str], weights_dir: Path | None, device: torch.device, clip_model: str = CLIP_MODEL
 ) -> Backbones:
-    """Load the networks of some metrics; those that are missing say why.
+    """Load the networks of some metrics; for missing ones the result holds the reason.
 
     Args:
         metrics: any of ``LEARNED``.
-        weights_dir: the folder that the table above speaks of.
+        weights_dir: the weights folder of the table above, or None.
         device: where the networks run.
         clip_model: open_clip's name of the CLIP model.
     """
@@ -75,7 +75,7 @@ def load_backbones(
 def load_i3d(weights_dir: Path | None, device: torch.device) -> VideoFeatures:
     """FVD's network: I3D of Kinetics-400 as StyleGAN-V ported it to TorchScript; its 400 logits are the features.
 
-    Pictures are brought to 224 x 224 (bilinear, not averaged, as there) and [-1, 1]; a clip needs 10 frames.
+    Pictures are resized to 224 x 224 (bilinear, not antialiased, as there) and scaled to [-1, 1]; clips need 10 frames.
 
     Raises:
         BackboneError: no weights.
@@ -100,7 +100,9 @@ def load_lpips(weights_dir: Path | None, device: torch.device) -> FrameMetric:
     Raises:
         BackboneError: no package or no weights.
     """
-    _, file = _all(lambda: _package("lpips", "lpips torchvision"), lambda: _hub_file(weights_dir, VGG_FILE, VGG_SOURCE))
+    _, file = _collect(
+        lambda: _package("lpips", "lpips torchvision"), lambda: _hub_file(weights_dir, VGG_FILE, VGG_SOURCE)
+    )
     with _reading(file):
         network = lpips.build(file)
     network = network.to(device)
@@ -113,7 +115,9 @@ def load_dreamsim(weights_dir: Path | None, device: torch.device) -> FrameMetric
     Raises:
         BackboneError: no package or no weights.
     """
-    _, folder = _all(lambda: _package("dreamsim", "dreamsim"), lambda: _dreamsim_folder(dreamsim.folders(weights_dir)))
+    _, folder = _collect(
+        lambda: _package("dreamsim", "dreamsim"), lambda: _dreamsim_folder(dreamsim.folders(weights_dir))
+    )
     try:
         network = dreamsim.load(folder, device)
     except Unavailable as error:
@@ -136,7 +140,7 @@ def load_clip(weights_dir: Path | None, device: torch.device, model: str = CLIP_
     Raises:
         BackboneError: no package, no such model or no weights.
     """
-    package, file = _all(lambda: _package("open_clip", "open_clip_torch"), lambda: _clip_file(weights_dir, model))
+    package, file = _collect(lambda: _package("open_clip", "open_clip_torch"), lambda: _clip_file(weights_dir, model))
     with _reading(file):
         network, _, prepare = package.create_model_and_transforms(model, pretrained=str(file))
     network = network.eval().to(device)
@@ -150,28 +154,36 @@ def load_clip(weights_dir: Path | None, device: torch.device, model: str = CLIP_
     return lambda truth, result: torch.nn.functional.cosine_similarity(embed(truth), embed(result), dim=-1)
 
 
-def _all(*steps: Callable[[], Any]) -> list[Any]:
-    """What the steps give; one error for all that fail, so that the user learns of package and weights at once."""
-    found, wanting = [], []
+def _collect(*steps: Callable[[], Any]) -> list[Any]:
+    """Results of all steps; the errors of all that fail are one error, so that package and weights are named at once.
+
+    Raises:
+        BackboneError: a step failed.
+    """
+    results, errors = [], []
     for step in steps:
         try:
-            found.append(step())
+            results.append(step())
         except BackboneError as error:
-            wanting.append(str(error))
-    if wanting:
-        raise BackboneError("; ".join(wanting))
-    return found
+            errors.append(str(error))
+    if errors:
+        raise BackboneError("; ".join(errors))
+    return results
 
 
 def _package(name: str, pip: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:  # torchvision of another build than torch raises RuntimeError
-        raise BackboneError(f"pip install {pip} (package {name} cannot be imported: {_line(error)})") from error
+        raise BackboneError(f"pip install {pip} (package {name} cannot be imported: {_one_line(error)})") from error
 
 
 def _hub_file(weights_dir: Path | None, name: str, source: str) -> Path:
-    """A single file: the user's, else the one in torch hub's cache."""
+    """A single weights file: the user's, else the one in torch hub's cache.
+
+    Raises:
+        BackboneError: there is none.
+    """
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     for folder in (cache,) if weights_dir is None else (weights_dir, cache):
         if (folder / name).is_file():
@@ -180,49 +192,57 @@ def _hub_file(weights_dir: Path | None, name: str, source: str) -> Path:
 
 
 def _clip_file(weights_dir: Path | None, model: str) -> Path:
-    """The weights of a CLIP model: the user's, else (V2M4's model only) what Hugging Face's cache holds."""
-    place = (weights_dir or Path("WEIGHTS_DIR")) / model
+    """The weights of a CLIP model: the user's, else (V2M4's model only) those in Hugging Face's cache.
+
+    Raises:
+        BackboneError: there are none.
+    """
+    folder = (weights_dir or Path("WEIGHTS_DIR")) / model
     source = "where the model is published"
-    files = [place / name for name in CLIP_FILES]
+    files = [folder / name for name in CLIP_FILES]
     if model == CLIP_MODEL:
         source = f"https://huggingface.co/{CLIP_REPOSITORY}"
-        files += _cached(CLIP_REPOSITORY, CLIP_FILES)
+        files += _cached_files(CLIP_REPOSITORY, CLIP_FILES)
     for file in files:
         if file.is_file():
             return file
     option = "" if weights_dir else " and give --weights_dir WEIGHTS_DIR"
-    raise BackboneError(f"put {' or '.join(CLIP_FILES)} from {source} into {place}{option}")
+    raise BackboneError(f"put {' or '.join(CLIP_FILES)} from {source} into {folder}{option}")
 
 
-def _cached(repository: str, names: Sequence[str]) -> list[Path]:
-    """What Hugging Face's cache on this machine holds of a repository; the hub is not asked."""
+def _cached_files(repository: str, names: Sequence[str]) -> list[Path]:
+    """The files of a repository in the local Hugging Face cache; the hub is not contacted."""
     try:
         from huggingface_hub import try_to_load_from_cache
-    except ImportError:  # it comes with open_clip, whose absence is told on its own
+    except ImportError:  # it comes with open_clip, whose absence is an error of its own
         return []
-    found = [try_to_load_from_cache(repository, name) for name in names]
-    return [Path(file) for file in found if isinstance(file, str)]
+    results = [try_to_load_from_cache(repository, name) for name in names]
+    return [Path(file) for file in results if isinstance(file, str)]
 
 
 def _dreamsim_folder(folders: Sequence[Path]) -> Path:
-    """The first folder that holds all of DreamSim: the package downloads what is missing."""
+    """The first folder with all of DreamSim's files, since the package would download missing ones.
+
+    Raises:
+        BackboneError: there is none.
+    """
     for folder in folders:
         if not dreamsim.lacking(folder):
             return folder.resolve()
-    place = folders[0] if len(folders) > 1 else f"{folders[0]} (or --weights_dir's folder dreamsim)"
-    raise BackboneError(f"put into {place} {dreamsim.lacking(folders[0])}")
+    destination = folders[0] if len(folders) > 1 else f"{folders[0]} (or --weights_dir's folder dreamsim)"
+    raise BackboneError(f"put into {destination} {dreamsim.lacking(folders[0])}")
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever the owner's loader raises at a broken or foreign file into one line that names the file."""
+    """Turn any error of a loader at a broken or foreign file into one ``BackboneError`` that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the owners' packages call deprecated names: nothing a user could mend
             yield
     except Exception as error:  # pickle, zip, safetensors, key and shape errors: each loader has its own
-        raise BackboneError(f"{path}: cannot be loaded ({_line(error)})") from error
+        raise BackboneError(f"{path}: cannot be loaded ({_one_line(error)})") from error
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

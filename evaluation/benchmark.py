@@ -1,10 +1,10 @@
-"""Run methods over cases as a user would, and lay figures, pictures and curves side by side.
+"""Run methods on cases as a user would, and tabulate their metrics beside pictures and curves.
 
     python -m evaluation.benchmark evaluation/suites/truth.yaml --output results_truth
 
 Written into the output folder: ``table.md`` and ``results.json`` (mean and per case, seconds, memory), and
-``index.html``, one page with pictures and curves that needs no network. A case that fails stands in all three with its
-last line of error, and the others go on. What is done is not done again: start the same command again to go on.
+``index.html``, one page with pictures and curves that needs no network. A failed case is listed in all three with its
+last line of error, and the others continue. Finished work is not repeated: run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.execution import CODE, Outcome, Place, Prepared, evaluate, prepare
+from evaluation.execution import CODE, BenchmarkFolders, BenchmarkOutcome, PreparedCase, evaluate, prepare
 from evaluation.page import page
 from evaluation.processes import Processes
-from evaluation.suite import Case, Method, Suite, SuiteError, read_suite
-from evaluation.tables import Results, as_json, markdown, shown
+from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite, SuiteError, read_suite
+from evaluation.tables import Results, as_json, format_value, markdown
 from v2m4.report import table
 from v2m4.workspace import atomic
 
@@ -37,43 +37,43 @@ TABLE, FIGURES, PAGE = "table.md", "results.json", "index.html"
 
 
 @dataclass(frozen=True)
-class Options:
-    """Run methods over cases as a user would, and lay figures, pictures and curves side by side."""
+class BenchmarkOptions:
+    """Run methods on cases as a user would, and tabulate their metrics beside pictures and curves."""
 
-    # What is run and measured; evaluation/suites/ holds some.
+    # The suite file: what is run and measured; evaluation/suites/ has some.
     suite: Annotated[Path, tyro.conf.Positional]
     # Where results, table.md, results.json and index.html are written.
     output: Path
     # How many processes run at once.
     jobs: int = 1
-    # Run only this case, or only this method; what else is done already stays in the tables.
+    # Run only this case, or only this method; other finished results stay in the tables.
     only: str = ""
-    # The folder that {data} stands for in the suite.
+    # The value of {data} in the suite.
     data: Path = CODE.parent / "shared" / "data"
     # The folder with the weights of learned metrics (group learned), beside the caches of their packages.
     weights_dir: Path | None = None
 
 
-def run(suite: Suite, place: Place, jobs: int, only: str) -> list[Outcome]:
-    """All outcomes, case by case, in the suite's order; what ``only`` does not name is looked up, not run."""
+def run(suite: Suite, folders: BenchmarkFolders, jobs: int, only: str) -> list[BenchmarkOutcome]:
+    """All outcomes in the suite's order, case by case; what ``only`` does not name is looked up, not run."""
     pairs = [(case, method) for case in suite.cases for method in suite.methods]
-    asked = {(case.name, method.name) for case, method in pairs if only in ("", case.name, method.name)}
+    requested = {(case.name, method.name) for case, method in pairs if only in ("", case.name, method.name)}
 
-    def ready(case: Case) -> Prepared | Exception:
+    def prepared_or_error(case: BenchmarkCase) -> PreparedCase | Exception:
         try:
-            return prepare(case, place, work=any(case.name == name for name, _ in asked))
-        except Exception as error:  # told with every result of the case
+            return prepare(case, folders, work=any(case.name == name for name, _ in requested))
+        except Exception as error:  # reported with every result of the case
             return error
 
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(asked), unit="result", dynamic_ncols=True) as progress:
+    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(requested), unit="result", dynamic_ncols=True) as progress:
         try:
             progress.set_description("cases")
-            prepared = {case.name: pool.submit(ready, case) for case in suite.cases}
+            prepared = {case.name: pool.submit(prepared_or_error, case) for case in suite.cases}
             cases = {name: future.result() for name, future in prepared.items()}
 
-            def outcome(case: Case, method: Method) -> Outcome:
-                work = (case.name, method.name) in asked
-                result = evaluate(case, method, suite, place, cases[case.name], work)
+            def outcome(case: BenchmarkCase, method: BenchmarkMethod) -> BenchmarkOutcome:
+                work = (case.name, method.name) in requested
+                result = evaluate(case, method, suite, folders, cases[case.name], work)
                 if work:
                     progress.set_description(f"{case.name}, {method.name}: {result.state}")
                     progress.update()
@@ -81,40 +81,40 @@ def run(suite: Suite, place: Place, jobs: int, only: str) -> list[Outcome]:
 
             return [future.result() for future in [pool.submit(outcome, *pair) for pair in pairs]]
         except KeyboardInterrupt:
-            place.processes.stop()
+            folders.processes.stop()
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def write(suite: Suite, outcomes: Sequence[Outcome], place: Place) -> Results:
-    """The tables and the page."""
+def write(suite: Suite, outcomes: Sequence[BenchmarkOutcome], folders: BenchmarkFolders) -> Results:
+    """Write the tables and the page."""
     results = Results(suite, outcomes)
     texts = {
         TABLE: markdown(results),
         FIGURES: json.dumps(as_json(results), indent=1, ensure_ascii=False),
-        PAGE: page(results, place),
+        PAGE: page(results, folders),
     }
     for name, text in texts.items():
-        with atomic(place.output / name) as temporary:
+        with atomic(folders.output / name) as temporary:
             temporary.write_text(text, "utf-8")
     return results
 
 
 def summary(results: Results) -> str:
-    """The table that the command closes with."""
+    """The table that the command prints at its end."""
     columns = results.columns()
     rows = []
     for case in results.cases:
         for method in results.methods:
             outcome = results.outcome(case, method)
             if outcome is not None:
-                cells = [shown(results.value(case, method, metric), metric) for metric in columns]
+                cells = [format_value(results.value(case, method, metric), metric) for metric in columns]
                 rows.append([case, method, *cells, outcome.state, outcome.error])
     return table(rows, ["case", "method", *(metric.label for metric in columns), "state", ""])
 
 
-def check(options: Options, suite: Suite) -> str | None:
-    """What is wrong with the options, in one line, or None."""
+def check(options: BenchmarkOptions, suite: Suite) -> str | None:
+    """The error in the options, in one line, or None."""
     if options.jobs < 1:
         return f"--jobs {options.jobs}: must be at least 1"
     if options.weights_dir is not None and not options.weights_dir.is_dir():
@@ -126,28 +126,28 @@ def check(options: Options, suite: Suite) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when all is well, 1 when a result is missing, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    """Run the command; returns 0 on success, 1 when a result is missing, 2 on bad usage."""
+    options = tyro.cli(BenchmarkOptions, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     try:
         suite = read_suite(options.suite)
     except SuiteError as error:
         log.error("%s", error)
         return 2
-    wrong = check(options, suite)
-    if wrong:
-        log.error("%s", wrong)
+    error_line = check(options, suite)
+    if error_line:
+        log.error("%s", error_line)
         return 2
     weights = None if options.weights_dir is None else options.weights_dir.resolve()
-    place = Place(options.data.resolve(), options.output.resolve(), Processes(), weights)
+    folders = BenchmarkFolders(options.data.resolve(), options.output.resolve(), Processes(), weights)
     try:
-        outcomes = run(suite, place, options.jobs, options.only)
+        outcomes = run(suite, folders, options.jobs, options.only)
     except KeyboardInterrupt:
-        log.error("stopped; start the same command again to go on")
+        log.error("stopped; run the same command again to resume")
         return 130
-    results = write(suite, outcomes, place)
+    results = write(suite, outcomes, folders)
     print(summary(results))
-    print(f"written to {place.output / PAGE}, {TABLE} and {FIGURES} beside it")
+    print(f"written to {folders.output / PAGE}, {TABLE} and {FIGURES} beside it")
     return 1 if results.failures() else 0
 
 

@@ -21,12 +21,12 @@ def ticks(lower: float, upper: float, count: int = 4) -> list[float]:
 
 
 def line_chart(title: str, curves: Mapping[str, Sequence[float]], colours: Mapping[str, str]) -> str:
-    """One SVG element: a curve for every name over the frames from 0.
+    """A line chart as one SVG element: a curve for every name by frame.
 
-    The axis begins at 0 where all values are at least 0 and 0 lies not too far below them.
+    The value axis begins at 0 where all values are at least 0 and 0 is not far below them.
 
     Args:
-        title: read out for those who cannot see it.
+        title: the accessible label.
         curves: values by name; those that are not finite leave a gap.
         colours: by name.
     """
@@ -65,7 +65,7 @@ def line_chart(title: str, curves: Mapping[str, Sequence[float]], colours: Mappi
 
 
 def standalone(charts: Mapping[str, str]) -> str:
-    """Charts above each other under their titles, as the text of one SVG file.
+    """Charts stacked under their titles, as the text of one SVG file.
 
     Args:
         charts: what ``line_chart`` made, by title.
@@ -88,7 +88,7 @@ def standalone(charts: Mapping[str, str]) -> str:
 
 
 def _finite_runs(curve: Sequence[float]) -> list[list[tuple[int, float]]]:
-    """The stretches of a curve without gaps, as (frame, value)."""
+    """The runs of finite values of a curve, as (frame, value)."""
     runs: list[list[tuple[int, float]]] = [[]]
     for frame, value in enumerate(curve):
         if math.isfinite(value):

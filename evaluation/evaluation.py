@@ -2,18 +2,18 @@
 
     python evaluation/evaluation.py --gt_videos_path ../shared/data/videos --result_videos_path results
 
-Either path is a folder of videos (.mp4), of frame folders, or of animation results (where ``rendering_video.py`` has
-left ``output_final_rendering_images``), or one of these things itself. Animations are paired by name, frames by name
-where both sides have the same names, else by order.
+Either path is a folder of videos (.mp4), of frame folders, or of animation results (with the
+``output_final_rendering_images`` of ``rendering_video.py``), or one of these things itself. Animations are paired by
+name, frames by name where both sides have the same names, else by order.
 
-Frames are brought to 512 x 512 and laid on white: by their alpha where they have one, as they are where their
+Frames are resized to 512 x 512 and composited on white: by their alpha where they have one, unchanged where their
 background is white, else by the program's own foreground (black backgrounds). Masks follow one rule on both sides:
 alpha > 0.5 where both sides have an alpha, otherwise the darkest channel below 235 of 255.
 
 ``--metrics all`` adds the learned metrics of V2M4's evaluation (``evaluation.learned_metrics`` has the protocol):
 LPIPS, DreamSim and CLIP per animation, FVD of the whole set. They need packages and weights (``evaluation.backbones``
-says which, and where they go); nothing is downloaded. A metric that was asked for and cannot be had stands as
-``missing`` in the table, and in the JSON with what to install or to put where; all others are still computed, and the
+says which, and where they go); nothing is downloaded. A requested metric that is unavailable is listed as ``missing``
+in the table, and in the JSON with what to install or which file to put where; all others are still computed, and the
 exit code is 1.
 """
 
@@ -60,11 +60,11 @@ METRICS = tuple(field.name for field in fields(VideoScores))
 ALL = (*METRICS, *LEARNED)
 HEADERS = dict(psnr="PSNR", ssim="SSIM", iou="mask IoU", flicker="flicker")
 HEADERS |= dict(fvd="FVD", lpips="LPIPS", dreamsim="DreamSim", clip="CLIP")
-FORMATS = {"psnr": "{:.2f}", "fvd": "{:.1f}"}  # of others: 4 digits
+FORMATS = {"psnr": "{:.2f}", "fvd": "{:.1f}"}  # other metrics: 4 digits
 
 
 @dataclass(frozen=True)
-class Options:
+class VideoEvaluationOptions:
     """Compare result videos with the true ones: PSNR, SSIM, mask IoU, flicker; FVD, LPIPS, DreamSim, CLIP."""
 
     # The true videos: a folder of videos or of frame folders, or one of these.
@@ -88,8 +88,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What came of one animation; either ``scores`` or ``error`` is there."""
+class VideoComparison:
+    """The comparison of one animation; either ``scores`` or ``error`` is set."""
 
     name: str
     scores: VideoScores | None = None
@@ -103,9 +103,9 @@ class Comparison:
 
 
 def compare(
-    truth_source: Source, result_source: Source, options: Options, backbones: Backbones | None = None
-) -> Comparison:
-    """Score one animation; with learned metrics where their networks are given.
+    truth_source: Source, result_source: Source, options: VideoEvaluationOptions, backbones: Backbones | None = None
+) -> VideoComparison:
+    """Score one animation, with learned metrics where ``backbones`` has networks.
 
     Raises:
         ValueError: a side cannot be read.
@@ -117,7 +117,7 @@ def compare(
         notes.append(f"width / height {truth.aspect:.3f} and {result.aspect:.3f} differ")
     pairs = pairs[:: options.every]
     counts = len(truth.names), len(result.names), len(pairs)
-    truth, result = truth.chosen([a for a, _ in pairs]), result.chosen([b for _, b in pairs])
+    truth, result = truth.select([a for a, _ in pairs]), result.select([b for _, b in pairs])
     if truth.mask is not None and result.mask is not None:
         rule, masks = "alpha > 0.5", (truth.mask, result.mask)
     else:
@@ -128,11 +128,11 @@ def compare(
         learned = score_clips(truth.pictures, result.pictures, backbones)
         notes.append(window_note(len(pairs)))
     note = "; ".join(note for note in notes if note)
-    return Comparison(truth_source.name, scores, learned, *counts, mask_rule=rule, note=note)
+    return VideoComparison(truth_source.name, scores, learned, *counts, mask_rule=rule, note=note)
 
 
-def pair_animations(options: Options) -> list[tuple[Source, Source | None]]:
-    """Every animation of the truth that is asked for and its result, None where there is none of its name.
+def pair_animations(options: VideoEvaluationOptions) -> list[tuple[Source, Source | None]]:
+    """Every requested animation of the truth and its result, None where no result has its name.
 
     Raises:
         FileNotFoundError: a side holds nothing.
@@ -144,44 +144,46 @@ def pair_animations(options: Options) -> list[tuple[Source, Source | None]]:
     pairs = [(truth, by_name.get(truth.name)) for truth in truths]
     unknown = sorted(set(by_name) - {truth.name for truth in truths}, key=natural_key)
     if unknown:
-        log.warning("results without a true video are passed over: %s", ", ".join(unknown))
-    if len(results) == 1 and any(result for _, result in pairs):  # one result was named: only that one is asked for
+        log.warning("results without a true video are ignored: %s", ", ".join(unknown))
+    if len(results) == 1 and any(result for _, result in pairs):  # a single result was named: only that one is compared
         pairs = [pair for pair in pairs if pair[1] is not None]
     return pairs
 
 
 def evaluate(
-    pairs: Sequence[tuple[Source, Source | None]], options: Options, backbones: Backbones | None = None
-) -> list[Comparison]:
-    """Score the animations; those that fail say why."""
+    pairs: Sequence[tuple[Source, Source | None]], options: VideoEvaluationOptions, backbones: Backbones | None = None
+) -> list[VideoComparison]:
+    """Score the animations; failures are recorded in their comparison."""
     comparisons = []
     for truth, result in tqdm(pairs, unit="animation", dynamic_ncols=True):
         if result is None:
-            comparisons.append(Comparison(truth.name, error=f"no result of this name in {options.result_videos_path}"))
+            comparisons.append(
+                VideoComparison(truth.name, error=f"no result of this name in {options.result_videos_path}")
+            )
             continue
         try:
             comparisons.append(compare(truth, result, options, backbones))
         except (ValueError, OSError) as error:
-            comparisons.append(Comparison(truth.name, error=str(error)))
+            comparisons.append(VideoComparison(truth.name, error=str(error)))
     return comparisons
 
 
-def figures_of(comparison: Comparison, metrics: Sequence[str]) -> dict[str, float]:
-    """Those metrics that an animation has."""
+def figures_of(comparison: VideoComparison, metrics: Sequence[str]) -> dict[str, float]:
+    """The values of the metrics that an animation has."""
     values = {name: getattr(comparison.scores, name, None) for name in METRICS}
     values |= {name: getattr(comparison.learned, name, None) for name in FRAME_METRICS}
     return {name: value for name in metrics if (value := values.get(name)) is not None}
 
 
-def summary(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> dict[str, dict]:
+def summary(comparisons: Sequence[VideoComparison], metrics: Sequence[str]) -> dict[str, dict]:
     """All figures as plain values: per animation, their means over the animations that have them, and FVD of the set.
 
-    Learned metrics weigh every clip of 32 frames the same, as in V2M4; others every animation.
+    The mean of learned metrics gives every clip of 32 frames equal weight, as in V2M4; others every animation.
     """
     animations = {}
     for comparison in comparisons:
-        told = ("truth_frames", "result_frames", "compared_frames", "mask_rule", "note", "error")
-        entry = {name: getattr(comparison, name) for name in told if getattr(comparison, name)}
+        remarks = ("truth_frames", "result_frames", "compared_frames", "mask_rule", "note", "error")
+        entry = {name: getattr(comparison, name) for name in remarks if getattr(comparison, name)}
         if comparison.learned is not None:
             entry["clips"] = comparison.learned.clips
         animations[comparison.name] = entry | figures_of(comparison, metrics)
@@ -208,26 +210,26 @@ def summary(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> dict[s
 
 
 def _rows(
-    comparisons: Sequence[Comparison], figures: dict[str, dict], metrics: Sequence[str], missing: Iterable[str]
+    comparisons: Sequence[VideoComparison], figures: dict[str, dict], metrics: Sequence[str], missing: Iterable[str]
 ) -> list[list[object]]:
     def cells(entry: dict) -> list[str]:
-        without = {metric: "missing" if metric in missing else "-" for metric in metrics}
+        placeholders = {metric: "missing" if metric in missing else "-" for metric in metrics}
         return [
-            FORMATS.get(metric, "{:.4f}").format(entry[metric]) if metric in entry else without[metric]
+            FORMATS.get(metric, "{:.4f}").format(entry[metric]) if metric in entry else placeholders[metric]
             for metric in metrics
         ]
 
     rows: list[list[object]] = []
     for comparison in comparisons:
         entry = figures["animations"][comparison.name]
-        told = comparison.mask_rule, comparison.error or comparison.note
-        rows.append([comparison.name, comparison.compared_frames, *cells(entry), *told])
-    of_the_set = dict(figures["mean"])
+        remarks = comparison.mask_rule, comparison.error or comparison.note
+        rows.append([comparison.name, comparison.compared_frames, *cells(entry), *remarks])
+    set_figures = dict(figures["mean"])
     if "fvd" in figures:
-        of_the_set["fvd"] = figures["fvd"]["value"]
-    if of_the_set:
+        set_figures["fvd"] = figures["fvd"]["value"]
+    if set_figures:
         frames = sum(comparison.compared_frames for comparison in comparisons)
-        rows.append(["mean", frames, *cells(of_the_set), "", ""])
+        rows.append(["mean", frames, *cells(set_figures), "", ""])
     return rows
 
 
@@ -238,15 +240,15 @@ def _fvd_line(fvd: dict[str, float]) -> str:
     return f"{line}: {fvd['between_means']:.1f} between means, {fvd['between_covariances']:.1f} between covariances"
 
 
-def wanted(metrics: Sequence[str]) -> tuple[str, ...]:
-    """The metrics asked for, each once, ``all`` spelled out."""
+def expand_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The requested metrics without duplicates, ``all`` expanded."""
     names = [name for metric in metrics for name in (ALL if metric == "all" else (metric,))]
     return tuple(dict.fromkeys(names))
 
 
-def check(options: Options) -> str | None:
-    """What is wrong with the options, in one line, or None."""
-    metrics = wanted(options.metrics)
+def check(options: VideoEvaluationOptions) -> str | None:
+    """The error in the options, in one line, or None."""
+    metrics = expand_metrics(options.metrics)
     for metric in metrics:
         if metric not in ALL:
             return f"--metrics {metric}: unknown; choose from {' '.join(ALL)}, or all"
@@ -263,34 +265,33 @@ def check(options: Options) -> str | None:
     return None
 
 
-def _backbones(options: Options, metrics: Sequence[str]) -> Backbones | None:
-    """The networks of the learned metrics that are asked for; those that are missing are told in the log."""
+def _backbones(options: VideoEvaluationOptions, metrics: Sequence[str]) -> Backbones | None:
+    """Load the networks of the requested learned metrics, None without any; missing ones are logged."""
     learned = [metric for metric in metrics if metric in LEARNED]
     if not learned:
         return None
-    from evaluation.backbones import load_backbones  # only when asked for: the packages behind it take seconds
+    from evaluation.backbones import load_backbones  # imported only when needed: its packages take seconds
 
     device = torch.device(choose_device(options.device, rasteriser=False).name)
     backbones = load_backbones(learned, options.weights_dir, device, options.clip_model)
-    for metric, why in backbones.missing.items():
-        log.error("%s is missing: %s", metric, why)
+    for metric, reason in backbones.missing.items():
+        log.error("%s is missing: %s", metric, reason)
     return backbones
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command.
+    """Run the command.
 
     Returns:
-        0 when all is well; 1 when an animation could not be compared or a metric that was asked for is missing; 2 on
-        bad usage.
+        0 on success; 1 when an animation could not be compared or a requested metric is missing; 2 on bad usage.
     """
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    options = tyro.cli(VideoEvaluationOptions, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
-    wrong = check(options)
-    if wrong:
-        log.error("%s", wrong)
+    error_line = check(options)
+    if error_line:
+        log.error("%s", error_line)
         return 2
-    metrics = wanted(options.metrics)
+    metrics = expand_metrics(options.metrics)
     try:
         pairs = pair_animations(options)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -314,7 +315,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         temporary.write_text(json.dumps({"protocol": protocol, **figures}, indent=1, ensure_ascii=False), "utf-8")
     print(f"written to {output}")
     if missing:
-        print(f"missing: {', '.join(missing)} (asked for, not computed; what they need is told above and in {output})")
+        print(
+            f"missing: {', '.join(missing)} (requested, not computed; what they need is logged above and in {output})"
+        )
     return 1 if missing or any(comparison.error for comparison in comparisons) else 0
 
 

@@ -1,16 +1,16 @@
-"""Compare moving surfaces with the true ones, animation by animation.
+"""Compare surface sequences with the true ones, animation by animation.
 
     python evaluation/evaluation_pcd.py --gt_path examples/ground_truth --pred_path results
 
 Either path is one sequence (an animated .glb or .fbx, a ground truth .npz, a folder of frame_*.npy or frame_*.glb, a
 folder that main.py wrote) or a folder of them; several are paired by name. Protocols, each with its own alignment:
 
-- motion80: Motion-80's CD and F-score(0.02) as the paper says: first frame registered by a similarity, kept for all.
-- motion80-code: the same as the owner's code computes them (the map found is applied to the truth).
+- motion80: Motion-80's CD and F-score(0.02) as in the paper: one similarity, registered in the first frame.
+- motion80-code: the same as in the reference code (which applies the registered map to the truth).
 - actionbench: CD-3D, CD-4D, CD-M of ActionBench, scale per axis. Slow: minutes for 32 frames.
 - voxel_iou: overlap of the enclosed volumes at 64 voxels, aligned as motion80.
-- trajectory: mean error of followed surface points in % of the size. Where both sides share one topology it is
-  trajectory_error (the same points); trajectory_error_matched pairs points in the first frame, and takes any.
+- trajectory: mean error of tracked surface points in % of the size. Where both sides share one topology it is
+  trajectory_error (corresponding points); trajectory_error_matched pairs points in the first frame, for any topologies.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads 
 import numpy as np
 
 from evaluation.actionbench import actionbench
-from evaluation.alignment import cube_starts, yaw_starts
+from evaluation.alignment import yaw_starts
 from evaluation.geometry_metrics import Alignment, Motion80Scores, align_first_frames, motion80, motion80_code
 from evaluation.geometry_pictures import write_pictures
-from evaluation.sequences import Pair, Reading, find_pairs, read_pair
-from evaluation.surface_points import poses_of_one_topology
+from evaluation.sequences import ReadOptions, SequencePair, find_pairs, read_pair
+from evaluation.surface_points import vertices_of_constant_topology
 from evaluation.trajectories import trajectory_error, trajectory_error_matched
 from evaluation.voxel_iou import voxel_iou
 from v2m4.report import table
+from v2m4.rotation import cube_rotations
 from v2m4.workspace import atomic
 
 log = logging.getLogger("evaluation_pcd")
@@ -60,8 +61,8 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """Compare moving surfaces with the true ones: CD, F-score, ActionBench's CDs, voxel IoU, trajectory error."""
+class SurfaceEvaluationOptions:
+    """Compare surface sequences with the true ones: CD, F-score, ActionBench's CDs, voxel IoU, trajectory error."""
 
     # The truth: one sequence, or a folder of them, or a folder that holds ground_truth/.
     gt_path: Path
@@ -73,7 +74,7 @@ class Options:
     protocols: tuple[str, ...] = DEFAULT
     # Points for ActionBench's registrations, nearly all of its time; its protocol says 10000.
     icp_points: int = 1_000
-    # motion80's registration also tries what lies on its side or its head (24 rotations more).
+    # motion80's registration also tries starts of any orientation (24 more rotations).
     any_pose: bool = False
     # Pictures of every frame, an overview and curves, in geometry/<animation>/ beside the figures.
     viz: bool = False
@@ -90,16 +91,16 @@ class Options:
 
 
 @dataclass
-class Comparison:
-    """What came of one animation.
+class SurfaceComparison:
+    """The comparison of one animation.
 
     Attributes:
         name: of the animation.
-        frames: how many were compared.
-        figures: by the names of ``HEADERS``.
-        per_frame: the same, frame by frame.
-        notes: what a reader of the figures has to know.
-        error: why there are none, or empty.
+        frames: number of compared frames.
+        figures: values by the names of ``HEADERS``.
+        per_frame: the same for every frame.
+        notes: remarks on the figures.
+        error: why there are no figures, or empty.
     """
 
     name: str
@@ -110,12 +111,12 @@ class Comparison:
     error: str = ""
 
     def add(self, name: str, mean: float, values: np.ndarray) -> None:
-        """One figure and its values frame by frame."""
+        """Add a figure and its values for every frame."""
         self.figures[name], self.per_frame[name] = mean, values.tolist()
 
 
-def check(options: Options) -> str | None:
-    """What is wrong with the options, in one line, or None."""
+def check(options: SurfaceEvaluationOptions) -> str | None:
+    """The error in the options, in one line, or None."""
     unknown = [name for name in options.protocols if name not in PROTOCOLS]
     if unknown or not options.protocols:
         return f"--protocols {' '.join(unknown)}: choose from {' '.join(PROTOCOLS)}"
@@ -130,11 +131,13 @@ def check(options: Options) -> str | None:
     return None
 
 
-def compare(pair: Pair, options: Options, comparison: Comparison) -> Motion80Scores | None:
-    """Fill in the figures of one animation.
+def compare(
+    pair: SequencePair, options: SurfaceEvaluationOptions, comparison: SurfaceComparison
+) -> Motion80Scores | None:
+    """Compute the figures of one animation, written to ``comparison``.
 
     Returns:
-        The scores of ``motion80`` where it was asked for.
+        The scores of ``motion80`` where it was requested.
 
     Raises:
         ValueError: a frame has no surface.
@@ -143,7 +146,7 @@ def compare(pair: Pair, options: Options, comparison: Comparison) -> Motion80Sco
     comparison.frames = len(truth)
     if pair.note:
         comparison.notes.append(pair.note)
-    starts = np.concatenate([yaw_starts(), cube_starts()]) if options.any_pose else yaw_starts()
+    starts = np.concatenate([yaw_starts(), cube_rotations()]) if options.any_pose else yaw_starts()
     scores = None
     if "motion80" in options.protocols:
         scores = motion80(truth, prediction, count, seed, starts)
@@ -172,50 +175,50 @@ def compare(pair: Pair, options: Options, comparison: Comparison) -> Motion80Sco
     return scores
 
 
-def _actionbench(pair: Pair, options: Options, comparison: Comparison) -> None:
-    found = actionbench(
+def _actionbench(pair: SequencePair, options: SurfaceEvaluationOptions, comparison: SurfaceComparison) -> None:
+    scores = actionbench(
         pair.truth, pair.prediction, options.num_samples, options.seed, options.icp_points, progress=sys.stderr.isatty()
     )
-    comparison.add("actionbench_cd_3d", found.cd_3d, found.per_frame_cd_3d)
-    comparison.add("actionbench_cd_4d", found.cd_4d, found.per_frame_cd_4d)
-    if found.cd_m is not None and found.per_frame_cd_m is not None:
-        comparison.add("actionbench_cd_m", found.cd_m, found.per_frame_cd_m)
+    comparison.add("actionbench_cd_3d", scores.cd_3d, scores.per_frame_cd_3d)
+    comparison.add("actionbench_cd_4d", scores.cd_4d, scores.per_frame_cd_4d)
+    if scores.cd_m is not None and scores.per_frame_cd_m is not None:
+        comparison.add("actionbench_cd_m", scores.cd_m, scores.per_frame_cd_m)
     else:
         comparison.notes.append("no CD-M: a side's topology changes")
 
 
-def _trajectories(pair: Pair, comparison: Comparison, seed: int, alignment: Alignment) -> None:
+def _trajectories(pair: SequencePair, comparison: SurfaceComparison, seed: int, alignment: Alignment) -> None:
     truth, prediction = pair.truth, pair.prediction
-    if poses_of_one_topology([*truth, *prediction]) is not None:
+    if vertices_of_constant_topology([*truth, *prediction]) is not None:
         exact = trajectory_error(truth, prediction, seed=seed)
         comparison.add("trajectory_error", exact.error, exact.per_frame_error)
-    if poses_of_one_topology(truth.frames) is None or poses_of_one_topology(prediction.frames) is None:
+    if vertices_of_constant_topology(truth.frames) is None or vertices_of_constant_topology(prediction.frames) is None:
         comparison.notes.append("no trajectory error: a side's topology changes")
         return
     matched = trajectory_error_matched(truth, prediction, seed=seed, alignment=alignment)
     comparison.add("trajectory_error_matched", matched.error, matched.per_frame_error)
 
 
-def evaluate(options: Options) -> list[Comparison]:
-    """Score every animation; those that fail say why.
+def evaluate(options: SurfaceEvaluationOptions) -> list[SurfaceComparison]:
+    """Score every animation; failures are recorded in their comparison.
 
     Raises:
-        FileNotFoundError: a side holds nothing, or no name stands on both.
+        FileNotFoundError: a side has no sequences, or they share no name.
     """
     pairs, by_name = find_pairs(options.gt_path, options.pred_path)
     if by_name and not any(truth and prediction for _, truth, prediction in pairs):
         names = ", ".join(name for name, _, _ in pairs)
-        raise FileNotFoundError(f"no name stands both in {options.gt_path} and in {options.pred_path}: {names}")
+        raise FileNotFoundError(f"no name is both in {options.gt_path} and in {options.pred_path}: {names}")
     readings = [
-        Reading(int(clip) if clip and clip.isdecimal() else clip, options.blender_path)
+        ReadOptions(int(clip) if clip and clip.isdecimal() else clip, options.blender_path)
         for clip in (options.gt_clip, options.pred_clip)
     ]
     comparisons = []
     for name, truth, prediction in tqdm(pairs, unit="animation", dynamic_ncols=True):
         if truth is None:
-            log.warning("%s: no truth of this name, passed over", name)
+            log.warning("%s: no truth of this name, ignored", name)
             continue
-        comparison = Comparison(name)
+        comparison = SurfaceComparison(name)
         comparisons.append(comparison)
         if prediction is None:
             comparison.error = f"no prediction of this name in {options.pred_path}"
@@ -224,21 +227,23 @@ def evaluate(options: Options) -> list[Comparison]:
             pair = read_pair(truth, prediction, *readings)
             scores = compare(pair, options, comparison)
             if options.viz and scores is not None:
-                write_pictures(pair.truth.frames, pair.prediction.frames, scores, _place(options) / "geometry" / name)
+                write_pictures(
+                    pair.truth.frames, pair.prediction.frames, scores, _output_folder(options) / "geometry" / name
+                )
         except (ValueError, OSError, RuntimeError) as error:
             comparison.error = str(error)
     return comparisons
 
 
-def _place(options: Options) -> Path:
+def _output_folder(options: SurfaceEvaluationOptions) -> Path:
     """The folder where figures and pictures go."""
     if options.output is not None:
         return options.output.parent
     return options.pred_path if options.pred_path.is_dir() else options.pred_path.parent
 
 
-def summary(comparisons: Sequence[Comparison], options: Options) -> dict[str, object]:
-    """All figures as plain values: how they were made, per animation, and their means over the animations with them."""
+def summary(comparisons: Sequence[SurfaceComparison], options: SurfaceEvaluationOptions) -> dict[str, object]:
+    """All figures as plain values: protocol, per animation, and means over the animations that have them."""
     animations = {}
     for item in comparisons:
         entry: dict[str, object] = {"frames": item.frames, **item.figures, "per_frame": item.per_frame}
@@ -248,13 +253,13 @@ def summary(comparisons: Sequence[Comparison], options: Options) -> dict[str, ob
     return {"protocol": protocol, "animations": animations, "mean": means(comparisons)}
 
 
-def means(comparisons: Sequence[Comparison]) -> dict[str, float]:
+def means(comparisons: Sequence[SurfaceComparison]) -> dict[str, float]:
     """The mean of each figure over the animations that have it."""
-    found = {name: [item.figures[name] for item in comparisons if name in item.figures] for name in HEADERS}
-    return {name: float(np.mean(values)) for name, values in found.items() if values}
+    values_of = {name: [item.figures[name] for item in comparisons if name in item.figures] for name in HEADERS}
+    return {name: float(np.mean(values)) for name, values in values_of.items() if values}
 
 
-def _rows(comparisons: Sequence[Comparison], columns: Sequence[str]) -> list[list[object]]:
+def _rows(comparisons: Sequence[SurfaceComparison], columns: Sequence[str]) -> list[list[object]]:
     def cells(figures: dict[str, float]) -> list[str]:
         return [f"{figures[name]:.4f}" if name in figures else "-" for name in columns]
 
@@ -267,12 +272,12 @@ def _rows(comparisons: Sequence[Comparison], columns: Sequence[str]) -> list[lis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when all is well, 1 when an animation could not be compared, 2 on bad usage."""
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    """Run the command; returns 0 on success, 1 when an animation could not be compared, 2 on bad usage."""
+    options = tyro.cli(SurfaceEvaluationOptions, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
-    wrong = check(options)
-    if wrong:
-        log.error("%s", wrong)
+    error_line = check(options)
+    if error_line:
+        log.error("%s", error_line)
         return 2
     try:
         comparisons = evaluate(options)
@@ -281,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     columns = [name for name in HEADERS if any(name in item.figures for item in comparisons)]
     print(table(_rows(comparisons, columns), ["animation", "frames", *(HEADERS[name] for name in columns), "note"]))
-    output = options.output or _place(options) / "evaluation_pcd.json"
+    output = options.output or _output_folder(options) / "evaluation_pcd.json"
     with atomic(output) as temporary:
         temporary.write_text(json.dumps(summary(comparisons, options), indent=1, ensure_ascii=False), "utf-8")
     print(f"written to {output}")

@@ -13,16 +13,16 @@ import torch
 from evaluation.alignment import apply
 from evaluation.charts import COLOURS, line_chart, standalone
 from evaluation.geometry_metrics import Motion80Scores
-from evaluation.surface_points import nearest, positions, sample
+from evaluation.surface_points import nearest_neighbours, positions, sample_positions
 from v2m4.camera import Camera, Orbit
 from v2m4.mesh import Mesh
 from v2m4.render import render
 from v2m4.workspace import atomic
 
 VIEWS = {"front": (0.0, 0.0), "left": (90.0, 0.0), "back": (180.0, 0.0), "top": (0.0, 89.0)}  # yaw, pitch in degrees
-CELL, RADIUS = 256, 3.9  # pixels, and the distance from which a cube of side 2 fills them
+CELL, RADIUS = 256, 3.9  # side of a view in pixels, and the camera distance at which a cube of side 2 fills it
 COLOUR_POINTS = 50_000
-LARGEST_ERROR = 0.2  # where the colours end
+MAX_ERROR = 0.2  # end of the colour scale
 
 
 def _cameras() -> Camera:
@@ -33,7 +33,7 @@ def _cameras() -> Camera:
 
 def _row(vertices: np.ndarray, mesh: Mesh, errors: np.ndarray) -> np.ndarray:
     """The mesh from all views, shaded, coloured by the error at its vertices, (CELL, 4 CELL, 3) uint8."""
-    heat = np.clip(255 * errors / LARGEST_ERROR, 0, 255).astype(np.uint8)
+    heat = np.clip(255 * errors / MAX_ERROR, 0, 255).astype(np.uint8)
     colours = cv2.applyColorMap(heat[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1].astype(np.float32) / 255
     picture = render(
         torch.from_numpy(vertices.astype(np.float32)),
@@ -43,18 +43,18 @@ def _row(vertices: np.ndarray, mesh: Mesh, errors: np.ndarray) -> np.ndarray:
         colors=torch.from_numpy(np.ascontiguousarray(colours)),
         channels=("color", "mask", "normal"),
     )
-    # Turned away from the camera is darker; the back of an open surface counts as its front.
-    light = 0.45 + 0.55 * picture.normal[..., 2:].abs()
-    shaded = picture.color * light + 1 - picture.mask
+    # A headlight; back faces of an open surface are shaded like front faces.
+    shading = 0.45 + 0.55 * picture.normal[..., 2:].abs()
+    shaded = picture.color * shading + 1 - picture.mask
     return (torch.cat(list(shaded), 1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def frame_picture(truth: Mesh, prediction: Mesh, scores: Motion80Scores, index: int) -> np.ndarray:
-    """Truth above prediction from four views; colours are distances to the other side, blue 0, red 0.2 and more.
+    """Truth above prediction in four views, coloured by the distance to the other side (blue 0, red 0.2 and more).
 
     Args:
-        truth: the frame of that index.
-        prediction: likewise.
+        truth: true mesh of the frame.
+        prediction: predicted mesh of the frame.
         scores: of the whole sequence; its alignment is used.
         index: of the frame.
 
@@ -65,30 +65,31 @@ def frame_picture(truth: Mesh, prediction: Mesh, scores: Motion80Scores, index: 
     maps = (scores.truth_transform, scores.prediction_transform)
     sides = [apply(matrix, positions(mesh)) for matrix, mesh in zip(maps, (truth, prediction), strict=True)]
     clouds = [
-        apply(matrix, sample(mesh, COLOUR_POINTS, rng)) for matrix, mesh in zip(maps, (truth, prediction), strict=True)
+        apply(matrix, sample_positions(mesh, COLOUR_POINTS, rng))
+        for matrix, mesh in zip(maps, (truth, prediction), strict=True)
     ]
     rows = []
-    for name, own, mesh, other in zip(("truth", "result"), sides, (truth, prediction), clouds[::-1], strict=True):
-        row = _row(own, mesh, nearest(own, other)[0])
+    for name, vertices, mesh, cloud in zip(("truth", "result"), sides, (truth, prediction), clouds[::-1], strict=True):
+        row = _row(vertices, mesh, nearest_neighbours(vertices, cloud)[0])
         text = f"{name}, frame {index}" + f", CD {scores.per_frame_cd[index]:.3f}" * (name == "result")
         rows.append(cv2.putText(row, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA))
     return np.concatenate(rows)
 
 
 def write_pictures(truth: Sequence[Mesh], prediction: Sequence[Mesh], scores: Motion80Scores, folder: Path) -> None:
-    """Write ``frame_<index>.png`` for every frame, ``overview.png`` (four moments) and ``curves.svg``.
+    """Write ``frame_<index>.png`` for every frame, ``overview.png`` (four frames) and ``curves.svg``.
 
     Raises:
         ValueError: a side has no faces.
     """
     if not all(len(mesh.faces) for mesh in [*truth, *prediction]):
         raise ValueError("--viz: clouds of points have no surface to draw; both sides need faces")
-    shown = set(np.linspace(0, len(truth) - 1, min(4, len(truth))).round().astype(int).tolist())
+    overview_frames = set(np.linspace(0, len(truth) - 1, min(4, len(truth))).round().astype(int).tolist())
     overview = []
     for index, (true_mesh, predicted_mesh) in enumerate(zip(truth, prediction, strict=True)):
         picture = frame_picture(true_mesh, predicted_mesh, scores, index)
         _write(folder / f"frame_{index:04d}.png", picture)
-        if index in shown:
+        if index in overview_frames:
             overview.append(picture)
     _write(folder / "overview.png", np.concatenate(overview))
     with atomic(folder / "curves.svg") as temporary:
@@ -96,7 +97,7 @@ def write_pictures(truth: Sequence[Mesh], prediction: Sequence[Mesh], scores: Mo
 
 
 def curves(scores: Motion80Scores) -> str:
-    """CD and F-score over the frames, one SVG picture."""
+    """CD and F-score by frame, as one SVG picture."""
     named = (("CD", scores.per_frame_cd, scores.cd), ("F-score(0.02)", scores.per_frame_f, scores.f_score))
     return standalone(
         {

@@ -1,11 +1,11 @@
-"""Metrics that rest on learned networks, as V2M4's evaluation computes them: FVD, LPIPS, DreamSim, CLIP.
+"""Learned metrics as in V2M4's evaluation: FVD, LPIPS, DreamSim, CLIP.
 
-Here stands the arithmetic; the networks come in as functions (``evaluation.backbones`` loads the real ones).
+This module has the arithmetic; networks are passed as functions (``evaluation.backbones`` loads them).
 
 The protocol, read from V2M4's released ``evaluation/``: frames of 512 x 512; a video is cut from its first frame on
-into clips of 32 frames, what is left over is dropped; LPIPS, DreamSim and CLIP are means over all frames of all clips;
-FVD compares all clips of the set at once. V2M4 leaves a video of fewer than 32 frames out; here it is played to its
-end, back to its start, and so on until one clip is full, and the figures say so.
+into clips of 32 frames, the remainder is dropped; LPIPS, DreamSim and CLIP are means over all frames of all clips;
+FVD compares all clips of the set at once. V2M4 skips videos of fewer than 32 frames; here they are padded by
+reflection to one clip, which is noted with the results.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ VideoFeatures = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Backbones:
-    """The networks that were asked for.
+    """The networks of the requested metrics.
 
     Attributes:
-        device: where pictures are put for them.
-        frames: by metric (``FRAME_METRICS``), those that are here.
-        videos: the network of FVD, if it was asked for and is here.
-        missing: by metric, what to install or where to put which file, in one line.
+        device: where they run.
+        frames: available frame metrics by name (of ``FRAME_METRICS``).
+        videos: the network of FVD, or None where it was not requested or is missing.
+        missing: for each missing metric what to install or which file to put where, in one line.
     """
 
     device: torch.device
@@ -46,10 +46,10 @@ class Backbones:
 
 @dataclass(frozen=True)
 class LearnedScores:
-    """Learned metrics of one animation; ``None`` where the network was not asked for or is missing.
+    """Learned metrics of one animation; ``None`` where the network was not requested or is missing.
 
     Attributes:
-        clips: windows of ``CLIP_FRAMES`` frames that the figures are means over.
+        clips: number of clips of ``CLIP_FRAMES`` frames that the metrics are means over.
         lpips: LPIPS, VGG; 0 for equal pictures.
         dreamsim: DreamSim, ensemble; 0 for equal pictures.
         clip: cosine between the CLIP embeddings of truth and result ("CLIP loss" in V2M4); 1 for equal pictures.
@@ -71,8 +71,8 @@ class FrechetDistance:
 
     Attributes:
         means: the squared distance between the means.
-        covariances: what the covariances add; 0 by definition where a side has a single sample.
-        samples: of the smaller side.
+        covariances: the covariance term; 0 by definition where a side has a single sample.
+        samples: number of samples of the smaller side.
     """
 
     means: float
@@ -86,15 +86,15 @@ class FrechetDistance:
 
 
 def clip_windows(frames: int, length: int = CLIP_FRAMES) -> np.ndarray:
-    """Which frames make up the clips of a video.
+    """The frame indices of a video's clips.
 
     Args:
-        frames: of the video, at least 1.
-        length: of a clip.
+        frames: number of frames of the video, at least 1.
+        length: frames of a clip.
 
     Returns:
-        (C, length) int: the video cut into whole clips; for a shorter one, one clip that runs to and fro:
-        0 1 2 1 0 1 2 ... (neither end is shown twice in a row).
+        (C, length) int: the video cut into whole clips; a shorter video gives one clip, padded by reflection:
+        0 1 2 1 0 1 2 ... (the ends are not repeated).
 
     Raises:
         ValueError: no frame.
@@ -108,11 +108,11 @@ def clip_windows(frames: int, length: int = CLIP_FRAMES) -> np.ndarray:
 
 
 def window_note(frames: int, length: int = CLIP_FRAMES) -> str:
-    """What a reader of the figures has to know about a video's clips; empty where nothing was padded or dropped."""
+    """A note on frames padded or dropped by ``clip_windows``; empty where there are none."""
     if frames < length:
         return f"{frames} frames padded by reversal to a clip of {length}"
-    left = frames % length
-    return f"learned metrics leave out the last {left} of {frames} frames (clips of {length})" if left else ""
+    dropped = frames % length
+    return f"learned metrics leave out the last {dropped} of {frames} frames (clips of {length})" if dropped else ""
 
 
 def frame_scores(
@@ -123,7 +123,7 @@ def frame_scores(
     Args:
         truth: (T, S, S, 3) float32 sRGB in [0, 1].
         result: the same shape.
-        metric: of a batch of pairs.
+        metric: function of a batch of pairs.
         device: where ``metric`` expects its pictures.
         batch: pairs at a time.
 
@@ -141,7 +141,7 @@ def frame_scores(
 def clip_features(
     pictures: np.ndarray, windows: np.ndarray, features: VideoFeatures, device: torch.device
 ) -> np.ndarray:
-    """The vectors of all clips of a video, (C, D) float64.
+    """Feature vectors of all clips of a video, (C, D) float64.
 
     Args:
         pictures: (T, S, S, 3) float32 sRGB in [0, 1].
@@ -165,10 +165,10 @@ def _channels_first(pictures: np.ndarray, device: torch.device) -> Tensor:
 def frechet_distance(truth: np.ndarray, result: np.ndarray) -> FrechetDistance:
     """Squared Frechet distance of the Gaussians fitted to two sets of features.
 
-    ``|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2))``, covariances with N - 1. V2M4 (after StyleGAN-V) takes the matrix
-    root with scipy; with fewer clips than features (400) the product is singular and that root inexact. Its trace is
-    the sum of the singular values of A B^T where C1 = A^T A and C2 = B^T B, which needs no root of a singular matrix
-    and is exact for any number of samples. With a single sample on a side the covariances are left out, as there.
+    ``|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2))``, covariances with N - 1. V2M4 (after StyleGAN-V) computes the
+    matrix root with scipy; with fewer clips than features (400) the product is singular and that root inexact. Its
+    trace is the sum of the singular values of A B^T where C1 = A^T A and C2 = B^T B, which is exact for any number of
+    samples. With a single sample on a side the covariance term is left out, as there.
 
     Args:
         truth: (N, D).
@@ -201,7 +201,7 @@ def score_clips(truth: np.ndarray, result: np.ndarray, backbones: Backbones) -> 
     Args:
         truth: (T, S, S, 3) float32 sRGB in [0, 1].
         result: the same shape.
-        backbones: the networks that are here.
+        backbones: the available networks.
 
     Raises:
         ValueError: shapes differ, or no frame.
@@ -209,9 +209,9 @@ def score_clips(truth: np.ndarray, result: np.ndarray, backbones: Backbones) -> 
     if truth.shape != result.shape:
         raise ValueError(f"metrics: expected two videos of one shape, got {truth.shape}, {result.shape}")
     windows = clip_windows(len(truth))
-    used = int(windows.max()) + 1
+    frame_count = int(windows.max()) + 1
     means = {
-        name: float(frame_scores(truth[:used], result[:used], metric, backbones.device)[windows].mean())
+        name: float(frame_scores(truth[:frame_count], result[:frame_count], metric, backbones.device)[windows].mean())
         for name, metric in backbones.frames.items()
     }
     vectors: list[np.ndarray | None] = [None, None]
@@ -228,11 +228,11 @@ def score_clips(truth: np.ndarray, result: np.ndarray, backbones: Backbones) -> 
 
 
 def mean_over_clips(scores: Sequence[LearnedScores], metric: str) -> float | None:
-    """The mean of a metric per frame over a set: every clip weighs the same, as in V2M4; None where no one has it."""
-    there = [(getattr(score, metric), score.clips) for score in scores if getattr(score, metric) is not None]
-    if not there:
+    """The mean of a frame metric over a set, every clip with equal weight as in V2M4; None without scores."""
+    scored = [(getattr(score, metric), score.clips) for score in scores if getattr(score, metric) is not None]
+    if not scored:
         return None
-    values, clips = zip(*there, strict=True)
+    values, clips = zip(*scored, strict=True)
     return float(np.average(values, weights=clips))
 
 

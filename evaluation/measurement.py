@@ -1,8 +1,8 @@
-"""What a method left, measured: figures, curves over the frames and pictures, written as JSON.
+"""Measure one result of a method: figures, per-frame curves and pictures, written as JSON.
 
     python -m evaluation.measurement JOB.json MEASURED.json
 
-The benchmark runs this for every case and method, as a process of its own (``evaluation.execution.Job``).
+The benchmark runs this for every case and method, in a separate process (``evaluation.execution.MeasurementJob``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from evaluation import geometry_metrics, video_metrics, views
 from evaluation.actionbench import actionbench
 from evaluation.backbones import load_backbones
-from evaluation.execution import Job
+from evaluation.execution import MeasurementJob
 from evaluation.geometry_metrics import Alignment
 from evaluation.learned_metrics import FRAME_METRICS, score_clips
 from evaluation.sequences import read_sequence
@@ -50,15 +50,15 @@ QUALITY = 88  # of its JPEG
 
 
 @dataclass
-class Measured:
-    """What is found out about one result; grows as groups of metrics are computed.
+class Measurement:
+    """Measurements of one result, filled in by group of metrics.
 
     Attributes:
-        figures: by the metric's name.
-        curves: values of every frame, by the metric's name.
-        notes: what a reader of the figures must know.
-        caption: what the pictures show.
-        columns: headings of the pictures' columns.
+        figures: values by metric name.
+        curves: per-frame values by metric name.
+        notes: remarks on the figures.
+        caption: description of the pictures.
+        columns: headings of the columns of pictures.
         rows: label and files of every row of pictures.
     """
 
@@ -70,12 +70,12 @@ class Measured:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add_curve(self, name: str, values: np.ndarray) -> None:
-        """A figure that is the mean of a value per frame (T,)."""
+        """Add per-frame values (T,) and, as the figure, their mean."""
         self.figures[name] = float(values.mean())
         self.curves[name] = [round(float(value), 6) for value in values]
 
     def add_row(self, folder: Path, label: str, pictures: Sequence[np.ndarray]) -> None:
-        """A row of pictures (H, W, 3) uint8, written into ``folder``."""
+        """Write pictures (H, W, 3) uint8 to ``folder`` and add them as a row."""
         files = []
         for index, picture in enumerate(pictures):
             files.append(f"{label.replace(' ', '_')}_{index}.jpg")
@@ -84,19 +84,19 @@ class Measured:
         self.rows.append({"label": label, "files": files})
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The measurements as plain values for JSON."""
         pictures = {"caption": " ".join(self.caption), "columns": self.columns, "rows": self.rows}
         return {"figures": self.figures, "curves": self.curves, "notes": self.notes, "pictures": pictures}
 
 
-def measure(job: Job) -> Measured:
-    """Everything that is asked for and that the case has the truth for.
+def measure(job: MeasurementJob) -> Measurement:
+    """Compute the requested metrics for which the case has a truth.
 
     Raises:
         ValueError: the result cannot be compared.
-        OSError: a file of it is not there.
+        OSError: a file of it does not exist.
     """
-    measured = Measured()
+    measured = Measurement()
     if {"picture", "learned"} & set(job.metrics) and job.pictures:
         compare_pictures(job, measured)
     if job.truth and job.mesh:
@@ -105,10 +105,10 @@ def measure(job: Job) -> Measured:
 
 
 def read_pictures(path: Path, crop: Sequence[int]) -> Video:
-    """Frames of a folder or a video at ``SIZE``; cropped ones are taken as they are, on white.
+    """Read the frames of a folder or a video at ``SIZE``; cropped frames must be on white already.
 
     Raises:
-        FileNotFoundError: nothing there.
+        FileNotFoundError: there are none.
         ValueError: not readable, or smaller than the crop.
     """
     if not path.exists():
@@ -123,20 +123,20 @@ def read_pictures(path: Path, crop: Sequence[int]) -> Video:
             raise ValueError(
                 f"{path}: crop {list(crop)} reaches outside its {picture.shape[1]} x {picture.shape[0]} pixels"
             )
-        cut = picture[top:bottom, left:right].astype(np.float32) / 255
-        shrinks = min(cut.shape[:2]) >= SIZE
-        frames.append(cv2.resize(cut, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+        cropped = picture[top:bottom, left:right].astype(np.float32) / 255
+        reducing = min(cropped.shape[:2]) >= SIZE
+        frames.append(cv2.resize(cropped, (SIZE, SIZE), interpolation=cv2.INTER_AREA if reducing else cv2.INTER_LINEAR))
     return Video([f"#{index}" for index in range(len(frames))], np.stack(frames), None, (right - left) / (bottom - top))
 
 
-def compare_pictures(job: Job, measured: Measured) -> None:
-    """PSNR, SSIM, mask IoU and flicker seen by the input's camera, and pictures of both sides."""
+def compare_pictures(job: MeasurementJob, measured: Measurement) -> None:
+    """Add PSNR, SSIM, mask IoU and flicker in the input's camera, and pictures of both sides."""
     truth = read_pictures(Path(job.reference or job.frames), job.reference_crop)
     result = read_pictures(Path(job.pictures), job.pictures_crop)
     pairs, note = pair_frames(truth.names, result.names)
     if note:
         measured.notes.append(note)
-    truth, result = truth.chosen([a for a, _ in pairs]), result.chosen([b for _, b in pairs])
+    truth, result = truth.select([a for a, _ in pairs]), result.select([b for _, b in pairs])
     if truth.mask is not None and result.mask is not None:
         masks, rule = (truth.mask, result.mask), "alpha above 0.5"
     else:
@@ -147,7 +147,7 @@ def compare_pictures(job: Job, measured: Measured) -> None:
     measured.figures["flicker"] = video_metrics.flicker(truth.pictures, result.pictures)
     if "learned" in job.metrics:
         compare_with_networks(truth.pictures, result.pictures, job.weights, measured)
-    frames = views.even_frames(len(pairs), SHOWN_FRAMES)
+    frames = views.evenly_spaced_frames(len(pairs), SHOWN_FRAMES)
     measured.columns = [f"frame {frame}" for frame in frames]
     measured.caption.append(
         "Video: input, result seen by the camera that the method found, their difference (white: none), masks"
@@ -158,13 +158,13 @@ def compare_pictures(job: Job, measured: Measured) -> None:
         pair = truth.pictures[t], result.pictures[t]
         differences = 1 - np.abs(pair[0] - pair[1]), views.mask_difference(masks[0][t], masks[1][t])
         strips.append(views.strip([*pair, *differences], SHOWN_SIZE))
-    measured.add_row(Path(job.shown), "video", strips)
+    measured.add_row(Path(job.picture_folder), "video", strips)
 
 
-def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, measured: Measured) -> None:
-    """LPIPS, DreamSim and CLIP, those whose weights are here; a note says of the others what is missing.
+def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, measured: Measurement) -> None:
+    """Add LPIPS, DreamSim and CLIP where their weights are available; notes name what is missing.
 
-    FVD is the distance of two sets of clips, so one case has none; ``evaluation/evaluation.py`` computes it.
+    FVD is a distance of two sets of clips, so one case has none; ``evaluation/evaluation.py`` computes it.
     """
     device = torch.device(choose_device("auto", rasteriser=False).name)
     backbones = load_backbones(FRAME_METRICS, Path(weights) if weights else None, device)
@@ -175,31 +175,31 @@ def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, m
 
 
 def read_result(path: Path, times: np.ndarray) -> list[Mesh]:
-    """The result's meshes at the truth's frames.
+    """Read the result's meshes at the truth's frames.
 
-    What main.py left is read at the video's own frames, other animated files at the truth's times.
+    Results of main.py are read at the video's frames, other animated files at the truth's times.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: not readable, or it does not last as long as the truth.
+        ValueError: it cannot be read, or its duration is not the truth's.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: the method left no such file")
-    timed = path.suffix.lower() in (".glb", ".gltf") and not (path.parent / CAMERAS).is_file()
-    if timed:
+    read_at_truth_times = path.suffix.lower() in (".glb", ".gltf") and not (path.parent / CAMERAS).is_file()
+    if read_at_truth_times:
         stop, frame = list_animations(path)[0].stop, (times[-1] - times[0]) / max(len(times) - 1, 1)
         if abs(stop - times[-1]) > max(0.5 * frame, 1e-3):
             raise ValueError(
                 f"{path}: lasts until {stop:.3f} s, the truth until {times[-1]:.3f} s; hand {{fps}} to the method"
             )
-    meshes = read_sequence(path, times if timed else None).frames
+    meshes = read_sequence(path, times if read_at_truth_times else None).frames
     if len(meshes) != len(times):
         raise ValueError(f"{path}: {len(meshes)} frames, the truth has {len(times)}")
     return meshes
 
 
-def compare_meshes(job: Job, measured: Measured) -> None:
-    """Distances between the surfaces, and the pictures of both from the same views."""
+def compare_meshes(job: MeasurementJob, measured: Measurement) -> None:
+    """Add the geometry metrics, and pictures of both sides from the same views."""
     truth = GroundTruth.load(Path(job.truth))
     sequence = truth.sequence()
     true_meshes = [sequence[frame] for frame in range(len(sequence))]
@@ -215,29 +215,34 @@ def compare_meshes(job: Job, measured: Measured) -> None:
                 measured.notes.append(str(error))
     to_truth = np.linalg.inv(scores.alignment.truth) @ scores.alignment.prediction
     aligned = [views.transformed(mesh, to_truth) for mesh in result]
-    true_meshes = [views.lit(mesh, truth.orbit()) for mesh in true_meshes]
+    true_meshes = [views.with_lighting(mesh, truth.orbit()) for mesh in true_meshes]
     if "views" in job.metrics:
         compare_views(truth, true_meshes, aligned, measured)
     size = 2 / float(np.cbrt(np.linalg.det(scores.alignment.truth[:3, :3])))
-    frames = views.even_frames(len(aligned), SHOWN_FRAMES)
+    frames = views.evenly_spaced_frames(len(aligned), SHOWN_FRAMES)
     measured.columns = [f"frame {frame}" for frame in frames]
+    limit = views.MAX_DISTANCE
     measured.caption.append(
         "Views, after the first frame is registered to the truth: truth, result, truth coloured by its distance to the"
-        f" result, result by its distance to the truth (blue 0, yellow {views.FAR / 2:.0%}, red {views.FAR:.0%} of the"
+        f" result, result by its distance to the truth (blue 0, yellow {limit / 2:.0%}, red {limit:.0%} of the"
         " truth's size or more)."
     )
     cameras = views.named_cameras(truth)
     strips = [views.side_by_side(true_meshes[t], aligned[t], size, cameras, SHOWN_SIZE) for t in frames]
     for name in cameras:
-        measured.add_row(Path(job.shown), name, [strip[name] for strip in strips])
+        measured.add_row(Path(job.picture_folder), name, [strip[name] for strip in strips])
 
 
-def compare_views(truth: GroundTruth, true_meshes: Sequence[Mesh], aligned: Sequence[Mesh], measured: Measured) -> None:
-    """PSNR, SSIM and mask IoU from the views around the object that the video does not show."""
+def compare_views(
+    truth: GroundTruth, true_meshes: Sequence[Mesh], aligned: Sequence[Mesh], measured: Measurement
+) -> None:
+    """Add PSNR, SSIM and mask IoU in views around the object that the video does not show."""
     cameras = views.cameras_around(truth)
     values: dict[str, list[float]] = {"views_psnr": [], "views_ssim": [], "views_iou": []}
     for true_mesh, mesh in zip(true_meshes, aligned, strict=True):
-        (pictures, masks), (others, other_masks) = (views.draw(side, cameras, SIZE) for side in (true_mesh, mesh))
+        (pictures, masks), (others, other_masks) = (
+            views.render_view(side, cameras, SIZE) for side in (true_mesh, mesh)
+        )
         values["views_psnr"].append(float(video_metrics.psnr(pictures, others).mean()))
         values["views_ssim"].append(float(video_metrics.ssim(pictures, others).mean()))
         values["views_iou"].append(float(video_metrics.mask_iou(masks > 0.5, other_masks > 0.5).mean()))
@@ -245,13 +250,13 @@ def compare_views(truth: GroundTruth, true_meshes: Sequence[Mesh], aligned: Sequ
         measured.add_curve(name, np.array(curve))
 
 
-def _motion80_code(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: Measured) -> None:
+def _motion80_code(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: Measurement) -> None:
     scores = geometry_metrics.motion80_code(truth, result)
     measured.add_curve("code_cd", scores.per_frame_cd)
     measured.add_curve("code_f_score", scores.per_frame_f)
 
 
-def _actionbench(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: Measured) -> None:
+def _actionbench(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: Measurement) -> None:
     scores = actionbench(truth, result)
     measured.add_curve("cd_3d", scores.per_frame_cd_3d)
     measured.add_curve("cd_4d", scores.per_frame_cd_4d)
@@ -261,7 +266,7 @@ def _actionbench(truth: list[Mesh], result: list[Mesh], _: Alignment, measured: 
         measured.add_curve("cd_m", scores.per_frame_cd_m)
 
 
-def _voxel_iou(truth: list[Mesh], result: list[Mesh], alignment: Alignment, measured: Measured) -> None:
+def _voxel_iou(truth: list[Mesh], result: list[Mesh], alignment: Alignment, measured: Measurement) -> None:
     scores = voxel_iou(truth, result, alignment=alignment)
     measured.add_curve("voxel_iou", scores.per_frame_iou)
     if not (scores.truth_closed and scores.prediction_closed):
@@ -269,12 +274,12 @@ def _voxel_iou(truth: list[Mesh], result: list[Mesh], alignment: Alignment, meas
         measured.notes.append(f"voxel IoU: the {side}'s surface is not closed; inside is what most axes say")
 
 
-def _trajectory(truth: list[Mesh], result: list[Mesh], alignment: Alignment, measured: Measured) -> None:
+def _trajectory(truth: list[Mesh], result: list[Mesh], alignment: Alignment, measured: Measurement) -> None:
     scores = trajectory_error_matched(truth, result, alignment=alignment)
     measured.add_curve("trajectory", scores.per_frame_error)
 
 
-OTHER_GROUPS: dict[str, Callable[[list[Mesh], list[Mesh], Alignment, Measured], None]] = {
+OTHER_GROUPS: dict[str, Callable[[list[Mesh], list[Mesh], Alignment, Measurement], None]] = {
     "motion80-code": _motion80_code,
     "actionbench": _actionbench,
     "voxel_iou": _voxel_iou,
@@ -283,18 +288,18 @@ OTHER_GROUPS: dict[str, Callable[[list[Mesh], list[Mesh], Alignment, Measured], 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when all is well, 1 when the result could not be measured."""
-    asked, written = (Path(argument) for argument in (sys.argv[1:] if arguments is None else arguments))
+    """Run the command; returns 0 on success, 1 when the result could not be measured."""
+    job_file, output = (Path(argument) for argument in (sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
-    stored: dict[str, Any] = json.loads(asked.read_text("utf-8"))
+    stored: dict[str, Any] = json.loads(job_file.read_text("utf-8"))
     stored |= {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
-    job = Job(**stored)
+    job = MeasurementJob(**stored)
     try:
         measured = measure(job)
     except (ValueError, OSError) as error:
         log.error("%s", error)
         return 1
-    written.write_text(json.dumps(measured.plain(), indent=1, ensure_ascii=False), "utf-8")
+    output.write_text(json.dumps(measured.plain(), indent=1, ensure_ascii=False), "utf-8")
     return 0
 
 

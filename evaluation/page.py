@@ -1,4 +1,4 @@
-"""The benchmark's page: one HTML file that holds its pictures and curves, and asks nothing of the network."""
+"""The benchmark's page: one self-contained HTML file with pictures and curves."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from html import escape
 from pathlib import Path
 
 from evaluation.charts import COLOURS, line_chart
-from evaluation.execution import Outcome, Place
+from evaluation.execution import BenchmarkFolders, BenchmarkOutcome
 from evaluation.suite import GROUPS, Metric
-from evaluation.tables import Results, heading, mean_line, shown
+from evaluation.tables import Results, format_value, heading, mean_line
 
 STYLE = Path(__file__).with_name("page.css")
 LABELS = {metric.name: metric for group in GROUPS.values() for metric in group}
 ORDER = list(LABELS)
 
 
-def page(results: Results, place: Place) -> str:
-    """The whole page as text; pictures are read from the folders of the results."""
+def page(results: Results, folders: BenchmarkFolders) -> str:
+    """The page as HTML text; pictures are read from the folders of the results."""
     suite = results.suite
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(results.methods)}
     links = "".join(f'<a href="#{_anchor(case)}">{escape(case)}</a>' for case in results.cases)
-    lead = f"{len(results.cases)} of {len(suite.cases)} cases, {len(results.methods)} of {len(suite.methods)} methods"
+    summary = (
+        f"{len(results.cases)} of {len(suite.cases)} cases, {len(results.methods)} of {len(suite.methods)} methods"
+    )
     body = [
         f"<h1>Benchmark: {escape(suite.name)}</h1>",
-        f'<p class="lead">{lead}. Every figure is computed from what the methods left on disk.</p>',
+        f'<p class="lead">{summary}. Every figure is computed from what the methods left on disk.</p>',
         f"<section><h2>Means</h2>{_means(results, colours)}</section>",
-        f"<section><h2>Case by case</h2><nav>{links}</nav>{_by_metric(results, colours)}</section>",
+        f"<section><h2>BenchmarkCase by case</h2><nav>{links}</nav>{_by_metric(results, colours)}</section>",
         _failures(results),
-        *(_case(results, case, colours, place) for case in results.cases),
+        *(_case(results, case, colours, folders) for case in results.cases),
         _notes(results),
     ]
     title = f"Benchmark: {escape(suite.name)}"
@@ -67,7 +69,7 @@ def _table(headers: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _means(results: Results, colours: dict[str, str]) -> str:
-    """A row for every method."""
+    """The table of means, a row for every method."""
     columns = results.columns()
     if not columns:
         return '<p class="soft">Nothing has been measured.</p>'
@@ -75,7 +77,7 @@ def _means(results: Results, colours: dict[str, str]) -> str:
     rows = []
     for name in results.methods:
         cells = [
-            _cells([results.mean(name, metric)], [shown(results.mean(name, metric), metric)], top)
+            _cells([results.mean(name, metric)], [format_value(results.mean(name, metric), metric)], top)
             for metric, top in zip(columns, best, strict=True)
         ]
         rows.append(f"<tr><td>{_name(name, colours)}</td>{''.join(cells)}</tr>")
@@ -87,7 +89,7 @@ def _means(results: Results, colours: dict[str, str]) -> str:
 
 
 def _by_metric(results: Results, colours: dict[str, str]) -> str:
-    """A table for every metric: a row for every case, a column for every method."""
+    """A table for every metric, a row for every case and a column for every method."""
     return (
         '<div class="tables">' + "".join(_metric(results, metric, colours) for metric in results.columns()) + "</div>"
     )
@@ -101,7 +103,7 @@ def _metric(results: Results, metric: Metric, colours: dict[str, str]) -> str:
         texts = [results.cell(case, name, metric) for name in methods]
         rows.append(f"<tr><td>{escape(case)}</td>{_cells(values, texts, results.best(values, metric))}</tr>")
     values = [results.mean(name, metric) for name in methods]
-    texts = [shown(value, metric) for value in values]
+    texts = [format_value(value, metric) for value in values]
     over = f"mean of {len(results.common_cases(metric))}"
     rows.append(f'<tr class="mean"><td>{over}</td>{_cells(values, texts, results.best(values, metric))}</tr>')
     headers = ["case", *(_name(name, colours) for name in methods)]
@@ -125,10 +127,10 @@ def _notes(results: Results) -> str:
     return f'<section><h2>Notes</h2><ul class="error">{notes}</ul></section>' if notes else ""
 
 
-def _case(results: Results, case: str, colours: dict[str, str], place: Place) -> str:
-    """Figures, curves and pictures of one case."""
+def _case(results: Results, case: str, colours: dict[str, str], folders: BenchmarkFolders) -> str:
+    """The section of one case: metrics, curves and pictures."""
     columns = results.columns()
-    rows, shots = [], []
+    rows, picture_tables = [], []
     curves: dict[str, dict[str, list[float]]] = {}
     for name in results.methods:
         outcome = results.outcome(case, name)
@@ -144,11 +146,11 @@ def _case(results: Results, case: str, colours: dict[str, str], place: Place) ->
         for metric in columns:
             values = [results.value(case, other, metric) for other in results.methods]
             value = results.value(case, name, metric)
-            cells.append(_cells([value], [shown(value, metric)], results.best(values, metric)))
+            cells.append(_cells([value], [format_value(value, metric)], results.best(values, metric)))
         rows.append(f"<tr><td>{_name(name, colours)}</td>{''.join(cells)}</tr>")
         for key, curve in outcome.measured.get("curves", {}).items():
             curves.setdefault(key, {})[name] = [float("nan") if value is None else value for value in curve]
-        shots.append(_shots(outcome, colours, place))
+        picture_tables.append(_picture_table(outcome, colours, folders))
     charts = [
         f"<figure><figcaption>{escape(heading(LABELS[key]))} by frame</figcaption>"
         f"{line_chart(f'{LABELS[key].label} by frame', lines, colours)}</figure>"
@@ -157,16 +159,16 @@ def _case(results: Results, case: str, colours: dict[str, str], place: Place) ->
     table = _table(["method", *(escape(heading(metric)) for metric in columns)], rows)
     return (
         f'<section id="{_anchor(case)}"><h2>{escape(case)}</h2>{table}'
-        f'<div class="charts">{"".join(charts)}</div>{"".join(shots)}</section>'
+        f'<div class="charts">{"".join(charts)}</div>{"".join(picture_tables)}</section>'
     )
 
 
-def _shots(outcome: Outcome, colours: dict[str, str], place: Place) -> str:
-    """The pictures that the measurement made of one result, as a table of views by frames."""
+def _picture_table(outcome: BenchmarkOutcome, colours: dict[str, str], folders: BenchmarkFolders) -> str:
+    """The pictures of one result, as a table of views by frames."""
     pictures = outcome.measured.get("pictures") or {}
     if not pictures.get("rows"):
         return ""
-    folder = place.output / "results" / outcome.method / outcome.case / "pictures"
+    folder = folders.output / "results" / outcome.method / outcome.case / "pictures"
     rows = []
     for row in pictures["rows"]:
         cells = "".join(

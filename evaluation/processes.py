@@ -1,4 +1,4 @@
-"""Commands run as a user would run them: as processes, with their output in a file, their time and their memory."""
+"""Run commands as processes, with their output in a file, and measure their time and memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ERROR = re.compile(r"^(E |ERROR\b|CRITICAL\b)|\b\w*(Error|Exception|Interrupt)\b(: |$)")
-BAR = re.compile(r"\d+%\||\b\d+(it|s/it|\w+/s)\b")  # what tqdm draws
+PROGRESS_BAR = re.compile(r"\d+%\||\b\d+(it|s/it|\w+/s)\b")  # a line of tqdm
 
 
 class ProcessFailed(RuntimeError):
-    """A command ended with another code than 0; the message is its last line of error."""
+    """A command did not exit with code 0; the message is its last line of error."""
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What commands took.
+class ResourceUsage:
+    """Resources used by a command.
 
     Attributes:
         seconds: wall time.
-        peak_memory_mib: resident memory of the largest process among the command and its children, and never less than
-            what the calling process takes (a fork's beginnings are counted); 0 where the system does not tell.
+        peak_memory_mib: peak resident memory of the largest process among the command and its children, never less than
+            that of the calling process (a fork starts with it); 0 where the system does not report it.
     """
 
     seconds: float
@@ -35,24 +35,24 @@ class Usage:
 
 
 class Processes:
-    """Runs commands, from several threads at once if need be, and can end all those that are running."""
+    """Runs commands, from several threads if needed, and can terminate all that are running."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, command: Sequence[str], log: Path, folder: Path) -> Usage:
-        """Run one command in ``folder`` to its end; what it says is appended to ``log``.
+    def run(self, command: Sequence[str], log: Path, folder: Path) -> ResourceUsage:
+        """Run one command in ``folder`` and wait for it; its output is appended to ``log``.
 
         Raises:
-            ProcessFailed: it could not start or did not end with code 0.
+            ProcessFailed: it could not start or did not exit with code 0.
         """
         start = time.perf_counter()
         with log.open("ab") as stream:
             stream.write(f"$ {' '.join(command)}\n".encode())
             stream.flush()
-            begin = stream.tell()
+            output_start = stream.tell()
             try:
                 with self._lock:
                     if self._stopped:
@@ -68,15 +68,15 @@ class Processes:
                 self._running.discard(process)
         if process.returncode != 0:
             with log.open("rb") as written:
-                written.seek(begin)
-                said = last_error(written.read().decode("utf-8", "replace"))
+                written.seek(output_start)
+                output = last_error(written.read().decode("utf-8", "replace"))
             raise ProcessFailed(
-                said or f"{Path(command[0]).name} ended with code {process.returncode} and said nothing"
+                output or f"{Path(command[0]).name} ended with code {process.returncode} and said nothing"
             )
-        return Usage(time.perf_counter() - start, peak)
+        return ResourceUsage(time.perf_counter() - start, peak)
 
     def stop(self) -> None:
-        """End what runs, and start nothing more."""
+        """Terminate all running processes, and start no more."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -84,7 +84,7 @@ class Processes:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> float:
-    """Wait for the end; the peak resident memory, MiB, of the process and of the children that it waited for."""
+    """Wait for the process; returns the peak resident memory, MiB, of it and of the children that it waited for."""
     if not hasattr(os, "wait4"):  # Windows
         process.wait()
         return 0.0
@@ -93,10 +93,10 @@ def _wait(process: subprocess.Popen[bytes]) -> float:
     return usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def last_error(said: str) -> str:
-    """The last line that tells of an error, else the last line that is no progress bar; empty where there is none."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", said)]
-    lines = [line for line in lines if line and not BAR.search(line)]
+def last_error(output: str) -> str:
+    """The last line with an error, else the last line that is not a progress bar; empty where there is none."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", output)]
+    lines = [line for line in lines if line and not PROGRESS_BAR.search(line)]
     errors = [line for line in lines if ERROR.search(line)]
-    found = (errors or lines or [""])[-1]
-    return found.removeprefix("E ")
+    line = (errors or lines or [""])[-1]
+    return line.removeprefix("E ")

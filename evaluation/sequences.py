@@ -1,13 +1,13 @@
-"""Moving surfaces from disk, whatever they were left as, and which of their frames belong together.
+"""Read surface sequences in any supported form, and pair the frames of two of them.
 
 What ``read_sequence`` reads:
 
 - an animated .glb or .gltf; an .fbx, through Blender;
 - a ground truth of this program, .npz;
 - an .npy of points (T, N, 3 or more), ActionBench's ``surfaces.npy``;
-- a folder of one animation as main.py leaves it (``output_animation.glb`` at the video's frames);
-- a folder of one file per frame, see ``FRAME_FILES``; of .npy, ``faces.npy`` tells the faces of all, and without it
-  they are clouds of points.
+- a folder of one animation as main.py writes it (``output_animation.glb`` at the video's frames);
+- a folder of one file per frame, see ``FRAME_FILES``; for .npy, ``faces.npy`` has the faces of all frames, and without
+  it they are point clouds.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class SurfaceSequence:
     """A surface through time; its topology may change from frame to frame.
 
     Attributes:
-        frames: T meshes; one without faces is a cloud of points.
-        times: (T,) seconds, ascending, or None where the files do not tell.
+        frames: T meshes; one without faces is a point cloud.
+        times: (T,) seconds, ascending, or None where unknown.
     """
 
     frames: list[Mesh]
@@ -70,20 +70,20 @@ class SurfaceSequence:
         return iter(self.frames)
 
     @classmethod
-    def of(cls, sequence: MeshSequence, timed: bool = True) -> SurfaceSequence:
+    def of(cls, sequence: MeshSequence, in_seconds: bool = True) -> SurfaceSequence:
         """The frames of a sequence, and its times where they are seconds."""
         frames = [sequence[index] for index in range(len(sequence))]
-        return cls(frames, np.asarray(sequence.times, dtype=np.float64) if timed else None)
+        return cls(frames, np.asarray(sequence.times, dtype=np.float64) if in_seconds else None)
 
-    def chosen(self, indices: np.ndarray) -> SurfaceSequence:
+    def select(self, indices: np.ndarray) -> SurfaceSequence:
         """Some of the frames."""
         times = None if self.times is None else self.times[indices]
         return replace(self, frames=[self.frames[index] for index in indices], times=times)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How files are read.
+class ReadOptions:
+    """Options of reading sequence files.
 
     Attributes:
         clip: name or number of an animated file's clip; None is its first.
@@ -95,56 +95,56 @@ class Reading:
 
 
 def is_sequence(path: Path) -> bool:
-    """Whether ``read_sequence`` would try the path: a file of a kind it knows, or a folder of one animation."""
+    """Whether the path is a file of a known kind, or a folder of one animation."""
     path = Path(path)
     if path.is_dir():
         return (path / ANIMATION).is_file() or _frame_files(path) is not None
     return path.suffix.lower() in FILES and path.is_file()
 
 
-def read_sequence(path: Path, times: np.ndarray | None = None, reading: Reading | None = None) -> SurfaceSequence:
-    """Read a moving surface.
+def read_sequence(path: Path, times: np.ndarray | None = None, reading: ReadOptions | None = None) -> SurfaceSequence:
+    """Read a surface sequence.
 
     Args:
-        path: see the module.
-        times: (T,) seconds at which an animated file is evaluated, and of which other files give their nearest frames;
-            None for the keys of an animated file, the video's frames in main.py's folder, and all frames of others.
-        reading: the clip, and where Blender is.
+        path: of any kind listed in the module's docstring.
+        times: (T,) seconds at which an animated file is evaluated; other files give their nearest frames. None for the
+            keys of an animated file, the video's frames in main.py's folder, and all frames of others.
+        reading: the clip and the path of Blender.
 
     Raises:
-        FileNotFoundError: nothing there, or no Blender for an .fbx.
-        ValueError: it cannot be read, or ``times`` are asked of something that tells no times.
+        FileNotFoundError: the path does not exist, or no Blender for an .fbx.
+        ValueError: it cannot be read, or ``times`` are given for a sequence without times.
         OSError: a file cannot be read.
         RuntimeError: Blender failed.
     """
-    path, reading = Path(path), reading or Reading()
+    path, reading = Path(path), reading or ReadOptions()
     if path.is_dir() and (path / ANIMATION).is_file():
-        return _result(path, times, reading)
+        return _read_result(path, times, reading)
     if path.name == ANIMATION and (path.parent / CAMERAS).is_file():
-        return _result(path.parent, times, reading)
+        return _read_result(path.parent, times, reading)
     if path.suffix.lower() in ANIMATED and not path.is_dir():
-        return SurfaceSequence.of(_animated(path, times, reading))
+        return SurfaceSequence.of(_read_animated(path, times, reading))
     if path.is_dir():
-        sequence = _frames(path)
+        sequence = _read_frames(path)
     elif not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder")
     elif path.suffix.lower() == ".npz":
         sequence = SurfaceSequence.of(GroundTruth.load(path).sequence())
     elif path.suffix.lower() == ".npy":
-        sequence = _clouds(path)
+        sequence = _read_point_clouds(path)
     else:
         raise ValueError(f"{path}: unknown kind of sequence {path.suffix!r}; known are {' '.join(FILES)} and folders")
     if times is None:
         return sequence
     if sequence.times is None:
         raise ValueError(f"{path}: its frames have no times, so none can be found by time")
-    return sequence.chosen(np.abs(sequence.times - np.asarray(times)[:, None]).argmin(1))
+    return sequence.select(np.abs(sequence.times - np.asarray(times)[:, None]).argmin(1))
 
 
-def _animated(path: Path, times: np.ndarray | None, reading: Reading) -> MeshSequence:
+def _read_animated(path: Path, times: np.ndarray | None, reading: ReadOptions) -> MeshSequence:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    # Vertices that a seam of the texture has split are joined, so that topologies can be compared.
+    # Vertices that are split at texture seams are welded, so that topologies can be compared.
     if path.suffix.lower() != ".fbx":
         return read_animation(path, reading.clip, times, weld=True)
     if reading.blender_path is None:
@@ -158,12 +158,12 @@ def _animated(path: Path, times: np.ndarray | None, reading: Reading) -> MeshSeq
         return read_animation(glb, reading.clip, times, weld=True)
 
 
-def _result(folder: Path, times: np.ndarray | None, reading: Reading) -> SurfaceSequence:
-    """An animation of main.py, at the frames of its video where ``cameras.json`` tells them."""
+def _read_result(folder: Path, times: np.ndarray | None, reading: ReadOptions) -> SurfaceSequence:
+    """An animation of main.py, at the frames of its video where ``cameras.json`` exists."""
     if times is None and (folder / CAMERAS).is_file():
         cameras = read_cameras(folder / CAMERAS)
         times = np.arange(len(cameras.names)) / cameras.fps
-    return SurfaceSequence.of(_animated(folder / ANIMATION, times, reading))
+    return SurfaceSequence.of(_read_animated(folder / ANIMATION, times, reading))
 
 
 def _frame_files(folder: Path) -> list[Path] | None:
@@ -174,7 +174,7 @@ def _frame_files(folder: Path) -> list[Path] | None:
     return None
 
 
-def _frames(folder: Path) -> SurfaceSequence:
+def _read_frames(folder: Path) -> SurfaceSequence:
     files = _frame_files(folder)
     if files is None:
         raise FileNotFoundError(f"{folder}: no animation in it; looked for {ANIMATION}, {', '.join(FRAME_FILES)}")
@@ -182,24 +182,28 @@ def _frames(folder: Path) -> SurfaceSequence:
         return SurfaceSequence([read_mesh(file) for file in files])
     faces = torch.zeros(0, 3, dtype=torch.int64)
     if (folder / FACES).is_file():
-        faces = torch.from_numpy(_array(folder / FACES, (None, 3)).astype(np.int64))
+        faces = torch.from_numpy(_load_array(folder / FACES, (None, 3)).astype(np.int64))
     frames = []
     for file in files:
-        vertices = torch.from_numpy(_array(file, (None, None))[:, :3].astype(np.float32))
+        vertices = torch.from_numpy(_load_array(file, (None, None))[:, :3].astype(np.float32))
         if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices):
             raise ValueError(f"{folder / FACES}: names vertices that {file.name} has not (it has {len(vertices)})")
         frames.append(Mesh(vertices, faces))
     return SurfaceSequence(frames)
 
 
-def _clouds(path: Path) -> SurfaceSequence:
-    points = torch.from_numpy(_array(path, (None, None, None))[..., :3].astype(np.float32))
+def _read_point_clouds(path: Path) -> SurfaceSequence:
+    points = torch.from_numpy(_load_array(path, (None, None, None))[..., :3].astype(np.float32))
     faces = torch.zeros(0, 3, dtype=torch.int64)
     return SurfaceSequence([Mesh(frame, faces) for frame in points])
 
 
-def _array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Numbers of that shape; the last length is at least 3."""
+def _load_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Load a numeric array of that shape (None: any length); its last axis has at least 3 entries.
+
+    Raises:
+        ValueError: it has another shape or type.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -213,13 +217,13 @@ def _array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A true and a predicted sequence of as many frames, each with its own at the other's index.
+class SequencePair:
+    """A true and a predicted sequence of equally many frames, paired by index.
 
     Attributes:
         truth: T frames.
         prediction: T frames.
-        note: how frames were paired, where the two sides did not have as many; else empty.
+        note: how frames were paired, where the two sides had different numbers; else empty.
     """
 
     truth: SurfaceSequence
@@ -230,14 +234,14 @@ class Pair:
 def read_pair(
     truth_path: Path,
     prediction_path: Path,
-    truth_reading: Reading | None = None,
-    prediction_reading: Reading | None = None,
-) -> Pair:
+    truth_reading: ReadOptions | None = None,
+    prediction_reading: ReadOptions | None = None,
+) -> SequencePair:
     """Read two sequences and pair their frames.
 
-    As many frames on both sides: by order. Otherwise by time, where both sides know their times (seconds from each
-    side's first frame): the prediction is taken at the times of those true frames that lie within its duration. Where
-    one side knows none: by order, over the shorter.
+    Equally many frames on both sides are paired by order. Otherwise, where both sides have times (seconds from each
+    side's first frame), the prediction is evaluated at the times of the true frames within its duration. Where one side
+    has no times: by order, over the shorter.
 
     Raises:
         FileNotFoundError, ValueError, OSError, RuntimeError: as ``read_sequence``.
@@ -245,26 +249,26 @@ def read_pair(
     truth = read_sequence(truth_path, reading=truth_reading)
     prediction = read_sequence(prediction_path, reading=prediction_reading)
     if len(truth) == len(prediction):
-        return Pair(truth, prediction)
+        return SequencePair(truth, prediction)
     if truth.times is None or prediction.times is None:
         count = min(len(truth), len(prediction))
         note = f"{len(truth)} true and {len(prediction)} predicted frames: the first {count} compared, paired by order"
-        return Pair(truth.chosen(np.arange(count)), prediction.chosen(np.arange(count)), note)
-    moments = truth.times - truth.times[0]
+        return SequencePair(truth.select(np.arange(count)), prediction.select(np.arange(count)), note)
+    true_times = truth.times - truth.times[0]
     duration = float(np.ptp(prediction.times))
     # Half a frame of tolerance, so that rounding does not drop the last frame.
-    tolerance = 0.5 * float(np.diff(moments).min()) if len(moments) > 1 else 0.0
-    within = np.flatnonzero(moments <= duration + tolerance)
-    taken = read_sequence(prediction_path, prediction.times[0] + moments[within], prediction_reading)
+    tolerance = 0.5 * float(np.diff(true_times).min()) if len(true_times) > 1 else 0.0
+    covered = np.flatnonzero(true_times <= duration + tolerance)
+    resampled = read_sequence(prediction_path, prediction.times[0] + true_times[covered], prediction_reading)
     note = (
-        f"{len(truth)} true frames over {moments[-1]:.3f} s and {len(prediction)} predicted over {duration:.3f} s:"
-        f" {len(within)} compared, paired by time"
+        f"{len(truth)} true frames over {true_times[-1]:.3f} s and {len(prediction)} predicted over {duration:.3f} s:"
+        f" {len(covered)} compared, paired by time"
     )
-    return Pair(truth.chosen(within), taken, note)
+    return SequencePair(truth.select(covered), resampled, note)
 
 
 def find_pairs(truth: Path, prediction: Path) -> tuple[list[tuple[str, Path | None, Path | None]], bool]:
-    """What belongs together: (name, truth, prediction), in natural order; None where one side lacks the name.
+    """Pair sequences by name: (name, truth, prediction) in natural order; None where one side lacks the name.
 
     Args:
         truth: a sequence, or a folder of sequences (or one that holds ``ground_truth/``), named as the predictions.
@@ -276,9 +280,9 @@ def find_pairs(truth: Path, prediction: Path) -> tuple[list[tuple[str, Path | No
     Raises:
         FileNotFoundError: a side holds nothing.
     """
-    truths, predictions = _find(truth), _find(prediction)
+    truths, predictions = _find_sequences(truth), _find_sequences(prediction)
     if is_sequence(truth) and is_sequence(prediction):
-        return [(_name(prediction), Path(truth), Path(prediction))], False
+        return [(_sequence_name(prediction), Path(truth), Path(prediction))], False
     names = sorted({*truths, *predictions}, key=natural_key)
     if is_sequence(prediction):
         names = list(predictions)
@@ -287,26 +291,26 @@ def find_pairs(truth: Path, prediction: Path) -> tuple[list[tuple[str, Path | No
     return [(name, truths.get(name), predictions.get(name)) for name in names], True
 
 
-def _find(path: Path) -> dict[str, Path]:
+def _find_sequences(path: Path) -> dict[str, Path]:
     """The sequences at a path, by name."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if is_sequence(path):
-        return {_name(path): path}
+        return {_sequence_name(path): path}
     if path.is_file():
         raise FileNotFoundError(f"{path}: not a sequence; known are {' '.join(FILES)} and folders of them")
     if (path / TRUTH_FOLDER).is_dir():
         path = path / TRUTH_FOLDER
-    found = {_name(entry): entry for entry in sorted(path.iterdir(), reverse=True) if is_sequence(entry)}
-    if not found:
+    sequences = {_sequence_name(entry): entry for entry in sorted(path.iterdir(), reverse=True) if is_sequence(entry)}
+    if not sequences:
         kinds = f"files ({' '.join(FILES)}) or folders ({ANIMATION}, {', '.join(FRAME_FILES)})"
         raise FileNotFoundError(f"{path}: no sequence in it; expected {kinds}")
-    return found
+    return sequences
 
 
-def _name(path: Path) -> str:
-    """Of an animation: its folder's, or its file's without the suffix."""
+def _sequence_name(path: Path) -> str:
+    """The name of an animation: that of its folder, or of its file without the suffix."""
     path = Path(path).resolve()
     if path.is_dir():
         return path.name

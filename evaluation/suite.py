@@ -1,15 +1,15 @@
-"""Suites of the benchmark: which methods run over which cases, read from YAML and checked before any work.
+"""Benchmark suites: which methods run on which cases, read from YAML and validated before any work.
 
     name: one
     metrics: [motion80, picture, views]
     methods: [{name: Inflate, run: ["{python} {code}/main.py --root {root} --output {output} --frames.fps {fps}"]}]
     cases: [{name: dino, input: "{code}/examples/walking_dino", truth: "{code}/examples/ground_truth/walking_dino.npz"}]
 
-Text in braces stands for what the benchmark knows: {python}, {code} (this repository), {data} (--data) and {case} (the
-case's name) anywhere; in methods also {root} (a folder that holds the case as main.py reads it), {frames} (the case's
-folder of pictures or its video file), {fps} (its frames per second, 30 where nothing says it), {fov} (its camera's
-field of view in degrees, 40 where nothing says it), {truth} (its ground truth), {first_mesh} (the first frame's true
-mesh with its texture, of a case with an asset) and {output} (a fresh folder for this run).
+Placeholders in braces are replaced by the benchmark: {python}, {code} (this repository), {data} (--data) and {case}
+(the case's name) anywhere; in methods also {root} (a folder with the case, as main.py's --root), {frames} (the case's
+folder of pictures or its video file), {fps} (its frames per second, by default 30), {fov} (its camera's field of view
+in degrees, by default 40), {truth} (its ground truth), {first_mesh} (the first frame's true mesh with its texture, of a
+case with an asset) and {output} (a fresh folder for this run).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Metric:
         name: in the JSON.
         label: in the tables.
         digits: after the point.
-        better: which way is better, "lower" or "higher".
+        better: whether "lower" or "higher" values are better.
     """
 
     name: str
@@ -88,16 +88,16 @@ NEEDS_TRUTH = frozenset({"motion80", "motion80-code", "actionbench", "voxel_iou"
 
 
 @dataclass(frozen=True)
-class Method:
+class BenchmarkMethod:
     """One column of the tables; has exactly one of ``run``, ``video`` and, without ``run``, ``mesh``.
 
     Attributes:
         name: in the tables, and of its folder.
         run: commands, one after the other, each run as a process.
-        video: a ready result video.
+        video: an existing result video.
         crop: (left, top, right, bottom) pixels of that video that show the result.
-        mesh: the animated mesh that the commands leave (default: main.py's), or that lies ready.
-        pictures: the folder of pictures seen by the input's camera that the commands leave (default: that of
+        mesh: the animated mesh that the commands write (default: main.py's), or an existing one.
+        pictures: the folder of pictures in the input's camera that the commands write (default: that of
             rendering_video.py).
     """
 
@@ -110,14 +110,14 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One row of the tables; has either an ``asset`` that is rendered or an ``input`` that is there.
+class BenchmarkCase:
+    """One row of the tables; has either an ``asset`` that is rendered or an existing ``input``.
 
     Attributes:
-        name: in the tables, and of its folder; it is also what the methods call the animation.
+        name: in the tables, of its folder, and of the animation.
         asset: an animated GLB, of which truth and pictures are made.
         clip: the animation in it.
-        frames: how many.
+        frames: number of frames.
         yaw: of the camera, degrees.
         pitch: of the camera, degrees.
         exposure: photographic stops by which the asset's paint is made lighter.
@@ -149,7 +149,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite file says.
+    """A parsed suite file.
 
     Attributes:
         name: of the suite.
@@ -160,8 +160,8 @@ class Suite:
 
     name: str
     metrics: tuple[str, ...]
-    methods: tuple[Method, ...]
-    cases: tuple[Case, ...]
+    methods: tuple[BenchmarkMethod, ...]
+    cases: tuple[BenchmarkCase, ...]
 
     def columns(self) -> list[Metric]:
         """The figures of the tables, in order."""
@@ -169,7 +169,7 @@ class Suite:
 
 
 def read_suite(path: Path) -> Suite:
-    """Read and check a suite.
+    """Read and validate a suite.
 
     Raises:
         SuiteError: with one line that says where and why.
@@ -192,8 +192,10 @@ def _suite(stored: Any) -> Suite:
     for group in metrics:
         if group not in GROUPS:
             raise SuiteError(f"metrics: {group!r} is unknown; choose from {', '.join(GROUPS)}")
-    methods = tuple(_method(entry, f"method {_called(entry, i)}") for i, entry in enumerate(_list(values, "methods")))
-    cases = tuple(_case(entry, f"case {_called(entry, i)}") for i, entry in enumerate(_list(values, "cases")))
+    methods = tuple(
+        _method(entry, f"method {_entry_label(entry, i)}") for i, entry in enumerate(_list(values, "methods"))
+    )
+    cases = tuple(_case(entry, f"case {_entry_label(entry, i)}") for i, entry in enumerate(_list(values, "cases")))
     _check_names([method.name for method in methods], "method")
     _check_names([case.name for case in cases], "case")
     for group in metrics:
@@ -202,8 +204,8 @@ def _suite(stored: Any) -> Suite:
     return Suite(_text(values["name"], "name"), metrics, methods, cases)
 
 
-def _method(stored: Any, where: str) -> Method:
-    values = _fields(Method, stored, where)
+def _method(stored: Any, where: str) -> BenchmarkMethod:
+    values = _fields(BenchmarkMethod, stored, where)
     run = _texts(values.get("run", []), f"{where}: run")
     video, mesh, pictures = (_text(values.get(key, ""), f"{where}: {key}") for key in ("video", "mesh", "pictures"))
     if bool(run) + bool(video) + bool(mesh and not run) != 1:
@@ -216,20 +218,20 @@ def _method(stored: Any, where: str) -> Method:
         raise SuiteError(f"{where}: crop goes with video")
     for text in (*run, video, mesh, pictures):
         _check_placeholders(text, IN_METHODS if run else ANYWHERE, where)
-    return Method(_text(values["name"], f"{where}: name"), run, video, crop, mesh, pictures)
+    return BenchmarkMethod(_text(values["name"], f"{where}: name"), run, video, crop, mesh, pictures)
 
 
-def _case(stored: Any, where: str) -> Case:
-    values = _fields(Case, stored, where)
+def _case(stored: Any, where: str) -> BenchmarkCase:
+    values = _fields(BenchmarkCase, stored, where)
     texts = ("asset", "clip", "input", "truth", "reference")
-    given: dict[str, Any] = {key: _text(values[key], f"{where}: {key}") for key in texts if key in values}
-    if bool(given.get("asset")) == bool(given.get("input")):
+    entries: dict[str, Any] = {key: _text(values[key], f"{where}: {key}") for key in texts if key in values}
+    if bool(entries.get("asset")) == bool(entries.get("input")):
         raise SuiteError(f"{where}: needs either an asset (with clip, frames, yaw, pitch) or an input")
     only = {"asset": ("truth", "reference", "crop"), "input": ("clip", *NUMBERS)}
-    for key in only["asset" if given.get("asset") else "input"]:
+    for key in only["asset" if entries.get("asset") else "input"]:
         if key in values:
-            raise SuiteError(f"{where}: {key} does not go with {'an asset' if given.get('asset') else 'an input'}")
-    for text in given.values():
+            raise SuiteError(f"{where}: {key} does not go with {'an asset' if entries.get('asset') else 'an input'}")
+    for text in entries.values():
         _check_placeholders(text, ANYWHERE, where)
     numbers: dict[str, Any] = {key: values[key] for key in NUMBERS if key in values}
     for key, value in numbers.items():
@@ -238,13 +240,13 @@ def _case(stored: Any, where: str) -> Case:
     if numbers.get("frames", 1) < 1:
         raise SuiteError(f"{where}: frames: must be at least 1, got {numbers['frames']}")
     crop = _crop(values.get("crop"), where)
-    if crop and not given.get("reference"):
+    if crop and not entries.get("reference"):
         raise SuiteError(f"{where}: crop goes with reference")
-    return Case(_text(values["name"], f"{where}: name"), **given, **numbers, crop=crop)
+    return BenchmarkCase(_text(values["name"], f"{where}: name"), **entries, **numbers, crop=crop)
 
 
 def _fields(kind: type, stored: Any, where: str) -> dict[str, Any]:
-    """A mapping whose keys are fields of a dataclass, all those without a default among them."""
+    """The mapping, checked to have only fields of a dataclass and all those without a default."""
     if not isinstance(stored, dict):
         raise SuiteError(f"{where}: expected keys and values, got {type(stored).__name__}")
     fields = dataclasses.fields(kind)
@@ -258,7 +260,7 @@ def _fields(kind: type, stored: Any, where: str) -> dict[str, Any]:
     return stored
 
 
-def _called(stored: Any, index: int) -> str:
+def _entry_label(stored: Any, index: int) -> str:
     name = stored.get("name") if isinstance(stored, dict) else None
     return str(name) if name is not None else str(index + 1)
 
@@ -284,28 +286,28 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
 def _crop(value: Any, where: str) -> tuple[int, ...]:
     if value is None:
         return ()
-    whole = isinstance(value, list) and len(value) == 4 and all(type(item) is int for item in value)
-    if not whole or not (0 <= value[0] < value[2] and 0 <= value[1] < value[3]):
+    four_integers = isinstance(value, list) and len(value) == 4 and all(type(item) is int for item in value)
+    if not four_integers or not (0 <= value[0] < value[2] and 0 <= value[1] < value[3]):
         raise SuiteError(f"{where}: crop: expected [left, top, right, bottom] in pixels, got {value!r}")
     return tuple(value)
 
 
 def _check_names(names: Iterable[str], kind: str) -> None:
-    seen: set[str] = set()
+    known_names: set[str] = set()
     for name in names:
         if not name or name.startswith(".") or any(char in name for char in '/\\:*?"<>|') or name != name.strip():
             raise SuiteError(f"{kind} {name!r}: the name is also a folder's; use letters, digits, - and _")
-        if name.casefold() in seen:
+        if name.casefold() in known_names:
             raise SuiteError(f"{kind} {name!r}: the name is there twice")
-        seen.add(name.casefold())
+        known_names.add(name.casefold())
 
 
 def _check_placeholders(text: str, known: frozenset[str], where: str) -> None:
     try:
-        used = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
+        placeholders = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
     except ValueError as error:
         raise SuiteError(f"{where}: {text!r}: {error}") from error
-    for name in used:
+    for name in placeholders:
         if name not in known:
             listed = ", ".join(f"{{{item}}}" for item in sorted(known))
             raise SuiteError(f"{where}: {{{name}}} is unknown here; choose from {listed}")

@@ -1,4 +1,4 @@
-"""Points on the surfaces of meshes, and how far two sets of them are from each other. All in float64."""
+"""Sample points on surfaces, and distances between two point sets. All in float64."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from v2m4 import threads
 from v2m4.mesh import Mesh
-
-WORKERS = 2  # threads of a nearest-neighbour search; the answer does not depend on it
 
 
 @dataclass(frozen=True)
-class SurfacePoints:
-    """Places on a topology, which can be followed through every mesh that shares it.
+class BarycentricPoints:
+    """Points in barycentric coordinates, which can be tracked through every mesh of the same topology.
 
     Attributes:
         corners: (N, K) indices of vertices; K is 3 on a surface, 1 in a cloud of points.
@@ -26,16 +25,16 @@ class SurfacePoints:
     corners: np.ndarray
     weights: np.ndarray
 
-    def on(self, vertices: np.ndarray) -> np.ndarray:
+    def interpolate(self, vertices: np.ndarray) -> np.ndarray:
         """Positions (N, 3) for vertices (V, 3), or (T, N, 3) for (T, V, 3)."""
         points = self.weights[:, :1] * vertices[..., self.corners[:, 0], :]
         for corner in range(1, self.corners.shape[1]):
             points = points + self.weights[:, corner, None] * vertices[..., self.corners[:, corner], :]
         return points
 
-    def taken(self, index: np.ndarray) -> SurfacePoints:
-        """Some of the places, any as often as it is named."""
-        return SurfacePoints(self.corners[index], self.weights[index])
+    def subset(self, index: np.ndarray) -> BarycentricPoints:
+        """The points at these indices; repetitions are allowed."""
+        return BarycentricPoints(self.corners[index], self.weights[index])
 
 
 def positions(mesh: Mesh) -> np.ndarray:
@@ -55,7 +54,7 @@ def surface_vertices(mesh: Mesh) -> np.ndarray:
 
 
 def bounding_box(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre (3,) of the box of points (N, 3), and its longest side.
+    """Centre (3,) of the bounding box of points (N, 3), and its longest side.
 
     Raises:
         ValueError: there are no points, or they all lie in one place.
@@ -69,10 +68,10 @@ def bounding_box(points: np.ndarray) -> tuple[np.ndarray, float]:
     return (lower + upper) / 2, side
 
 
-def draw(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
-    """Points drawn independently and uniformly over the area, as the metrics' owners draw them.
+def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> BarycentricPoints:
+    """Sample points independently and uniformly by area, as the metrics' reference codes do.
 
-    Of a cloud of points, ``count`` different ones in random order (all of them where there are no more).
+    Of a point cloud, ``count`` distinct points in random order (all, where there are no more).
 
     Raises:
         ValueError: the mesh has no area.
@@ -82,19 +81,19 @@ def draw(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfacePoints:
         if len(vertices) == 0:
             raise ValueError("a frame has neither faces nor points")
         chosen = rng.permutation(len(vertices))[:count]
-        return SurfacePoints(chosen[:, None], np.ones((len(chosen), 1)))
+        return BarycentricPoints(chosen[:, None], np.ones((len(chosen), 1)))
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     cumulative = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
     if not cumulative[-1] > 0:
         raise ValueError("a frame's faces have no area")
     face = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right").clip(max=len(faces) - 1)
-    root, other = np.sqrt(rng.random(count)), rng.random(count)
-    return SurfacePoints(faces[face], np.stack([1 - root, root * (1 - other), root * other], 1))
+    sqrt_u, v = np.sqrt(rng.random(count)), rng.random(count)
+    return BarycentricPoints(faces[face], np.stack([1 - sqrt_u, sqrt_u * (1 - v), sqrt_u * v], 1))
 
 
-def sample(mesh: Mesh, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions (N, 3) of points drawn as ``draw`` does."""
-    return draw(mesh, count, rng).on(positions(mesh))
+def sample_positions(mesh: Mesh, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions (N, 3) of points sampled by ``sample_surface``."""
+    return sample_surface(mesh, count, rng).interpolate(positions(mesh))
 
 
 @dataclass(frozen=True)
@@ -102,43 +101,43 @@ class Distances:
     """Unsquared distances to the nearest point of the other side.
 
     Attributes:
-        of_truth: (N,) from every true point to the prediction.
-        of_prediction: (M,) from every predicted point to the truth.
+        truth_to_prediction: (N,) from every true point to the prediction.
+        prediction_to_truth: (M,) from every predicted point to the truth.
     """
 
-    of_truth: np.ndarray
-    of_prediction: np.ndarray
+    truth_to_prediction: np.ndarray
+    prediction_to_truth: np.ndarray
 
     @classmethod
     def between(cls, truth: np.ndarray, prediction: np.ndarray) -> Distances:
-        """For points (N, 3) and (M, 3)."""
-        return cls(nearest(truth, prediction)[0], nearest(prediction, truth)[0])
+        """The distances between points (N, 3) and (M, 3)."""
+        return cls(nearest_neighbours(truth, prediction)[0], nearest_neighbours(prediction, truth)[0])
 
     def chamfer(self) -> float:
-        """Mean distance one way plus mean distance the other way."""
-        return float(self.of_truth.mean() + self.of_prediction.mean())
+        """Chamfer distance: the mean distances of both directions added."""
+        return float(self.truth_to_prediction.mean() + self.prediction_to_truth.mean())
 
     def f_score(self, threshold: float) -> float:
-        """Harmonic mean of precision and recall: the shares of points nearer than ``threshold``."""
-        precision, recall = (self.of_prediction < threshold).mean(), (self.of_truth < threshold).mean()
+        """F-score: harmonic mean of precision and recall, the fractions of points nearer than ``threshold``."""
+        precision, recall = (self.prediction_to_truth < threshold).mean(), (self.truth_to_prediction < threshold).mean()
         return float(2 * precision * recall / (precision + recall)) if precision + recall > 0 else 0.0
 
 
-def nearest(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbours(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance and index of the nearest of ``points`` for each query: (N,), (N,)."""
-    return search_tree(points).query(queries, workers=WORKERS)
+    return search_tree(points).query(queries, workers=threads.count())
 
 
 def search_tree(points: np.ndarray) -> cKDTree:
-    """A tree that builds quickly; for points (M, 3)."""
+    """A k-d tree of points (M, 3), with options that make building it fast."""
     return cKDTree(points, balanced_tree=False, compact_nodes=False)
 
 
-def frame_lists(truth: Iterable[Mesh], prediction: Iterable[Mesh]) -> tuple[list[Mesh], list[Mesh]]:
-    """Both sides' frames, equally many and at least one.
+def paired_frames(truth: Iterable[Mesh], prediction: Iterable[Mesh]) -> tuple[list[Mesh], list[Mesh]]:
+    """Both sides' frames as lists of the same length, at least one.
 
     Raises:
-        ValueError: they have not equally many, or none.
+        ValueError: the lengths differ, or there are none.
     """
     true_frames, predicted_frames = list(truth), list(prediction)
     if len(true_frames) != len(predicted_frames) or not true_frames:
@@ -148,12 +147,12 @@ def frame_lists(truth: Iterable[Mesh], prediction: Iterable[Mesh]) -> tuple[list
     return true_frames, predicted_frames
 
 
-def generators(seed: int, count: int) -> list[np.random.Generator]:
-    """Independent generators, so that no side's draws depend on the other side's surface."""
+def random_generators(seed: int, count: int) -> list[np.random.Generator]:
+    """Independent random generators, so that neither side's samples depend on the other side's surface."""
     return [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(count)]
 
 
-def poses_of_one_topology(frames: list[Mesh]) -> np.ndarray | None:
+def vertices_of_constant_topology(frames: list[Mesh]) -> np.ndarray | None:
     """The vertices of all frames (T, V, 3) where the frames share their faces, else None."""
     first = frames[0]
     for mesh in frames[1:]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.execution import Outcome
+from evaluation.execution import BenchmarkOutcome
 from evaluation.suite import Metric, Suite
 
 SECONDS, MEMORY = Metric("seconds", "seconds", 1), Metric("peak_memory_mib", "peak memory, MiB", 0)
@@ -13,31 +13,31 @@ ABSENT = "-"
 
 
 class Results:
-    """What came of a suite, by case and method, and the means that may be compared.
+    """The outcomes of a suite by case and method, and comparable means.
 
-    Means are taken over the cases that every method with any figure has done, so that columns compare like with like.
+    The mean of a metric is over the cases for which every method that has the metric at all has it.
     """
 
-    def __init__(self, suite: Suite, outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, suite: Suite, outcomes: Sequence[BenchmarkOutcome]) -> None:
         self.suite = suite
         self.by_pair = {(outcome.case, outcome.method): outcome for outcome in outcomes}
-        asked = {outcome.case for outcome in outcomes if outcome.state != "left out"}
-        self.cases = [case.name for case in suite.cases if case.name in asked]
-        ran = {outcome.method for outcome in outcomes if outcome.state != "left out"}
-        self.methods = [method.name for method in suite.methods if method.name in ran]
+        case_names = {outcome.case for outcome in outcomes if outcome.state != "left out"}
+        self.cases = [case.name for case in suite.cases if case.name in case_names]
+        method_names = {outcome.method for outcome in outcomes if outcome.state != "left out"}
+        self.methods = [method.name for method in suite.methods if method.name in method_names]
 
     def columns(self) -> list[Metric]:
-        """The metrics that any outcome has, then seconds and memory."""
+        """The metrics of any outcome, then seconds and memory."""
         every = [*self.suite.columns(), SECONDS, MEMORY]
         return [metric for metric in every if any(self.value(*pair, metric) is not None for pair in self.by_pair)]
 
-    def outcome(self, case: str, method: str) -> Outcome | None:
-        """How a method did on a case; None where it was left out."""
+    def outcome(self, case: str, method: str) -> BenchmarkOutcome | None:
+        """The outcome of a method on a case; None where it was left out."""
         outcome = self.by_pair.get((case, method))
         return None if outcome is None or outcome.state == "left out" else outcome
 
     def value(self, case: str, method: str, metric: Metric) -> float | None:
-        """One figure; None where there is none."""
+        """The value of a metric; None where there is none."""
         outcome = self.by_pair.get((case, method))
         if outcome is None or outcome.state != "done":
             return None
@@ -46,7 +46,7 @@ class Results:
         return outcome.measured.get("figures", {}).get(metric.name)
 
     def common_cases(self, metric: Metric) -> list[str]:
-        """The cases that every method that has this metric at all has it for."""
+        """The cases for which every method that has this metric at all has it."""
         methods = self.methods_with(metric)
         return [case for case in self.cases if all(self.value(case, name, metric) is not None for name in methods)]
 
@@ -57,53 +57,54 @@ class Results:
     def mean(self, method: str, metric: Metric) -> float | None:
         """The mean over ``common_cases``; None where there is none."""
         values = [self.value(case, method, metric) for case in self.common_cases(metric)]
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(values) else None
+        available = [value for value in values if value is not None]
+        return sum(available) / len(available) if available and len(available) == len(values) else None
 
-    def failures(self) -> list[Outcome]:
-        """Those that did not end well."""
+    def failures(self) -> list[BenchmarkOutcome]:
+        """The outcomes that are not done."""
         pairs = [(case, method) for case in self.cases for method in self.methods]
         outcomes = [self.outcome(*pair) for pair in pairs]
         return [outcome for outcome in outcomes if outcome is not None and outcome.state != "done"]
 
     def notes(self) -> dict[str, str]:
-        """What a reader of the figures must know, and which results each note is about."""
-        where: dict[str, list[str]] = {}
+        """The notes of all results, each with the results that it is about."""
+        results_of_note: dict[str, list[str]] = {}
         for outcome in self.by_pair.values():
             for note in outcome.measured.get("notes", []):
-                where.setdefault(note, []).append(f"{outcome.case}, {outcome.method}")
+                results_of_note.setdefault(note, []).append(f"{outcome.case}, {outcome.method}")
         measured = sum(outcome.state == "done" for outcome in self.by_pair.values())
         return {
-            note: "all results" if len(pairs) == measured > 1 else "; ".join(pairs) for note, pairs in where.items()
+            note: "all results" if len(pairs) == measured > 1 else "; ".join(pairs)
+            for note, pairs in results_of_note.items()
         }
 
     def best(self, values: Sequence[float | None], metric: Metric) -> float | None:
-        """The best of some figures, where at least two are there and they differ."""
-        known = [value for value in values if value is not None]
-        if len(known) < 2 or min(known) == max(known):
+        """The best of some values, None unless there are at least two that differ."""
+        available = [value for value in values if value is not None]
+        if len(available) < 2 or min(available) == max(available):
             return None
-        return min(known) if metric.better == "lower" else max(known)
+        return min(available) if metric.better == "lower" else max(available)
 
     def cell(self, case: str, method: str, metric: Metric) -> str:
-        """One figure as text, or the word for why there is none."""
+        """The value of a metric as text, or the state of an outcome that is not done."""
         outcome = self.outcome(case, method)
         if outcome is not None and outcome.state != "done":
             return outcome.state
-        return shown(self.value(case, method, metric), metric)
+        return format_value(self.value(case, method, metric), metric)
 
 
-def shown(value: float | None, metric: Metric) -> str:
-    """A figure as text."""
+def format_value(value: float | None, metric: Metric) -> str:
+    """A metric's value as text."""
     return ABSENT if value is None else f"{value:.{metric.digits}f}"
 
 
 def heading(metric: Metric) -> str:
-    """A metric's label with an arrow to where it is better."""
+    """A metric's label with an arrow in the direction of better values."""
     return f"{metric.label} {'↓' if metric.better == 'lower' else '↑'}"
 
 
 def mean_line(results: Results, metric: Metric) -> str:
-    """Which cases a metric's mean is over, in words."""
+    """The cases of a metric's mean, in words."""
     common = results.common_cases(metric)
     if len(common) == len(results.cases):
         return "one case" if len(common) == 1 else f"mean of all {len(common)} cases"
@@ -118,7 +119,7 @@ def markdown(results: Results) -> str:
         lines += _table(
             ["method", *(heading(metric) for metric in columns)],
             [
-                [name, *_marked(results, [results.mean(name, metric) for metric in columns], columns, name)]
+                [name, *_mean_cells(results, [results.mean(name, metric) for metric in columns], columns, name)]
                 for name in results.methods
             ],
         )
@@ -134,7 +135,7 @@ def markdown(results: Results) -> str:
             rows.append([case, *(_bold(cell, value, best) for cell, value in zip(cells, values, strict=True))])
         means = [results.mean(name, metric) for name in methods]
         best = results.best(means, metric)
-        rows.append([mean_line(results, metric), *(_bold(shown(value, metric), value, best) for value in means)])
+        rows.append([mean_line(results, metric), *(_bold(format_value(value, metric), value, best) for value in means)])
         lines += [f"## {heading(metric)}", "", *_table(["case", *methods], rows), ""]
     failures = results.failures()
     if failures:
@@ -143,15 +144,15 @@ def markdown(results: Results) -> str:
         lines.append("")
     notes = results.notes()
     if notes:
-        lines += ["## Notes", "", *(f"- {note} ({where})" for note, where in notes.items()), ""]
+        lines += ["## Notes", "", *(f"- {note} ({results_of_note})" for note, results_of_note in notes.items()), ""]
     return "\n".join(lines)
 
 
-def _marked(results: Results, values: Sequence[float | None], columns: Sequence[Metric], method: str) -> list[str]:
+def _mean_cells(results: Results, values: Sequence[float | None], columns: Sequence[Metric], method: str) -> list[str]:
     cells = []
     for value, metric in zip(values, columns, strict=True):
         best = results.best([results.mean(name, metric) for name in results.methods], metric)
-        cells.append(_bold(shown(value, metric), value, best))
+        cells.append(_bold(format_value(value, metric), value, best))
     return cells
 
 
@@ -167,7 +168,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def as_json(results: Results) -> dict[str, Any]:
-    """Everything, as plain values."""
+    """All results as plain values for JSON."""
     columns = results.columns()
     entries = []
     for case in results.cases:

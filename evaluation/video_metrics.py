@@ -1,4 +1,4 @@
-"""Metrics between a true video and a result that need no learned weights.
+"""Metrics between a true video and a result without learned weights.
 
 Pictures are (T, H, W, 3) float32 sRGB in [0, 1], masks (T, H, W) bool; metrics per frame are averaged over the frames.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-BEST_PSNR = 100.0  # of equal pictures, so that means stay finite
+BEST_PSNR = 100.0  # dB, of equal pictures, so that means stay finite
 WHITE_FROM = 235 / 255  # a pixel on white is background when its darkest channel is at least this
 
 
@@ -22,7 +22,7 @@ class VideoScores:
         psnr: peak signal-to-noise ratio, dB, mean of the frames' values.
         ssim: structural similarity, mean of the frames' values.
         iou: intersection over union of the masks, mean of the frames' values.
-        flicker: how far the change from frame to frame is from the true change; 0 is best.
+        flicker: mean absolute error of the change from frame to frame; 0 is best.
     """
 
     psnr: float

@@ -1,4 +1,4 @@
-"""Read the two sides of a comparison of videos: find them, bring them onto white, pair their frames."""
+"""Read the two sides of a video comparison: find videos, composite them on white, pair their frames."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RENDERED, MASKS = "output_final_rendering_images", "output_final_rendering_masks
 
 @dataclass(frozen=True)
 class Video:
-    """One side of a comparison.
+    """One side of a video comparison.
 
     Attributes:
-        names: of the frames.
+        names: names of the T frames.
         pictures: (T, S, S, 3) float32 on white.
-        mask: (T, S, S) bool from alpha, or None where there is none.
-        aspect: width / height before it was made square.
+        mask: (T, S, S) bool from alpha, or None without alpha.
+        aspect: width / height before resizing to a square.
     """
 
     names: list[str]
@@ -35,7 +35,7 @@ class Video:
     mask: np.ndarray | None
     aspect: float
 
-    def chosen(self, indices: Sequence[int]) -> Video:
+    def select(self, indices: Sequence[int]) -> Video:
         """Some of the frames."""
         mask = None if self.mask is None else self.mask[list(indices)]
         return replace(self, names=[self.names[i] for i in indices], pictures=self.pictures[list(indices)], mask=mask)
@@ -63,31 +63,33 @@ def _result(folder: Path) -> Source:
 
 
 def load_video(source: Source, size: int) -> Video:
-    """Read one side: on white, square, with a mask where there is an alpha.
+    """Read one side: composited on white, resized to a square, with a mask where there is an alpha channel.
 
     Raises:
         ValueError: it cannot be read, or has not been rendered yet.
     """
     if source.kind == "folder" and source.path.name == RENDERED and source.count == 0:
         raise ValueError(f"{source.path}: not rendered yet; run python rendering_video.py --result_path ... first")
-    read = read_pictures(source, FramesConfig())
-    images = read.images
+    loaded = read_pictures(source, FramesConfig())
+    images = loaded.images
     samples = [images[index] for index in sorted({0, len(images) // 2, len(images) - 1})]
-    stored_masks = _stored_masks(source, read.names)
-    parts: list[tuple[np.ndarray, np.ndarray | None]]
+    stored_masks = _stored_masks(source, loaded.names)
+    colours_and_masks: list[tuple[np.ndarray, np.ndarray | None]]
     if all(has_alpha(sample) for sample in samples):
-        parts = [_on_white(image) for image in images]
+        colours_and_masks = [_on_white(image) for image in images]
     elif stored_masks is not None:
-        parts = [(image[..., :3] / np.float32(255), mask) for image, mask in zip(images, stored_masks, strict=True)]
+        colours_and_masks = [
+            (image[..., :3] / np.float32(255), mask) for image, mask in zip(images, stored_masks, strict=True)
+        ]
     elif _background_is_white(samples):
-        parts = [(image[..., :3] / np.float32(255), None) for image in images]
+        colours_and_masks = [(image[..., :3] / np.float32(255), None) for image in images]
     else:
-        parts = [_on_white(frame.rgba) for frame in read_clip(source, FramesConfig()).frames]
+        colours_and_masks = [_on_white(frame.rgba) for frame in read_clip(source, FramesConfig()).frames]
     height, width = images[0].shape[:2]
-    pictures = np.stack([_square(colour, size) for colour, _ in parts])
-    masks = [None if mask is None else _square(mask, size) > 0.5 for _, mask in parts]
+    pictures = np.stack([_square(colour, size) for colour, _ in colours_and_masks])
+    masks = [None if mask is None else _square(mask, size) > 0.5 for _, mask in colours_and_masks]
     mask = None if any(part is None for part in masks) else np.stack([part for part in masks if part is not None])
-    return Video(read.names, pictures, mask, width / height)
+    return Video(loaded.names, pictures, mask, width / height)
 
 
 def _background_is_white(samples: Sequence[np.ndarray]) -> bool:
@@ -96,14 +98,14 @@ def _background_is_white(samples: Sequence[np.ndarray]) -> bool:
 
 
 def _on_white(rgba: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour (H, W, 3) on white and alpha (H, W) of a picture with or without alpha, float32."""
+    """Composite a picture on white: colour (H, W, 3) and alpha (H, W; 1 without an alpha channel), float32."""
     picture = rgba.astype(np.float32) / 255
     alpha = picture[..., 3] if picture.shape[2] == 4 else np.ones(picture.shape[:2], np.float32)
     return picture[..., :3] * alpha[..., None] + (1 - alpha[..., None]), alpha
 
 
 def _stored_masks(source: Source, names: Sequence[str]) -> list[np.ndarray] | None:
-    """The coverage that rendering_video.py wrote beside its pictures, float32, or None where it is not complete."""
+    """The coverage (H, W) float32 that rendering_video.py wrote for each frame, or None where one is missing."""
     if source.path.name != RENDERED:
         return None
     files = [source.path.parent / MASKS / f"{name}.png" for name in names]
@@ -113,7 +115,7 @@ def _stored_masks(source: Source, names: Sequence[str]) -> list[np.ndarray] | No
 
 
 def _square(image: np.ndarray, size: int) -> np.ndarray:
-    """The picture stretched to a square, as V2M4 compares: averaged where it shrinks, bilinear where it grows."""
+    """The picture resized to a square, as V2M4 compares: area-averaged to reduce, bilinear to enlarge."""
     if image.shape[:2] == (size, size):
         return image
     shrinks = min(image.shape[:2]) >= size
@@ -121,20 +123,20 @@ def _square(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def pair_frames(truth: Sequence[str], result: Sequence[str]) -> tuple[list[tuple[int, int]], str]:
-    """Which frame is compared with which, and a note where the two sides do not match one to one.
+    """Pair the frames of two sides, with a note where they do not match one to one.
 
     Args:
         truth: names of the true frames.
         result: names of the result's frames.
 
     Returns:
-        Pairs of indices in order of the truth: by name where any name is on both sides, else by order.
+        Pairs of indices in the truth's order, by name where both sides share a name, else by order; and the note.
     """
-    where = {name: index for index, name in enumerate(result)}
-    pairs = [(index, where[name]) for index, name in enumerate(truth) if name in where]
-    by = "name"
+    index_of = {name: index for index, name in enumerate(result)}
+    pairs = [(index, index_of[name]) for index, name in enumerate(truth) if name in index_of]
+    key = "name"
     if not pairs:
-        pairs, by = [(index, index) for index in range(min(len(truth), len(result)))], "order"
+        pairs, key = [(index, index) for index in range(min(len(truth), len(result)))], "order"
     if len(pairs) == len(truth) == len(result):
         return pairs, ""
-    return pairs, f"{len(truth)} true and {len(result)} result frames: {len(pairs)} compared, paired by {by}"
+    return pairs, f"{len(truth)} true and {len(result)} result frames: {len(pairs)} compared, paired by {key}"

@@ -1,19 +1,19 @@
-"""Overlap of the volumes that two moving surfaces enclose."""
+"""Intersection over union of the volumes that two surface sequences enclose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from evaluation.alignment import apply
 from evaluation.geometry_metrics import Alignment, align_first_frames
-from evaluation.surface_points import frame_lists, positions, topology
+from evaluation.surface_points import paired_frames, positions, topology
+from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 
-# Rays are shifted by a little so that none meets an edge exactly.
+# Rays are offset so that none meets an edge exactly, voxels.
 JITTER = np.array([0.5 + 1.7e-5, 0.5 - 2.3e-5, 0.5 + 3.1e-5])
 
 
@@ -24,8 +24,8 @@ class VoxelIouScores:
     Attributes:
         iou: mean over the frames.
         per_frame_iou: (T,).
-        truth_closed: no frame of the truth has an edge at which its surface ends.
-        prediction_closed: the same of the prediction. Where a side is not closed, inside is what most axes say.
+        truth_closed: no frame of the truth has a boundary edge.
+        prediction_closed: the same of the prediction. Where a side is open, inside is decided by majority of the axes.
     """
 
     iou: float
@@ -43,21 +43,21 @@ def voxel_iou(
 ) -> VoxelIouScores:
     """Solid voxel IoU after the alignment of ``motion80``.
 
-    A voxel is 1 / ``resolution`` of the longest side of the truth's first frame, and full where its centre is inside:
-    where the winding number along a line through it is not 0, by the lines along at least two of the three axes. So
-    closed parts that overlap count as their union, however they are cut; cavities with inward normals stay empty.
+    A voxel's side is 1 / ``resolution`` of the longest side of the truth's first frame. It is inside where the winding
+    number at its centre is not 0, by rays along at least two of the three axes. So overlapping closed components count
+    as their union; cavities with inward normals are outside.
 
     Args:
         truth: T meshes.
         prediction: T meshes.
         resolution: voxels along the longest side.
         seed: of the registration.
-        alignment: that of ``motion80`` where it is known.
+        alignment: that of ``motion80``; None computes it.
 
     Raises:
         ValueError: the numbers of frames differ, or a frame has no faces.
     """
-    true_frames, predicted_frames = frame_lists(truth, prediction)
+    true_frames, predicted_frames = paired_frames(truth, prediction)
     alignment = alignment or align_first_frames(true_frames[0], predicted_frames[0], seed)
     if not all(len(mesh.faces) for mesh in [*true_frames, *predicted_frames]):
         raise ValueError("voxel_iou: needs faces on both sides; clouds of points enclose nothing")
@@ -76,7 +76,7 @@ def voxel_iou(
 def solid_voxels(
     vertices: np.ndarray, faces: np.ndarray, lower: np.ndarray, pitch: float, shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """Which voxels' centres lie inside (see ``voxel_iou``), bool of ``shape``.
+    """Voxels whose centres are inside (see ``voxel_iou``), bool of ``shape``.
 
     Args:
         vertices: (V, 3).
@@ -88,21 +88,21 @@ def solid_voxels(
     grid = (vertices - lower) / pitch - JITTER
     votes = np.zeros(shape, dtype=np.int8)
     for axis in range(3):
-        order = [(axis + 1) % 3, (axis + 2) % 3, axis]
-        turned = tuple(shape[k] for k in order)
-        crossings = np.zeros((turned[0], turned[1], turned[2] + 1), dtype=np.int32)
-        _count_crossings(np.ascontiguousarray(grid[:, order]), faces, crossings)
+        axes = [(axis + 1) % 3, (axis + 2) % 3, axis]
+        permuted_shape = tuple(shape[k] for k in axes)
+        crossings = np.zeros((permuted_shape[0], permuted_shape[1], permuted_shape[2] + 1), dtype=np.int32)
+        _count_crossings(np.ascontiguousarray(grid[:, axes]), faces, crossings)
         inside = crossings.cumsum(2)[..., :-1] != 0
-        votes += inside.transpose(np.argsort(order)).astype(np.int8)
+        votes += inside.transpose(np.argsort(axes)).astype(np.int8)
     return votes >= 2
 
 
-@numba.njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], i4[:,:,::1]", ahead=False)
 def _count_crossings(points: np.ndarray, faces: np.ndarray, crossings: np.ndarray) -> None:
-    """Add, for lines along the last axis through whole numbers, the sign of each crossing at the first voxel behind it.
+    """Add the sign of each crossing of a ray along the last axis with a face, at the first voxel behind it.
 
     Args:
-        points: (V, 3) in voxels, a voxel's centre at whole numbers.
+        points: (V, 3) in voxels, voxel centres at integers.
         faces: (F, 3).
         crossings: (A, B, C + 1), changed in place.
     """
@@ -112,7 +112,7 @@ def _count_crossings(points: np.ndarray, faces: np.ndarray, crossings: np.ndarra
         area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
         if area == 0.0:
             continue
-        sign = 1 if area < 0 else -1  # counter-clockwise from outside: a line enters where it meets the back
+        sign = 1 if area < 0 else -1  # faces are counter-clockwise from outside: a ray enters through a back face
         first_row = max(int(np.ceil(min(a[0], b[0], c[0]))), 0)
         last_row = min(int(np.floor(max(a[0], b[0], c[0]))), rows - 1)
         first_column = max(int(np.ceil(min(a[1], b[1], c[1]))), 0)
@@ -124,12 +124,12 @@ def _count_crossings(points: np.ndarray, faces: np.ndarray, crossings: np.ndarra
                 wc = 1.0 - wa - wb
                 if wa < 0 or wb < 0 or wc < 0:
                     continue
-                at = int(np.ceil(wa * a[2] + wb * b[2] + wc * c[2]))
-                crossings[row, column, min(max(at, 0), depth)] += sign
+                voxel = int(np.ceil(wa * a[2] + wb * b[2] + wc * c[2]))
+                crossings[row, column, min(max(voxel, 0), depth)] += sign
 
 
 def open_edges(mesh: Mesh) -> int:
-    """Edges at which the surface ends: traversed not as often one way as the other, vertices at one place joined."""
+    """Number of boundary edges: not traversed equally often in both directions, coincident vertices welded."""
     vertices, faces = mesh.vertices.detach().cpu().numpy(), topology(mesh)
     _, label = np.unique(vertices + np.float32(0), axis=0, return_inverse=True)
     faces = label.reshape(-1)[faces]
@@ -141,13 +141,15 @@ def open_edges(mesh: Mesh) -> int:
 
 
 def _topologies_closed(frames: list[Mesh]) -> list[bool]:
-    """Whether each topology that occurs is closed; looked at once where neighbouring frames share it."""
+    """Whether each distinct topology of consecutive frames is closed."""
     closed = []
-    for before, mesh in zip([None, *frames], frames, strict=False):
-        same = (
-            before is not None and before.faces.shape == mesh.faces.shape and bool((before.faces == mesh.faces).all())
+    for previous, mesh in zip([None, *frames], frames, strict=False):
+        unchanged = (
+            previous is not None
+            and previous.faces.shape == mesh.faces.shape
+            and bool((previous.faces == mesh.faces).all())
         )
-        if not same:
+        if not unchanged:
             closed.append(open_edges(mesh) == 0)
     return closed
 

@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
+
+from v2m4.kernels import kernel
 
 # Depth of a part over its width, by its elongation; fitted to true meshes: heads and other compact parts are as deep as
 # long, trunks are less deep than wide (of an animal from the side, a person from the front).
@@ -26,7 +27,7 @@ SMOOTHING = (1.0, 2.0, 4.0)  # standard deviations of the smoothing, cells
 PART_BLUR = 4.0  # cells: standard deviation of the blur of radii and centres between parts
 
 
-@njit(cache=True)
+@kernel
 def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
     """Write min over q of costs[q] + (p - q)^2 to ``out``, for every p (Felzenszwalb & Huttenlocher 2012, 2.1)."""
     count = len(costs)
@@ -48,7 +49,8 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
                 break
             top -= 1
     if top < 0:
-        out[:] = 1e13
+        for p in range(count):
+            out[p] = 1e13
         return
     start[top + 1] = 1e30
     envelope_index = 0
@@ -58,23 +60,27 @@ def _lower_envelope(costs: np.ndarray, out: np.ndarray) -> None:  # pragma: no c
         out[p] = costs[site[envelope_index]] + (p - site[envelope_index]) ** 2
 
 
-@njit(cache=True)
+@kernel("f8[:,::1]")
 def _union_of_balls(distance: np.ndarray) -> np.ndarray:  # pragma: no cover
     """Squared height (h, w) of the union of balls: max over q of distance[q]^2 - |p - q|^2."""
     height, width = distance.shape
-    rows = np.empty((height, width))
+    rows, costs = np.empty((height, width)), np.empty(width)
     for i in range(height):
-        costs = np.where(distance[i] > 0, -(distance[i] ** 2), 1e13)
+        for j in range(width):
+            costs[j] = -(distance[i, j] ** 2) if distance[i, j] > 0 else 1e13
         _lower_envelope(costs, rows[i])
     result = np.empty((height, width))
-    column = np.empty(height)
+    line, column = np.empty(height), np.empty(height)
     for j in range(width):
-        _lower_envelope(rows[:, j].copy(), column)
-        result[:, j] = -column
+        for i in range(height):
+            line[i] = rows[i, j]
+        _lower_envelope(line, column)
+        for i in range(height):
+            result[i, j] = -column[i]
     return result
 
 
-@njit(cache=True)
+@kernel("f8[:,::1]")
 def _local_thickness(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """Local thickness (h, w): radius of the largest inscribed disc that covers each node; and its centre (h, w, 2).
 

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
+
+from v2m4.kernels import kernel
 
 AXIS_TOLERANCE = 0.35  # cells: a ball smaller than a neighbouring one by more is contained in it
 BLUR = 2.0  # standard deviation of the smoothing, cells
@@ -26,7 +27,7 @@ class DepthShear:
     gain: np.ndarray
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], f8[::1]", ahead=False)
 def _depth_of_balls(distance: np.ndarray, center_depth: np.ndarray):  # pragma: no cover
     """Front and back of the union of all inscribed balls at each node, and its half thickness without displacement.
 

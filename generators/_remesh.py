@@ -5,15 +5,14 @@ zero of level. Edges that are too long are split, short ones collapsed, others f
 vertices moved along the surface (Botsch & Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 Every step keeps each triangle's orientation over the plane, so the sheet cannot fold, and no edge but the border's
 joins two border vertices, so the sheet and its mirror image can be joined to a manifold.
-
-All kernels are in one file: numba's cache does not notice changes of a kernel imported from another file.
 """
 # ruff: noqa: PLR0912 - kernels: a branch costs less than a call with an array argument
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from v2m4.kernels import kernel
 
 MIN_EDGE_RATIO, MAX_EDGE_RATIO = 0.75, 1.35  # of target lengths; the paper's 4/5 and 4/3 with hysteresis
 MAX_CHORD_ERROR = 0.12  # distance of a border edge from the contour allowed, cells
@@ -21,7 +20,7 @@ CORNER_COSINE = 0.75  # a border vertex with a smaller cosine of the turning ang
 MIN_HEIGHT = 0.02  # least height of an inner vertex, cells
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], f8, f8", ahead=False)
 def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
     """Value of a grid (h, w) at column x, row y, and its derivatives along x and y.
 
@@ -36,7 +35,7 @@ def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]: 
     return a + s * along_x + t * along_y, along_x, along_y
 
 
-@njit(cache=True)
+@kernel
 def _project_to_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
     """Project a point to the sheet in place: Newton steps along the gradient of z^2 - level * factor."""
     for _ in range(3):
@@ -53,7 +52,7 @@ def _project_to_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) 
     point[2] = max(point[2], MIN_HEIGHT)
 
 
-@njit(cache=True)
+@kernel
 def _project_to_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no cover
     """Project a point to the zero level in the plane in place, by Newton steps."""
     for _ in range(3):
@@ -65,7 +64,7 @@ def _project_to_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma
         point[1] -= value * along_y / slope
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], b1[::1], f8[:,::1], f8[:,::1]")
 def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """Points of the plane lifted to the sheet, those of the border projected to the contour.
 
@@ -80,7 +79,7 @@ def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.n
     """
     result = np.zeros((len(points), 3))
     for v in range(len(points)):
-        result[v, :2] = points[v]
+        result[v, 0], result[v, 1] = points[v, 0], points[v, 1]
         if border[v]:
             _project_to_contour(result[v], level)
         else:
@@ -89,7 +88,7 @@ def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.n
     return result
 
 
-@njit(cache=True)
+@kernel
 def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """Faces around each vertex, in compressed rows: those of v are items[start[v]:start[v + 1]]."""
     start = np.zeros(count + 1, np.int64)
@@ -108,33 +107,42 @@ def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  
     return start, items
 
 
-@njit(cache=True)
+@kernel
 def _signed_area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Twice the signed area of the triangle's projection to the plane, positive for upward faces (y points down)."""
     return -((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-@njit(cache=True)
-def _normal(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:  # pragma: no cover
+@kernel
+def _normal(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float]:  # pragma: no cover
     """Cross product of two edges."""
-    p, q = b - a, c - a
-    return np.array([p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]])
+    px, py, pz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    qx, qy, qz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+    return py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
 
 
-@njit(cache=True)
+@kernel
+def _dot(a, b):  # pragma: no cover
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@kernel
 def _length(a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
     return np.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
 
 
-@njit(cache=True)
+@kernel
 def _target(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
     """Target length of an edge between two points."""
     return sample(size, 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]))[0]
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1]")
 def _split(points, faces, border, level, factor, size):  # pragma: no cover
-    """Points, faces and border after splitting every too long edge that is the longest of both its faces."""
+    """Split every too long edge that is the longest of both its faces.
+
+    Faces are changed in place; returns the points and the faces to add.
+    """
     start, items = _incident(faces, len(points))
     longest = np.empty(len(faces), np.int64)
     for f in range(len(faces)):
@@ -147,7 +155,7 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
     new_points, new_faces = np.empty((len(faces), 3)), np.empty((2 * len(faces), 3), np.int64)
     added, more = 0, 0
     done = np.zeros(len(faces), np.bool_)
-    faces = faces.copy()
+    middle = np.empty(3)
     for f in range(len(new_points)):
         if done[f]:
             continue
@@ -164,7 +172,8 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                 d = faces[g, (m + 2) % 3]
                 # At the border the height is the root of the distance: half the height is at a quarter of it.
                 part = 0.25 if border[a] else (0.75 if border[b] else 0.5)
-                middle = points[a] + part * (points[b] - points[a])
+                for n in range(3):
+                    middle[n] = points[a, n] + part * (points[b, n] - points[a, n])
                 if border[a] or border[b]:
                     middle[2] = 0.5 * (points[a, 2] + points[b, 2])
                 _project_to_sheet(middle, level, factor)
@@ -176,7 +185,8 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                     and _signed_area(middle, points[a], points[d]) > 0
                 ):
                     break
-                new_points[added] = middle
+                for n in range(3):
+                    new_points[added, n] = middle[n]
                 added += 1
                 faces[f, 0], faces[f, 1], faces[f, 2] = a, v, c
                 faces[g, 0], faces[g, 1], faces[g, 2] = b, v, d
@@ -185,23 +195,20 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                 more += 2
                 done[f] = done[g] = True
                 break
-    points = np.concatenate((points, new_points[:added]))
-    faces = np.concatenate((faces, new_faces[:more]))
-    return points, faces, np.concatenate((border, np.zeros(added, np.bool_)))
+    return new_points[:added], new_faces[:more]
 
 
-@njit(cache=True)
-def _is_corner(v, centre, faces, start, items, end):  # pragma: no cover
-    """Whether v is a corner of one of the faces around ``centre``, of the first ``end`` of them if not negative."""
-    last = start[centre + 1] if end < 0 else start[centre] + end
-    for i in range(start[centre], last):
+@kernel
+def _is_corner(v, faces, items, first, last):  # pragma: no cover
+    """Whether v is a corner of one of the faces items[first:last]."""
+    for i in range(first, last):
         f = items[i]
         if v in (faces[f, 0], faces[f, 1], faces[f, 2]):
             return True
     return False
 
 
-@njit(cache=True)
+@kernel
 def _link_condition(a, b, faces, border, start, items):  # pragma: no cover
     """Whether merging b into a keeps a manifold with a valid border; and b's other border neighbour, or -1."""
     on_border = border[a] and border[b]
@@ -209,9 +216,9 @@ def _link_condition(a, b, faces, border, start, items):  # pragma: no cover
     for i in range(start[b], start[b + 1]):
         for k in range(3):
             v = faces[items[i], k]
-            if v in (a, b) or _is_corner(v, b, faces, start, items, i - start[b]):
+            if v in (a, b) or _is_corner(v, faces, items, start[b], i):
                 continue
-            if _is_corner(v, a, faces, start, items, -1):
+            if _is_corner(v, faces, items, start[a], start[a + 1]):
                 shared += 1
             elif border[v] and on_border:
                 border_neighbor = v
@@ -219,14 +226,22 @@ def _link_condition(a, b, faces, border, start, items):  # pragma: no cover
                 return False, -1  # an inner edge would join two border vertices
         f = items[i]
         opposite = a not in (faces[f, 0], faces[f, 1], faces[f, 2])
-        if opposite and border[a] and not on_border and border[faces[f]].sum() == 2:
+        if (
+            opposite
+            and border[a]
+            and not on_border
+            and border[faces[f, 0]] + border[faces[f, 1]] + border[faces[f, 2]] == 2
+        ):
             return False, -1  # the last inner vertex of a part would be removed
     return shared == (1 if on_border else 2) and not (on_border and border_neighbor < 0), border_neighbor
 
 
-@njit(cache=True)
-def _keeps_orientation(centre, other, position, points, faces, start, items, size):  # pragma: no cover
-    """Whether the faces around ``centre`` without ``other`` keep orientation and size if it moves to ``position``."""
+@kernel
+def _keeps_orientation(centre, other, position, points, faces, start, items, size, bounded):  # pragma: no cover
+    """Whether the faces around ``centre`` without ``other`` keep their orientation if it moves to ``position``.
+
+    Where ``bounded``, none of their edges may become too long either.
+    """
     for i in range(start[centre], start[centre + 1]):
         f = items[i]
         k = 0 if faces[f, 0] == centre else (1 if faces[f, 1] == centre else 2)
@@ -236,21 +251,21 @@ def _keeps_orientation(centre, other, position, points, faces, start, items, siz
         p, q = points[a], points[b]
         if not _rotates_little(points[centre], position, p, q):
             return False
-        if size is not None and _length(position, p) > MAX_EDGE_RATIO * _target(size, position, p):
+        if bounded and _length(position, p) > MAX_EDGE_RATIO * _target(size, position, p):
             return False
     return True
 
 
-@njit(cache=True)
+@kernel
 def _rotates_little(old, new, p, q):  # pragma: no cover
     """Whether triangle (old, p, q) keeps its orientation and rotates by less than 66 degrees as old becomes new."""
     if _signed_area(new, p, q) < 1e-7:
         return False
     before, after = _normal(old, p, q), _normal(new, p, q)
-    return (before * after).sum() >= 0.4 * np.sqrt((before * before).sum() * (after * after).sum())
+    return _dot(before, after) >= 0.4 * np.sqrt(_dot(before, before) * _dot(after, after))
 
 
-@njit(cache=True)
+@kernel
 def _collapsible(a, b, position, points, faces, border, start, items, size, chord):  # pragma: no cover
     """Whether vertex b may be merged into a at ``position`` without folds, holes, long edges or a worse contour."""
     linked, border_neighbor = _link_condition(a, b, faces, border, start, items)
@@ -262,18 +277,14 @@ def _collapsible(a, b, position, points, faces, border, start, items, size, chor
         along = max(np.sqrt((q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2), 1e-9)
         if abs((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])) / along > chord:
             return False
-    if not _keeps_orientation(b, a, position, points, faces, start, items, size):
+    if not _keeps_orientation(b, a, position, points, faces, start, items, size, True):
         return False
-    return border[a] or _keeps_orientation(a, b, position, points, faces, start, items, size)
+    return border[a] or _keeps_orientation(a, b, position, points, faces, start, items, size, True)
 
 
-@njit(cache=True)
-def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no cover
-    """Collapse edges shorter than ``MIN_EDGE_RATIO`` target lengths, shortest first, with disjoint neighbourhoods.
-
-    Returns the remaining faces; points are moved in place.
-    """
-    start, items = _incident(faces, len(points))
+@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1]")
+def _short_edges(points, faces, border, size):  # pragma: no cover
+    """Edges shorter than ``MIN_EDGE_RATIO`` target lengths: ratio (E,) to that length, and ends (E, 2)."""
     ratio, edge = np.empty(3 * len(faces)), np.empty((3 * len(faces), 2), np.int64)
     count = 0
     for f in range(len(faces)):
@@ -284,10 +295,18 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
                 if r < MIN_EDGE_RATIO:
                     ratio[count], edge[count, 0], edge[count, 1] = r, a, b
                     count += 1
-    order = np.argsort(ratio[:count], kind="mergesort")
+    return ratio[:count], edge[:count]
+
+
+@kernel("i8[::1], i8[:,::1], f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1], f8")
+def _collapse(order, edge, points, faces, border, level, factor, size, chord):  # pragma: no cover
+    """Collapse short edges (E, 2) in this order, with disjoint neighbourhoods.
+
+    Points are moved and faces changed in place; returns which faces remain, (F,) bool.
+    """
+    start, items = _incident(faces, len(points))
     locked = np.zeros(len(points), np.bool_)
     kept = np.ones(len(faces), np.bool_)
-    faces = faces.copy()
     for edge_index in order:
         a, b = edge[edge_index, 0], edge[edge_index, 1]
         if locked[a] or locked[b]:
@@ -296,7 +315,8 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             a, b = b, a
         position = points[a].copy()
         if not border[a]:
-            position = 0.5 * (points[a] + points[b])
+            for n in range(3):
+                position[n] = 0.5 * (points[a, n] + points[b, n])
             _project_to_sheet(position, level, factor)
         if not _collapsible(a, b, position, points, faces, border, start, items, size, chord):
             if not border[b] or not _collapsible(b, a, points[b], points, faces, border, start, items, size, chord):
@@ -307,7 +327,8 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             for i in range(start[centre], start[centre + 1]):
                 for k in range(3):
                     locked[faces[items[i], k]] = True
-        points[a] = position
+        for n in range(3):
+            points[a, n] = position[n]
         for i in range(start[b], start[b + 1]):
             f = items[i]
             for k in range(3):
@@ -316,10 +337,10 @@ def _collapse(points, faces, border, level, factor, size, chord):  # pragma: no 
             for k in range(3):
                 if faces[f, k] == b:
                     faces[f, k] = a
-    return faces[kept]
+    return kept
 
 
-@njit(cache=True)
+@kernel
 def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the angle at a."""
     dot = one = two = 0.0
@@ -331,13 +352,13 @@ def _cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no
     return dot / max(np.sqrt(one * two), 1e-300)
 
 
-@njit(cache=True)
+@kernel
 def _largest_cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
     """Cosine of the triangle's smallest angle."""
     return max(_cosine(a, b, c), _cosine(b, c, a), _cosine(c, a, b))
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], b1[::1]")
 def _flip(points, faces, border):  # pragma: no cover
     """Flip inner edges in place where the smallest angle grows; returns their number."""
     start, items = _incident(faces, len(points))
@@ -365,9 +386,9 @@ def _flip(points, faces, border):  # pragma: no cover
                 current = max(_largest_cosine(p, q, r), _largest_cosine(q, p, s))
                 if max(_largest_cosine(p, s, r), _largest_cosine(q, r, s)) > current - 1e-6:
                     break
-                before = _normal(p, q, r) + _normal(q, p, s)
-                one, two = _normal(p, s, r), _normal(q, r, s)
-                if (one * before).sum() <= 0 or (two * before).sum() <= 0:
+                now_one, now_two = _normal(p, q, r), _normal(q, p, s)
+                before = (now_one[0] + now_two[0], now_one[1] + now_two[1], now_one[2] + now_two[2])
+                if _dot(_normal(p, s, r), before) <= 0 or _dot(_normal(q, r, s), before) <= 0:
                     break
                 joined = False
                 for j in range(start[c], start[c + 1]):
@@ -387,13 +408,16 @@ def _flip(points, faces, border):  # pragma: no cover
     return flipped
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1]")
 def _relax(points, faces, border, level, factor, size):  # pragma: no cover
     """Tangential relaxation: move every vertex in place towards the weighted centroid of its faces."""
     start, items = _incident(faces, len(points))
+    centre, normal, middle, position = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    displacement, ends = np.empty(3), np.zeros((2, 3))
     for v in range(len(points)):
-        centre, weight, normal = np.zeros(3), 0.0, np.zeros(3)
-        ends = np.zeros((2, 3))
+        weight = 0.0
+        for n in range(3):
+            centre[n], normal[n] = 0.0, 0.0
         border_count = 0
         for i in range(start[v], start[v + 1]):
             f = items[i]
@@ -402,37 +426,53 @@ def _relax(points, faces, border, level, factor, size):  # pragma: no cover
             if border[v]:
                 for n in (p, q):
                     if border[n] and border_count < 2:
-                        ends[border_count] = points[n]
+                        for m in range(3):
+                            ends[border_count, m] = points[n, m]
                         border_count += 1
                 continue
             cross = _normal(points[v], points[p], points[q])
-            normal += cross
             # Centroids weighted by area over target area give the density of the target lengths.
-            middle = (points[v] + points[p] + points[q]) / 3
-            w = np.sqrt((cross * cross).sum()) / sample(size, middle[0], middle[1])[0] ** 2
-            centre += w * middle
+            for n in range(3):
+                normal[n] += cross[n]
+                middle[n] = (points[v, n] + points[p, n] + points[q, n]) / 3
+            w = np.sqrt(_dot(cross, cross)) / sample(size, middle[0], middle[1])[0] ** 2
+            for n in range(3):
+                centre[n] += w * middle[n]
             weight += w
         if border[v]:
             if border_count < 2 or _cosine(points[v], ends[0], ends[1]) > -CORNER_COSINE:
                 continue
-            position = 0.5 * points[v] + 0.25 * (ends[0] + ends[1])
+            for n in range(3):
+                position[n] = 0.5 * points[v, n] + 0.25 * (ends[0, n] + ends[1, n])
             _project_to_contour(position, level)
             position[2] = 0.0
         else:
             if weight <= 0:
                 continue
-            displacement = centre / weight - points[v]
-            norm = max((normal * normal).sum(), 1e-300)
-            position = points[v] + displacement - (displacement * normal).sum() / norm * normal
+            for n in range(3):
+                displacement[n] = centre[n] / weight - points[v, n]
+            norm = max(_dot(normal, normal), 1e-300)
+            along = _dot(displacement, normal) / norm
+            for n in range(3):
+                position[n] = points[v, n] + displacement[n] - along * normal[n]
             _project_to_sheet(position, level, factor)
-        if _keeps_orientation(v, -1, position, points, faces, start, items, None):
-            points[v] = position
+        if _keeps_orientation(v, np.int64(-1), position, points, faces, start, items, size, False):
+            for n in range(3):
+                points[v, n] = position[n]
 
 
 def _compact(points: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points, faces and border without the vertices that no face uses."""
     used, inverse = np.unique(faces, return_inverse=True)
     return points[used], inverse.reshape(-1, 3), border[used]
+
+
+def _collapsed(points, faces, border, level, factor, size, chord):
+    """Points, faces and border without the short edges; points are moved and faces changed in place too."""
+    ratio, edge = _short_edges(points, faces, border, size)
+    order = np.argsort(ratio, kind="stable")
+    kept = _collapse(order, edge, points, faces, border, level, factor, size, chord)
+    return _compact(points, faces[kept], border)
 
 
 def remesh(
@@ -466,11 +506,12 @@ def remesh(
     points, faces = points.astype(np.float64), faces.astype(np.int64)
     for round_index in range(rounds):
         for _ in range(4 if round_index == 0 else 1):
-            points, faces, border = _split(points, faces, border, level, factor, size)
+            more_points, more_faces = _split(points, faces, border, level, factor, size)
+            points, faces = np.concatenate([points, more_points]), np.concatenate([faces, more_faces])
+            border = np.concatenate([border, np.zeros(len(more_points), bool)])
         for _ in range(14 if round_index == 0 else 4):
             before = len(faces)
-            faces = _collapse(points, faces, border, level, factor, size, MAX_CHORD_ERROR)
-            points, faces, border = _compact(points, faces, border)
+            points, faces, border = _collapsed(points, faces, border, level, factor, size, MAX_CHORD_ERROR)
             if before - len(faces) < 0.002 * before:
                 break
         _flip_and_relax(points, faces, border, level, factor, size)
@@ -481,8 +522,9 @@ def remesh(
             raise ValueError(
                 f"its outline needs {2 * len(faces)} faces, {2 * max_faces} are allowed; raise --max_faces"
             )
-        faces = _collapse(points, faces, border, level, factor, size_factor * size, size_factor**2 * MAX_CHORD_ERROR)
-        points, faces, border = _compact(points, faces, border)
+        points, faces, border = _collapsed(
+            points, faces, border, level, factor, size_factor * size, size_factor**2 * MAX_CHORD_ERROR
+        )
         _flip_and_relax(points, faces, border, level, factor, size_factor * size)
     return points, faces, border
 

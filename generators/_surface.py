@@ -8,11 +8,10 @@ import cv2
 import fast_simplification
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from v2m4.decimate import vertex_colors
+from v2m4.geometry import connected_components
 from v2m4.mesh import Mesh
 
 MIN_PART_FACES = 0.005  # of the largest part's number of faces: smaller parts are removed; Hunyuan3D-2's value
@@ -76,9 +75,7 @@ def _without_floaters(faces: np.ndarray, count: int, share: float) -> np.ndarray
     """The faces of parts that have at least this share of the largest part's faces, and of the largest itself."""
     if len(faces) == 0:
         return faces
-    start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
-    graph = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
-    part = connected_components(graph, directed=False)[1][faces[:, 0]]
+    part = connected_components(faces, count)[faces[:, 0]]
     size = np.bincount(part)
     return faces[size[part] >= min(share, 1) * size.max()]
 

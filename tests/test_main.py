@@ -14,6 +14,7 @@ import pytest
 
 import main
 from v2m4 import device
+from v2m4.io.gltf_animation import read_animation
 from v2m4.workspace import Workspace
 
 TINY = [
@@ -43,6 +44,19 @@ def run(root: Path, output: Path, *more: str) -> int:
     return main.main(["--root", str(root), "--output", str(output), *TINY, *more])
 
 
+ONE_THREAD = """
+import sys
+import main
+from v2m4 import kernels
+code = main.main(sys.argv[1:])
+for entry in kernels._declared:
+    others = set(entry.dispatcher.signatures) - {entry.signature}
+    assert not others, (entry, others)
+    assert entry.ahead or not entry.dispatcher.signatures, entry
+sys.exit(code)
+"""
+
+
 def result(output: Path, name: str = "arms") -> bytes:
     return (output / name / "output_animation.glb").read_bytes()
 
@@ -57,8 +71,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("whole")
-    assert run(clips, output) == 0
+    assert run(clips, output, "--threads", "2") == 0
     return output
+
+
+def test_one_thread_gives_the_same_bytes_and_calls_kernels_as_declared(
+    clips: Path, whole: Path, tmp_path: Path
+) -> None:
+    """What kernels are called with must be what they are compiled for ahead; other types would be compiled anew."""
+    arguments = ["--root", str(clips), "--output", str(tmp_path), *TINY, "--threads", "1"]
+    subprocess.run([sys.executable, "-c", ONE_THREAD, *arguments], cwd=Path(main.__file__).parent, check=True)
+    assert result(tmp_path) == result(whole)
 
 
 def test_every_promised_file_is_there(whole: Path) -> None:
@@ -335,3 +358,24 @@ def test_baseline_writes_a_mesh_for_every_frame(clips: Path, tmp_path: Path) -> 
     assert run(clips, tmp_path, "--baseline") == 0
     assert len(list((tmp_path / "arms").glob("*_baseline_sample.glb"))) == 4
     assert not (tmp_path / "arms" / "output_animation.glb").exists()
+
+
+def test_motion_by_the_video_moves_one_mesh_through_every_frame(clips: Path, tmp_path: Path) -> None:
+    tiny = ("--drive.nodes", "12", "--drive.size", "64", "--drive.points", "100", "--drive.rounds", "1")
+    assert run(clips, tmp_path, "--motion", "video", *tiny, "--drive.passes", "1") == 0
+    folder = tmp_path / "arms"
+    sequence = read_animation(folder / "output_animation.glb")
+    assert len(sequence) == 4
+    offsets = np.load(folder / "output_vertex_offsets.npy")
+    assert offsets.shape[0] == 4
+    assert np.abs(offsets[3]).max() > 0.005
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {entry["state"] for entry in manifest["stages"].values()} == {"done"}
+    assert len(manifest["motion"]["iou"]) == 4
+    assert manifest["motion"]["mean_iou"] > 0.6
+    assert [path.name for path in sorted(folder.glob("*_re-canonicalization_sample.glb"))] == [
+        "0_re-canonicalization_sample.glb"  # one mesh is generated, the first frame's
+    ]
+    before = result(tmp_path)
+    assert run(clips, tmp_path, "--motion", "video", *tiny, "--drive.passes", "1") == 0
+    assert result(tmp_path) == before

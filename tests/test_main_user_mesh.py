@@ -11,7 +11,7 @@ import torch
 import trimesh
 
 import main
-from registration.video import stage as moving
+from registration.video import stage
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.config import FAST
 from v2m4.export import CAMERAS, read_cameras
@@ -126,7 +126,7 @@ def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     assert list(manifest["stages"]) == ["frames", "generation", "camera_search", "registration", "export"]
     assert all(entry["state"] == "done" for entry in manifest["stages"].values())
     assert len(manifest["motion"]["iou"]) == FRAMES
-    assert manifest["learned_parts"]["generator"] == "none (a given mesh)"
+    assert manifest["learned_parts"]["generator"] == "none (a user mesh)"
     assert manifest["motion"]["mean_iou"] > 0.93
     for name in (
         "3_registration/driven.npz",
@@ -143,12 +143,12 @@ def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     assert changed <= {"contact_sheet.png"}
 
 
-def test_what_follows_points_counts_for_what_is_stale() -> None:
+def test_the_point_tracker_counts_for_what_is_stale() -> None:
     tracked = replace(FAST, use_tracking=True, registration=replace(FAST.registration, tracker="flow"))
     fewer = replace(tracked, registration=replace(tracked.registration, tracked_points=7))
     unused = replace(FAST, registration=replace(FAST.registration, tracked_points=7))
-    assert len({moving._tracker(config) for config in (FAST, tracked, fewer)}) == 3
-    assert moving._tracker(unused) == moving._tracker(FAST)
+    assert len({stage._point_tracker_key(config) for config in (FAST, tracked, fewer)}) == 3
+    assert stage._point_tracker_key(unused) == stage._point_tracker_key(FAST)
 
 
 def test_the_same_seed_gives_the_same_bytes(case: Path, moved: Path, tmp_path: Path) -> None:

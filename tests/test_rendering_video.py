@@ -10,7 +10,7 @@ import torch
 import trimesh
 
 import rendering_video
-from rendering_video import IMAGES, MASKS, VIDEO, draw, find_results, main
+from rendering_video import IMAGES, MASKS, VIDEO, find_results, main, render_frame
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import export_animation
 from v2m4.io.gltf import write_glb
@@ -66,7 +66,7 @@ def test_pictures_show_the_mesh_where_the_video_camera_sees_it(tmp_path, fov):
 
 
 def test_an_animation_without_meshes_of_its_frames_gives_the_same_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendering_video, "BLOCK", 2)
+    monkeypatch.setattr(rendering_video, "FRAMES_IN_MEMORY", 2)
     make_result(tmp_path / "ball", frames=5)
     assert run(tmp_path) == 0
     pictures = [iio.imread(tmp_path / "ball" / IMAGES / f"{index}.png").astype(int) for index in range(5)]
@@ -82,10 +82,12 @@ def test_an_animation_without_meshes_of_its_frames_gives_the_same_pictures(tmp_p
 def test_a_mesh_in_millimetres_is_seen_as_one_in_metres(tmp_path):
     mesh = ball().transformed(torch.diag(torch.tensor([1000.0, 1000.0, 1000.0, 1.0])))
     camera = Orbit.of(radius=2000.0).camera()
-    scale = rendering_video.into_reach(mesh, camera)
+    scale = rendering_video.unit_distance_scale(mesh, camera)
     assert scale == 2.0**-10
-    far = draw(mesh.with_vertices(mesh.vertices * scale), rendering_video.scaled(camera, scale), SIZE, False)
-    near = draw(ball(), Orbit.of(radius=2.0).camera(), SIZE, False)
+    far = render_frame(
+        mesh.with_vertices(mesh.vertices * scale), rendering_video.scale_cameras(camera, scale), SIZE, False
+    )
+    near = render_frame(ball(), Orbit.of(radius=2.0).camera(), SIZE, False)
     assert np.abs(far.mask.astype(int) - near.mask).max() <= 2
     assert near.mask.max() == 255
 
@@ -121,7 +123,7 @@ def test_the_pickle_is_never_read(tmp_path):
     assert run(tmp_path) == 0
 
 
-def test_pictures_of_frames_that_are_no_more_go(tmp_path):
+def test_pictures_of_removed_frames_are_deleted(tmp_path):
     make_result(tmp_path / "ball", frames=3)
     assert run(tmp_path) == 0
     make_result(tmp_path / "ball", frames=2)
@@ -141,7 +143,7 @@ def test_rendering_twice_gives_the_same_pictures(tmp_path):
 
 @pytest.mark.parametrize(("aspect", "shape"), [(2.0, (32, 64)), (0.5, (64, 32)), (1.0, (64, 64))])
 def test_the_longer_side_has_the_size(aspect, shape):
-    shot = draw(ball(), Orbit.of().camera(aspect=aspect), SIZE, False)
+    shot = render_frame(ball(), Orbit.of().camera(aspect=aspect), SIZE, False)
     assert shot.mask.shape == shape
     rows, columns = shot.mask.max(1), shot.mask.max(0)
     assert abs(int((rows > 127).sum()) - int((columns > 127).sum())) <= 1  # square pixels: the ball is round
@@ -151,11 +153,11 @@ def test_supersampling_covers_pixels_by_their_area():
     """Coverage sums to the disc's area far below a pixel's error."""
     camera = Camera.identity()
     mesh = ball().with_vertices(ball().vertices + torch.tensor([0.013, 0.007, 2.0]))
-    small, large = (draw(mesh, camera, size, False).mask.sum() / 255 / size**2 for size in (64, 256))
+    small, large = (render_frame(mesh, camera, size, False).mask.sum() / 255 / size**2 for size in (64, 256))
     assert small == pytest.approx(large, rel=0.01)
 
 
-def test_baseline_alone_and_beside(tmp_path):
+def test_baseline_alone_and_with_the_final_animation(tmp_path):
     folder = tmp_path / "ball"
     folder.mkdir()
     for index in (9, 10):
@@ -187,17 +189,17 @@ def test_a_missing_mesh_is_named(tmp_path):
     make_result(tmp_path / "ball")
     (tmp_path / "ball" / "2_texture_consistency_sample.glb").unlink()
     with rendering_video.tqdm(total=0, disable=True) as progress:
-        outcome = rendering_video.render(tmp_path / "ball", rendering_video.Options(size=32), "cpu", progress)
+        outcome = rendering_video.render(tmp_path / "ball", rendering_video.RenderingOptions(size=32), "cpu", progress)
     assert "2_texture_consistency_sample.glb: missing" in outcome.error
 
 
 @pytest.mark.parametrize("more", [("--interpolate", "0"), ("--size", "2")])
-def test_bad_usage_is_2(tmp_path, more):
+def test_an_option_out_of_range_exits_with_2(tmp_path, more):
     make_result(tmp_path / "ball")
     assert main(["--result_path", str(tmp_path), *more]) == 2
 
 
-def test_nothing_there_is_2(tmp_path):
+def test_a_folder_without_results_exits_with_2_and_names_the_remedy(tmp_path):
     assert run(tmp_path / "missing") == 2
     assert run(tmp_path) == 2
     with pytest.raises(FileNotFoundError, match=r"run main\.py first"):

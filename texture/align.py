@@ -17,6 +17,7 @@ from texture.texels import lookups, sample
 from texture.unwrap import Atlas
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
+from v2m4.optical_flow import FAST, dense_flow
 
 BACKGROUND = 0.5  # grey behind both frame and rendering, so that outlines take part in the flow
 ROUND_TRIP_SCALE = 1.5  # forward-backward error at which confidence in the flow is 1 / e, pixels
@@ -41,7 +42,6 @@ def align_frames(
         size: rows of each view, which is cropped to the object.
         texture: (H, W, 3), solved from the views without alignment.
     """
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     views = []
     for frame, vertices in zip(frames, poses, strict=True):
         surface, image, mask = render_in_frame(frame, mesh.with_vertices(vertices), atlas, size)
@@ -49,7 +49,7 @@ def align_frames(
         rendered[surface.covered] = sample(texture, lookups(surface.uvs[surface.covered], texture.shape[0]))
         here, there = _gray(rendered), _gray(image + BACKGROUND * (1 - mask))
         none = np.zeros((*here.shape, 2), dtype=np.float32)
-        forward, backward = finder.calc(here, there, none.copy()), finder.calc(there, here, none)
+        forward, backward = dense_flow(here, there, FAST, none), dense_flow(there, here, FAST, none)
         columns, rows = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in here.shape[::-1]))
         at = (columns + forward[..., 0], rows + forward[..., 1])
         round_trip_error = np.linalg.norm(forward + cv2.remap(backward, *at, cv2.INTER_LINEAR), axis=2)

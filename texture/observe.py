@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from texture.unwrap import Atlas
 from v2m4 import render as ops
 from v2m4.camera import Camera, Orbit, hammersley_rig
 from v2m4.frame import Frame
-from v2m4.kernels import parallel_kernel
+from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.threads import share
 
 MARGIN = 0.02  # of the object's longer side, added on each side of a view's window
 EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise from 0, and at which it is 1
@@ -116,7 +116,7 @@ def render_surface(
     covered = raster[0, ..., 3].cpu().numpy() > 0
     footprint = 1.0 / float(camera.intrinsics(size)[1, 1])
     continuous, cosine = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)
-    _continuity_and_cosine(values, covered, OCCLUSION_STEP * footprint, continuous, cosine)
+    share(_continuity_and_cosine, size[0], values, covered, OCCLUSION_STEP * footprint, continuous, cosine)
     confidence = cosine**FACING_POWER * _edge_confidence(continuous)
     return RenderedSurface(covered, surface_uvs, values[..., 2], confidence)
 
@@ -219,14 +219,16 @@ def _edge_confidence(inside: np.ndarray) -> np.ndarray:
     return np.clip((distance - EDGE_RAMP[0]) / (EDGE_RAMP[1] - EDGE_RAMP[0]), 0.0, 1.0)
 
 
-@parallel_kernel
-def _continuity_and_cosine(values, covered, max_step, continuous, cosine):
-    """Mark pixels without an outline or occlusion beside them, and compute the view cosine of each.
+@kernel("i8, i8, f4[:,:,::1], b1[:,::1], f8, u1[:,::1], f4[:,::1]")
+def _continuity_and_cosine(first, last, values, covered, max_step, continuous, cosine):
+    """Mark pixels without an outline or occlusion beside them, and compute the view cosine of each. Tasks: H.
 
     Two neighbouring pixels count as one surface when each is near the other's tangent plane. The distance between them
     would be no criterion: it is large on any oblique surface.
 
     Args:
+        first: task to begin with.
+        last: task to end before.
         values: (H, W, 6) float32, camera-space position and normal (of any length).
         covered: (H, W) bool.
         max_step: distance from the tangent plane, per unit of depth, that counts as an occlusion.
@@ -234,7 +236,7 @@ def _continuity_and_cosine(values, covered, max_step, continuous, cosine):
         cosine: (H, W) float32, written; cosine between normal and line of sight, 0 where the surface faces away.
     """
     height, width = covered.shape
-    for row in prange(height):
+    for row in range(first, last):
         for column in range(width):
             if not covered[row, column]:
                 continue

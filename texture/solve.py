@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import prange
 from tqdm import trange
 
 from texture.inpaint import push_pull
@@ -15,7 +14,8 @@ from texture.observe import ObservedPixels
 from texture.system import Seams, System
 from texture.texels import Lookups, TexelMap, lookups
 from v2m4 import render as ops
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
+from v2m4.threads import share
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,18 @@ def least_squares(views: list[ObservedPixels], texels: TexelMap, seams: Seams, s
     for number in range(REWEIGHTINGS):
         if number:
             reweighted = np.empty_like(weights)
-            _reweight(rows.base, rows.right, rows.lower, colors, weights, texture, HUBER_SCALE, reweighted)
+            share(
+                _reweight,
+                len(rows),
+                rows.base,
+                rows.right,
+                rows.lower,
+                colors,
+                weights,
+                texture,
+                HUBER_SCALE,
+                reweighted,
+            )
         system.observe(rows, colors, reweighted)
         texture = system.solve(texture, CG_ITERATIONS[number == REWEIGHTINGS - 1])
     return Solution(np.clip(texture, 0.0, 1.0), start.weight)
@@ -170,7 +181,7 @@ def _coordinates(rows: Lookups, size: int) -> np.ndarray:
     return ((np.stack([x, y], 1) + 0.5) / size).astype(np.float32)
 
 
-@kernel
+@kernel("i4[::1], f8[::1], f8[::1], f4[:,::1], f4[::1], i8, f4[:,::1]")
 def _splat(base, right, lower, colors, weights, width, sums):
     """Add weighted colours and weights to the four texels of each lookup; sums: (H W, 4)."""
     for i in range(len(base)):
@@ -183,11 +194,11 @@ def _splat(base, right, lower, colors, weights, width, sums):
             sums[texel, 3] += share
 
 
-@parallel_kernel
-def _reweight(base, right, lower, colors, weights, texture, scale, result):
-    """Weights times the Huber kernel's: 1 up to the scale, scale / residual beyond it."""
+@kernel("i8, i8, i4[::1], f8[::1], f8[::1], f4[:,::1], f4[::1], f4[:,:,::1], f8, f4[::1]")
+def _reweight(first, last, base, right, lower, colors, weights, texture, scale, result):
+    """Weights times the Huber kernel's: 1 up to the scale, scale / residual beyond it. Tasks: lookups."""
     width = texture.shape[1]
-    for i in prange(len(base)):
+    for i in range(first, last):
         row, column, s, t = base[i] // width, base[i] % width, right[i], lower[i]
         square = 0.0
         for c in range(3):

@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 
 from texture.texels import Lookups
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
+from v2m4.threads import share
 
 CENTRE, EAST, SOUTH, SOUTH_EAST, SOUTH_WEST = range(5)
 PARTS = 2  # buffers for the sums over lookups; fixed, so that rounding does not depend on the number of threads
+RUNS = 16  # pieces of a colour channel, shared by the threads
 CHUNKS = 64  # of the dot products, fixed for the same reason
 
 
@@ -77,9 +78,9 @@ class System:
             weights: (N,) float32, at least 0.
         """
         buffers = np.zeros((PARTS, self.size**2, 8), dtype=np.float32)
-        _accumulate(rows.base, rows.right, rows.lower, colors, weights, self.size, buffers)
+        share(_accumulate, PARTS, rows.base, rows.right, rows.lower, colors, weights, self.size, buffers)
         self._reset()
-        _unpack(buffers, self._inner(self.planes), self._inner(self.target))
+        share(_unpack, self.size**2, buffers, self._inner(self.planes), self._inner(self.target))
 
     def constrain_texels(self, fixed: np.ndarray, texture: np.ndarray, weight: float) -> None:
         """Set the data term to texels: those where ``fixed`` (H, W) take the colours of ``texture`` (H, W, 3)."""
@@ -120,11 +121,11 @@ class System:
             if energy <= tolerance**2 * scale or energy == 0.0:
                 break
             self._apply(direction, product)
-            _dot(direction.reshape(-1), product.reshape(-1), partial)
+            share(_dot, CHUNKS, direction.reshape(-1), product.reshape(-1), partial)
             step = energy / partial.sum()
-            _advance(x, residual, direction, product, inverse, np.float32(step), partial)
+            share(_advance, CHUNKS, x, residual, direction, product, inverse, np.float32(step), partial)
             previous, energy = energy, float(partial.sum())
-            _update_direction(direction, residual, inverse, np.float32(energy / previous))
+            share(_update_direction, 3 * RUNS, direction, residual, inverse, np.float32(energy / previous))
         return self._unpadded(x)
 
     def _padded(self, texture: np.ndarray) -> np.ndarray:
@@ -137,15 +138,15 @@ class System:
 
     def _apply(self, x: np.ndarray, result: np.ndarray) -> None:
         result[:] = 0
-        _stencil(self.planes, x, self.size, self._margin, result)
+        share(_stencil, self.size, self.planes, x, self.size, self._margin, result)
         one, other = self.seams.one, self.seams.other
-        _add_seam_product(
-            one.base, one.right, one.lower, other.base, other.right, other.lower,
+        share(
+            _add_seam_product, 3, one.base, one.right, one.lower, other.base, other.right, other.lower,
             self.size, self._margin, self.seam_weight, x, result,
         )  # fmt: skip
 
 
-@kernel
+@kernel("i4[::1], f8[::1], f8[::1], i8, f4, f4[::1]")
 def _add_diagonal(base, right, lower, width, weight, diagonal):
     for i in range(len(base)):
         b, s, t = base[i], right[i], lower[i]
@@ -155,11 +156,11 @@ def _add_diagonal(base, right, lower, width, weight, diagonal):
         diagonal[b + width + 1] += weight * (s * t) ** 2
 
 
-@parallel_kernel
-def _accumulate(base, right, lower, colors, weights, width, buffers):
+@kernel("i8, i8, i4[::1], f8[::1], f8[::1], f4[:,::1], f4[::1], i8, f4[:,:,::1]")
+def _accumulate(first, last, base, right, lower, colors, weights, width, buffers):
     """Sum normal equations of lookups in buffers (PARTS, H W, 8): centre, east, south, south-east, south-west, RGB."""
     parts, count = buffers.shape[0], len(base)
-    for part in prange(parts):
+    for part in range(first, last):
         out = buffers[part]
         for i in range(part * count // parts, (part + 1) * count // parts):
             w = weights[i]
@@ -185,10 +186,10 @@ def _accumulate(base, right, lower, colors, weights, width, buffers):
                 out[b + width + 1, 5 + c] += w11 * new_residual
 
 
-@parallel_kernel
-def _unpack(buffers, planes, target):
+@kernel("i8, i8, f4[:,:,::1], f4[:,:], f4[:,:]")
+def _unpack(first, last, buffers, planes, target):
     """Add the sum of the buffers to the planes (5, H W), and write the target (3, H W)."""
-    for i in prange(buffers.shape[1]):
+    for i in range(first, last):
         for k in range(8):
             total = np.float32(0.0)
             for part in range(buffers.shape[0]):
@@ -199,12 +200,12 @@ def _unpack(buffers, planes, target):
                 target[k - 5, i] = total
 
 
-@parallel_kernel
-def _stencil(planes, x, size, margin, result):
-    for row in prange(size):
-        first = margin + row * size
+@kernel("i8, i8, f4[:,::1], f4[:,::1], i8, i8, f4[:,::1]")
+def _stencil(first, last, planes, x, size, margin, result):
+    for row in range(first, last):
+        start = margin + row * size
         for channel in range(3):
-            for i in range(first, first + size):
+            for i in range(start, start + size):
                 result[channel, i] = (
                     planes[0, i] * x[channel, i]
                     + planes[1, i] * x[channel, i + 1]
@@ -218,10 +219,12 @@ def _stencil(planes, x, size, margin, result):
                 )
 
 
-@parallel_kernel
-def _add_seam_product(base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weight, x, result):
+@kernel("i8, i8, i4[::1], f8[::1], f8[::1], i4[::1], f8[::1], f8[::1], i8, i8, f4, f4[:,::1], f4[:,::1]")
+def _add_seam_product(
+    first, last, base_a, right_a, lower_a, base_b, right_b, lower_b, width, margin, weight, x, result
+):
     """Add the product of the seams' part of the normal matrix and x to ``result``."""
-    for c in prange(3):
+    for c in range(first, last):
         for i in range(len(base_a)):
             a, s, t = base_a[i] + margin, right_a[i], lower_a[i]
             b, p, q = base_b[i] + margin, right_b[i], lower_b[i]
@@ -240,21 +243,21 @@ def _add_seam_product(base_a, right_a, lower_a, base_b, right_b, lower_b, width,
             result[c, b + width + 1] -= b11 * gap
 
 
-@parallel_kernel
-def _dot(first, second, partial):
-    chunks, count = len(partial), len(first)
-    for chunk in prange(chunks):
+@kernel("i8, i8, f4[::1], f4[::1], f8[::1]")
+def _dot(first, last, one, other, partial):
+    chunks, count = len(partial), len(one)
+    for chunk in range(first, last):
         total = 0.0
         for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
-            total += first[i] * second[i]
+            total += one[i] * other[i]
         partial[chunk] = total
 
 
-@parallel_kernel
-def _advance(x, residual, direction, product, inverse, step, partial):
+@kernel("i8, i8, f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4, f8[::1]")
+def _advance(first, last, x, residual, direction, product, inverse, step, partial):
     """Step of conjugate gradients; writes partial sums of the new preconditioned squared residual to ``partial``."""
     chunks, count = len(partial), x.shape[1]
-    for chunk in prange(chunks):
+    for chunk in range(first, last):
         total = 0.0
         for c in range(x.shape[0]):
             for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
@@ -265,10 +268,10 @@ def _advance(x, residual, direction, product, inverse, step, partial):
         partial[chunk] = total
 
 
-@parallel_kernel
-def _update_direction(direction, residual, inverse, factor):
+@kernel("i8, i8, f4[:,::1], f4[:,::1], f4[::1], f4")
+def _update_direction(first, last, direction, residual, inverse, factor):
     count = direction.shape[1]
-    for task in prange(3 * 16):
-        c, part = task // 16, task % 16
-        for i in range(part * count // 16, (part + 1) * count // 16):
+    for task in range(first, last):
+        c, part = task // RUNS, task % RUNS
+        for i in range(part * count // RUNS, (part + 1) * count // RUNS):
             direction[c, i] = residual[c, i] * inverse[i] + factor * direction[c, i]

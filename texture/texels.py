@@ -126,7 +126,7 @@ def _nearest_on_segment(x, y, ax, ay, bx, by):
     return ex * ex + ey * ey, fraction
 
 
-@kernel
+@kernel("f8[:,:,::1], f8, i4[:,::1], f4[:,:,::1], f8[:,::1]")
 def _assign_texels(corners, margin, face, weights, distance):
     """Assign every texel centre within ``margin`` of a triangle to the nearest triangle, of equal ones the lower index.
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import xatlas
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from v2m4.geometry import connected_components
 
 logger = logging.getLogger(__name__)
 
@@ -126,11 +126,7 @@ def _attach_collapsed(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray, 
 
 def face_charts(uv_faces: np.ndarray) -> np.ndarray:
     """Chart number of every face, (F,) int32: faces that hang together by shared texture coordinates."""
-    count = int(uv_faces.max()) + 1
-    first = np.concatenate([uv_faces[:, 0], uv_faces[:, 1]])
-    second = np.concatenate([uv_faces[:, 1], uv_faces[:, 2]])
-    graph = coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
-    return connected_components(graph, directed=False)[1][uv_faces[:, 0]].astype(np.int32)
+    return connected_components(uv_faces, int(uv_faces.max()) + 1)[uv_faces[:, 0]].astype(np.int32)
 
 
 def seam_edges(faces: np.ndarray, uv_faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -281,6 +281,8 @@ class Config:
     # Vertical field of view of the video's camera, degrees, from 5 to 120; auto takes the focal length that the first
     # picture's EXIF data give, else 40.
     fov: float | Literal["auto"] = 40.0
+    # Threads to work with; 0 takes all cores that the process may use. The result does not depend on it.
+    threads: int = 0
     # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
     seed: int = 42
     # Only generate a mesh per frame, without stages 2 to 4.

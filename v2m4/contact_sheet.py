@@ -1,4 +1,4 @@
-"""One picture of a whole animation: front, side, back and top at four times."""
+"""The contact sheet of an animation: views from front, side, back and top at four times."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ VIEWS = {"front": (0.0, 0.0), "side": (90.0, 0.0), "back": (180.0, 0.0), "top": 
 
 
 def contact_sheet(sequence: MeshSequence, extrinsics: Tensor, size: int = 256, times: int = 4) -> np.ndarray:
-    """Colour above normals for each view (columns) at evenly spread times (pairs of rows).
+    """Render colour above normals for each view (columns) at evenly spaced times (pairs of rows).
 
     Args:
         sequence: in the video camera's space.
         extrinsics: (4, 4), the video camera in the upright world.
-        size: pixels of one cell.
-        times: how many moments are shown.
+        size: side of one cell, pixels.
+        times: number of times.
 
     Returns:
         (2 * times * size, 4 * size, 3) uint8.
@@ -41,9 +41,9 @@ def contact_sheet(sequence: MeshSequence, extrinsics: Tensor, size: int = 256, t
     for index in np.linspace(0, len(sequence) - 1, times).round().astype(int):
         mesh = sequence.mesh.with_vertices(vertices[index])
         picture = render_mesh(mesh, cameras, size, channels=("color", "mask", "normal"), background=1.0)
-        facing = picture.normal * picture.normal.new_tensor([0.5, -0.5, -0.5]) + 0.5
-        shaded = facing * picture.mask + (1 - picture.mask)
-        rows += [torch.cat(list(picture.color), 1), torch.cat(list(shaded), 1)]
+        normal_colors = picture.normal * picture.normal.new_tensor([0.5, -0.5, -0.5]) + 0.5
+        normal_picture = normal_colors * picture.mask + (1 - picture.mask)
+        rows += [torch.cat(list(picture.color), 1), torch.cat(list(normal_picture), 1)]
     return (torch.cat(rows, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 

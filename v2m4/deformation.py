@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from v2m4.kernels import kernel
 
 FLAT = 1e-12  # of the mean area: faces that are smaller have no shape to speak of
 
@@ -59,7 +60,7 @@ def turned_normals(changes: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-12, turned / np.maximum(length, 1e-12), normals)
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1]", ahead=False)
 def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Two edges and the unit normal of each face as rows, (F, 3, 3) float64."""
     frames = np.empty((len(faces), 3, 3))
@@ -68,7 +69,7 @@ def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return frames
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _frame(vertices: np.ndarray, corners: np.ndarray, frame: np.ndarray) -> None:
     """Fill the rows (3, 3) of one face."""
     for axis in range(3):
@@ -84,7 +85,7 @@ def _frame(vertices: np.ndarray, corners: np.ndarray, frame: np.ndarray) -> None
         frame[2, axis] /= length
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,::1]", ahead=False)
 def _mean_changes(
     pose: np.ndarray, faces: np.ndarray, rest: np.ndarray, inverse: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
@@ -101,5 +102,7 @@ def _mean_changes(
                     total += inverse[face, column, inner] * (moved[inner, row] - rest[face, inner, row])
                 change[row, column] = total
         for corner in range(3):
-            changes[faces[face, corner]] += shares[face, corner] * change
+            for row in range(3):
+                for column in range(3):
+                    changes[faces[face, corner], row, column] += shares[face, corner] * change[row, column]
     return changes

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import platform
 import shutil
 import sys
@@ -81,9 +80,9 @@ def _machine(output: Path) -> Iterator[Finding]:
         f"not installed: {', '.join(lacking)}; pip install -r requirements.txt" if lacking else f"{len(CORE)} of them"
     )
     yield Finding("core packages", "missing" if lacking else "ready", note, needed=True)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = os.environ.get("NUMBA_NUM_THREADS", str(cores))
-    yield Finding("threads", "ready", f"{threads} of numba, {cores} cores")
+    from v2m4 import threads
+
+    yield Finding("threads", "ready", f"{threads.available()}, one a core; fewer with --threads")
     yield _found("PyAV", _version("av"), "pip install av")
     yield _found("ffmpeg", shutil.which("ffmpeg"), "PyAV, which has its own, is enough")
     bpy = f"bpy {_version('bpy')}" if _version("bpy") else None

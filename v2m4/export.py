@@ -1,8 +1,8 @@
-"""What an animation leaves in its folder: turned upright, with the camera, as DESIGN section 3 names the files.
+"""Export an animation: animated GLB, meshes of all frames, offsets and cameras (file names: DESIGN section 3).
 
 The stages work in the video camera's space (OpenCV axes). The exported world is that space under the inverse of the
-first key frame's extrinsics: y is up, the object stands near the origin and faces +z, and the video's camera stands
-where those extrinsics put it, so that the mesh overlays the video when seen through it.
+first key frame's extrinsics: y is up, the object is near the origin and faces +z, and the video's camera has those
+extrinsics, so that the mesh seen through it overlays the video.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class VideoCameras:
     """The camera of every frame of the video, in the exported world.
 
     Attributes:
-        names: of the frames.
+        names: names of the T frames.
         cameras: (T,) whole-picture cameras.
         fps: frames per second.
     """
@@ -49,7 +49,7 @@ def camera_to_world(extrinsics: Tensor) -> Tensor:
     """The inverse of rigid extrinsics (4, 4), float64.
 
     Raises:
-        ValueError: the matrix is no rigid motion.
+        ValueError: the matrix is not a rigid transform.
     """
     rotation, translation = extrinsics[:3, :3].double().cpu(), extrinsics[:3, 3].double().cpu()
     identity = torch.eye(3, dtype=torch.float64)
@@ -61,30 +61,30 @@ def camera_to_world(extrinsics: Tensor) -> Tensor:
     return matrix
 
 
-def in_world(sequence: MeshSequence, extrinsics: Tensor) -> MeshSequence:
-    """A sequence in camera space, rest pose included, brought to the exported world."""
+def to_world(sequence: MeshSequence, extrinsics: Tensor) -> MeshSequence:
+    """A sequence in camera space transformed to the exported world, rest pose included."""
     matrix = camera_to_world(extrinsics)
     rotation, translation = matrix[:3, :3], matrix[:3, 3]
 
-    def moved(points: Tensor) -> Tensor:
+    def transform(points: Tensor) -> Tensor:
         return (points.detach().cpu().double() @ rotation.T + translation).float()
 
     mesh = sequence.mesh.to("cpu")
-    return replace(sequence, vertices=moved(sequence.vertices), mesh=mesh.with_vertices(moved(mesh.vertices)))
+    return replace(sequence, vertices=transform(sequence.vertices), mesh=mesh.with_vertices(transform(mesh.vertices)))
 
 
 def write_mesh_glb_in_world(workspace: Workspace, name: str, mesh: Mesh, extrinsics: Tensor) -> Path:
-    """Write one mesh of a stage, given in camera space, as an upright GLB in the animation's folder.
+    """Write one mesh of a stage as an upright GLB in the animation's folder.
 
     Args:
         workspace: the animation's folder.
-        name: of the file, e.g. ``0_consistency_sample.glb``.
+        name: file name, e.g. ``0_consistency_sample.glb``.
         mesh: in camera space.
         extrinsics: (4, 4) of the first key frame.
     """
     arrays = mesh.arrays()
     key = digest(
-        "mesh", sorted(arrays), *(arrays[field] for field in sorted(arrays)), _plain(extrinsics), code_version()
+        "mesh", sorted(arrays), *(arrays[field] for field in sorted(arrays)), _nested_list(extrinsics), code_version()
     )
     upright = mesh.to("cpu").transformed(camera_to_world(extrinsics))
     return workspace.make_file(name, key, lambda path: write_glb(path, upright))
@@ -104,12 +104,12 @@ def export_animation(
 ) -> Path:
     """Write every result of an animation: the animated mesh, one mesh per frame, the rest pose, offsets and cameras.
 
-    Files that are there and were made from the same content are left as they are.
+    Existing files of the same content are kept.
 
     Args:
         workspace: the animation's folder.
         sequence: the key frames in camera space, ``times`` in frame numbers; ``sequence.mesh`` is the rest pose.
-        names: of all T frames.
+        names: names of all T frames.
         times: (T,) frame numbers of all frames, 0 for the first; frames between key frames are interpolated linearly.
         extrinsics: (4, 4) of the first key frame.
         fov: vertical field of view of the video's camera, radians.
@@ -134,36 +134,43 @@ def export_animation(
         np.asarray(sequence.times, dtype=np.float64),
         list(names),
         times,
-        _plain(extrinsics),
+        _nested_list(extrinsics),
         [fov, aspect, fps],
         list(key_names) if key_names is not None else None,
         code_version(),
     )
-    world = in_world(sequence, extrinsics)
+    world = to_world(sequence, extrinsics)
     camera = Camera(extrinsics.detach().cpu().float()[None], fov, aspect)
     frames = world.sampled(times)
 
-    shared: EncodedImage | None = None
-    compact: EncodedImage | None = None
+    png_encoding: EncodedImage | None = None
+    smallest_encoding: EncodedImage | None = None
     if world.mesh.texture is not None:
         png = encode_texture(world.mesh.texture)
         workspace.make_file(TEXTURE, content, lambda path: _write_bytes(path, png.data))
         # One copy per frame: a JPEG of quality 95 is a third of the PNG, 46 dB from it, unless the texture is flat.
-        shared, compact = png, min(png, encode_texture(world.mesh.texture, "jpeg"), key=lambda image: len(image.data))
-    workspace.make_file(REST_MESH, content, lambda path: write_glb(path, world.mesh, camera=camera, texture=shared))
+        png_encoding, smallest_encoding = (
+            png,
+            min(png, encode_texture(world.mesh.texture, "jpeg"), key=lambda image: len(image.data)),
+        )
+    workspace.make_file(
+        REST_MESH, content, lambda path: write_glb(path, world.mesh, camera=camera, texture=png_encoding)
+    )
     workspace.make_file(OFFSETS, content, lambda path: _write_offsets(path, frames))
     for index, name in enumerate(names):
-        write = partial(write_glb, mesh=frames[index], texture=compact)
+        write = partial(write_glb, mesh=frames[index], texture=smallest_encoding)
         workspace.make_file(FRAME_MESH.format(name), content, write)
     write_cameras(workspace, content, names, camera, fps)
     if key_names is None:
-        named = dict(zip(times.tolist(), names, strict=True))
-        key_names = [named.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()]
+        name_of_time = dict(zip(times.tolist(), names, strict=True))
+        key_names = [
+            name_of_time.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()
+        ]
     seconds = replace(world, times=np.asarray(sequence.times, dtype=np.float64) / fps)
     return workspace.make_file(
         ANIMATION,
         content,
-        lambda path: write_animation_glb(path, seconds, camera, target_names=key_names, texture=shared),
+        lambda path: write_animation_glb(path, seconds, camera, target_names=key_names, texture=png_encoding),
     )
 
 
@@ -171,7 +178,7 @@ def read_cameras(path: Path) -> VideoCameras:
     """Read ``cameras.json``.
 
     Raises:
-        ValueError: the file is not what ``export_animation`` writes.
+        ValueError: the file was not written by ``export_animation``.
         OSError: the file cannot be read.
     """
     try:
@@ -184,7 +191,7 @@ def read_cameras(path: Path) -> VideoCameras:
 
 
 def write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float) -> None:
-    """The camera of every frame as JSON, and the same matrices as a pickle for people's own scripts."""
+    """Write the camera of every frame as JSON, and the same matrices as a pickle for other people's scripts."""
     matrix = camera.extrinsics[0].numpy()
     stored = {
         "convention": "OpenCV axes (x right, y down, z forward); extrinsics map the world (y up) to the camera",
@@ -200,9 +207,9 @@ def write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: 
 
 
 def _write_offsets(path: Path, frames: MeshSequence) -> None:
-    """Offsets (T, S, 3) of all frames from the rest pose, a row for each vertex of ``output_mesh.glb``, in its order.
+    """Write offsets (T, S, 3) of all frames from the rest pose, for the S vertices of ``output_mesh.glb`` in order.
 
-    The first V of the S rows are the welded vertices; those repeated at texture seams follow.
+    The first V of them are the welded vertices; duplicates at texture seams follow.
     """
     offsets = (frames.vertices - frames.mesh.vertices).numpy()[:, split_at_seams(frames.mesh).source]
     buffer = io.BytesIO()
@@ -214,5 +221,5 @@ def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _plain(extrinsics: Tensor) -> list[list[float]]:
+def _nested_list(extrinsics: Tensor) -> list[list[float]]:
     return extrinsics.detach().cpu().tolist()

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 from torch import Tensor
+
+from v2m4 import threads
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,20 @@ def unique_edges(faces: Tensor) -> Tensor:
     """Undirected edges (E, 2), lower index first, each once, in ascending order."""
     directed = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     return torch.unique(directed.sort(1).values, dim=0)
+
+
+def connected_components(edges: np.ndarray, count: int) -> np.ndarray:
+    """The connected component of each of ``count`` vertices, (count,) int32.
+
+    Components are numbered in the order of their first vertices; a vertex without an edge is one of its own.
+
+    Args:
+        edges: (E, 2) vertex indices, either direction, repeats allowed; or faces (F, 3), whose corners hang together.
+        count: number of vertices.
+    """
+    pairs = np.concatenate([edges[:, :2], edges[:, 1:3]]) if edges.shape[1] > 2 else edges
+    matrix = sparse.coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return csgraph.connected_components(matrix, directed=False)[1]
 
 
 def uniform_laplacian(faces: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -123,7 +142,7 @@ class NearestPoints:
         """Distance and index of the nearest point for each query (N, 3): (N,), (N,) int64; without gradients."""
         queries = queries.detach()
         if self._tree is not None:
-            distance, index = self._tree.query(queries.numpy(), workers=2)
+            distance, index = self._tree.query(queries.numpy(), workers=threads.count())
             return torch.from_numpy(distance), torch.from_numpy(index)
         if _takes_pytorch3d(queries, self.points):
             return nearest_by_pytorch3d(queries, self.points)

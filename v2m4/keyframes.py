@@ -1,8 +1,8 @@
-"""Which frames become key frames: where straight lines between them follow the motion best.
+"""Choose the key frames that minimise the error of linear interpolation between them.
 
-V2M4 takes every skip-th frame. A motion that swings back and forth then falls between the samples: its turning points
-are cut off, and no interpolation brings them back. We take as many key frames, but put them where they cost least,
-judged by points that dense optical flow carries from frame to frame.
+V2M4 takes every skip-th frame, which undersamples oscillating motion: its extremes fall between key frames, and no
+interpolation restores them. Here as many key frames are placed by dynamic programming such that linear interpolation of
+point tracks, advected by dense inverse search flow (Kroeger et al. 2016), has the least error.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import cv2
 import numpy as np
 
 from v2m4.frame import Clip, Frame
+from v2m4.optical_flow import FAST, dense_flow
 
 log = logging.getLogger(__name__)
 
-ROWS = 256  # of the pictures that the flow is computed on
-SPACING = 6  # pixels between tracked points
-EVENNESS = 2e-2  # squared pixels per squared frame of an uneven gap: decides where the motion does not
+PICTURE_ROWS = 256  # height of the pictures of which flow is computed
+TRACK_SPACING = 6  # pixels between the starts of point tracks
+UNEVEN_GAP_PENALTY = 2e-2  # squared pixels per squared frame of deviation from ``skip``: decides on static motion
 
 
-def object_window(frames: list[Frame], margin: float = 0.05) -> tuple[float, float, float, float]:
-    """The part of the picture that the object ever covers, as in ``Camera.window``, with a margin on each side.
+def foreground_window(frames: list[Frame], margin: float = 0.05) -> tuple[float, float, float, float]:
+    """The bounding window of the foreground of all frames, as in ``Camera.window``, with a margin on each side.
 
     Raises:
         ValueError: no frame has a foreground.
@@ -31,7 +32,7 @@ def object_window(frames: list[Frame], margin: float = 0.05) -> tuple[float, flo
     covered = np.max([frame.rgba[..., 3] for frame in frames], axis=0) > 127
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     if len(rows) == 0:
-        raise ValueError("object_window: no frame has a foreground")
+        raise ValueError("foreground_window: no frame has a foreground")
     height, width = covered.shape
     x0, x1, y0, y1 = columns[0] / width, (columns[-1] + 1) / width, rows[0] / height, (rows[-1] + 1) / height
     pad_x, pad_y = margin * (x1 - x0), margin * (y1 - y0)
@@ -39,51 +40,51 @@ def object_window(frames: list[Frame], margin: float = 0.05) -> tuple[float, flo
 
 
 def choose_key_frames(clip: Clip, skip: int) -> list[int]:
-    """As many key frames as every ``skip``-th frame would give, the first and the last among them.
+    """Choose as many key frames as every ``skip``-th frame would give, including the first and the last frame.
 
     Args:
         clip: all frames.
         skip: mean number of frames from one key frame to the next; gaps are at most twice as long.
 
     Returns:
-        frame indices in ascending order.
+        Frame indices in ascending order.
 
     Raises:
         ValueError: ``skip`` is less than 1.
     """
-    even = clip.key_indices(skip)
+    regular = clip.key_indices(skip)
     last = len(clip.frames) - 1
-    if len(even) <= 2 or len(even) > last:
-        return even
+    if len(regular) <= 2 or len(regular) > last:
+        return regular
     longest = min(2 * skip, last)
     cost = interpolation_costs(clip.frames, longest)
     gap = np.arange(last + 1)[None, :] - np.arange(last + 1)[:, None]
-    cost = np.where((gap >= 1) & (gap <= longest), cost + EVENNESS * (gap - skip) ** 2, np.inf)
-    chosen = shortest_path(cost, len(even))
-    log.info("key frames %s (every %d-th: %s)", chosen, skip, even)
+    cost = np.where((gap >= 1) & (gap <= longest), cost + UNEVEN_GAP_PENALTY * (gap - skip) ** 2, np.inf)
+    chosen = shortest_path(cost, len(regular))
+    log.info("key frames %s (every %d-th: %s)", chosen, skip, regular)
     return chosen
 
 
 def shortest_path(cost: np.ndarray, count: int) -> list[int]:
-    """The cheapest way from the first to the last of T nodes over exactly ``count`` nodes, both ends included.
+    """The shortest path from the first to the last of T nodes over exactly ``count`` nodes, by dynamic programming.
 
     Args:
-        cost: (T, T); entry (i, j) is the cost of going straight from i to j > i, infinite where forbidden.
-        count: nodes on the way, at least 2.
+        cost: (T, T); entry (i, j) is the cost of the edge from i to j > i, infinite where there is none.
+        count: nodes of the path, both ends included, at least 2.
 
     Raises:
-        ValueError: there is no such way.
+        ValueError: there is no such path.
     """
     total = len(cost)
     best = np.full(total, np.inf)
     best[0] = 0.0
     previous = np.zeros((count, total), dtype=np.int64)
     for step in range(1, count):
-        through = best[:, None] + cost
-        previous[step] = through.argmin(0)
-        best = through.min(0)
+        candidate_costs = best[:, None] + cost
+        previous[step] = candidate_costs.argmin(0)
+        best = candidate_costs.min(0)
     if not np.isfinite(best[-1]):
-        raise ValueError(f"shortest_path: no way over {count} of {total} nodes")
+        raise ValueError(f"shortest_path: no path over {count} of {total} nodes")
     path = [total - 1]
     for step in range(count - 1, 0, -1):
         path.append(int(previous[step, path[-1]]))
@@ -91,32 +92,41 @@ def shortest_path(cost: np.ndarray, count: int) -> list[int]:
 
 
 def interpolation_costs(frames: list[Frame], longest: int) -> np.ndarray:
-    """What frames between i and j lose when points move on straight lines from i to j.
+    """Error of linear interpolation of point tracks between every two frames.
+
+    Args:
+        frames: T frames.
+        longest: largest gap j - i.
 
     Returns:
-        (T, T) float64: entry (i, j) sums the mean squared distances (pixels of a picture of ROWS rows) over the frames
-        between; infinite where j - i is not in 1..longest.
+        (T, T) float64: entry (i, j) is the mean squared distance (pixels of a picture of PICTURE_ROWS rows) of tracks
+        from the line between their positions in i and j, summed over the frames between; infinite where j - i is not in
+        1..longest.
     """
-    window = object_window(frames)
-    pictures = [frame.tensors(ROWS, window, background=0.5) for frame in frames]
-    grey = [(colour.mean(2).numpy() * 255).round().astype(np.uint8) for colour, _ in pictures]
+    window = foreground_window(frames)
+    pictures = [frame.tensors(PICTURE_ROWS, window, background=0.5) for frame in frames]
+    grey_pictures = [(colour.mean(2).numpy() * 255).round().astype(np.uint8) for colour, _ in pictures]
     inside = [mask[..., 0].numpy() > 0.5 for _, mask in pictures]
-    matcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flows = [matcher.calc(before, after, None) for before, after in pairwise(grey)]
+    flows = [dense_flow(before, after, FAST) for before, after in pairwise(grey_pictures)]
     costs = np.full((len(frames), len(frames)), np.inf)
     for start in range(len(frames) - 1):
-        tracks = _track(flows[start : start + longest], inside[start])  # (n, P, 2)
+        tracks = _advect_points(flows[start : start + longest], inside[start])  # (n, P, 2)
         for gap in range(1, len(tracks)):
             between = np.linspace(0.0, 1.0, gap + 1)[1:-1, None, None]
-            straight = tracks[0] + between * (tracks[gap] - tracks[0])
-            costs[start, start + gap] = ((tracks[1:gap] - straight) ** 2).sum(2).mean(1).sum() if gap > 1 else 0.0
+            interpolated = tracks[0] + between * (tracks[gap] - tracks[0])
+            costs[start, start + gap] = ((tracks[1:gap] - interpolated) ** 2).sum(2).mean(1).sum() if gap > 1 else 0.0
     return costs
 
 
-def _track(flows: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
-    """Points of a grid on the object, carried along: (len(flows) + 1, P, 2) pixels."""
-    rows, columns = np.nonzero(inside[::SPACING, ::SPACING])
-    points = np.stack([columns, rows], 1).astype(np.float32) * SPACING
+def _advect_points(flows: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
+    """Tracks of a grid of foreground points advected by flow, (len(flows) + 1, P, 2) pixels.
+
+    Args:
+        flows: (H, W, 2) pixels from each picture to the next.
+        inside: (H, W) bool foreground of the first picture.
+    """
+    rows, columns = np.nonzero(inside[::TRACK_SPACING, ::TRACK_SPACING])
+    points = np.stack([columns, rows], 1).astype(np.float32) * TRACK_SPACING
     tracks = [points]
     for flow in flows:
         step = cv2.remap(flow, points[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]

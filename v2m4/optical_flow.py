@@ -1,7 +1,8 @@
-"""Point tracks through a video by dense optical flow: the twin of CoTracker that needs no weights.
+"""Dense optical flow, and point tracks through a video by it: the twin of CoTracker that needs no weights.
 
-Flow is computed both ways between consecutive frames, in a window around the object, and chained. A point is trusted
-as far as going there and back ends where it began, and as long as it lies on the object.
+``dense_flow`` is the one place that calls OpenCV's dense inverse search (DIS). Tracks are chains of flow between
+consecutive frames, computed both ways in a window around the object. A point's confidence falls with the
+forward-backward error of the flow, and where the point leaves the object.
 """
 
 from __future__ import annotations
@@ -14,6 +15,51 @@ import numpy as np
 
 from v2m4.frame import Frame
 from v2m4.image_window import Window, object_box, window_around
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Settings of the dense inverse search; None: as the preset has it.
+
+    Attributes:
+        preset: OpenCV's, which says how fine the finest level is and how often variational refinement runs.
+        patch_size: pixels (side) of the patches that are searched for.
+        patch_stride: pixels from one patch to the next.
+        descent_steps: gradient descent steps of each patch.
+    """
+
+    preset: int
+    patch_size: int | None = None
+    patch_stride: int | None = None
+    descent_steps: int | None = None
+
+
+FAST = FlowSettings(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+MEDIUM = FlowSettings(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+def dense_flow(
+    first: np.ndarray, second: np.ndarray, settings: FlowSettings, start: np.ndarray | None = None
+) -> np.ndarray:
+    """Dense inverse search flow from the first to the second picture, (h, w, 2) float32 pixels as (x, y).
+
+    Source: Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search".
+
+    Args:
+        first: (h, w) uint8.
+        second: (h, w) uint8.
+        settings: of the search.
+        start: (h, w, 2) float32 estimate to start from. Zeros are not the same as None: with a start OpenCV crops the
+            coarse levels another way where the sides are not multiples of their scale.
+    """
+    search = cv2.DISOpticalFlow.create(settings.preset)
+    if settings.patch_size is not None:
+        search.setPatchSize(settings.patch_size)
+    if settings.patch_stride is not None:
+        search.setPatchStride(settings.patch_stride)
+    if settings.descent_steps is not None:
+        search.setGradientDescentIterations(settings.descent_steps)
+    return np.asarray(search.calc(first, second, None if start is None else start.copy()))  # calc writes into it
 
 
 @dataclass(frozen=True)
@@ -60,15 +106,14 @@ def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
         cv2.cvtColor((np.clip((c + background * (1 - m)).numpy(), 0, 1) * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
         for c, m in pictures
     ]
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     alphas = (mask[..., 0].numpy(), other_mask[..., 0].numpy())
     still = np.zeros((*shades[0].shape, 2), np.float32)
     starts = [(still, still), (mask_motion(*alphas), mask_motion(*alphas[::-1]))]
     fields = [
         FlowField(
             window,
-            np.asarray(search.calc(shades[0], shades[1], ahead.copy())),
-            np.asarray(search.calc(shades[1], shades[0], back.copy())),
+            dense_flow(shades[0], shades[1], MEDIUM, ahead),
+            dense_flow(shades[1], shades[0], MEDIUM, back),
             alphas,
         )
         for ahead, back in starts

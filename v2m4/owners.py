@@ -15,7 +15,8 @@ import torch
 
 from v2m4.config import Config
 from v2m4.device import device_of
-from v2m4.weights import Needs, Unavailable, get_weights
+from v2m4.threads import for_networks
+from v2m4.weights import Needs, Unavailable, get_weights, hub_offline
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,18 @@ log = logging.getLogger(__name__)
 def owners_code(seed: int) -> Iterator[None]:
     """Around the code of an owner that seeds, prints and warns as it likes.
 
-    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log.
+    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log; the Hugging Face
+    client is offline. On the CPU networks have all threads.
     """
     printed = io.StringIO()
     try:
-        with torch.random.fork_rng(), redirect_stdout(printed), warnings.catch_warnings():
+        with (
+            hub_offline(),
+            torch.random.fork_rng(),
+            redirect_stdout(printed),
+            warnings.catch_warnings(),
+            for_networks(),
+        ):
             warnings.simplefilter("ignore")  # of deprecated names: nothing that a user could mend
             torch.manual_seed(seed)
             yield

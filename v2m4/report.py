@@ -1,9 +1,21 @@
-"""Plain tables for the summaries that the commands close with."""
+"""What the commands print: summary tables, and log lines beside a progress bar."""
 
 from __future__ import annotations
 
+import logging
+import sys
 import unicodedata
 from collections.abc import Sequence
+
+from tqdm import tqdm
+
+
+class TqdmHandler(logging.Handler):
+    """Write log records to standard error without breaking tqdm's progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def _width(text: str) -> int:

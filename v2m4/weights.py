@@ -1,7 +1,8 @@
 """Packages and weights of learned parts: where they are looked for, and what is said when they are not there.
 
 Weights are looked for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is fetched unless the
-user said ``--download``: without it the hub's client is put offline, so that no owner's loader can fetch either.
+user said ``--download``. Owners' code runs with the hub's client offline (``hub_offline``), so that no loader fetches
+on its own; what it needs lies on the disk by then.
 
 Nothing here needs PyTorch, which takes seconds to load: what is missing is told in no time.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,6 +109,7 @@ class Needs:
         return "".join(fingerprint(part.repository, folder, part.files) for part, folder in found.items())
 
 
+_OFFLINE, _CLIENT = "HF_HUB_OFFLINE", "huggingface_hub.constants"  # the variable, and the module that copies it
 HUB = Package("huggingface_hub", "--download needs it: pip install huggingface_hub")
 
 
@@ -203,8 +206,6 @@ def get_weights(weights: Weights, config: Config) -> Path:
     """
     require_weights(weights, config)
     found = find_weights(weights, config)
-    if not config.download:
-        _stay_offline()
     if found is not None:
         return found
     from huggingface_hub import snapshot_download
@@ -253,9 +254,25 @@ def _cached(weights: Weights, config: Config) -> list[Path]:
     return places
 
 
-def _stay_offline() -> None:
-    """Let the hub's client fetch nothing in this process, whatever an owner's loader asks it for."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:  # read the variable when it was imported
-        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+@contextmanager
+def hub_offline() -> Iterator[None]:
+    """Within it the hub's client fetches nothing, whatever an owner's loader asks it for.
+
+    The environment variable, and the client's copy of it, are as before afterwards.
+    """
+    before, client = os.environ.get(_OFFLINE), sys.modules.get(_CLIENT)
+    copied = client is not None and client.HF_HUB_OFFLINE
+    os.environ[_OFFLINE] = "1"
+    if client is not None:
+        client.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_OFFLINE]
+        else:
+            os.environ[_OFFLINE] = before
+        if client is None:  # imported meanwhile, perhaps: then it read the variable as it was set here
+            client, copied = sys.modules.get(_CLIENT), (before or "").upper() in {"1", "ON", "YES", "TRUE"}
+        if client is not None:
+            client.HF_HUB_OFFLINE = copied  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_preparation_tools.creatures.creature import SkinnedCreature, stroke
 from data_preparation_tools.creatures.skeleton import Bone, Pose, Skeleton, leg_angles
-from data_preparation_tools.creatures.solid import Ellipsoid, Part, Point, RoundCone, Solid
+from data_preparation_tools.creatures.solid import Ellipsoid, ImplicitSolid, Point, RoundCone, SolidPart
 
 SKIN: Point = (0.42, 0.74, 0.52)
 DARK: Point = (0.20, 0.52, 0.42)
@@ -38,8 +38,8 @@ SPIKES = (  # bone, foot and tip as (y, z), radius of the foot
 )
 
 
-def _legs() -> list[Part]:
-    parts: list[Part] = []
+def _legs() -> list[SolidPart]:
+    parts: list[SolidPart] = []
     for name, (x, hip, knee, ankle, _) in LEGS.items():
         outer = x * 1.08
         parts += [
@@ -50,8 +50,8 @@ def _legs() -> list[Part]:
     return parts
 
 
-def _solid() -> Solid:
-    parts: list[Part] = [
+def _solid() -> ImplicitSolid:
+    parts: list[SolidPart] = [
         Ellipsoid("body", SKIN, 0.05, (0, 0, 0), (0.165, 0.170, 0.255)),
         RoundCone("neck_0", SKIN, 0.07, (0, 0.04, 0.17), (0, 0.18, 0.27), 0.122, 0.094),
         RoundCone("neck_1", SKIN, 0.012, (0, 0.18, 0.27), (0, 0.30, 0.32), 0.094, 0.082),
@@ -68,7 +68,7 @@ def _solid() -> Solid:
         parts.append(RoundCone(bone, SPIKE, 0.02, (0, *foot), (0, *tip), radius, 0.017))
     for side in (-1, 1):
         parts.append(Ellipsoid("head", WHITE, 0.012, (side * 0.075, 0.500, 0.436), (0.042, 0.048, 0.042)))
-    return Solid(tuple(parts))
+    return ImplicitSolid(tuple(parts))
 
 
 def _bones() -> dict[str, Bone]:
@@ -95,9 +95,9 @@ class Dino(SkinnedCreature):
     skeleton = Skeleton(_bones())
     view = (52.0, 12.0, 0.74)
 
-    def decals(self, generator: np.random.Generator) -> tuple[Part, ...]:
+    def decals(self, generator: np.random.Generator) -> tuple[SolidPart, ...]:
         """Belly, spots, toe nails, eyes, nostrils, mouth and blushing cheeks."""
-        parts: list[Part] = [
+        parts: list[SolidPart] = [
             Ellipsoid("body", BELLY, 0.012, (0, -0.15, 0.02), (0.125, 0.125, 0.27)),
             RoundCone("", BELLY, 0.012, (0, -0.06, 0.265), (0, 0.17, 0.365), 0.085, 0.060),
             RoundCone("", BELLY, 0.012, (0, 0.17, 0.365), (0, 0.34, 0.415), 0.060, 0.055),
@@ -118,15 +118,15 @@ class Dino(SkinnedCreature):
                 Ellipsoid("", BLUSH, 0.030, (side * 0.105, 0.428, 0.470), (0.034, 0.024, 0.034)),
                 Ellipsoid("", INK, 0.004, (side * 0.034, 0.462, 0.566), (0.010, 0.009, 0.014)),
             ]
-        angle = np.radians(np.linspace(-72, 72, 13))
-        across, forward = np.sin(angle), np.cos(angle)
+        arc = np.radians(np.linspace(-72, 72, 13))
+        across, forward = np.sin(arc), np.cos(arc)
         smile = np.stack([0.098 * across, 0.396 + 0.030 * np.abs(across) ** 3, 0.485 + 0.088 * forward], 1)
         parts += stroke(smile, 0.0075, INK)
         return tuple(parts)
 
-    def _spots(self, generator: np.random.Generator) -> list[Part]:
+    def _spots(self, generator: np.random.Generator) -> list[SolidPart]:
         """Dark spots on the back, drawn by dart throwing so that none overlap."""
-        spots: list[Part] = []
+        spots: list[SolidPart] = []
         taken: list[np.ndarray] = []
         for _ in range(400):
             z = generator.uniform(-0.22, 0.20)
@@ -145,23 +145,23 @@ class Dino(SkinnedCreature):
     def pose(self, phase: float) -> Pose:
         """Feet on the ground for 62% of a step; head and tail follow with a lag."""
         phase = (phase + START) % 1.0
-        turn = 2 * math.pi * phase
-        shift = (0.012 * math.sin(turn), 0.012 * math.cos(2 * turn), 0.0)
-        turns: dict[str, Point] = {
-            "neck_0": (3.5 * math.sin(2 * turn), 5 * math.sin(turn), 0),
-            "neck_1": (3.5 * math.sin(2 * turn - 0.6), 6 * math.sin(turn - 0.5), 0),
-            "neck_2": (3.0 * math.sin(2 * turn - 1.2), 6 * math.sin(turn - 1.0), 0),
-            "head": (4.0 * math.sin(2 * turn - 2.0), 4 * math.sin(turn - 1.5), 5 * math.sin(turn - 0.8)),
+        angle = 2 * math.pi * phase
+        translation = (0.012 * math.sin(angle), 0.012 * math.cos(2 * angle), 0.0)
+        rotations: dict[str, Point] = {
+            "neck_0": (3.5 * math.sin(2 * angle), 5 * math.sin(angle), 0),
+            "neck_1": (3.5 * math.sin(2 * angle - 0.6), 6 * math.sin(angle - 0.5), 0),
+            "neck_2": (3.0 * math.sin(2 * angle - 1.2), 6 * math.sin(angle - 1.0), 0),
+            "head": (4.0 * math.sin(2 * angle - 2.0), 4 * math.sin(angle - 1.5), 5 * math.sin(angle - 0.8)),
         }
         for index in range(len(TAIL) - 1):
-            turns[f"tail_{index}"] = (3 * math.cos(2 * turn - index), 11 * math.sin(turn - 0.7 * index), 0)
+            rotations[f"tail_{index}"] = (3 * math.cos(2 * angle - index), 11 * math.sin(angle - 0.7 * index), 0)
         for name, (_, hip, knee, ankle, start) in LEGS.items():
             forward, lift = _step((phase - start) % 1.0)
-            target = (ankle[0] + lift - shift[1], ankle[1] + forward - shift[2])
+            target = (ankle[0] + lift - translation[1], ankle[1] + forward - translation[2])
             thigh, shank = leg_angles(hip, knee, ankle, target)
-            turns[f"{name}_thigh"] = (thigh, 0, 0)
-            turns[f"{name}_shank"] = (shank, 0, 0)
-        return Pose(turns, shift)
+            rotations[f"{name}_thigh"] = (thigh, 0, 0)
+            rotations[f"{name}_shank"] = (shank, 0, 0)
+        return Pose(rotations, translation)
 
 
 def _step(phase: float, stride: float = 0.075, height: float = 0.055, ground: float = 0.62) -> tuple[float, float]:

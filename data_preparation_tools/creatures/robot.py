@@ -8,7 +8,7 @@ import numpy as np
 
 from data_preparation_tools.creatures.creature import SkinnedCreature, stroke
 from data_preparation_tools.creatures.skeleton import Bone, Pose, Skeleton
-from data_preparation_tools.creatures.solid import Ellipsoid, Part, Point, RoundCone, RoundedBox, Solid
+from data_preparation_tools.creatures.solid import Ellipsoid, ImplicitSolid, Point, RoundCone, RoundedBox, SolidPart
 
 SHELL: Point = (0.36, 0.66, 0.86)
 LIGHT: Point = (0.94, 0.95, 0.93)
@@ -23,12 +23,12 @@ SHOULDER, ELBOW_UP, WRIST_UP = (-0.185, 0.085, 0.0), (-0.315, 0.085, 0.02), (-0.
 ELBOW_DOWN, WRIST_DOWN = (0.290, -0.020, 0.0), (0.345, -0.150, 0.035)
 
 
-def _hand(bone: str, wrist: Point, along: Point) -> list[Part]:
+def _hand(bone: str, wrist: Point, along: Point) -> list[SolidPart]:
     """A palm and three fingers that spread in the picture plane."""
     forward = np.asarray(along) / np.linalg.norm(along)
     side = np.array([forward[1], -forward[0], 0.0])
     palm = np.asarray(wrist) + 0.045 * forward
-    parts: list[Part] = [Ellipsoid(bone, WARM, 0.020, (palm[0], palm[1], palm[2]), (0.056, 0.056, 0.046))]
+    parts: list[SolidPart] = [Ellipsoid(bone, WARM, 0.020, (palm[0], palm[1], palm[2]), (0.056, 0.056, 0.046))]
     for lean, length in ((-0.80, 0.090), (0.0, 0.100), (0.80, 0.090)):
         direction = math.cos(lean) * forward + math.sin(lean) * side
         start, end = palm + 0.030 * direction, palm + length * direction
@@ -36,8 +36,8 @@ def _hand(bone: str, wrist: Point, along: Point) -> list[Part]:
     return parts
 
 
-def _solid() -> Solid:
-    parts: list[Part] = [
+def _solid() -> ImplicitSolid:
+    parts: list[SolidPart] = [
         RoundedBox("chest", SHELL, 0.02, (0, 0.015, 0), (0.145, 0.140, 0.110), 0.060),
         RoundCone("hips", JOINT, 0.020, (-0.040, -0.155, 0), (0.040, -0.155, 0), 0.070, 0.070),
         RoundCone("neck", JOINT, 0.020, (0, 0.13, 0), (0, 0.20, 0), 0.046, 0.046),
@@ -66,7 +66,7 @@ def _solid() -> Solid:
             RoundCone(f"{name}_leg", SHELL, 0.020, (x, -0.335, 0), (x, -0.400, 0.0), 0.060, 0.064),
             RoundedBox(f"{name}_foot", WARM, 0.020, (x * 1.08, -0.452, 0.03), (0.072, 0.042, 0.112), 0.040),
         ]
-    return Solid(tuple(parts))
+    return ImplicitSolid(tuple(parts))
 
 
 def _bones() -> dict[str, Bone]:
@@ -94,9 +94,9 @@ class Robot(SkinnedCreature):
     skeleton = Skeleton(_bones())
     view = (18.0, 6.0, 0.74)
 
-    def decals(self, generator: np.random.Generator) -> tuple[Part, ...]:
+    def decals(self, generator: np.random.Generator) -> tuple[SolidPart, ...]:
         """A screen with a face, a chest plate with buttons and a dial, rings round the arms, bolts."""
-        parts: list[Part] = [
+        parts: list[SolidPart] = [
             RoundedBox("", SCREEN, 0.005, (0, 0.322, 0.125), (0.138, 0.086, 0.040), 0.039),
             RoundedBox("", LIGHT, 0.005, (0, 0.010, 0.110), (0.098, 0.088, 0.040), 0.030),
             RoundedBox("", JOINT, 0.004, (0, -0.103, 0.0), (0.20, 0.0075, 0.20), 0.004),
@@ -107,8 +107,8 @@ class Robot(SkinnedCreature):
                 Ellipsoid("", SCREEN, 0.004, (side * 0.060 + 0.007, 0.357, 0.130), (0.008, 0.010, 0.05)),
                 Ellipsoid("", RED, 0.020, (side * 0.100, 0.298, 0.125), (0.018, 0.012, 0.05)),
             ]
-        angle = np.radians(np.linspace(-60, 60, 11))
-        smile = np.stack([0.045 * np.sin(angle), 0.325 - 0.045 * np.cos(angle), np.full_like(angle, 0.122)], 1)
+        arc = np.radians(np.linspace(-60, 60, 11))
+        smile = np.stack([0.045 * np.sin(arc), 0.325 - 0.045 * np.cos(arc), np.full_like(arc, 0.122)], 1)
         parts += stroke(smile, 0.0095, GLOW)
         for x, color in ((-0.056, RED), (0.0, WARM), (0.056, GREEN)):
             parts.append(Ellipsoid("", color, 0.004, (x, -0.038, 0.110), (0.019, 0.019, 0.05)))
@@ -129,23 +129,23 @@ class Robot(SkinnedCreature):
 
     def pose(self, phase: float) -> Pose:
         """Two waves of the hand in one sway of the body; the feet stay on the ground."""
-        turn = 2 * math.pi * phase
-        sway = math.sin(turn)
+        angle = 2 * math.pi * phase
+        sway = math.sin(angle)
         lean = 3.5 * sway
-        turns: dict[str, Point] = {
+        rotations: dict[str, Point] = {
             "hips": (0, 0, 0),
-            "chest": (1.5 * math.sin(2 * turn), 5 * sway, -1.5 * lean),
-            "head": (4 * math.sin(2 * turn + 0.6), 8 * math.sin(turn - 0.4), 2.6 * lean),
-            "wave_upper": (0, 0, -16 + 9 * math.sin(turn - 0.5)),
-            "wave_lower": (0, 0, 9 + 25 * math.sin(2 * turn)),
-            "swing_upper": (16 * math.sin(turn + 0.4), 0, 5 + 4 * sway),
-            "swing_lower": (-9 + 9 * math.sin(turn), 0, 3),
+            "chest": (1.5 * math.sin(2 * angle), 5 * sway, -1.5 * lean),
+            "head": (4 * math.sin(2 * angle + 0.6), 8 * math.sin(angle - 0.4), 2.6 * lean),
+            "wave_upper": (0, 0, -16 + 9 * math.sin(angle - 0.5)),
+            "wave_lower": (0, 0, 9 + 25 * math.sin(2 * angle)),
+            "swing_upper": (16 * math.sin(angle + 0.4), 0, 5 + 4 * sway),
+            "swing_lower": (-9 + 9 * math.sin(angle), 0, 3),
         }
         for name in ("right", "left"):
-            turns[f"{name}_leg"] = (0, 0, lean)
-            turns[f"{name}_foot"] = (0, 0, -lean)
+            rotations[f"{name}_leg"] = (0, 0, lean)
+            rotations[f"{name}_foot"] = (0, 0, -lean)
         # The legs turn about the hips by the lean; the hips go the other way, so that the feet stay where they are.
-        return Pose(turns, (0.245 * math.sin(math.radians(-lean)), -0.245 * (1 - math.cos(math.radians(lean))), 0))
+        return Pose(rotations, (0.245 * math.sin(math.radians(-lean)), -0.245 * (1 - math.cos(math.radians(lean))), 0))
 
 
 ROBOT = Robot()

@@ -1,4 +1,4 @@
-"""A small skeleton: bones with rest positions, forward kinematics, two-bone legs, skinning weights and blending."""
+"""A small skeleton: forward kinematics, two-bone inverse kinematics, skinning weights and linear blend skinning."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_preparation_tools.creatures.solid import Array, Point, Solid, adjacency, rotation
+from data_preparation_tools.creatures.solid import Array, ImplicitSolid, Point, adjacency, euler_matrix
 
 
 @dataclass(frozen=True)
 class Bone:
-    """A joint and what hangs on it.
+    """A bone, which rotates about a joint.
 
     Attributes:
-        parent: name of the bone that carries it, None for the root.
-        head: the joint in the rest pose.
+        parent: name of the parent bone, None for the root.
+        head: position of the joint in the rest pose.
     """
 
     parent: str | None
@@ -26,15 +26,15 @@ class Bone:
 
 @dataclass(frozen=True)
 class Pose:
-    """Turns of bones about their joints, in degrees about the rest pose's axes, and the root's shift."""
+    """Rotations of bones about their joints (degrees about the rest pose's x, y, z), and the root's translation."""
 
-    turns: Mapping[str, Point]
-    shift: Point = (0.0, 0.0, 0.0)
+    rotations: Mapping[str, Point]
+    translation: Point = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Bones by name; a parent stands before its children."""
+    """Bones by name, a parent before its children."""
 
     bones: Mapping[str, Bone]
 
@@ -42,83 +42,85 @@ class Skeleton:
         """Rest space to posed space for every bone, (B, 4, 4).
 
         Raises:
-            KeyError: the pose turns a bone that is not there.
+            KeyError: the pose rotates an unknown bone.
         """
-        unknown = set(pose.turns) - set(self.bones)
+        unknown = set(pose.rotations) - set(self.bones)
         if unknown:
             raise KeyError(f"pose: no bone named {', '.join(sorted(unknown))}")
-        found: dict[str, Array] = {}
+        transforms: dict[str, Array] = {}
         for name, bone in self.bones.items():
             local = np.eye(4)
-            local[:3, :3] = rotation(*pose.turns.get(name, (0.0, 0.0, 0.0)))
+            local[:3, :3] = euler_matrix(*pose.rotations.get(name, (0.0, 0.0, 0.0)))
             local[:3, 3] = np.asarray(bone.head) - local[:3, :3] @ np.asarray(bone.head)
             if bone.parent is None:
-                local[:3, 3] += np.asarray(pose.shift)
-                found[name] = local
+                local[:3, 3] += np.asarray(pose.translation)
+                transforms[name] = local
             else:
-                found[name] = found[bone.parent] @ local
-        return np.stack(list(found.values()))
+                transforms[name] = transforms[bone.parent] @ local
+        return np.stack(list(transforms.values()))
 
-    def weights(self, solid: Solid, vertices: Array, faces: Array, reach: float = 0.025, smoothing: int = 20) -> Array:
-        """Skinning weights (V, B): a bone counts the more, the nearer its parts are, then evened over the mesh.
+    def weights(
+        self, solid: ImplicitSolid, vertices: Array, faces: Array, falloff: float = 0.025, smoothing: int = 20
+    ) -> Array:
+        """Skinning weights (V, B): decreasing with the distance to a bone's parts, then smoothed over the mesh.
 
         Args:
             solid: its parts name their bones.
             vertices: (V, 3) rest pose.
             faces: (F, 3).
-            reach: distance over which a bone that is farther than the nearest loses all but 1/e of its share.
-            smoothing: rounds of averaging over neighbours.
+            falloff: distance beyond the nearest bone's at which a bone's weight has decreased to 1/e.
+            smoothing: iterations of averaging over neighbours.
         """
         distances = solid.part_distances(vertices)
-        owners = np.array([part.bone for part in solid.parts])
+        bone_of_part = np.array([part.bone for part in solid.parts])
         nearest = np.full((len(self.bones), len(vertices)), np.inf)
         for index, name in enumerate(self.bones):
-            if (owners == name).any():
-                nearest[index] = distances[owners == name].min(0)
-        share = np.exp(-np.minimum((nearest - nearest.min(0)) / reach, 60.0)).T
-        share /= share.sum(1, keepdims=True)
+            if (bone_of_part == name).any():
+                nearest[index] = distances[bone_of_part == name].min(0)
+        weights = np.exp(-np.minimum((nearest - nearest.min(0)) / falloff, 60.0)).T
+        weights /= weights.sum(1, keepdims=True)
         mean = adjacency(faces, len(vertices))
         for _ in range(smoothing):
-            share = 0.5 * share + 0.5 * (mean @ share)
-        return share / share.sum(1, keepdims=True)
+            weights = 0.5 * weights + 0.5 * (mean @ weights)
+        return weights / weights.sum(1, keepdims=True)
 
 
-def blend(vertices: Array, weights: Array, transforms: Array) -> Array:
+def linear_blend_skinning(vertices: Array, weights: Array, transforms: Array) -> Array:
     """Linear blend skinning: vertices (V, 3), weights (V, B), transforms (B, 4, 4) to posed vertices (V, 3)."""
-    mixed = np.einsum("vb,bij->vij", weights, transforms)
-    return np.einsum("vij,vj->vi", mixed[:, :3, :3], vertices) + mixed[:, :3, 3]
+    blended = np.einsum("vb,bij->vij", weights, transforms)
+    return np.einsum("vij,vj->vi", blended[:, :3, :3], vertices) + blended[:, :3, 3]
 
 
 def leg_angles(
     hip: tuple[float, float], knee: tuple[float, float], ankle: tuple[float, float], target: tuple[float, float]
 ) -> tuple[float, float]:
-    """Turns about x (degrees) of a thigh and a shank that bring the ankle to a target in the y-z plane.
+    """Two-bone inverse kinematics: rotations about x (degrees) of thigh and shank that move the ankle to a target.
 
     Args:
         hip: (y, z) of the joint in the rest pose.
         knee: (y, z) in the rest pose.
         ankle: (y, z) in the rest pose.
-        target: (y, z) wanted for the ankle; where it is out of reach, the leg is stretched towards it.
+        target: (y, z) of the ankle; where it is too far away, the leg is stretched towards it.
 
     Returns:
-        the thigh's turn, and the shank's turn relative to the thigh; the knee keeps bending to its rest side.
+        The thigh's rotation, and the shank's relative to the thigh; the knee bends to the side that it does at rest.
     """
 
     def polar(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
-        # A turn about x takes y towards z, so angles are measured from y to z.
+        # A positive rotation about x takes y towards z, so angles are measured from y to z.
         return math.hypot(end[0] - start[0], end[1] - start[1]), math.atan2(end[1] - start[1], end[0] - start[0])
 
     upper, upper_angle = polar(hip, knee)
     lower, lower_angle = polar(knee, ankle)
-    reach, direction = polar(hip, target)
-    reach = min(max(reach, abs(upper - lower) * 1.001), (upper + lower) * 0.999)
+    distance, direction = polar(hip, target)
+    distance = min(max(distance, abs(upper - lower) * 1.001), (upper + lower) * 0.999)
     side = math.copysign(1.0, math.sin(upper_angle - polar(hip, ankle)[1]))
-    at_hip = math.acos((upper**2 + reach**2 - lower**2) / (2 * upper * reach))
-    at_knee = math.acos((upper**2 + lower**2 - reach**2) / (2 * upper * lower))
-    thigh = direction + side * at_hip - upper_angle
-    shank = direction + side * at_hip - side * (math.pi - at_knee) - lower_angle - thigh
+    hip_angle = math.acos((upper**2 + distance**2 - lower**2) / (2 * upper * distance))
+    knee_angle = math.acos((upper**2 + lower**2 - distance**2) / (2 * upper * lower))
+    thigh = direction + side * hip_angle - upper_angle
+    shank = direction + side * hip_angle - side * (math.pi - knee_angle) - lower_angle - thigh
 
-    def wrapped(angle: float) -> float:
+    def to_degrees(angle: float) -> float:
         return math.degrees(math.remainder(angle, 2 * math.pi))
 
-    return wrapped(thigh), wrapped(shank)
+    return to_degrees(thigh), to_degrees(shank)

@@ -1,4 +1,4 @@
-"""Implicit solids: round cones, ellipsoids and rounded boxes, joined smoothly and meshed once.
+"""Implicit solids: smooth unions of round cones, ellipsoids and rounded boxes, and their meshes.
 
 Distances are negative inside. Every function takes points (N, 3) and gives distances (N,).
 """
@@ -13,55 +13,50 @@ import numpy as np
 from scipy import sparse
 from skimage.measure import marching_cubes
 
+from v2m4.rotation import axis_rotation
+
 Array = np.ndarray
 Point = tuple[float, float, float]
 
 
-def rotation(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
-    """Turn about x, then y, then z (degrees), as a (3, 3) matrix."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate((x, y, z)):
-        turn = np.eye(3)
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        turn[first, first] = turn[second, second] = cosine
-        turn[second, first], turn[first, second] = sine, -sine
-        matrix = turn @ matrix
-    return matrix
+def euler_matrix(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
+    """Rotation about x, then y, then z (degrees), as a (3, 3) matrix."""
+    about_x, about_y, about_z = (axis_rotation(axis, np.radians(angle)) for axis, angle in enumerate((x, y, z)))
+    return about_z @ (about_y @ about_x)
 
 
 def smooth_minimum(first: Array, second: Array, width: float) -> Array:
-    """The smaller of two distances, rounded where they differ by less than ``width``."""
-    near = np.maximum(width - np.abs(first - second), 0.0)
-    return np.minimum(first, second) - near * near / (4.0 * width)
+    """Polynomial smooth minimum of two distances, blended where they differ by less than ``width``."""
+    overlap = np.maximum(width - np.abs(first - second), 0.0)
+    return np.minimum(first, second) - overlap * overlap / (4.0 * width)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One piece of a solid.
+class SolidPart:
+    """One part of a solid.
 
     Attributes:
-        bone: name of the bone that moves it.
-        color: its paint, sRGB in [0, 1].
-        blend: width of the fillet where it meets the parts before it.
+        bone: name of the bone it is attached to.
+        color: sRGB in [0, 1].
+        fillet: width of the fillet where it meets the parts before it.
     """
 
     bone: str
     color: Point
-    blend: float
+    fillet: float
 
     def distance(self, points: Array) -> Array:
         """Signed distance (N,) of points (N, 3)."""
         raise NotImplementedError
 
     def box(self) -> tuple[Array, Array]:
-        """Lower and upper corner, (3,) each, of an upright box round the part."""
+        """Lower and upper corner, (3,) each, of the axis-aligned bounding box."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class RoundCone(Part):
-    """The union of all balls whose centre and radius run from one ball to the other."""
+class RoundCone(SolidPart):
+    """The union of all balls whose centre and radius are interpolated between two balls."""
 
     start: Point
     end: Point
@@ -79,124 +74,124 @@ class RoundCone(Part):
         slope = (self.start_radius - self.end_radius) / length
         offset = points - start
         along = offset @ ((end - start) / length)
-        aside = np.sqrt(np.maximum((offset * offset).sum(1) - along * along, 0.0))
-        at = np.clip(along - aside * (slope / math.sqrt(1.0 - slope * slope)), 0.0, length)
-        return np.hypot(along - at, aside) - (self.start_radius - slope * at)
+        radial = np.sqrt(np.maximum((offset * offset).sum(1) - along * along, 0.0))
+        axial = np.clip(along - radial * (slope / math.sqrt(1.0 - slope * slope)), 0.0, length)
+        return np.hypot(along - axial, radial) - (self.start_radius - slope * axial)
 
     def box(self) -> tuple[Array, Array]:
-        """The box round the balls at both ends."""
+        """The bounding box of the balls at both ends."""
         start, end = np.asarray(self.start), np.asarray(self.end)
         lower = np.minimum(start - self.start_radius, end - self.end_radius)
         return lower, np.maximum(start + self.start_radius, end + self.end_radius)
 
 
 @dataclass(frozen=True)
-class Ellipsoid(Part):
-    """An ellipsoid, turned by Euler angles in degrees."""
+class Ellipsoid(SolidPart):
+    """An ellipsoid, rotated by Euler angles in degrees."""
 
     center: Point
     radii: Point
-    turn: Point = (0.0, 0.0, 0.0)
+    rotation: Point = (0.0, 0.0, 0.0)
 
     def distance(self, points: Array) -> Array:
-        """First-order distance: the implicit function over the length of its gradient."""
-        local = (points - np.asarray(self.center, points.dtype)) @ rotation(*self.turn).astype(points.dtype)
+        """First-order approximation of the distance: the implicit function over the norm of its gradient."""
+        local = (points - np.asarray(self.center, points.dtype)) @ euler_matrix(*self.rotation).astype(points.dtype)
         scaled = local / np.asarray(self.radii, points.dtype)
         value = np.linalg.norm(scaled, axis=1)
         slope = np.linalg.norm(scaled / np.asarray(self.radii, points.dtype), axis=1)
         return value * (value - 1.0) / np.maximum(slope, 1e-6)
 
     def box(self) -> tuple[Array, Array]:
-        """The box round the turned ellipsoid: its half sides are the lengths of the rows of turn x radii."""
-        half = np.linalg.norm(rotation(*self.turn) * np.asarray(self.radii), axis=1)
+        """The bounding box: its half sides are the norms of the rows of rotation x radii."""
+        half = np.linalg.norm(euler_matrix(*self.rotation) * np.asarray(self.radii), axis=1)
         return np.asarray(self.center) - half, np.asarray(self.center) + half
 
 
 @dataclass(frozen=True)
-class RoundedBox(Part):
-    """A box with rounded edges, turned by Euler angles in degrees."""
+class RoundedBox(SolidPart):
+    """A box with rounded edges, rotated by Euler angles in degrees."""
 
     center: Point
     half: Point
     radius: float
-    turn: Point = (0.0, 0.0, 0.0)
+    rotation: Point = (0.0, 0.0, 0.0)
 
     def distance(self, points: Array) -> Array:
         """Exact distance to the box shrunk by the radius, less the radius."""
-        local = (points - np.asarray(self.center, points.dtype)) @ rotation(*self.turn).astype(points.dtype)
+        local = (points - np.asarray(self.center, points.dtype)) @ euler_matrix(*self.rotation).astype(points.dtype)
         excess = np.abs(local) - (np.asarray(self.half, points.dtype) - self.radius)
         outside = np.linalg.norm(np.maximum(excess, 0.0), axis=1)
         return outside + np.minimum(excess.max(1), 0.0) - self.radius
 
     def box(self) -> tuple[Array, Array]:
-        """The box round the turned box."""
-        half = np.abs(rotation(*self.turn)) @ np.asarray(self.half)
+        """The bounding box of the rotated box."""
+        half = np.abs(euler_matrix(*self.rotation)) @ np.asarray(self.half)
         return np.asarray(self.center) - half, np.asarray(self.center) + half
 
 
 @dataclass(frozen=True)
-class Solid:
-    """Parts joined smoothly, in order."""
+class ImplicitSolid:
+    """The smooth union of parts, in order."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[SolidPart, ...]
 
     def part_distances(self, points: Array) -> Array:
         """The distance to every part by itself, (P, N)."""
         return np.stack([part.distance(points) for part in self.parts])
 
     def distance(self, points: Array) -> Array:
-        """Distance to the whole, (N,)."""
+        """Signed distance (N,) of the union."""
         total = self.parts[0].distance(points)
         for part in self.parts[1:]:
-            total = smooth_minimum(total, part.distance(points), part.blend)
+            total = smooth_minimum(total, part.distance(points), part.fillet)
         return total
 
     def box(self) -> tuple[Array, Array]:
-        """Lower and upper corner of an upright box round all parts and their fillets."""
+        """Lower and upper corner of the bounding box of all parts and their fillets."""
         lower, upper = zip(*(part.box() for part in self.parts), strict=True)
-        fillet = max(part.blend for part in self.parts) / 4
+        fillet = max(part.fillet for part in self.parts) / 4
         return np.min(lower, 0) - fillet, np.max(upper, 0) + fillet
 
-    def paint(self, points: Array, decals: tuple[Part, ...] = (), softness: float = 0.0015) -> Array:
-        """The paint of the nearest part, with decals over it in order.
+    def paint(self, points: Array, decals: tuple[SolidPart, ...] = (), softness: float = 0.0015) -> Array:
+        """The colours of the nearest parts, with decals composited over them in order.
 
         Args:
             points: (N, 3) on the surface.
-            decals: shapes that colour what they enclose; a decal with a bone's name keeps to that bone's parts, and
-                its ``blend`` is the softness of its edge.
-            softness: difference of distance over which two parts' paints mix.
+            decals: shapes that colour the surface inside of them; a decal with a bone's name colours that bone's parts
+                only, and its ``fillet`` is the softness of its edge.
+            softness: difference of distance over which the colours of two parts blend.
 
         Returns:
             (N, 3) sRGB.
         """
         distances = self.part_distances(points)
-        share = np.exp(-np.minimum((distances - distances.min(0)) / softness, 50.0))
-        share /= share.sum(0)
-        colors = share.T @ np.array([part.color for part in self.parts], points.dtype)
+        weights = np.exp(-np.minimum((distances - distances.min(0)) / softness, 50.0))
+        weights /= weights.sum(0)
+        colors = weights.T @ np.array([part.color for part in self.parts], points.dtype)
         for decal in decals:
             lower, upper = decal.box()
-            near = ((points > lower - decal.blend) & (points < upper + decal.blend)).all(1)
-            cover = np.clip(0.5 - decal.distance(points[near]) / decal.blend, 0.0, 1.0)
+            in_box = ((points > lower - decal.fillet) & (points < upper + decal.fillet)).all(1)
+            opacity = np.clip(0.5 - decal.distance(points[in_box]) / decal.fillet, 0.0, 1.0)
             if decal.bone:
                 own = [index for index, part in enumerate(self.parts) if part.bone == decal.bone]
-                cover *= share[own][:, near].sum(0)
-            colors[near] += cover[:, None] * (np.asarray(decal.color, points.dtype) - colors[near])
+                opacity *= weights[own][:, in_box].sum(0)
+            colors[in_box] += opacity[:, None] * (np.asarray(decal.color, points.dtype) - colors[in_box])
         return colors
 
 
 def mesh_solid(
     distance: Callable[[Array], Array], gradient: Callable[[Array], Array], box: tuple[Array, Array], faces: int
 ) -> tuple[Array, Array]:
-    """The surface of a solid as a closed mesh of even triangles.
+    """The surface of a solid as a closed mesh of uniform triangles.
 
-    Marching cubes on a grid, then the vertices slide along the surface until they lie evenly. The number of triangles
-    goes with the inverse square of the grid's step, so a coarse grid tells the step that gives the wanted number.
+    Marching cubes on a grid, then tangential Laplacian smoothing, projected to the surface. The number of triangles is
+    proportional to the inverse square of the grid's step, so a coarse grid gives the step for the requested number.
 
     Args:
         distance: points (N, 3) to signed distances (N,).
         gradient: points (N, 3) to its gradient (N, 3).
-        box: lower and upper corner (3,) of a box round the solid.
-        faces: about how many triangles; parts thinner than two of their sides are lost.
+        box: lower and upper corner (3,) of the solid's bounding box.
+        faces: approximate number of triangles; parts thinner than two of their sides are lost.
 
     Returns:
         vertices (V, 3) float64 and faces (F, 3) int32, counter-clockwise from outside.
@@ -211,12 +206,12 @@ def _march(distance: Callable[[Array], Array], box: tuple[Array, Array], spacing
     """Marching cubes: vertices (V, 3) float64 and faces (F, 3) int32, counter-clockwise from outside."""
     lower, upper = box[0] - 2 * spacing, box[1] + 2 * spacing
     axes = [np.arange(low, high + spacing, spacing, dtype=np.float32) for low, high in zip(lower, upper, strict=True)]
-    across = np.stack(np.meshgrid(*axes[1:], indexing="ij"), -1)
-    slabs = []
+    plane = np.stack(np.meshgrid(*axes[1:], indexing="ij"), -1)
+    slices = []
     for x in axes[0]:  # slab by slab: the whole grid at once would take gigabytes
-        points = np.concatenate([np.full_like(across[..., :1], x), across], -1)
-        slabs.append(distance(points.reshape(-1, 3)).reshape(across.shape[:2]))
-    corners, triangles, _, _ = marching_cubes(np.stack(slabs), 0.0, spacing=(spacing,) * 3)
+        points = np.concatenate([np.full_like(plane[..., :1], x), plane], -1)
+        slices.append(distance(points.reshape(-1, 3)).reshape(plane.shape[:2]))
+    corners, triangles, _, _ = marching_cubes(np.stack(slices), 0.0, spacing=(spacing,) * 3)
     a, b, c = corners[triangles].transpose(1, 0, 2)
     if np.einsum("ij,ij->", a, np.cross(b, c)) < 0:
         triangles = triangles[:, ::-1]
@@ -227,10 +222,10 @@ def adjacency(faces: Array, count: int) -> sparse.csr_matrix:
     """Row-stochastic matrix (V, V) that takes every vertex to the mean of its neighbours."""
     rows = faces[:, [0, 1, 2, 1, 2, 0]].ravel()
     columns = faces[:, [1, 2, 0, 0, 1, 2]].ravel()
-    links = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
-    links.data[:] = 1.0
-    degree = np.asarray(links.sum(1)).ravel()
-    return sparse.diags(1.0 / np.maximum(degree, 1.0)) @ links
+    edges = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    edges.data[:] = 1.0
+    degree = np.asarray(edges.sum(1)).ravel()
+    return sparse.diags(1.0 / np.maximum(degree, 1.0)) @ edges
 
 
 def _relax(
@@ -240,22 +235,22 @@ def _relax(
     gradient: Callable[[Array], Array],
     rounds: int = 30,
 ) -> Array:
-    """Slide vertices (V, 3) towards the mean of their neighbours, along the surface, and back onto it.
+    """Tangential Laplacian smoothing of vertices (V, 3), each step projected back to the surface.
 
-    A step that would tilt or turn over a face is not taken by the face's corners.
+    The corners of faces that a step would tilt or flip are not moved by it.
     """
-    mean = adjacency(faces, len(vertices))
+    neighbour_mean = adjacency(faces, len(vertices))
     for _ in range(rounds):
         slope = gradient(vertices)
         normal = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
-        move = mean @ vertices - vertices
-        moved = vertices + 0.5 * (move - (move * normal).sum(1, keepdims=True) * normal)
-        a, b, c = moved[faces].transpose(1, 0, 2)
-        across, outward = np.cross(b - a, c - a), normal[faces].sum(1)
-        upright = np.linalg.norm(across, axis=1) * np.linalg.norm(outward, axis=1)
-        held = np.unique(faces[(across * outward).sum(1) < 0.5 * upright])
-        moved[held] = vertices[held]
-        slope = gradient(moved)
+        step = neighbour_mean @ vertices - vertices
+        candidates = vertices + 0.5 * (step - (step * normal).sum(1, keepdims=True) * normal)
+        a, b, c = candidates[faces].transpose(1, 0, 2)
+        face_normals, outward = np.cross(b - a, c - a), normal[faces].sum(1)
+        upright = np.linalg.norm(face_normals, axis=1) * np.linalg.norm(outward, axis=1)
+        rejected = np.unique(faces[(face_normals * outward).sum(1) < 0.5 * upright])
+        candidates[rejected] = vertices[rejected]
+        slope = gradient(candidates)
         length = np.maximum((slope * slope).sum(1, keepdims=True), 1e-2)
-        vertices = moved - distance(moved)[:, None] * slope / length
+        vertices = candidates - distance(candidates)[:, None] * slope / length
     return vertices

@@ -176,14 +176,14 @@ class AppearanceModel:
         normals = vertex_normals(vertices, mesh.faces)
         lighting = self.lighting_factors(normals)
         vertex_color = lighting if self.vertex_gain is None else lighting * self.vertex_gain
-        view_cosine = -(normals * torch.nn.functional.normalize(vertices, dim=1)).sum(1, keepdim=True)
+        vertex_cosine = -(normals * torch.nn.functional.normalize(vertices, dim=1)).sum(1, keepdim=True)
         textured = None
         if mesh.texture is not None and mesh.uvs is not None:
             corners = triangles if mesh.uv_faces is None else mesh.uv_faces.to(torch.int32)
             textured = (mesh.texture[None], mesh.uvs[None], corners)
         elif mesh.colors is not None:
             vertex_color = vertex_color * mesh.colors
-        attributes = [vertex_color, vertices[:, 2:], view_cosine]
+        attributes = [vertex_color, vertices[:, 2:], vertex_cosine]
         if self.reference is not None:
             reference = self.reference
             attributes += [reference.visibility, reference.pixels, lighting / reference.lighting_factors]
@@ -197,7 +197,7 @@ class AppearanceModel:
                 antialias=3,
             )
         mask, *parts = np.split(image[0].numpy(), np.cumsum([1, 0 if textured is None else 3, 3, 1, 1, 1, 2]), 2)
-        texture, shaded, depth, facing = parts[:4]
+        texture, shaded, depth, view_cosine = parts[:4]
         weight = np.maximum(mask, 0.05)
         color = shaded / weight
         if textured is not None:
@@ -207,8 +207,8 @@ class AppearanceModel:
             pixels = pixels - 0.5
             warped = cv2.remap(self.reference.image, pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR)
             color = visibility * warped * relighting + (1 - visibility) * color
-        mask, depth, facing = (np.ascontiguousarray(part[..., 0]) for part in (mask, depth, facing))
-        return RenderedPose(view, color.clip(0, 1), mask, depth, facing, rast[0].numpy())
+        mask, depth, view_cosine = (np.ascontiguousarray(part[..., 0]) for part in (mask, depth, view_cosine))
+        return RenderedPose(view, color.clip(0, 1), mask, depth, view_cosine, rast[0].numpy())
 
 
 def spherical_harmonics(normals: Tensor) -> Tensor:

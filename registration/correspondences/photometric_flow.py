@@ -15,6 +15,10 @@ import numpy as np
 from registration.correspondences.appearance_model import RenderedPose, continuous_surface, eroded
 from registration.correspondences.constraints import Constraints
 from registration.correspondences.tuning import TUNING
+from v2m4.optical_flow import MEDIUM, FlowSettings, dense_flow
+
+# Patches are larger than the preset's: there is little texture, and a rendered mesh has no noise.
+LARGE_PATCHES = FlowSettings(MEDIUM.preset, patch_size=12, patch_stride=5, descent_steps=16)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class AppearanceFlow:
     def of(cls, rendered: RenderedPose) -> AppearanceFlow:
         """Compute the flow of a rendered pose, forward-backward checked."""
         source, target = normalized_images(rendered)
-        forward, backward = dense_flow(source, target), dense_flow(target, source)
+        forward, backward = gray_flow(source, target), gray_flow(target, source)
         height, width = source.shape
         columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
         warped = (forward[..., 0] + columns, forward[..., 1] + rows[:, None])
@@ -128,17 +132,18 @@ def normalized(image: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarray
     return TUNING.gray_levels_per_deviation * np.where(inside > 0, level, np.float32(TUNING.background_level))
 
 
-def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Dense inverse search flow, (h, w, 2) pixels from the first to the second of grey levels.
+def gray_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Dense inverse search flow between normalised images.
 
-    Patches are larger than the presets': there is little texture, and their own paint has no noise.
+    Args:
+        first: (h, w) grey levels about 0.
+        second: (h, w).
+
+    Returns:
+        (h, w, 2) displacements in pixels, from the first to the second.
     """
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setPatchSize(12)
-    search.setPatchStride(5)
-    search.setGradientDescentIterations(16)
-    bytes_ = [(picture + 128).clip(0, 255).round().astype(np.uint8) for picture in (first, second)]
-    return np.asarray(search.calc(bytes_[0], bytes_[1], None))
+    levels = [(image + 128).clip(0, 255).round().astype(np.uint8) for image in (first, second)]
+    return dense_flow(levels[0], levels[1], LARGE_PATCHES)
 
 
 def structure_tensor_root(

@@ -1,4 +1,4 @@
-"""The tuned numbers of this room, in one place.
+"""The tuned numbers of this package, in one place.
 
 Lengths "of the object" are relative to the longer side of the bounding box of the frame's object; pixels are those of
 the image window (``v2m4.image_window``). Colours are sRGB in [0, 1].

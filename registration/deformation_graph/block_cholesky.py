@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 
-from v2m4.kernels import kernel, launch, parallel_kernel
+from v2m4.kernels import kernel
+from v2m4.threads import share
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def factorize(blocks: np.ndarray, pattern: BlockPattern, free: np.ndarray) -> tu
     """
     factor = blocks.copy()
     positive_definite = np.ones(len(blocks), bool)
-    with launch:
-        _factor_all(factor, pattern.start, pattern.row, pattern.block_index, free, positive_definite)
+    share(_factor_all, len(blocks), factor, pattern.start, pattern.row, pattern.block_index, free, positive_definite)
     return factor, bool(positive_definite.all())
 
 
@@ -84,8 +83,7 @@ def solve_factored(factor: np.ndarray, pattern: BlockPattern, free: np.ndarray, 
         vector: (T, 6K) right-hand sides.
     """
     out = np.where(free[:, None], vector, 0.0)
-    with launch:
-        _solve_all(factor, pattern.start, pattern.row, free, out)
+    share(_solve_all, len(factor), factor, pattern.start, pattern.row, free, out)
     return out
 
 
@@ -108,8 +106,7 @@ def multiply(
         vector: (T, 6K).
     """
     out = np.zeros_like(vector)
-    with launch:
-        _multiply_all(blocks, pattern.start, pattern.row, free, pairs, coupling, vector, out)
+    share(_multiply_all, len(blocks), blocks, pattern.start, pattern.row, free, pairs, coupling, vector, out)
     return out
 
 
@@ -200,23 +197,23 @@ def _solve(blocks, start, row, x):
             x[6 * k + a] = total / diagonal[a, a]
 
 
-@parallel_kernel
-def _factor_all(blocks, start, row, block_index, free, positive_definite):
-    for time in prange(len(blocks)):
+@kernel("i8, i8, f8[:,:,:,::1], i8[::1], i8[::1], i4[:,::1], b1[::1], b1[::1]")
+def _factor_all(first, last, blocks, start, row, block_index, free, positive_definite):
+    for time in range(first, last):
         if free[time]:
             positive_definite[time] = _factor(blocks[time], start, row, block_index)
 
 
-@parallel_kernel
-def _solve_all(blocks, start, row, free, x):
-    for time in prange(len(blocks)):
+@kernel("i8, i8, f8[:,:,:,::1], i8[::1], i8[::1], b1[::1], f8[:,::1]")
+def _solve_all(first, last, blocks, start, row, free, x):
+    for time in range(first, last):
         if free[time]:
             _solve(blocks[time], start, row, x[time])
 
 
-@parallel_kernel
-def _multiply_all(blocks, start, row, free, pairs, coupling, x, out):
-    for time in prange(len(blocks)):
+@kernel("i8, i8, f8[:,:,:,::1], i8[::1], i8[::1], b1[::1], i8[:,::1], f8[:,:,:,::1], f8[:,::1], f8[:,::1]")
+def _multiply_all(first, last, blocks, start, row, free, pairs, coupling, x, out):
+    for time in range(first, last):
         if free[time]:
             _multiply(blocks[time], start, row, x[time], out[time])
             for p in range(len(pairs)):

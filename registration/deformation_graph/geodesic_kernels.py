@@ -9,7 +9,7 @@ import numpy as np
 from v2m4.kernels import kernel
 
 
-@kernel
+@kernel("i8[::1], i8[::1], f8[::1], i8[::1], i8, f8")
 def farthest_points(start, neighbour, length, seeds, count, min_distance):
     """Farthest point sampling in geodesic distance along the edges of a graph (Dijkstra).
 
@@ -43,20 +43,20 @@ def farthest_points(start, neighbour, length, seeds, count, min_distance):
         chosen[taken] = seed
         taken += 1
         distance[seed] = 0.0
-        queue = [(0.0, seed)]
+        queue = [(0.0, 0, seed)]  # of the same type as in ``nearest_nodes``, so that heaps are compiled once
         while len(queue) > 0:
-            path_length, v = heapq.heappop(queue)
+            path_length, _, v = heapq.heappop(queue)
             if path_length > distance[v]:
                 continue
             for h in range(start[v], start[v + 1]):
                 u = neighbour[h]
                 if path_length + length[h] < distance[u]:
                     distance[u] = path_length + length[h]
-                    heapq.heappush(queue, (distance[u], u))
+                    heapq.heappush(queue, (distance[u], 0, u))
     return chosen[:taken]
 
 
-@kernel
+@kernel("i8[::1], i8[::1], f8[::1], i8[::1], i8")
 def nearest_nodes(start, neighbour, length, nodes, count):
     """Nearest nodes of each vertex in geodesic distance along the edges of a graph (multi-source Dijkstra).
 

@@ -16,14 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from registration.deformation_graph.block_cholesky import BlockPattern
 from registration.deformation_graph.geodesic_kernels import farthest_points, nearest_nodes
 from registration.deformation_graph.tuning import TUNING
 from registration.elasticity.connectivity import component_connections, thickness_links
-from v2m4.geometry import unique_edges
+from v2m4.geometry import connected_components, unique_edges
 from v2m4.rotation import best_rotations
 from v2m4.surface_points import SurfacePoints
 
@@ -233,24 +232,19 @@ def _edge_lengths(
     """
     edges = unique_edges(torch.from_numpy(triangles)).numpy()
     used = np.unique(triangles)
-    labels = _labels(edges, len(points))
+    labels = connected_components(edges, len(points))
     names, sizes = np.unique(labels[used], return_counts=True)
     if len(connections) and len(names) > limit:
         large = np.zeros(labels.max() + 1, bool)
         large[names[np.argsort(-sizes, kind="stable")[:limit]]] = True
         edges = np.concatenate([edges, connections[~(large[labels[connections]]).all(1)]])
-        labels = _labels(edges, len(points))
+        labels = connected_components(edges, len(points))
     length = np.maximum(np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1), 1e-12)
     lengths = sparse.coo_matrix((length, (edges[:, 0], edges[:, 1])), shape=(len(points), len(points))).tocsr()
     lengths = lengths.maximum(lengths.T).tocsr()
     if len(connections) == 0:
         return lengths, labels, np.zeros(0, bool)
     return lengths, labels, labels[connections[:, 0]] != labels[connections[:, 1]]
-
-
-def _labels(edges: np.ndarray, count: int) -> np.ndarray:
-    matrix = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    return connected_components(matrix, directed=False)[1]
 
 
 def _seed_nodes(points: np.ndarray, components: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from v2m4.kernels import kernel
+from v2m4.rotation import rotation_exp_into
 
 
 @kernel
@@ -43,7 +44,10 @@ def rotated(rotation, vector):
     return out
 
 
-@kernel
+@kernel(
+    "f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], Tuple((i8[::1], i8[::1], f8[::1], "
+    "f8[:,::1])), Tuple((f8[:,::1], f8[:,:,::1])), f8[::1], f8"
+)
 def add_point_constraints(
     blocks, block_index, gradient, order, rotations, positions, points, observed, intrinsics, kernel_scale
 ):
@@ -125,7 +129,7 @@ def _node_jacobian(jacobian, point_jacobian, offset, weight):
             jacobian[a, 3 + b] = point_jacobian[a, b] * weight
 
 
-@kernel
+@kernel("f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], i8[:,::1], f8[:,:,::1], f8[::1], f8[::1]")
 def add_rigidity(blocks, block_index, gradient, order, rotations, positions, edges, offsets, stretch, bend):
     """Add the rigidity of the graph's edges: both nodes put their anchor at one position, and rotate alike.
 
@@ -221,7 +225,10 @@ def rotation_coupling(first, second, cross):
         cross[a, a] += trace
 
 
-@kernel
+@kernel(
+    "f8[:,:,:,::1], i4[:,::1], f8[:,::1], f8[:,:,:,::1], i8[::1], f8[:,:,:,::1], f8[:,:,::1], i8[::1], f8[::1], "
+    "i8[:,::1], f8[::1], f8"
+)
 def add_temporal_smoothness(
     blocks,
     block_index,
@@ -304,7 +311,7 @@ def _add_difference_gradient(gradient, rotation, position_difference, rotation_d
             gradient[a] += 0.5 * weight * rotation_radius * rotation_radius * twist
 
 
-@kernel
+@kernel("f8[:,:,::1], f8[:,::1], f8[::1], i8[::1]")
 def apply_increment(rotations, positions, step, order):
     """Apply increments (6K,) to the nodes' pose, in place; rotation vectors by Rodrigues' formula.
 
@@ -317,25 +324,7 @@ def apply_increment(rotations, positions, step, order):
     increment, updated = np.empty((3, 3)), np.empty((3, 3))
     for k in range(len(positions)):
         x, y, z = step[6 * order[k]], step[6 * order[k] + 1], step[6 * order[k] + 2]
-        angle = np.sqrt(x * x + y * y + z * z)
-        sine = np.sin(angle) / angle if angle > 1e-9 else 1.0
-        versine = (1.0 - np.cos(angle)) / (angle * angle) if angle > 1e-4 else 0.5
-        cosine = 1.0 - versine * angle * angle
-        increment[0, 0], increment[0, 1], increment[0, 2] = (
-            cosine + versine * x * x,
-            versine * x * y - sine * z,
-            versine * x * z + sine * y,
-        )
-        increment[1, 0], increment[1, 1], increment[1, 2] = (
-            versine * x * y + sine * z,
-            cosine + versine * y * y,
-            versine * y * z - sine * x,
-        )
-        increment[2, 0], increment[2, 1], increment[2, 2] = (
-            versine * x * z - sine * y,
-            versine * y * z + sine * x,
-            cosine + versine * z * z,
-        )
+        rotation_exp_into(x, y, z, increment)
         for a in range(3):
             for b in range(3):
                 updated[a, b] = 0.0

@@ -6,7 +6,10 @@ from registration.deformation_graph.kernels import add_block, rotated
 from v2m4.kernels import kernel
 
 
-@kernel
+@kernel(
+    "f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], Tuple((i8[::1], i8[::1], f8[::1])), f8[:,::1], "
+    "f8[:,::1], f8[::1], f8[::1], f8"
+)
 def add_normal_constraints(
     blocks, block_index, gradient, order, rotations, points, rest_normals, axes, cosines, root, kernel_scale
 ):

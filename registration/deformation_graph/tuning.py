@@ -1,4 +1,4 @@
-"""The tuned numbers of this room, in one place; the weights of the energy's terms are in ``SolverWeights``."""
+"""The tuned numbers of this package, in one place; the weights of the energy's terms are in ``SolverWeights``."""
 
 from __future__ import annotations
 

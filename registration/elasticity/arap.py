@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
 from scipy import sparse
 from torch import Tensor
 
 from registration.elasticity.connectivity import thickness_links
 from v2m4.geometry import unique_edges
-from v2m4.kernels import launch, parallel_kernel
+from v2m4.kernels import kernel
 from v2m4.rotation import best_rotation_into, best_rotations
+from v2m4.threads import share
 
 COTANGENT_RANGE = (0.05, 3.0)  # obtuse and thin triangles neither repel nor dominate
 CONNECTION_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
@@ -143,8 +143,8 @@ class Arap:
         points, gradient = vertices.detach().double().numpy(), np.empty(vertices.shape)
         rotations, cells = self.fit(points)
         graph = self.graph
-        with launch:
-            _gradient(points, graph.start, graph.neighbour, graph.weight, graph.rest, rotations, gradient)
+        edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
+        share(_gradient, len(points), points, *edges, rotations, gradient)
         energy = vertices.new_tensor(cells.sum() * self._scale)
         return energy, torch.from_numpy(gradient * self._scale).to(vertices)
 
@@ -181,16 +181,16 @@ class Arap:
         """
         graph = self.graph
         rotations, cells = np.empty((len(vertices), 3, 3)), np.empty(len(vertices))
-        with launch:
-            _fit_rotations(vertices, graph.start, graph.neighbour, graph.weight, graph.rest, rotations, cells)
+        edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
+        share(_fit_rotations, len(vertices), vertices, *edges, rotations, cells)
         return rotations, cells
 
     def right_side(self, rotations: np.ndarray) -> np.ndarray:
         """The right-hand side b (V, 3) of the global step L v = b: Sorkine and Alexa 2007, equation 8."""
         graph = self.graph
         right = np.empty((len(rotations), 3))
-        with launch:
-            _right_side(graph.start, graph.neighbour, graph.weight, graph.rest, rotations, right)
+        edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
+        share(_right_side, len(right), *edges, rotations, right)
         return right
 
 
@@ -209,10 +209,10 @@ class _Energy(torch.autograd.Function):
         return gradients[0] * gradient, None
 
 
-@parallel_kernel
-def _fit_rotations(points, start, neighbour, weight, rest, rotations, cells):
+@kernel("i8, i8, f8[:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[::1]")
+def _fit_rotations(first, last, points, start, neighbour, weight, rest, rotations, cells):
     """Each cell's best rotation and its energy; every vertex writes its own, so threads change nothing."""
-    for i in prange(len(points)):
+    for i in range(first, last):
         s = np.zeros((3, 3))
         for h in range(start[i], start[i + 1]):
             j = neighbour[h]
@@ -232,10 +232,10 @@ def _fit_rotations(points, start, neighbour, weight, rest, rotations, cells):
         cells[i] = total
 
 
-@parallel_kernel
-def _gradient(points, start, neighbour, weight, rest, rotations, gradient):
+@kernel("i8, i8, f8[:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[:,::1]")
+def _gradient(first, last, points, start, neighbour, weight, rest, rotations, gradient):
     """Derivative of the energy by the points: an edge counts in both of its cells."""
-    for i in prange(len(points)):
+    for i in range(first, last):
         for a in range(3):
             total = 0.0
             for h in range(start[i], start[i + 1]):
@@ -247,9 +247,9 @@ def _gradient(points, start, neighbour, weight, rest, rotations, gradient):
             gradient[i, a] = total
 
 
-@parallel_kernel
-def _right_side(start, neighbour, weight, rest, rotations, right):
-    for i in prange(len(right)):
+@kernel("i8, i8, i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[:,::1]")
+def _right_side(first, last, start, neighbour, weight, rest, rotations, right):
+    for i in range(first, last):
         for a in range(3):
             total = 0.0
             for h in range(start[i], start[i + 1]):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from v2m4.geometry import unique_edges, vertex_normals
+from v2m4.geometry import connected_components, unique_edges, vertex_normals
 
 CONNECTIONS_PER_COMPONENT = 12
 
@@ -79,7 +77,7 @@ def component_connections(vertices: Tensor, faces: Tensor, most: int = CONNECTIO
     """
     points, edges = vertices.detach().cpu().double().numpy(), unique_edges(faces).cpu().numpy()
     used = np.unique(edges)
-    labels = _components(edges, len(points))
+    labels = connected_components(edges, len(points))
     links = np.zeros((0, 2), np.int64)
     groups = labels
     slack = TOUCHING_SLACK * float(np.ptp(points[used], axis=0).max()) if len(used) else 0.0
@@ -94,11 +92,5 @@ def component_connections(vertices: Tensor, faces: Tensor, most: int = CONNECTIO
             neighbour = groups[outside[found[chosen]]]
             chosen = chosen[near | (neighbour == neighbour[0])]
             links = np.concatenate([links, np.stack([inside[chosen], outside[found[chosen]]], 1)])
-        groups = _components(np.concatenate([edges, links]), len(points))
+        groups = connected_components(np.concatenate([edges, links]), len(points))
     return np.unique(np.sort(links, 1), axis=0)
-
-
-def _components(edges: np.ndarray, count: int) -> np.ndarray:
-    """The number of each vertex's connected part, (count,)."""
-    matrix = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    return connected_components(matrix, directed=False)[1]

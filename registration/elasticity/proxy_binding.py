@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, diags_array, eye_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from v2m4.decimate import simplified
 from v2m4.deformation import SurfaceGradients
+from v2m4.geometry import connected_components
 from v2m4.mesh import Mesh
 
 CANDIDATES = 12  # samples of triangles that are looked at for each vertex
@@ -141,13 +141,6 @@ def _spread(shares: csr_array, faces: np.ndarray, steps: int) -> csr_array:
     return shares
 
 
-def _parts(count: int, faces: np.ndarray) -> np.ndarray:
-    """The connected part of each vertex (V,)."""
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1]
-
-
 def _matched_parts(
     points: np.ndarray, faces: np.ndarray, vertices: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +149,7 @@ def _matched_parts(
     A reduced part belongs to that full part whose triangles are nearest to most of its own, in place and direction.
     Full parts that none belongs to take the number of the nearest one.
     """
-    full, reduced = _parts(len(points), faces), _parts(len(vertices), triangles)
+    full, reduced = connected_components(faces, len(points)), connected_components(triangles, len(vertices))
     used = np.unique(triangles)
     reach = LEAN * float(np.linalg.norm(vertices[triangles[:, 1]] - vertices[triangles[:, 0]], axis=1).mean())
     near = cKDTree(_placed(points, faces, reach)).query(_placed(vertices, triangles, reach))[1]

@@ -126,6 +126,7 @@ class Chamfer:
         faces: (F, 3) of the pose.
         target: mesh to come close to.
         unit: the object's size.
+        generator: for the points of the target, from which each step draws its own.
         count: points on either side.
         every: steps between two draws.
         keep: share of the matches that count.
@@ -139,13 +140,14 @@ class Chamfer:
         faces: Tensor,
         target: Mesh,
         unit: float,
+        generator: torch.Generator,
         count: int = 2000,
         every: int = 5,
         keep: float = 0.9,
     ) -> None:
         self.weight, self.faces, self.unit = weight, faces, unit
         self.count, self.every, self.keep = count, every, keep
-        points, _, _ = sample_surface(target.vertices, target.faces, 4 * count, torch.Generator().manual_seed(0))
+        points, _, _ = sample_surface(target.vertices, target.faces, 4 * count, generator)
         self.target = points.detach()
         self._search = NearestPoints(self.target)
         self._drawn_at = -1

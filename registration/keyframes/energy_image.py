@@ -16,7 +16,7 @@ from v2m4.mesh import Mesh
 from v2m4.render import Rendering, render
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone: a pose keeps its rendering by the view
 class VideoView:
     """One frame seen through a window around the object, with the look that the mesh is rendered with.
 
@@ -44,7 +44,7 @@ class VideoView:
 
     def rendering(self, state: State) -> Rendering:
         """The pose in this view, rendered once a step."""
-        return state.shared(("video", id(self)), lambda: self.render(state.vertices))
+        return state.shared(("rendering", self), lambda: self.render(state.vertices))
 
     def render(self, vertices: Tensor) -> Rendering:
         """A pose (V, 3) in this view: colour and mask."""

@@ -68,10 +68,11 @@ class TargetSurface:
         mesh: the target.
         unit: the object's size.
         count: number of points N.
+        generator: for the points.
     """
 
-    def __init__(self, mesh: Mesh, unit: float, count: int) -> None:
-        points, index, _ = sample_surface(mesh.vertices, mesh.faces, count, torch.Generator().manual_seed(0))
+    def __init__(self, mesh: Mesh, unit: float, count: int, generator: torch.Generator) -> None:
+        points, index, _ = sample_surface(mesh.vertices, mesh.faces, count, generator)
         normals = torch.nn.functional.normalize(face_normals(mesh.vertices, mesh.faces), dim=1)[index]
         self.points, self.normals = (part.detach().cpu().double().numpy() for part in (points, normals))
         self.unit = unit

@@ -65,7 +65,9 @@ def register_pair(
             seen.span,
         )
     if config.trust != "no":
-        icp_fit = _icp_fit(previous, template, target, frames, flows, (start, stop), seen, tracks, config, ends)
+        icp_fit = _icp_fit(
+            previous, template, target, frames, flows, (start, stop), seen, tracks, config, generator, ends
+        )
         if config.trust == "yes" or fits(icp_fit, config):
             curves = {"residual": icp_fit.residual, "stretch": icp_fit.stretch}
             return Descent(icp_fit.vertices, curves, trusted=True)
@@ -73,7 +75,7 @@ def register_pair(
         log.info("%s: its mesh is no pose of the same body (residual %.4f, stretch %.4f) and only guides", *told)
     rigid_fit = fit_rigid(
         previous,
-        [*_towards(target, template, config, coarse=True), *([] if points is None else [points])],
+        [*_towards(target, template, config, generator, coarse=True), *([] if points is None else [points])],
         config.coarse_steps,
         generator,
         half_turns=config.half_turn_steps > 0,
@@ -87,7 +89,7 @@ def register_pair(
     view = template.view(frames[stop], config.video_size, [begun])
     terms: list[Term] = [
         *template.shape_terms(config),
-        *_towards(target, template, config),
+        *_towards(target, template, config, generator),
         *([] if points is None else [points]),
         Silhouette(config.weights.silhouette, view),
         Colour(config.weights.colour, view),
@@ -103,12 +105,14 @@ def needs_flow(config: RegistrationConfig) -> bool:
     return config.weights.flow > 0 or config.trust != "no"
 
 
-def _towards(target: Mesh, template: Template, config: RegistrationConfig, *, coarse: bool = False) -> list[Term]:
+def _towards(
+    target: Mesh, template: Template, config: RegistrationConfig, generator: torch.Generator, *, coarse: bool = False
+) -> list[Term]:
     """The terms that bring a pose to the key frame's own mesh: chamfer distance and normal maps."""
     weights, faces = config.weights, template.mesh.faces
     chamfer, views = (weights.coarse_chamfer, config.coarse_views) if coarse else (weights.chamfer, config.views)
     return [
-        Chamfer(chamfer, faces, target, template.unit, config.points, keep=config.chamfer_kept),
+        Chamfer(chamfer, faces, target, template.unit, generator, config.points, keep=config.chamfer_kept),
         NormalMaps(weights.normals, faces, target, views, config.size),
     ]
 
@@ -128,6 +132,7 @@ def _icp_fit(
     seen: VisiblePoints,
     tracks: Tracks,
     config: RegistrationConfig,
+    generator: torch.Generator,
     ends: SurfaceTracks | None,
 ) -> IcpFit:
     """The pose that has the target's shape; ``way`` is the start's and the target's frame index."""
@@ -136,7 +141,7 @@ def _icp_fit(
     if ends is not None:
         anchored = vertex_targets(ends, followed, template.mesh.faces, target, 2 * config.tracked_size)
         known = merge_targets(known, anchored)
-    surface = TargetSurface(target, template.unit, 4 * config.points)
+    surface = TargetSurface(target, template.unit, 4 * config.points, generator)
     return nonrigid_icp(
         followed, template.mesh.faces, template.arap, surface, config.settle_rounds, vertex_targets=known
     )

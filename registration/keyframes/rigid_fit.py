@@ -10,7 +10,7 @@ from torch import Tensor
 
 from registration.keyframes.descent import cosine
 from registration.keyframes.energy import State, Term, total
-from v2m4.rotation import rotation_from_6d
+from v2m4.rotation import half_turn, rotation_from_6d, rotation_to_6d
 
 CLEARLY_BETTER = 0.8  # a half-turn must bring the energy below this share of the plain start's
 
@@ -45,11 +45,6 @@ def principal_axes(points: Tensor) -> Tensor:
     centred = (points - points.mean(0)).double()
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     return vectors.flip(1).T.to(points)
-
-
-def half_turn(axis: Tensor) -> Tensor:
-    """The rotation (3, 3) by 180 degrees about a unit axis."""
-    return 2 * torch.outer(axis, axis) - torch.eye(3).to(axis)
 
 
 def fit_rigid(
@@ -88,7 +83,7 @@ def fit_rigid(
     seed = int(torch.randint(2**31, (), generator=generator))
 
     def fit(turn: Tensor, count: int) -> RigidFit:
-        six = turn[:2].reshape(6).clone().requires_grad_()
+        six = rotation_to_6d(turn).clone().requires_grad_()
         shift = torch.zeros(3).to(vertices).requires_grad_()
         log_scale = torch.zeros(3).to(vertices).requires_grad_()
         optimizer = torch.optim.Adam([six, shift, log_scale], lr=rate)

@@ -1,1 +1,1 @@
-"""Video-driven deformation: one mesh, moved frame by frame as the video shows."""
+"""Video-driven deformation: the poses of one mesh in the frames of a video, by a deformation graph."""

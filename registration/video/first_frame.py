@@ -1,9 +1,9 @@
-"""A given mesh's pose brought to the first frame's, where the two differ: arms down in one, up in the other.
+"""Pose of a user mesh in the first frame, where it differs from the mesh's own: arms down in one, up in the other.
 
-The camera is known about as well as the pose allows. First the whole moves, nearly rigid, which is the camera's last
-refinement. Then limbs are searched for (``limb_search``), and the deformation graph follows what the frame shows of
-paint and outline, coarse to fine; and so again from there, as long as the picture gets more like the frame. One view
-says nothing of depth: what it does not ask for stays where it is.
+The camera of stage 2 is as accurate as the pose allows. So first the mesh moves as a whole, nearly rigidly. Then rounds
+alternate between a search for the rotations of limbs (``limb_search``) and a deformation by the constraints of
+appearance and outline, coarse to fine, as long as the image error falls. One view does not determine depth: nodes
+without constraints keep their place by a prior.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from registration.correspondences.observe import frame_constraints
 from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.gauss_newton import Intrinsics, Problem, SolverWeights, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.limb_search import Comparison, Guess, search_limbs
+from registration.video.limb_search import LimbHypothesis, PoseComparison, search_limbs
 from registration.video.limbs import find_limbs
+from registration.video.tuning import TUNING
 from v2m4.camera import Camera
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
@@ -30,36 +31,24 @@ from v2m4.mesh import Mesh
 
 log = logging.getLogger("v2m4.registration")
 
-SEARCHED = 64  # pixels (side) of the pictures that limbs are searched in
-BEAM = 3  # guesses of the first search that are solved for
-ROUNDS = 6  # of search and solution, at most
-SEARCH_RADII = (0.15, 0.1, 0.06, 0.04, 0.03)  # of the object's size, how far what is seen may pull, coarse to fine
-STIFF = (0.1, 0.002)  # rigidity relative to the reach, and the least
-RIGID = (10.0, 0.1)  # the same before anything is searched for: the whole moves first
-STAY = 0.003  # weight of staying where the search has put the nodes, where what is seen has 1
-STEPS = 12  # of each solution
-BENT = 0.3  # radians between nodes from which on they are a joint
-GAIN = 0.02  # part by which a round must lower the error to be kept
-TURNED_GAIN = 0.05  # part by which turned limbs must lower it against following the frame from where they are
-
 
 @dataclass(frozen=True)
-class FirstFrame:
-    """How the mesh stands in the first frame.
+class FirstFrameFit:
+    """Result of ``fit_first_frame``.
 
     Attributes:
-        vertices: (V, 3) in the video camera's space; exactly those given where no other pose fits better.
-        error: what is wrong with the picture, before and after (``limb_search.Comparison``; 0 is the same picture).
-        turned: how many limbs the search has turned.
+        vertices: (V, 3) in the video camera's space; the mesh's own, to the byte, where no other pose has less error.
+        errors: image error (``limb_search.PoseComparison``) before and after; 0 is the frame's own image.
+        rotated_limbs: number of limb rotations that were taken from the search.
     """
 
     vertices: Tensor
-    error: tuple[float, float]
-    turned: int
+    errors: tuple[float, float]
+    rotated_limbs: int
 
 
-def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> FirstFrame:
-    """Deform a mesh as rigidly as possible, in pieces, until it looks like the frame.
+def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> FirstFrameFit:
+    """Fit a mesh to a frame by an articulated, as-rigid-as-possible deformation.
 
     Args:
         mesh: in the video camera's space, posed by stage 2; with a texture or vertex colours.
@@ -72,39 +61,49 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> Fi
     graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
     camera = frame.camera()
     limbs = find_limbs(graph)
-    best, turned, errors = graph.rest_poses(), 0, (0.0, 0.0)
-    for number in range(ROUNDS):
+    best, rotated_limbs, errors = graph.rest_poses(), 0, (0.0, 0.0)
+    for number in range(TUNING.first_frame_rounds):
         pose = _vertices(graph, best)
-        appearance = _lit(mesh, pose, frame, camera, config)
-        comparison = Comparison.of(graph, pose, appearance, ImageWindow.of(frame, camera, SEARCHED, [pose]))
+        appearance = _lit_appearance(mesh, pose, frame, camera, config)
+        view = ImageWindow.of(frame, camera, TUNING.first_frame_search_size, [pose])
+        comparison = PoseComparison.of(graph, pose, appearance, view)
         before = float(comparison(best)[0])
         errors = (before, before) if number == 0 else errors
-        guesses = search_limbs(comparison, limbs, best, BEAM) if number else []
-        if all(guess.turned for guess in guesses):
-            guesses.append(Guess(best, before))
-        stiff = STIFF if number else RIGID
-        solved = [_solved(graph, guess.poses, appearance, frame, camera, config, stiff) for guess in guesses]
-        costs = comparison(Poses.joined(solved))
-        doubted = costs * [1.0 if guess.turned else 1 - TURNED_GAIN for guess in guesses]
-        chosen = int(doubted.argmin())
-        log.debug("%s: error %.3f, guesses %s", frame.name, before, costs.round(3).tolist())
-        if costs[chosen] <= (1 - GAIN) * before:
-            best, turned = solved[chosen], turned + len(guesses[chosen].turned)
+        hypotheses = search_limbs(comparison, limbs, best) if number else []
+        if all(hypothesis.rotated_limbs for hypothesis in hypotheses):
+            hypotheses.append(LimbHypothesis(best, before))
+        rigidity = TUNING.first_frame_rigidity if number else TUNING.first_frame_initial_rigidity
+        fitted = [
+            _fit_pose(graph, hypothesis.poses, appearance, frame, camera, config, rigidity) for hypothesis in hypotheses
+        ]
+        costs = comparison(Poses.joined(fitted))
+        margins = [
+            1.0 if hypothesis.rotated_limbs else 1 - TUNING.first_frame_min_limb_gain for hypothesis in hypotheses
+        ]
+        chosen = int((costs * margins).argmin())
+        log.debug("%s: image error %.3f, of the hypotheses %s", frame.name, before, costs.round(3).tolist())
+        if costs[chosen] <= (1 - TUNING.first_frame_min_gain) * before:
+            best, rotated_limbs = fitted[chosen], rotated_limbs + len(hypotheses[chosen].rotated_limbs)
             errors = (errors[0], float(costs[chosen]))
         elif number > 0:
             break
     vertices = mesh.vertices if errors[0] == errors[1] else _vertices(graph, best).to(mesh.vertices)
-    log.info("%s: picture's error %.3f -> %.3f, %d limbs turned", frame.name, *errors, turned)
-    return FirstFrame(vertices, errors, turned)
+    log.info("%s: image error %.3f -> %.3f, %d limbs rotated", frame.name, *errors, rotated_limbs)
+    return FirstFrameFit(vertices, errors, rotated_limbs)
 
 
 def _vertices(graph: DeformationGraph, poses: Poses) -> Tensor:
-    """Vertices (V, 3) of one pose."""
+    """Vertices (V, 3) of the first of some poses."""
     return torch.from_numpy(graph.deform(poses)[0]).float()
 
 
-def _lit(mesh: Mesh, pose: Tensor, frame: Frame, camera: Camera, config: VideoTrackingConfig) -> AppearanceModel:
-    """The mesh in the frame's light; what single vertices lack would be learned from a pose that is not right yet."""
+def _lit_appearance(
+    mesh: Mesh, pose: Tensor, frame: Frame, camera: Camera, config: VideoTrackingConfig
+) -> AppearanceModel:
+    """The mesh's appearance under lighting that is fitted to the frame with a pose (V, 3).
+
+    Without vertex gains and reference: they would be learned from a pose that is not yet right.
+    """
     return replace(
         AppearanceModel.of(mesh, pose, ImageWindow.of(frame, camera, config.size, [pose])),
         vertex_gain=None,
@@ -112,30 +111,43 @@ def _lit(mesh: Mesh, pose: Tensor, frame: Frame, camera: Camera, config: VideoTr
     )
 
 
-def _solved(
+def _fit_pose(
     graph: DeformationGraph,
     start: Poses,
     appearance: AppearanceModel,
     frame: Frame,
     camera: Camera,
     config: VideoTrackingConfig,
-    stiff: tuple[float, float],
+    rigidity: tuple[float, float],
 ) -> Poses:
-    """The pose that follows what the frame shows from a start, coarse to fine; edges that bend become joints."""
+    """Pose from the constraints of appearance and outline, coarse to fine, with a prior on the start.
+
+    Edges that bend from round to round become hinges (``Articulation``).
+
+    Args:
+        graph: of the mesh.
+        start: one pose.
+        appearance: of the mesh.
+        frame: to be fitted to.
+        camera: of the video.
+        config: of the stage.
+        rigidity: weight of rigidity relative to the search radius, and its least value.
+    """
     poses, free = start, np.array([False, True])
-    for reach in SEARCH_RADII:
+    for radius in TUNING.first_frame_radii:
         pose = _vertices(graph, poses)
-        seen = frame_constraints(pose, appearance, ImageWindow.of(frame, camera, config.size, [pose]), config, reach)
+        view = ImageWindow.of(frame, camera, config.size, [pose])
+        constraints = frame_constraints(pose, appearance, view, config, radius)
         weights = SolverWeights(
-            rigidity=max(stiff[0] * reach, stiff[1]),
-            velocity=STAY,
+            rigidity=max(rigidity[0] * radius, rigidity[1]),
+            velocity=TUNING.first_frame_prior,  # against the start, which is a fixed frame before this one
             acceleration=0.0,
-            kernel_scale=max(reach, 0.02),
-            bend_scale=BENT,
-            strain_scale=1.0,
+            kernel_scale=max(radius, TUNING.first_frame_min_kernel_scale),
+            bend_scale=TUNING.first_frame_bend_scale,
+            strain_scale=TUNING.first_frame_strain_scale,
             expected_points=1,
         )
         articulation = Articulation.none(graph).updated(graph, poses)
-        problem = Problem([graph, graph], Intrinsics.of(camera), [None, seen], weights, articulation, free)
-        poses = solve(problem, Poses.joined([start, poses]), STEPS).poses[1:]
+        problem = Problem([graph, graph], Intrinsics.of(camera), [None, constraints], weights, articulation, free)
+        poses = solve(problem, Poses.joined([start, poses]), TUNING.first_frame_steps).poses[1:]
     return poses

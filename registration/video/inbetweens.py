@@ -1,9 +1,9 @@
-"""Frames between key frames fitted to the video, from where the interpolation of the key frames' poses puts them.
+"""Poses of the frames between key frames, fitted to the video from the interpolation of the key frames' poses.
 
-Each frame's pose is near already; what is left is found as for a mesh that the video moves (``video``): paint and
-outline are looked up, the pose is solved for, as rigid as possible towards its interpolated shape, then again. The
-paint is what the nearest key frame shows. All frames of a gap are solved together with the key frames at its ends,
-which stay; then each key frame is fitted in the same way between its two neighbours, towards its own shape.
+As in ``tracker``, correspondence search alternates with Gauss-Newton steps, but each frame is as rigid as possible
+relative to its interpolated shape, and the appearance model is fitted to the nearest key frame. All frames of a gap are
+solved together with the key frames at its ends, which are fixed; then each key frame is fitted in the same way between
+its two neighbours, relative to its own shape.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from registration.correspondences.constraints import Constraints
 from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.observer import SEARCH_RADII, STEPS, Observer, solver_weights
+from registration.video.observer import Observer, solver_weights
+from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
@@ -32,71 +33,81 @@ def fit_frames(
     config: VideoTrackingConfig,
     progress: Callable[[int], object] = lambda count: None,
 ) -> MeshSequence:
-    """All frames from the poses of the key frames.
+    """Fit the poses of all frames, from those of the key frames.
 
     Args:
         frames: all T, background removed.
-        sequence: poses of the key frames at times that are frame numbers, ascending, the first and the last frame among
-            them; in the space of the video's camera.
-        config: options.
+        sequence: poses of the key frames in the video camera's space; times are frame numbers, ascending, with the
+            first and the last frame among them.
+        config: of the stage.
         progress: called with the number of frames that are done so far.
 
     Returns:
-        poses of all frames; the first is the rest pose.
+        Poses of all T frames; the first is the rest pose.
     """
     keys, last = [int(time) for time in sequence.times], len(frames) - 1
-    whole = sequence.sampled(range(len(frames)))
+    interpolated = sequence.sampled(range(len(frames)))
     fitter = _Fitter(frames, sequence.mesh, config)
-    vertices = whole.vertices.clone()
+    vertices = interpolated.vertices.clone()
     for first, second in pairwise(keys):
         if second - first > 1:
             vertices[first + 1 : second] = fitter.fit(vertices, range(first, second + 1), range(first + 1, second))
         progress(second)
-    between = vertices.clone()
+    fixed = vertices.clone()
     for key in keys if last > 0 else []:
-        vertices[key] = fitter.fit(between, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+        vertices[key] = fitter.fit(fixed, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
     progress(len(frames))
-    return replace(whole, vertices=vertices, mesh=sequence.mesh.with_vertices(vertices[0]))
+    return replace(interpolated, vertices=vertices, mesh=sequence.mesh.with_vertices(vertices[0]))
 
 
 class _Fitter:
-    """What stays the same over all gaps."""
+    """Fits windows of frames with one deformation graph.
+
+    Args:
+        frames: all T.
+        mesh: of the sequence.
+        config: of the stage.
+    """
 
     def __init__(self, frames: Sequence[Frame], mesh: Mesh, config: VideoTrackingConfig) -> None:
         self.frames, self.mesh, self.config = frames, mesh, config
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
 
-    def fit(self, vertices: Tensor, window: range, moved: Sequence[int]) -> Tensor:
-        """Poses (N, V, 3) of the N frames ``moved``.
+    def fit(self, vertices: Tensor, window: range, free_frames: Sequence[int]) -> Tensor:
+        """Fit some frames of a window together.
 
         Args:
-            vertices: (T, V, 3) of all frames.
-            window: frames that are solved together; those not moved are its first or its last, or both.
-            moved: some of them.
+            vertices: (T, V, 3) of all frames; those of the free frames are their rest shapes and the start.
+            window: frames that are solved together; the fixed ones are its first or its last, or both.
+            free_frames: N of these, whose poses are unknown.
+
+        Returns:
+            (N, V, 3) poses of the free frames.
         """
         graphs = [self.graph.with_rest(vertices[frame].double().numpy()) for frame in window]
-        state = Poses.joined([graph.rest_poses() for graph in graphs])
-        free = np.array([frame in moved for frame in window])
-        shown = {
-            frame: Observer(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, shown=frame)
+        poses = Poses.joined([graph.rest_poses() for graph in graphs])
+        free = np.array([frame in free_frames for frame in window])
+        references = {
+            frame: Observer(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, reference_frame=frame)
             for frame in window
-            if frame not in moved
+            if frame not in free_frames
         }
-        nearest = [min((abs(known - frame), known) for known in shown)[1] for frame in window]
-        observers = [shown[known] for known in nearest]
-        for reach in np.geomspace(*SEARCH_RADII, self.config.rounds):
+        nearest = [min((abs(reference - frame), reference) for reference in references)[1] for frame in window]
+        observers = [references[reference] for reference in nearest]
+        for radius in np.geomspace(*TUNING.search_radii, self.config.rounds):
             constraints: list[Constraints | None] = [None] * len(window)
-            for at in np.flatnonzero(free).tolist():
-                pose, observer = _vertices(graphs[at], state, at), observers[at]
-                constraints[at] = observer.observed(window[at], pose, observer.view(window[at], pose), float(reach))
-            weights = replace(solver_weights(self.config), kernel_scale=float(reach))
+            for index in np.flatnonzero(free).tolist():
+                pose, observer = _vertices(graphs[index], poses, index), observers[index]
+                view = observer.view(window[index], pose)
+                constraints[index] = observer.constraints(window[index], pose, view, float(radius))
+            weights = replace(solver_weights(self.config), kernel_scale=float(radius))
             problem = Problem(
                 graphs, observers[0].intrinsics, constraints, weights, Articulation.none(self.graph), free
             )
-            state = solve(problem, state, STEPS).poses
-        return torch.stack([_vertices(graphs[at], state, at) for at in np.flatnonzero(free).tolist()])
+            poses = solve(problem, poses, TUNING.solver_steps).poses
+        return torch.stack([_vertices(graphs[index], poses, index) for index in np.flatnonzero(free).tolist()])
 
 
-def _vertices(graph: DeformationGraph, poses: Poses, at: int) -> Tensor:
-    """The vertices (V, 3) of one of some poses, as a graph of its own carries them."""
-    return torch.from_numpy(graph.deform(poses[at : at + 1])[0]).float()
+def _vertices(graph: DeformationGraph, poses: Poses, index: int) -> Tensor:
+    """Vertices (V, 3) of one of some poses, by the graph with that frame's rest shape."""
+    return torch.from_numpy(graph.deform(poses[index : index + 1])[0]).float()

@@ -1,7 +1,8 @@
-"""How limbs are turned in a picture, searched for as cameras are: turned, rendered small, and compared.
+"""Beam search for the rotations of limbs by analysis by synthesis: rotate, render small, compare with the frame.
 
-A descent finds a raised arm only where it overlaps the picture's. So limbs are turned about their joints to all sides,
-and what agrees best with the picture is kept. Thousands of poses are rendered, of a reduced mesh, in a small picture.
+Gradient-based fitting finds a raised arm only where it overlaps that of the image. So limbs are rotated about their
+pivots over the whole sphere, and what agrees best with the frame is kept. Thousands of poses of a decimated mesh are
+rendered at low resolution.
 """
 
 from __future__ import annotations
@@ -17,36 +18,28 @@ from torch.nn.functional import avg_pool2d
 
 from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.limbs import Limb, ball, matrices
+from registration.video.limbs import Limb, points_in_ball
+from registration.video.tuning import TUNING
 from v2m4.decimate import simplified, vertex_colors
 from v2m4.geometry import vertex_normals
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render
-
-FACES = 2000  # of the reduced mesh
-CLOSER = 14  # turns about the best one that are tried then, in each of a few rounds
-BEST, OTHER = 12, 1.0  # best turns of a limb that are remembered; radians from which on one is another than the best
-GAIN, LEAST_GAIN = 0.06, 0.01  # part, and amount, by which the error must fall for a turn to be taken
-FOLLOWED = 2  # limbs that are turned in a guess, for each guess that is kept
-APART = 0.2  # of the object's size, by which some node of two guesses differs at least
-EFFORT = 0.006  # error that a turn by one radian is worth
-SCALES, COLOR = 4, 2.0  # of the pictures that are compared; weight of colour, where the mask has 1
-MISSING = 1.0  # more weight where the frame's mask is not covered: a limb that hides is wrong, too
+from v2m4.rotation import rotation_exp
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How much many poses at once look like a frame, at low resolution.
+class PoseComparison:
+    """Image error of poses against one frame, at low resolution, many poses at once.
 
     Attributes:
-        graph: carries the mesh.
-        view: the frame.
-        mesh: reduced, at rest, with vertex colours in the frame's light.
-        influences: (V, n) nodes of the graph that carry its vertices.
-        weights: (V, n) of them.
-        offsets: (V, n, 3) from these nodes to the vertex, at rest.
-        wanted: (4, h, w) colour times coverage, and coverage, of the frame.
+        graph: deformation graph of the mesh.
+        view: the frame, h x w pixels.
+        mesh: decimated, in the rest pose, with vertex colours under the frame's lighting.
+        influences: (V, n) nodes of the graph that influence its vertices.
+        weights: (V, n) of these.
+        offsets: (V, n, 3) from these nodes to the vertex, in the rest pose.
+        target: (4, h, w) colour times coverage, and coverage, of the frame.
     """
 
     graph: DeformationGraph
@@ -55,45 +48,54 @@ class Comparison:
     influences: np.ndarray
     weights: np.ndarray
     offsets: np.ndarray
-    wanted: Tensor
+    target: Tensor
 
     @classmethod
-    def of(cls, graph: DeformationGraph, pose: Tensor, appearance: AppearanceModel, view: ImageWindow) -> Comparison:
-        """The look's paint under the light that it was fitted to, as a pose (V, 3) turns it there."""
+    def of(
+        cls, graph: DeformationGraph, pose: Tensor, appearance: AppearanceModel, view: ImageWindow
+    ) -> PoseComparison:
+        """Decimate the mesh and light its colours.
+
+        Args:
+            graph: deformation graph of the mesh.
+            pose: (V, 3) whose normals are lit.
+            appearance: of the mesh; texture and lighting are used.
+            view: the frame.
+        """
         mask = torch.from_numpy(view.mask)[None]
         color = torch.from_numpy(view.color).permute(2, 0, 1) * mask
         lighting = appearance.lighting_factors(vertex_normals(pose, appearance.mesh.faces))
-        paint = vertex_colors(appearance.mesh) * lighting
-        whole = Mesh(torch.from_numpy(graph.rest).float(), appearance.mesh.faces, colors=paint.clamp(0, 1))
-        mesh = simplified(whole, FACES)
-        places = mesh.vertices.double().numpy()
-        nearest = cKDTree(graph.rest).query(places)[1]
+        lit = vertex_colors(appearance.mesh) * lighting
+        full = Mesh(torch.from_numpy(graph.rest).float(), appearance.mesh.faces, colors=lit.clamp(0, 1))
+        mesh = simplified(full, TUNING.search_faces)
+        vertices = mesh.vertices.double().numpy()
+        nearest = cKDTree(graph.rest).query(vertices)[1]
         influences = np.maximum(graph.influences[nearest], 0)
-        offsets = places[:, None] - graph.centres[influences]
+        offsets = vertices[:, None] - graph.centres[influences]
         return cls(graph, view, mesh, influences, graph.weights[nearest], offsets, torch.cat([color, mask]))
 
     def __call__(self, poses: Poses) -> np.ndarray:
-        """What is wrong with each pose, (T,): 0 is the same picture."""
-        return self._errors(np.stack([self._placed(poses[[time]]).sum(1) for time in range(len(poses))]))
+        """Errors (T,) of T poses; 0 is the frame's own image."""
+        return self._image_errors(np.stack([self._node_terms(poses[[time]]).sum(1) for time in range(len(poses))]))
 
-    def turned(self, poses: Poses, limb: Limb, rotations: np.ndarray) -> np.ndarray:
-        """The same, (T,), of one pose with a limb turned by each of (T, 3, 3)."""
-        joint = limb.joint(self.graph, poses)
-        moved_to_mask, inside = self._placed(poses), limb.nodes[self.influences]
+    def rotated_limb_errors(self, poses: Poses, limb: Limb, rotations: np.ndarray) -> np.ndarray:
+        """Errors (T,) of one pose with a limb rotated by each of (T, 3, 3), as of ``Limb.rotated``."""
+        pivot = limb.pivot(self.graph, poses)
+        terms, inside = self._node_terms(poses), limb.nodes[self.influences]
         share = (self.weights * inside).sum(1)[:, None]
-        moving = (moved_to_mask * inside[..., None]).sum(1) - share * joint
-        still = (moved_to_mask * ~inside[..., None]).sum(1) + share * joint
-        return self._errors(moving @ rotations.transpose(0, 2, 1) + still)
+        rotating = (terms * inside[..., None]).sum(1) - share * pivot
+        fixed = (terms * ~inside[..., None]).sum(1) + share * pivot
+        return self._image_errors(rotating @ rotations.transpose(0, 2, 1) + fixed)
 
-    def _placed(self, poses: Poses) -> np.ndarray:
-        """What each carrier adds to each vertex of one pose, (V, n, 3)."""
+    def _node_terms(self, poses: Poses) -> np.ndarray:
+        """Weighted contributions (V, n, 3) of the nodes to the vertices of one pose; their sum over n is the pose."""
         rotations, positions = poses.rotations[0][self.influences], poses.positions[0][self.influences]
         return self.weights[..., None] * (np.einsum("vnab,vnb->vna", rotations, self.offsets) + positions)
 
-    def _errors(self, vertices: np.ndarray) -> np.ndarray:
-        """What is wrong with vertices (T, V, 3), (T,)."""
+    def _image_errors(self, vertices: np.ndarray) -> np.ndarray:
+        """Errors (T,) of vertices (T, V, 3): absolute differences of coverage and colour, mean of an image pyramid."""
         with torch.no_grad():
-            seen = render(
+            rendering = render(
                 torch.from_numpy(vertices).float(),
                 self.mesh.faces,
                 self.view.camera,
@@ -102,144 +104,168 @@ class Comparison:
                 channels=("color",),
                 antialias=False,
             )
-        ours = torch.cat([seen.color, seen.mask], -1).permute(0, 3, 1, 2)
-        theirs, total = self.wanted[None], ours.new_zeros(len(ours))
-        for scale in range(SCALES):
-            if scale:
-                ours, theirs = avg_pool2d(ours, 2), avg_pool2d(theirs, 2)
-            off = theirs - ours
-            wrong = off[:, 3].abs() + MISSING * off[:, 3].clamp_min(0) + COLOR * off[:, :3].abs().mean(1)
-            total = total + wrong.sum((1, 2)) / theirs[:, 3].sum().clamp_min(1e-6)
-        return (total / SCALES).double().numpy()
+        images = torch.cat([rendering.color, rendering.mask], -1).permute(0, 3, 1, 2)
+        target, total = self.target[None], images.new_zeros(len(images))
+        for level in range(TUNING.pyramid_levels):
+            if level:
+                images, target = avg_pool2d(images, 2), avg_pool2d(target, 2)
+            difference = target - images
+            coverage, color = difference[:, 3], difference[:, :3].abs().mean(1)
+            # A limb that hides behind the body is wrong, too: its part of the frame's mask is not covered.
+            error = coverage.abs() + TUNING.uncovered_weight * coverage.clamp_min(0) + TUNING.color_weight * color
+            total = total + error.sum((1, 2)) / target[:, 3].sum().clamp_min(1e-6)
+        return (total / TUNING.pyramid_levels).double().numpy()
 
 
 @dataclass(frozen=True)
-class Guess:
-    """A pose in which some limbs have been turned.
+class LimbHypothesis:
+    """A pose in which some limbs have been rotated.
 
     Attributes:
-        poses: one.
-        error: what is wrong with it.
-        turned: numbers of the limbs that were turned, in order.
+        poses: one pose.
+        error: its image error, with the penalty on the last rotation.
+        rotated_limbs: indices of the limbs that were rotated, in order.
     """
 
     poses: Poses
     error: float
-    turned: tuple[int, ...] = ()
+    rotated_limbs: tuple[int, ...] = ()
 
 
-def search_limbs(comparison: Comparison, limbs: list[Limb], poses: Poses, beam: int = 3, most: int = 5) -> list[Guess]:
-    """Turn limbs about their joints, one after the other, as long as the picture gets clearly more like the frame.
+@dataclass(frozen=True)
+class _Candidates:
+    """The best rotations of one limb.
 
-    A limb that hides behind the body is wrong in a smaller part of the picture than one that sticks out in the wrong
-    direction, so the best next turn may lead astray: several guesses are followed side by side.
+    Attributes:
+        cost_change: cost of the best less the error of the hypothesis that was rotated.
+        vectors: (N, 3) rotation vectors, radians, by ascending cost.
+    """
+
+    cost_change: float
+    vectors: np.ndarray
+
+
+def search_limbs(
+    comparison: PoseComparison,
+    limbs: list[Limb],
+    poses: Poses,
+    beam_width: int = TUNING.beam_width,
+    max_rotated_limbs: int = TUNING.max_rotated_limbs,
+) -> list[LimbHypothesis]:
+    """Rotate limbs one after the other, as long as the image error clearly falls: a beam search.
+
+    A limb that hides behind the body is wrong in a smaller part of the image than one that sticks out in a wrong
+    direction, so the best next rotation may lead to a local minimum: several hypotheses are kept side by side.
 
     Args:
         comparison: with the frame.
         limbs: of its graph.
-        poses: one, where to start.
-        beam: guesses that are followed.
-        most: turns of one guess.
+        poses: one pose, the start.
+        beam_width: hypotheses that are extended in each round.
+        max_rotated_limbs: rounds at most.
 
     Returns:
-        at most ``beam`` guesses, best first; none was turned where nothing is gained.
+        At most ``beam_width`` hypotheses, by ascending error; one of them without rotated limbs where nothing is
+        gained.
     """
-    start = Guess(poses, float(comparison(poses)[0]))
-    guesses = [(start, _trials(comparison, limbs, start, range(len(limbs))))]
-    done = list(guesses)
-    for _ in range(most):
-        children: list[tuple[Guess, dict[int, _Trial]]] = []
-        for guess, trials in guesses:
-            promising = sorted(trials, key=lambda number: trials[number].cost)
-            for number in promising[: FOLLOWED * beam // len(guesses)]:
-                found = _followed(comparison, limbs, guess, number, trials[number].turns)
-                children += [(child, trials) for child in found if child.error < _worth(guess.error)]
-        guesses = []
-        for child, trials in _apart(comparison, children, beam):
-            again = [n for n in trials if (limbs[n].nodes & limbs[child.turned[-1]].nodes).any()]
-            again += sorted(trials, key=lambda number: trials[number].cost)[:beam]
-            guesses.append((child, trials | _trials(comparison, limbs, child, sorted(set(again)))))
-        if not guesses:
+    start = LimbHypothesis(poses, float(comparison(poses)[0]))
+    beam = [(start, _rank_rotations(comparison, limbs, start, range(len(limbs))))]
+    complete = list(beam)
+    for _ in range(max_rotated_limbs):
+        extended: list[tuple[LimbHypothesis, dict[int, _Candidates]]] = []
+        for hypothesis, ranked in beam:
+            promising = sorted(ranked, key=lambda limb: ranked[limb].cost_change)
+            for limb in promising[: TUNING.extensions * beam_width // len(beam)]:
+                children = _extended(comparison, limbs, hypothesis, limb, ranked[limb].vectors)
+                extended += [(child, ranked) for child in children if child.error < _max_error(hypothesis.error)]
+        beam = []
+        for child, ranked in _distinct(comparison, extended, beam_width):
+            # Only limbs that overlap the rotated one, and the most promising ones, are ranked anew.
+            stale = [limb for limb in ranked if (limbs[limb].nodes & limbs[child.rotated_limbs[-1]].nodes).any()]
+            stale += sorted(ranked, key=lambda limb: ranked[limb].cost_change)[:beam_width]
+            beam.append((child, ranked | _rank_rotations(comparison, limbs, child, sorted(set(stale)))))
+        if not beam:
             break
-        done += guesses
-    return [guess for guess, _ in _apart(comparison, done, beam)]
+        complete += beam
+    return [hypothesis for hypothesis, _ in _distinct(comparison, complete, beam_width)]
 
 
-def _apart(
-    comparison: Comparison, guesses: list[tuple[Guess, dict[int, _Trial]]], most: int
-) -> list[tuple[Guess, dict[int, _Trial]]]:
-    """The best guesses of which no two are much the same: else ways to hide an arm take all the places."""
-    kept: list[tuple[Guess, dict[int, _Trial]]] = []
-    for guess, trials in sorted(guesses, key=lambda entry: entry[0].error):
-        ways = [np.linalg.norm(guess.poses.positions - other.poses.positions, axis=2).max() for other, _ in kept]
-        if len(kept) < most and all(way > APART * comparison.graph.unit for way in ways):
-            kept.append((guess, trials))
+def _distinct(
+    comparison: PoseComparison, hypotheses: list[tuple[LimbHypothesis, dict[int, _Candidates]]], count: int
+) -> list[tuple[LimbHypothesis, dict[int, _Candidates]]]:
+    """The best ``count`` hypotheses of which no two are alike; otherwise variants of one would fill the beam."""
+    kept: list[tuple[LimbHypothesis, dict[int, _Candidates]]] = []
+    min_distance = TUNING.min_hypothesis_distance * comparison.graph.unit
+    for hypothesis, ranked in sorted(hypotheses, key=lambda entry: entry[0].error):
+        positions = hypothesis.poses.positions
+        distances = [np.linalg.norm(positions - other.poses.positions, axis=2).max() for other, _ in kept]
+        if len(kept) < count and all(distance > min_distance for distance in distances):
+            kept.append((hypothesis, ranked))
     return kept
 
 
-def _worth(error: float) -> float:
-    """The error that a turn must get below to be taken."""
-    return error - max(GAIN * error, LEAST_GAIN)
+def _max_error(error: float) -> float:
+    """Error below which one more rotation is accepted, from the error without it."""
+    return error - max(TUNING.min_limb_gain * error, TUNING.min_limb_error_decrease)
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """The cost of a limb's best turn, and its best turns (N, 3), best first."""
-
-    cost: float
-    turns: np.ndarray
-
-
-def _trials(comparison: Comparison, limbs: list[Limb], guess: Guess, numbers: Sequence[int]) -> dict[int, _Trial]:
-    """Turns all round of some limbs; costs are relative to the guess's own error."""
-    found = {}
-    for number in numbers:
-        turns = limbs[number].swings(comparison.graph, guess.poses)
-        costs = _costs(comparison, limbs[number], guess, turns)
-        order = np.argsort(costs, kind="stable")[:BEST]
-        found[number] = _Trial(float(costs[order[0]]) - guess.error, turns[order])
-    return found
+def _rank_rotations(
+    comparison: PoseComparison, limbs: list[Limb], hypothesis: LimbHypothesis, indices: Sequence[int]
+) -> dict[int, _Candidates]:
+    """The best of ``Limb.candidate_rotations`` for each of the limbs ``indices``."""
+    ranked = {}
+    for index in indices:
+        vectors = limbs[index].candidate_rotations(comparison.graph, hypothesis.poses)
+        costs = _costs(comparison, limbs[index], hypothesis, vectors)
+        order = np.argsort(costs, kind="stable")[: TUNING.kept_candidates]
+        ranked[index] = _Candidates(float(costs[order[0]]) - hypothesis.error, vectors[order])
+    return ranked
 
 
-def _followed(comparison: Comparison, limbs: list[Limb], guess: Guess, number: int, turns: np.ndarray) -> list[Guess]:
-    """The guess with one more limb turned, and with a part of that limb turned as well: an arm at shoulder and elbow.
+def _extended(
+    comparison: PoseComparison, limbs: list[Limb], hypothesis: LimbHypothesis, index: int, vectors: np.ndarray
+) -> list[LimbHypothesis]:
+    """The hypothesis with one more limb rotated, and with a part of that limb rotated as well (shoulder and elbow).
 
     Args:
         comparison: with the frame.
         limbs: all.
-        guess: where to start.
-        number: of the limb.
-        turns: (N, 3) of it to start from, the best first; the best of those far from it is followed, too.
+        hypothesis: to extend.
+        index: of the limb.
+        vectors: (N, 3) its rotation vectors, best first; the first is refined, and the best of those far from it.
     """
-    found = []
-    far = np.linalg.norm(turns - turns[0], axis=1) > OTHER
-    for first in [turns[:1], turns[far][:1]][: 1 + int(far.any())]:
-        child = _closer(comparison, limbs, guess, number, first)
-        found.append(child)
-        parts = [n for n, limb in enumerate(limbs) if _within(limb, limbs[number])]
-        trials = _trials(comparison, limbs, child, parts)
-        if trials:
-            part = min(trials, key=lambda n: trials[n].cost)
-            found.append(_closer(comparison, limbs, child, part, trials[part].turns[:1]))
-    return found
+    extended = []
+    distinct = np.linalg.norm(vectors - vectors[0], axis=1) > TUNING.distinct_angle
+    for start in [vectors[:1], vectors[distinct][:1]][: 1 + int(distinct.any())]:
+        child = _refined(comparison, limbs, hypothesis, index, start)
+        extended.append(child)
+        parts = [part for part, limb in enumerate(limbs) if _is_part(limb, limbs[index])]
+        ranked = _rank_rotations(comparison, limbs, child, parts)
+        if ranked:
+            part = min(ranked, key=lambda limb: ranked[limb].cost_change)
+            extended.append(_refined(comparison, limbs, child, part, ranked[part].vectors[:1]))
+    return extended
 
 
-def _within(part: Limb, whole: Limb) -> bool:
-    """Whether a limb is a part of another."""
+def _is_part(part: Limb, whole: Limb) -> bool:
+    """Whether a limb's nodes are a proper subset of another's."""
     return bool((part.nodes <= whole.nodes).all() and part.nodes.sum() < whole.nodes.sum())
 
 
-def _closer(comparison: Comparison, limbs: list[Limb], guess: Guess, number: int, turns: np.ndarray) -> Guess:
-    """The guess with a limb turned, after a closer look about a turn (1, 3)."""
-    limb, near = limbs[number], ball(CLOSER, 1.0)
-    for radius in (0.4, 0.2, 0.1):
-        around = np.concatenate([turns[:1], turns[0] + radius * near])
-        turns = around[np.argsort(_costs(comparison, limb, guess, around), kind="stable")]
-    poses = limb.turned(comparison.graph, guess.poses, matrices(turns[:1]))
-    return Guess(poses, float(_costs(comparison, limb, guess, turns[:1])[0]), (*guess.turned, number))
+def _refined(
+    comparison: PoseComparison, limbs: list[Limb], hypothesis: LimbHypothesis, index: int, vectors: np.ndarray
+) -> LimbHypothesis:
+    """The hypothesis with a limb rotated, its rotation refined from a vector (1, 3) by sampling shrinking balls."""
+    limb, ball = limbs[index], points_in_ball(TUNING.refinement_candidates, 1.0)
+    for radius in TUNING.refinement_radii:
+        nearby = np.concatenate([vectors[:1], vectors[0] + radius * ball])
+        vectors = nearby[np.argsort(_costs(comparison, limb, hypothesis, nearby), kind="stable")]
+    poses = limb.rotated(comparison.graph, hypothesis.poses, rotation_exp(vectors[:1]))
+    cost = float(_costs(comparison, limb, hypothesis, vectors[:1])[0])
+    return LimbHypothesis(poses, cost, (*hypothesis.rotated_limbs, index))
 
 
-def _costs(comparison: Comparison, limb: Limb, guess: Guess, turns: np.ndarray) -> np.ndarray:
-    """Error and effort (N,) of turns (N, 3) of a limb."""
-    effort = EFFORT * np.linalg.norm(turns, axis=1)
-    return comparison.turned(guess.poses, limb, matrices(turns)) + effort
+def _costs(comparison: PoseComparison, limb: Limb, hypothesis: LimbHypothesis, vectors: np.ndarray) -> np.ndarray:
+    """Image errors (N,) of a limb's rotation vectors (N, 3), with a penalty on their angles."""
+    penalty = TUNING.rotation_penalty * np.linalg.norm(vectors, axis=1)
+    return comparison.rotated_limb_errors(hypothesis.poses, limb, rotation_exp(vectors)) + penalty

@@ -1,6 +1,7 @@
-"""Limbs of a mesh, found on its deformation graph.
+"""Segmentation of a deformation graph into limbs.
 
-A limb is what lies beyond a narrow place on the way from a tip (a hand, a foot, the head) to the middle of the body.
+A limb is what lies beyond a narrow cut between a tip (a hand, a foot, the head) and the middle of the body. Tips are
+local maxima of the mean geodesic distance; cuts are level sets of the geodesic distance from a tip.
 """
 
 from __future__ import annotations
@@ -11,124 +12,121 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
-from scipy.spatial.transform import Rotation
 
 from registration.deformation_graph.graph import DeformationGraph, Poses
-
-TIP = 0.2  # of the object's size, the least way between two tips
-LEVELS = 24  # places on the way from a tip at which a cut is tried
-LARGEST = 0.5  # share of the nodes that a limb has at most
-SHORTEST = 0.08  # of the object's size, that a limb is long at least
-SLENDER = 0.6  # of its length, that its joint is wide at most
-SAME = 0.8  # share of nodes in common from which on two limbs are one
-SWINGS = 64  # directions all round that a limb is swung to
-TWISTS = (-1.4, -0.7, 0.7, 1.4)  # turns about its own axis, radians
+from registration.video.tuning import TUNING
+from v2m4.rotation import rotation_vector_between
 
 
 @dataclass(frozen=True)
 class Limb:
-    """Nodes that turn about a joint.
+    """Nodes of a deformation graph that rotate together about a pivot.
 
     Attributes:
-        nodes: (K,) bool, which of the graph's belong to it.
-        ties: (N,) edges of the graph that join it to the rest.
+        nodes: (K,) bool, nodes that belong to the limb.
+        cut: (N,) edges of the graph that connect it to the other nodes.
     """
 
     nodes: np.ndarray
-    ties: np.ndarray
+    cut: np.ndarray
 
-    def joint(self, graph: DeformationGraph, poses: Poses) -> np.ndarray:
-        """Where it turns, (3,), in one pose: the mean of its ties' anchors as the rest of the body carries them."""
-        edges = graph.edges[self.ties]
+    def pivot(self, graph: DeformationGraph, poses: Poses) -> np.ndarray:
+        """Centre of rotation (3,) in one pose: mean of the cut edges' anchors, transformed with the other nodes."""
+        edges = graph.edges[self.cut]
         body = np.where(self.nodes[edges[:, 0]], edges[:, 1], edges[:, 0])
-        offsets = graph.anchors[self.ties] - graph.centres[body]
+        offsets = graph.anchors[self.cut] - graph.centres[body]
         return (np.einsum("nab,nb->na", poses.rotations[0, body], offsets) + poses.positions[0, body]).mean(0)
 
-    def swings(self, graph: DeformationGraph, poses: Poses) -> np.ndarray:
-        """Turns (N, 3), axis times angle, that bring the limb of one pose to directions all round, and twists."""
-        along = poses.positions[0, self.nodes].mean(0) - self.joint(graph, poses)
-        along /= max(float(np.linalg.norm(along)), 1e-12)
-        height = 1 - 2 * (np.arange(SWINGS) + 0.5) / SWINGS
-        around = np.arange(SWINGS) * math.pi * (3 - math.sqrt(5))
-        flat = np.sqrt(1 - height**2)
-        there = np.stack([flat * np.cos(around), height, flat * np.sin(around)], 1)
-        axis = np.cross(along, there)
-        sine = np.linalg.norm(axis, axis=1)
-        angle = np.arctan2(sine, there @ along)
-        swings = axis * (angle / np.maximum(sine, 1e-9))[:, None]
-        return np.concatenate([swings, np.array(TWISTS)[:, None] * along])
+    def candidate_rotations(self, graph: DeformationGraph, poses: Poses) -> np.ndarray:
+        """Rotation vectors (N, 3), radians, that bring the limb to directions over the whole sphere, and twists.
 
-    def turned(self, graph: DeformationGraph, poses: Poses, rotations: np.ndarray) -> Poses:
-        """A pose with the limb turned by each of (T, 3, 3)."""
-        joint = self.joint(graph, poses)
-        turns = np.repeat(poses.rotations, len(rotations), 0)
-        places = np.repeat(poses.positions, len(rotations), 0)
-        turns[:, self.nodes] = rotations[:, None] @ turns[:, self.nodes]
-        offsets = places[:, self.nodes] - joint
-        places[:, self.nodes] = np.einsum("tab,tkb->tka", rotations, offsets) + joint
-        return Poses(turns, places)
+        The directions are a Fibonacci lattice; the rotation to each is the smallest. Twists are rotations about the
+        limb's own direction, from its pivot to the mean of its nodes.
+        """
+        direction = poses.positions[0, self.nodes].mean(0) - self.pivot(graph, poses)
+        direction /= max(float(np.linalg.norm(direction)), 1e-12)
+        count = TUNING.candidate_directions
+        height = 1 - 2 * (np.arange(count) + 0.5) / count
+        azimuth = np.arange(count) * math.pi * (3 - math.sqrt(5))
+        radius = np.sqrt(1 - height**2)
+        targets = np.stack([radius * np.cos(azimuth), height, radius * np.sin(azimuth)], 1)
+        swings = rotation_vector_between(direction, targets)
+        return np.concatenate([swings, np.array(TUNING.candidate_twists)[:, None] * direction])
+
+    def rotated(self, graph: DeformationGraph, poses: Poses, rotations: np.ndarray) -> Poses:
+        """One pose with the limb rotated about its pivot by each of (T, 3, 3): T poses."""
+        pivot = self.pivot(graph, poses)
+        node_rotations = np.repeat(poses.rotations, len(rotations), 0)
+        positions = np.repeat(poses.positions, len(rotations), 0)
+        node_rotations[:, self.nodes] = rotations[:, None] @ node_rotations[:, self.nodes]
+        offsets = positions[:, self.nodes] - pivot
+        positions[:, self.nodes] = np.einsum("tab,tkb->tka", rotations, offsets) + pivot
+        return Poses(node_rotations, positions)
 
 
 def find_limbs(graph: DeformationGraph) -> list[Limb]:
-    """All limbs, those of the narrowest joints for their length first; no two are much the same."""
+    """All limbs of a graph, by ascending ratio of the cut's radius to the limb's length.
+
+    No two limbs have more nodes in common than ``VideoTuning.max_limb_overlap``.
+    """
     count = len(graph)
     first, second = graph.edges[:, 0], graph.edges[:, 1]
     matrix = sparse.csr_matrix((np.maximum(graph.lengths, 1e-9), (first, second)), shape=(count, count))
     matrix = matrix.maximum(matrix.T)
-    ways = dijkstra(matrix, directed=False)
-    ways = np.where(np.isfinite(ways), ways, 0.0)
-    found: list[tuple[float, Limb]] = []
-    for tip in tips(ways, graph.unit):
+    distances = dijkstra(matrix, directed=False)
+    distances = np.where(np.isfinite(distances), distances, 0.0)
+    candidates: list[tuple[float, Limb]] = []
+    for tip in find_tips(distances, graph.unit):
         cuts = []
-        reach = np.quantile(ways[tip], LARGEST)
-        for level in np.linspace(0, reach, LEVELS + 1)[1:]:
-            nodes = ways[tip] < level
-            ties = np.flatnonzero(nodes[first] != nodes[second])
-            if len(ties) == 0:
+        farthest = np.quantile(distances[tip], TUNING.max_limb_share)
+        for level in np.linspace(0, farthest, TUNING.cut_levels + 1)[1:]:
+            nodes = distances[tip] < level
+            cut = np.flatnonzero(nodes[first] != nodes[second])
+            if len(cut) == 0:
                 continue
-            anchors = graph.anchors[ties]
-            joint = anchors.mean(0)
-            width = float(np.sqrt(np.square(anchors - joint).sum(1).mean()))
-            length = float(np.linalg.norm(graph.centres[nodes] - joint, axis=1).max())
-            if length > SHORTEST * graph.unit and width < SLENDER * length:
-                cuts.append((width / length, Limb(nodes, ties)))
-        # The narrowest of each size, an octave of nodes: a hand, an arm with it, a whole side.
-        sizes = [int(math.log2(limb.nodes.sum())) for _, limb in cuts]
-        for size in set(sizes):
-            found.append(
-                min((cut for cut, own in zip(cuts, sizes, strict=True) if own == size), key=lambda cut: cut[0])
+            anchors = graph.anchors[cut]
+            pivot = anchors.mean(0)
+            radius = float(np.sqrt(np.square(anchors - pivot).sum(1).mean()))
+            length = float(np.linalg.norm(graph.centres[nodes] - pivot, axis=1).max())
+            if length > TUNING.min_limb_length * graph.unit and radius < TUNING.max_cut_radius * length:
+                cuts.append((radius / length, Limb(nodes, cut)))
+        # The narrowest of each octave of the number of nodes: a hand, the whole arm, a whole side.
+        octaves = [int(math.log2(limb.nodes.sum())) for _, limb in cuts]
+        for octave in set(octaves):
+            candidates.append(
+                min((cut for cut, own in zip(cuts, octaves, strict=True) if own == octave), key=lambda cut: cut[0])
             )
     limbs: list[Limb] = []
-    for _, limb in sorted(found, key=lambda cut: cut[0]):
-        if all(_common(limb, other) < SAME for other in limbs):
+    for _, limb in sorted(candidates, key=lambda cut: cut[0]):
+        if all(_jaccard_index(limb, other) < TUNING.max_limb_overlap for other in limbs):
             limbs.append(limb)
     return limbs
 
 
-def tips(ways: np.ndarray, unit: float) -> list[int]:
-    """Nodes that are farther from all others, on average, than any node nearby; the farthest first.
+def find_tips(distances: np.ndarray, unit: float) -> list[int]:
+    """Nodes whose mean geodesic distance from all nodes is a local maximum, in descending order of it.
 
     Args:
-        ways: (K, K) between nodes.
-        unit: the object's size.
+        distances: (K, K) geodesic distances between nodes.
+        unit: the object's size; a neighbourhood is ``VideoTuning.tip_radius`` of it.
     """
-    mean = ways.mean(1)
-    return [int(node) for node in np.argsort(-mean) if mean[node] >= mean[ways[node] < TIP * unit].max()]
+    mean = distances.mean(1)
+    return [
+        int(node) for node in np.argsort(-mean) if mean[node] >= mean[distances[node] < TUNING.tip_radius * unit].max()
+    ]
 
 
-def _common(first: Limb, second: Limb) -> float:
-    """Share of nodes that two limbs have in common."""
+def _jaccard_index(first: Limb, second: Limb) -> float:
+    """Number of nodes in both limbs over the number of nodes in either."""
     return float((first.nodes & second.nodes).sum() / (first.nodes | second.nodes).sum())
 
 
-def ball(count: int, radius: float) -> np.ndarray:
-    """Points (N, 3) spread evenly in a ball: the R sequence of Roberts 2018 in the cube, cut to the ball."""
+def points_in_ball(count: int, radius: float) -> np.ndarray:
+    """Evenly distributed points (N, 3), N <= count, of a ball about the origin.
+
+    The R sequence of Roberts 2018, "The unreasonable effectiveness of quasirandom sequences", in the cube around it.
+    """
     golden = 1.2207440846057596
     steps = 0.5 + np.arange(1, 3 * count)[:, None] / golden ** np.arange(1, 4)
     points = 2 * (steps % 1) - 1
     return radius * points[np.linalg.norm(points, axis=1) < 1][:count]
-
-
-def matrices(vectors: np.ndarray) -> np.ndarray:
-    """Rotations (N, 3, 3) about axes by angles, both in vectors (N, 3)."""
-    return Rotation.from_rotvec(vectors).as_matrix()

@@ -1,4 +1,4 @@
-"""A mesh in a video: what is looked up in the frames, whatever poses are being fitted."""
+"""Constraints and quality of fit of poses in the frames of a video; ``tracker`` and ``inbetweens`` share it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import AppearanceModel, ImageWindow, frame_constraints, track_constraints
 from registration.deformation_graph.gauss_newton import Intrinsics, SolverWeights
 from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, mask_iou, measure
+from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import Tracks
 from v2m4.surface_points import SurfacePoints
 
-SEARCH_RADII = (0.06, 0.02)  # of the object's size: how far a point is looked for, in the first and the last round
-STEPS = 3  # of Gauss-Newton, with one set of observations of a frame
-TRACKED_POINTS = 400
-RIGIDITY, VELOCITY = 0.003, 0.01  # where the options' weights are 1
-
 
 @dataclass(frozen=True)
 class TrackedMesh:
-    """A mesh that was moved.
+    """Poses of a mesh in all frames of a video.
 
     Attributes:
-        vertices: (T, V, 3) float32, in the space of the video's camera.
-        quality: how well each frame fits.
+        vertices: (T, V, 3) float32, in the video camera's space.
+        quality: quality of fit of each frame.
     """
 
     vertices: Tensor
@@ -40,11 +36,11 @@ class TrackedMesh:
 
 @dataclass(frozen=True)
 class PointTracks:
-    """Points of the surface that a tracker followed through all frames.
+    """Surface points and their tracks through all frames, from a point tracker.
 
     Attributes:
-        points: N, on the mesh.
-        tracks: of these.
+        points: N points on the mesh's triangles.
+        tracks: of these points.
     """
 
     points: SurfacePoints
@@ -52,14 +48,15 @@ class PointTracks:
 
 
 class Observer:
-    """The frames and the mesh's look in them.
+    """The frames of a video and the appearance model of the mesh that they show.
 
     Args:
         frames: T, in order.
-        mesh: topology and paint; its vertices are the pose of frame ``shown``, in the space of the video's camera.
-        config: options.
-        tracked: what a tracker knows.
-        shown: the frame that light and paint are learned from.
+        mesh: topology, texture or vertex colours; its vertices are the pose of the reference frame, in the video
+            camera's space.
+        config: of the stage.
+        point_tracks: further correspondences; None for none.
+        reference_frame: index of the frame that the appearance model is fitted to.
     """
 
     def __init__(
@@ -67,66 +64,76 @@ class Observer:
         frames: Sequence[Frame],
         mesh: Mesh,
         config: VideoTrackingConfig,
-        tracked: PointTracks | None = None,
-        shown: int = 0,
+        point_tracks: PointTracks | None = None,
+        reference_frame: int = 0,
     ) -> None:
-        self.frames, self.mesh, self.config, self.tracked = frames, mesh, config, tracked
-        self.camera = frames[shown].camera()
+        self.frames, self.mesh, self.config, self.point_tracks = frames, mesh, config, point_tracks
+        self.camera = frames[reference_frame].camera()
         self.intrinsics = Intrinsics.of(self.camera)
-        view = self.view(shown, mesh.vertices)
+        view = self.view(reference_frame, mesh.vertices)
         self.appearance = AppearanceModel.of(mesh, mesh.vertices, view)
-        self.lengths = EdgeLengths.of(mesh.vertices, mesh.faces)
-        self.first = measure(mesh.vertices, self.appearance, view, self.lengths)
+        self.rest_lengths = EdgeLengths.of(mesh.vertices, mesh.faces)
+        self.reference_quality = measure(mesh.vertices, self.appearance, view, self.rest_lengths)
 
     def view(self, time: int, pose: Tensor) -> ImageWindow:
-        """A frame through a window that holds its object and a pose (V, 3)."""
+        """Image window of a frame that holds its object and a pose (V, 3)."""
         return ImageWindow.of(self.frames[time], self.camera, self.config.size, [pose])
 
-    def observed(self, time: int, pose: Tensor, view: ImageWindow, reach: float) -> Constraints:
-        """What a frame says of a pose."""
-        found = frame_constraints(pose, self.appearance, view, self.config, reach)
-        if self.tracked is None:
-            return found
-        tracked = track_constraints(self.tracked.points, self.tracked.tracks, time, TRACKED_POINTS)
-        return Constraints.joined([found, tracked])
+    def constraints(self, time: int, pose: Tensor, view: ImageWindow, search_radius: float) -> Constraints:
+        """Constraints of a frame: appearance, outline, shading, and point tracks where there are any.
+
+        Args:
+            time: index of the frame.
+            pose: (V, 3) the pose to be corrected.
+            view: the frame.
+            search_radius: distance within which correspondences are sought, of the frame's object.
+        """
+        constraints = frame_constraints(pose, self.appearance, view, self.config, search_radius)
+        if self.point_tracks is None:
+            return constraints
+        tracks = self.point_tracks
+        return Constraints.joined(
+            [constraints, track_constraints(tracks.points, tracks.tracks, time, TUNING.track_points)]
+        )
 
     def quality(self, time: int, pose: Tensor) -> FrameQuality:
-        """How well a pose fits."""
-        return measure(pose, self.appearance, self.view(time, pose), self.lengths, self.first)
+        """Quality of fit of a pose (V, 3) to a frame."""
+        return measure(pose, self.appearance, self.view(time, pose), self.rest_lengths, self.reference_quality)
 
     def mask_iou(self, pose: Tensor, view: ImageWindow) -> float:
-        """IoU of a pose's mask and a frame's."""
+        """Intersection over union of a pose's (V, 3) and a frame's mask, in [0, 1]."""
         return mask_iou(self.appearance.render(pose, view))
 
 
 def solver_weights(config: VideoTrackingConfig) -> SolverWeights:
-    """Of the solver's terms, from the options."""
+    """Weights of the energy's terms from the options; the scale of the kernel is that of the last round."""
     return SolverWeights(
-        rigidity=RIGIDITY * config.rigidity,
-        velocity=VELOCITY * config.smoothness,
-        kernel_scale=SEARCH_RADII[1],
+        rigidity=TUNING.rigidity * config.rigidity,
+        velocity=TUNING.velocity * config.smoothness,
+        kernel_scale=TUNING.search_radii[1],
         expected_points=config.points,
     )
 
 
-def moved_to_mask(pose: Tensor, mask: np.ndarray, shown: np.ndarray, view: ImageWindow) -> Tensor:
-    """A pose moved as a whole to where a frame's object is, as near as it is large; as it is where there is none.
+def translated_to_mask(pose: Tensor, mask: np.ndarray, pose_mask: np.ndarray, view: ImageWindow) -> Tensor:
+    """A pose translated so that its mask has the centroid and the area of the frame's.
+
+    The depth follows from the areas, under weak perspective. Where either mask is empty, the pose is returned as it is.
 
     Args:
-        pose: (V, 3) in the space of the video's camera.
+        pose: (V, 3) in the video camera's space.
         mask: (h, w) of the frame's object.
-        shown: (h, w) of the pose, in the same view.
-        view: the window of both.
+        pose_mask: (h, w) of the pose.
+        view: the image window of both.
     """
-    if mask.sum() < 1 or shown.sum() < 1:
+    if mask.sum() < 1 or pose_mask.sum() < 1:
         return pose
     grid = np.stack(np.meshgrid(np.arange(mask.shape[1]), np.arange(mask.shape[0])), -1) + 0.5
-    there, here = (view.fractions((grid * part[..., None]).sum((0, 1)) / part.sum()) for part in (mask, shown))
+    target, source = (view.fractions((grid * part[..., None]).sum((0, 1)) / part.sum()) for part in (mask, pose_mask))
     depth = pose[:, 2].mean()
-    further = depth * (float(np.sqrt(shown.sum() / mask.sum())) - 1)
-    ways = torch.tensor(np.stack([here, there]) - 0.5).to(pose)
+    depth_change = depth * (float(np.sqrt(pose_mask.sum() / mask.sum())) - 1)
+    centroids = torch.tensor(np.stack([source, target]) - 0.5).to(pose)
     intrinsics = Intrinsics.of(view.camera.cropped((0.0, 0.0, 1.0, 1.0)))
-    rays = torch.cat(
-        [ways / ways.new_tensor([intrinsics.focal_x, intrinsics.focal_y]), torch.ones_like(ways[:, :1])], 1
-    )
-    return pose + rays[1] * (depth + further) - rays[0] * depth
+    focal_lengths = centroids.new_tensor([intrinsics.focal_x, intrinsics.focal_y])
+    rays = torch.cat([centroids / focal_lengths, torch.ones_like(centroids[:, :1])], 1)
+    return pose + rays[1] * (depth + depth_change) - rays[0] * depth

@@ -1,4 +1,4 @@
-"""How well a driven sequence fits its video, frame by frame: what is said in the manifest, and when track is lost."""
+"""Quality of fit of a tracked mesh, frame by frame, and the criteria by which track is lost."""
 
 from __future__ import annotations
 
@@ -13,33 +13,29 @@ from registration.correspondences.appearance_model import AppearanceModel, Rende
 from registration.correspondences.constraints import Constraints
 from registration.correspondences.photometric_flow import appearance_constraints
 from registration.diagnostics import draw_curves
+from registration.video.tuning import TUNING
 from v2m4.geometry import unique_edges
 from v2m4.image_window import ImageWindow
 
-POINTS = 500  # of the surface, that are looked at in a frame
-STRETCHED = 1.5  # times its length at rest, or that part of it
-PERCENTILE = 99.0
-LOST_IOU = 0.7  # of the first frame's IoU
-LOST_RESIDUAL = 4.0  # percent of the object's size, more than the first frame's
-LOST_STRETCH = 0.15  # share of the edges
-LEAST_SEEN = 0.02  # mean confidence below which a residual says nothing
-
-CURVES = {
+# Labels of the plots of ``FrameQuality``'s numbers, in the order of the manifest.
+PLOT_LABELS = {
     "iou": "mask IoU",
-    "residual": "paint off, % of size",
-    "seen": "confidence",
-    "stretch": "edges > 1.5 x",
+    "residual": "residual, % of size",
+    "confidence": "confidence",
+    "stretched_share": "edges > 1.5 x",
     "stretch_99": "stretch, 99th perc.",
 }
+# Names on disk (manifest, driven.npz) where they are not the fields'.
+STORED_NAMES = {"confidence": "seen", "stretched_share": "stretch"}
 
 
 @dataclass(frozen=True)
 class EdgeLengths:
-    """The edges of a mesh and their lengths at rest.
+    """Edges of a mesh and their lengths in the rest pose.
 
     Attributes:
         edges: (E, 2) int64.
-        lengths: (E,) above zero; edges without a length are left out.
+        lengths: (E,), above 0: edges of length 0 are left out.
     """
 
     edges: Tensor
@@ -47,14 +43,14 @@ class EdgeLengths:
 
     @classmethod
     def of(cls, vertices: Tensor, faces: Tensor) -> EdgeLengths:
-        """Of the shape at rest (V, 3)."""
+        """Edge lengths of a rest pose (V, 3) with faces (F, 3)."""
         edges = unique_edges(faces)
         lengths = _lengths(vertices, edges)
         kept = lengths > 1e-6 * lengths.max() if len(lengths) else lengths > 0
         return cls(edges[kept], lengths[kept])
 
-    def stretch(self, vertices: Tensor) -> np.ndarray:
-        """How many times longer or shorter each edge (E,) is than at rest, at least 1."""
+    def stretch_ratios(self, vertices: Tensor) -> np.ndarray:
+        """Ratio (E,) of each edge's length in a pose (V, 3) to that at rest, or its inverse: at least 1."""
         ratio = _lengths(vertices, self.edges) / self.lengths
         return torch.maximum(ratio, 1 / ratio.clamp_min(1e-6)).cpu().double().numpy()
 
@@ -66,47 +62,49 @@ def _lengths(vertices: Tensor, edges: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FrameQuality:
-    """One frame of a driven sequence.
+    """Quality of fit of one frame.
 
     Attributes:
-        iou: of the mesh's and the frame's masks, in the video's view, in [0, 1].
-        residual: how far the mesh's paint is from where the frame shows it: root mean square over the points that are
-            seen, percent of the longer side of the frame's object; 0 where nothing is seen.
-        seen: mean confidence of the points that the mesh shows, in [0, 1].
-        stretch: share of the edges that are more than 1.5 times longer or shorter than at rest.
-        stretch_99: 99th percentile of how many times longer or shorter.
-        lost: why this frame does not count as tracked; empty where it does.
+        iou: intersection over union of the pose's and the frame's mask, in [0, 1].
+        residual: root mean square distance in the image between points of the surface and their appearance
+            correspondences, percent of the longer side of the frame's object; 0 where there are too few.
+        confidence: mean confidence of these correspondences over all points, in [0, 1].
+        stretched_share: share of the edges whose stretch ratio is above ``VideoTuning.max_stretch_ratio``.
+        stretch_99: 99th percentile of the edges' stretch ratios.
+        lost: reason for which the frame does not count as tracked; empty where it does.
     """
 
     iou: float
     residual: float
-    seen: float
-    stretch: float
+    confidence: float
+    stretched_share: float
     stretch_99: float
     lost: str = ""
 
 
 @dataclass(frozen=True)
 class FitQuality:
-    """All frames of a driven sequence, in order."""
+    """Quality of fit of all frames, in order."""
 
     frames: list[FrameQuality]
 
     def describe(self) -> dict[str, object]:
-        """For the manifest: means, the worst, and every frame's numbers."""
+        """Summary for the manifest: means, extremes, lost frames, and every frame's numbers."""
         columns = {name: [getattr(frame, name) for frame in self.frames] for name in FrameQuality.__dataclass_fields__}
-        numbers = {name: [round(float(value), 4) for value in columns[name]] for name in CURVES}
+        numbers = {name: [round(float(value), 4) for value in columns[name]] for name in PLOT_LABELS}
         return {
             "mean_iou": round(float(np.mean(numbers["iou"] or [0.0])), 4),
             "least_iou": min(numbers["iou"], default=0.0),
             "worst_stretch_99": max(numbers["stretch_99"], default=1.0),
             "lost": {str(index): reason for index, reason in enumerate(columns["lost"]) if reason},
-            **numbers,
+            **{STORED_NAMES.get(name, name): values for name, values in numbers.items()},
         }
 
     def draw(self, path: Path) -> None:
-        """A PNG with a curve of each number over the frames."""
-        curves = {label: np.array([getattr(frame, name) for frame in self.frames]) for name, label in CURVES.items()}
+        """Write a PNG with a plot of each number over the frames."""
+        curves = {
+            label: np.array([getattr(frame, name) for frame in self.frames]) for name, label in PLOT_LABELS.items()
+        }
         draw_curves(path, {**curves, "lost": np.array([float(bool(frame.lost)) for frame in self.frames])})
 
 
@@ -117,53 +115,73 @@ def measure(
     rest: EdgeLengths,
     first: FrameQuality | None = None,
 ) -> FrameQuality:
-    """Measure one frame.
+    """Quality of fit of a pose to one frame.
 
     Args:
-        vertices: (V, 3) the frame's pose in the video camera's space.
+        vertices: (V, 3) the pose, in the video camera's space.
         appearance: of the mesh.
         view: the frame, in a window that holds the pose.
-        rest: the mesh's edges.
-        first: the first frame's health, which loss of track is judged by; None in the first frame.
+        rest: the mesh's edges at rest.
+        first: quality of the first frame, which loss of track is relative to; None for the first frame itself.
     """
     rendered = appearance.render(vertices, view)
-    found = appearance_constraints(rendered, POINTS)
-    stretch = rest.stretch(vertices)
+    matches = appearance_constraints(rendered, TUNING.quality_points)
+    stretch = rest.stretch_ratios(vertices)
     quality = FrameQuality(
         iou=mask_iou(rendered),
-        residual=100 * residual(found, vertices, appearance, view),
-        seen=float(np.square(found.sqrt_information).sum() / 2 / POINTS),
-        stretch=float((stretch > STRETCHED).mean()) if len(stretch) else 0.0,
-        stretch_99=float(np.percentile(stretch, PERCENTILE)) if len(stretch) else 1.0,
+        residual=100 * appearance_residual(matches, vertices, appearance, view),
+        confidence=float(np.square(matches.sqrt_information).sum() / 2 / TUNING.quality_points),
+        stretched_share=float((stretch > TUNING.max_stretch_ratio).mean()) if len(stretch) else 0.0,
+        stretch_99=float(np.percentile(stretch, TUNING.stretch_percentile)) if len(stretch) else 1.0,
     )
-    return replace(quality, lost=why_lost(quality, first or quality, view))
+    return replace(quality, lost=loss_reason(quality, first or quality, view))
 
 
 def mask_iou(rendered: RenderedPose) -> float:
     """Intersection over union of the pose's mask and the frame's, in [0, 1]; 1 where both are empty."""
-    ours, theirs = rendered.mask > 0.5, rendered.view.mask > 0.5
-    union = (ours | theirs).sum()
-    return float((ours & theirs).sum() / union) if union else 1.0
+    pose_mask, frame_mask = rendered.mask > 0.5, rendered.view.mask > 0.5
+    union = (pose_mask | frame_mask).sum()
+    return float((pose_mask & frame_mask).sum() / union) if union else 1.0
 
 
-def residual(found: Constraints, vertices: Tensor, appearance: AppearanceModel, view: ImageWindow) -> float:
-    """Root mean square of how far points are from where they are seen, in sizes of the frame's object."""
-    weight = np.square(found.sqrt_information).sum() / 2  # a full root counts twice
-    if weight < LEAST_SEEN * POINTS:
+def appearance_residual(
+    matches: Constraints, vertices: Tensor, appearance: AppearanceModel, view: ImageWindow
+) -> float:
+    """Weighted root mean square distance between projected points and their correspondences.
+
+    Args:
+        matches: appearance constraints of the pose.
+        vertices: (V, 3) the pose, in the video camera's space.
+        appearance: of the mesh.
+        view: the frame.
+
+    Returns:
+        Of the longer side of the frame's object; 0 where the mean confidence is below
+        ``VideoTuning.min_residual_confidence``.
+    """
+    weight = np.square(matches.sqrt_information).sum() / 2  # the trace of an isotropic constraint is 2
+    if weight < TUNING.min_residual_confidence * TUNING.quality_points:
         return 0.0
-    places, _ = view.camera.project(found.points.on(vertices.detach(), appearance.mesh.faces), view.shape)
-    off = (places[0].cpu().double().numpy() - view.pixels(found.targets)) / view.extent
-    return float(np.sqrt(np.square(np.einsum("nij,nj->ni", found.sqrt_information, off)).sum() / weight))
+    pixels, _ = view.camera.project(matches.points.on(vertices.detach(), appearance.mesh.faces), view.shape)
+    residuals = (pixels[0].cpu().double().numpy() - view.pixels(matches.targets)) / view.extent
+    weighted = np.einsum("nij,nj->ni", matches.sqrt_information, residuals)
+    return float(np.sqrt(np.square(weighted).sum() / weight))
 
 
-def why_lost(frame: FrameQuality, first: FrameQuality, view: ImageWindow) -> str:
-    """Why a frame does not count as tracked, in a few words; empty where it does."""
+def loss_reason(frame: FrameQuality, first: FrameQuality, view: ImageWindow) -> str:
+    """Reason for which a frame does not count as tracked, in a few words; empty where it does.
+
+    Args:
+        frame: its quality.
+        first: quality of the first frame.
+        view: the frame.
+    """
     if not (view.mask > 0.5).any():
         return "the frame shows no object"
-    if frame.iou < LOST_IOU * first.iou:
+    if frame.iou < TUNING.min_iou_share * first.iou:
         return f"the outlines do not fit (IoU {frame.iou:.2f}, in the first frame {first.iou:.2f})"
-    if frame.residual > LOST_RESIDUAL + first.residual:
-        return f"the paint is {frame.residual:.1f}% of the object's size from where the frame shows it"
-    if frame.stretch > LOST_STRETCH:
-        return f"{100 * frame.stretch:.0f}% of the edges are stretched over {STRETCHED} times"
+    if frame.residual > TUNING.max_residual_increase + first.residual:
+        return f"the residual of the appearance is {frame.residual:.1f}% of the object's size"
+    if frame.stretched_share > TUNING.max_stretched_share:
+        return f"{100 * frame.stretched_share:.0f}% of the edges are stretched over {TUNING.max_stretch_ratio} times"
     return ""

@@ -1,6 +1,6 @@
-"""Stage 3 where the video moves the mesh: a given one, or the one of the key frames between them; all kept on disk.
+"""Stage 3 by video-driven deformation: of one mesh, or of the frames between key frames; results are kept on disk.
 
-A mesh of more faces than ``--max_faces`` is moved by a reduced copy and carried along.
+A mesh of more faces than ``--max_faces`` is tracked by a decimated copy, whose motion is then applied to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from registration.correspondences import point_trackers as tracking
+from registration.correspondences import point_trackers
 from registration.correspondences.appearance_model import AppearanceModel
 from registration.correspondences.observe import points_to_track
 from registration.diagnostics import write_check
@@ -23,150 +23,151 @@ from registration.elasticity.proxy_binding import ProxyBinding, decimated_copy
 from registration.video.first_frame import fit_first_frame
 from registration.video.inbetweens import fit_frames
 from registration.video.observer import PointTracks
-from registration.video.quality import FitQuality, FrameQuality
+from registration.video.quality import STORED_NAMES, FitQuality, FrameQuality
 from registration.video.tracker import track_mesh
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
-from v2m4.preflight import registration as needs
+from v2m4.preflight import registration as preflight
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = "3_registration"
-DRIVEN = f"{FOLDER}/driven.npz"
-CHECKS = 8  # pictures of the mesh over its frame, evenly spread
+CHECK_IMAGES = 8  # of the mesh beside its frame, evenly spread over the video
 
 
-def move(
-    frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Config, given: bool = False
+def track_video(
+    frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Config, user_mesh: bool = False
 ) -> MeshSequence:
-    """One mesh moved as the video shows.
+    """Poses of one mesh in all frames of a video, by video-driven deformation.
 
     Args:
         frames: all T frames, background removed.
-        posed: the first frame's mesh, in the space of the video's camera.
-        workspace: the animation's folder; how well each frame fits goes into its manifest as ``motion``.
-        config: all options; ``drive``, ``max_faces``, ``use_tracking`` and the tracker count here.
-        given: the mesh is a user's, whose pose may be another than the first frame's: it is brought there first.
+        posed: the first frame's mesh, in the video camera's space.
+        workspace: the animation's folder; the quality of fit goes into its manifest as ``motion``.
+        config: all options; ``drive``, ``max_faces``, ``use_tracking`` and the point tracker's are used.
+        user_mesh: the mesh is a user's, whose pose may differ from the first frame's: it is fitted to that frame first.
 
     Returns:
-        poses of the whole mesh at times 0 to T - 1; its rest pose is as it came.
+        Poses of the whole mesh at times 0 to T - 1; its rest pose is that of ``posed``.
     """
-    log.info("registration: the mesh is moved by the video on cpu")
+    log.info("registration: video-driven deformation of one mesh on cpu")
     full = posed.mesh
-    mesh = decimated_copy(full, config.max_faces)
-    key = _key(frames, full, config, "move", config.max_faces, _tracker(config))
-    rest = mesh
-    if given:
-        fit = partial(_first, frames[0], mesh, config)
-        fitted = workspace.make_arrays(f"{FOLDER}/first_frame.npz", key, fit)["vertices"]
-        mesh = mesh.with_vertices(torch.from_numpy(fitted))
-        key = digest(key, "given")
-    stored = workspace.make_arrays(DRIVEN, key, partial(_driven, frames, mesh, config))
-    quality = _health(stored)
+    proxy = decimated_copy(full, config.max_faces)
+    key = _key(frames, full, config, "track_video", config.max_faces, _point_tracker_key(config))
+    mesh = proxy
+    if user_mesh:
+        fit = partial(_fit_first_frame, frames[0], proxy, config)
+        vertices = workspace.make_arrays(f"{FOLDER}/first_frame.npz", key, fit)["vertices"]
+        mesh = proxy.with_vertices(torch.from_numpy(vertices))
+        key = digest(key, "user_mesh")
+    stored = workspace.make_arrays(f"{FOLDER}/driven.npz", key, partial(_track, frames, mesh, config))
+    quality = _stored_quality(stored)
     workspace.manifest["motion"] = quality.describe()
     workspace.make_file(f"{FOLDER}/motion.png", key, quality.draw)
     log_quality(frames, quality)
     poses = stored["vertices"]
-    for index in np.unique(np.linspace(0, len(frames) - 1, CHECKS).round().astype(int)):
+    for index in np.unique(np.linspace(0, len(frames) - 1, CHECK_IMAGES).round().astype(int)):
         draw = partial(write_check, frame=frames[index], mesh=mesh.with_vertices(torch.from_numpy(poses[index])))
         workspace.make_file(f"{FOLDER}/{frames[index].name}_check.png", key, draw)
-    if rest is not full:
-        poses = ProxyBinding.of(full, rest).apply(poses)
+    if proxy is not full:
+        poses = ProxyBinding.of(full, proxy).apply(poses)
     return MeshSequence(torch.from_numpy(poses), full, np.arange(len(frames), dtype=np.float64))
 
 
-def fill(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, config: Config) -> MeshSequence:
-    """All frames from the poses of key frames: those between are fitted to the video, or lie on straight lines.
+def fit_inbetweens(frames: list[Frame], sequence: MeshSequence, workspace: Workspace, config: Config) -> MeshSequence:
+    """Poses of all frames from those of key frames: the frames between are fitted to the video.
 
     Args:
         frames: all T frames, background removed.
-        sequence: the key frames' poses, in the space of the video's camera; times are frame numbers.
+        sequence: poses of the key frames, in the video camera's space; times are frame numbers.
         workspace: the animation's folder.
-        config: all options; ``inbetween`` and ``drive`` count here.
+        config: all options; ``inbetween`` and ``drive`` are used.
 
     Returns:
-        poses at times 0 to T - 1, or the key frames' alone with ``--inbetween linear``.
+        Poses at times 0 to T - 1; ``sequence`` itself where every frame is a key frame, or with
+        ``--inbetween linear``.
     """
     if config.inbetween == "linear" or len(sequence) == len(frames):
         return sequence
     log.info("registration: frames between key frames are fitted on cpu")
-    key = _key(frames, sequence.mesh, config, "fill", sequence.times, sequence.vertices.cpu().numpy())
-    make = partial(_filled, frames, sequence, config)
+    key = _key(frames, sequence.mesh, config, "fit_inbetweens", sequence.times, sequence.vertices.cpu().numpy())
+    make = partial(_fit_frames, frames, sequence, config)
     poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/between.npz", key, make)["vertices"])
     return MeshSequence(poses.to(sequence.vertices), sequence.mesh, np.arange(len(frames), dtype=np.float64))
 
 
+def log_quality(frames: list[Frame], quality: FitQuality) -> None:
+    """Log the masks' IoU, and the frames in which track was lost."""
+    ious = [frame.iou for frame in quality.frames]
+    log.info("tracked through %d frames: mask IoU %.3f, least %.3f", len(ious), np.mean(ious), min(ious))
+    lost = [(frame.name, state.lost) for frame, state in zip(frames, quality.frames, strict=True) if state.lost]
+    if lost:
+        log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(ious), *lost[0])
+
+
 def _key(frames: list[Frame], mesh: Mesh, config: Config, *more: Any) -> str:
-    """What the motion of a mesh follows from: the frames, the mesh, the options, the code, and more."""
+    """Digest of all inputs of a result: the frames, the mesh, the options, the code, and more."""
     arrays = mesh.arrays()
-    pictures = (part for frame in frames for part in (frame.name, frame.fov, frame.rgba))
+    images = (part for frame in frames for part in (frame.name, frame.fov, frame.rgba))
     options = (asdict(config.drive), code_version("registration"))
-    return digest(*more, options, *(arrays[name] for name in sorted(arrays)), *pictures)
+    return digest(*more, options, *(arrays[name] for name in sorted(arrays)), *images)
 
 
-def _tracker(config: Config) -> tuple[Any, ...]:
-    """What follows points, with its options and weights; nothing where none was asked for."""
+def _point_tracker_key(config: Config) -> tuple[Any, ...]:
+    """The point tracker with its options and weights, for ``_key``; empty without ``--use_tracking``."""
     if not config.use_tracking:
         return ()
     options = config.registration
-    return (options.tracker, options.tracked_points, needs.version(config))
+    return (options.tracker, options.tracked_points, preflight.version(config))
 
 
-def _filled(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:
-    """The poses (T, V, 3) of all frames."""
-    with _progress("frames between", frames) as progress:
-        found = fit_frames(frames, sequence, config.drive, lambda done: progress.update(done - progress.n))
-    return {"vertices": found.vertices.cpu().numpy()}
-
-
-def log_quality(frames: list[Frame], quality: FitQuality) -> None:
-    """The log's word on how it went: the fit, and the frames in which track was lost."""
-    shares = [frame.iou for frame in quality.frames]
-    log.info("moved through %d frames: mask IoU %.3f, least %.3f", len(shares), np.mean(shares), min(shares))
-    lost = [(frame.name, state.lost) for frame, state in zip(frames, quality.frames, strict=True) if state.lost]
-    if lost:
-        log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(shares), *lost[0])
-
-
-def _first(frame: Frame, mesh: Mesh, config: Config) -> Arrays:
-    """The mesh's pose in the first frame, (V, 3)."""
+def _fit_first_frame(frame: Frame, mesh: Mesh, config: Config) -> Arrays:
+    """``vertices`` (V, 3): the mesh's pose in the first frame."""
     return {"vertices": fit_first_frame(mesh, frame, config.drive).vertices.cpu().numpy()}
 
 
-def _driven(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
-    """The poses (T, V, 3), and the frames' health as columns."""
-    tracked = _followed(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
+def _track(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
+    """``vertices`` (T, V, 3), and the fields of ``FrameQuality``: (T,) each, and ``lost`` as JSON in UTF-8."""
+    point_tracks = _track_points(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
     with _progress("frames", frames) as progress:
-        found = track_mesh(frames, mesh, config.drive, tracked, lambda done: progress.update(done - progress.n))
+        result = track_mesh(frames, mesh, config.drive, point_tracks, lambda done: progress.update(done - progress.n))
     columns = {
-        field.name: [getattr(frame, field.name) for frame in found.quality.frames] for field in fields(FrameQuality)
+        field.name: [getattr(frame, field.name) for frame in result.quality.frames] for field in fields(FrameQuality)
     }
     lost = columns.pop("lost")
-    numbers = {name: np.array(values, np.float64) for name, values in columns.items()}
+    numbers = {STORED_NAMES.get(name, name): np.array(values, np.float64) for name, values in columns.items()}
     text = np.frombuffer(json.dumps(lost).encode("utf-8"), np.uint8)
-    return {"vertices": found.vertices.cpu().numpy(), "lost": text, **numbers}
+    return {"vertices": result.vertices.cpu().numpy(), "lost": text, **numbers}
 
 
-def _progress(name: str, frames: list[Frame]) -> tqdm:
-    return tqdm(total=len(frames), desc=name, unit="frame", leave=False, dynamic_ncols=True)
-
-
-def _health(stored: Arrays) -> FitQuality:
-    """What ``_driven`` noted of the frames."""
-    columns = {field.name: stored[field.name].tolist() for field in fields(FrameQuality) if field.name != "lost"}
+def _stored_quality(stored: Arrays) -> FitQuality:
+    """Quality of fit from the arrays of ``_track``."""
+    names = [field.name for field in fields(FrameQuality) if field.name != "lost"]
+    columns = {name: stored[STORED_NAMES.get(name, name)].tolist() for name in names}
     columns["lost"] = json.loads(stored["lost"].tobytes().decode("utf-8"))
     rows = zip(*columns.values(), strict=True)
     return FitQuality([FrameQuality(**dict(zip(columns, row, strict=True))) for row in rows])
 
 
-def _followed(frames: list[Frame], mesh: Mesh, config: Config) -> PointTracks:
-    """Points of the first frame's surface, followed through all frames by the tracker that the options name."""
+def _track_points(frames: list[Frame], mesh: Mesh, config: Config) -> PointTracks:
+    """Tracks of points on the first frame's surface through all frames, by the point tracker of the options."""
     view = ImageWindow.of(frames[0], frames[0].camera(), config.drive.size, [mesh.vertices])
     rendered = AppearanceModel.of(mesh, mesh.vertices, view).render(mesh.vertices, view)
-    points, places = points_to_track(rendered, config.registration.tracked_points)
+    points, positions = points_to_track(rendered, config.registration.tracked_points)
     video = np.stack([frame.rgba for frame in frames])
-    tracks = tracking.track_through(tracking.load(config), video, places, 0)
+    tracks = point_trackers.track_through(point_trackers.load(config), video, positions, 0)
     return PointTracks(points, tracks)
+
+
+def _fit_frames(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:
+    """``vertices`` (T, V, 3): poses of all frames from those of the key frames."""
+    with _progress("frames between", frames) as progress:
+        result = fit_frames(frames, sequence, config.drive, lambda done: progress.update(done - progress.n))
+    return {"vertices": result.vertices.cpu().numpy()}
+
+
+def _progress(name: str, frames: list[Frame]) -> tqdm:
+    return tqdm(total=len(frames), desc=name, unit="frame", leave=False, dynamic_ncols=True)

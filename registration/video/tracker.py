@@ -1,14 +1,15 @@
-"""One mesh moved as a video shows, from the pose of its first frame on.
+"""Tracking of one mesh through a video, from its pose in the first frame.
 
-Frame by frame: flow takes the pose of the frame before to the next one, then paint and outline are looked up and the
-pose is solved for, several times. Then all frames of a window are observed anew and solved together. What bends in
-some frames becomes a joint in all of them, and the rest nearly rigid (``articulation.Articulation``): so the way a
-limb looks shorter tells how far it points into depth, which a single view does not show.
+Frame by frame, constraints of dense optical flow take the pose of the frame before to the next one; then correspondence
+search by appearance and outline alternates with Gauss-Newton steps. After that the constraints of all frames of a
+window are computed anew and its poses solved together. Edges of the deformation graph that bend in some frames become
+hinges in all of them, and all others nearly rigid (``articulation.Articulation``): the foreshortening of a rigid limb
+then determines its depth, which a single view does not show.
 
-Where the outlines do not fit any more, track is lost: the first frame's shape is placed where the object is, and the
-better of the two goes on. Frames that stay lost say nothing; their neighbours do.
+Where the masks do not fit any more, track is lost: the first frame's shape is translated to the frame's object and
+fitted, and the better of the two poses is kept. Frames that stay lost have no constraints, only temporal smoothness.
 
-Long videos go through windows that overlap; what is kept beside the result does not grow with their length.
+Long videos are solved in windows that overlap; beside the result, memory does not grow with their length.
 """
 
 from __future__ import annotations
@@ -26,16 +27,9 @@ from registration.correspondences.observe import flow_constraints
 from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
-from registration.video.observer import (
-    SEARCH_RADII,
-    STEPS,
-    Observer,
-    PointTracks,
-    TrackedMesh,
-    moved_to_mask,
-    solver_weights,
-)
-from registration.video.quality import LOST_IOU, FitQuality
+from registration.video.observer import Observer, PointTracks, TrackedMesh, solver_weights, translated_to_mask
+from registration.video.quality import FitQuality
+from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
@@ -44,38 +38,35 @@ from v2m4.rotation import best_rotations
 
 log = logging.getLogger(__name__)
 
-FLOW_STEPS = 4  # Gauss-Newton steps towards what flow says
-JOINT_STEPS = 3  # of all frames together, with one set of ties
-JOINT_ROUNDS = 2  # sets of ties, with one set of observations
-FLOW_POINTS = 600
-FAR = 0.15  # of the object's size: how far points are looked for after track was lost
-RECALLED = 3  # frames before a window that its motion follows on from
-
 
 def track_mesh(
     frames: Sequence[Frame],
     mesh: Mesh,
     config: VideoTrackingConfig,
-    tracked: PointTracks | None = None,
+    point_tracks: PointTracks | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrackedMesh:
-    """Move a mesh as a video shows.
+    """Poses of a mesh in all frames of a video, by video-driven deformation.
 
     Args:
         frames: T, in order.
-        mesh: in its pose and place of the first frame, in the space of the video's camera.
-        config: options.
-        tracked: what a tracker knows, beside paint, outline and flow.
-        progress: called with the number of frames that were followed so far.
+        mesh: in its pose of the first frame, in the video camera's space.
+        config: of the stage.
+        point_tracks: correspondences of a point tracker, beside appearance, outline and flow; None for none.
+        progress: called with the number of frames that were tracked so far.
 
     Returns:
-        Poses and how well they fit; the first pose is the mesh's own.
+        Poses and quality of fit of the T frames; the first pose is the mesh's own.
     """
-    return _Tracker(Observer(frames, mesh, config, tracked)).run(progress)
+    return _Tracker(Observer(frames, mesh, config, point_tracks)).run(progress)
 
 
 class _Tracker:
-    """The loop over frames and windows."""
+    """State of the tracking over frames and windows.
+
+    Args:
+        observer: of the frames and the mesh.
+    """
 
     def __init__(self, observer: Observer) -> None:
         mesh = observer.mesh
@@ -84,116 +75,149 @@ class _Tracker:
         self.weights = solver_weights(observer.config)
         self.articulation = Articulation.none(self.graph)  # of the frames before the window
         self.lost: set[int] = set()
-        self.found: set[int] = set()  # frames in which the object was found again, wherever it had been
+        self.relocated: set[int] = set()  # frames after loss of track: motion is discontinuous there
 
     def run(self, progress: Callable[[int], None] | None) -> TrackedMesh:
-        """All windows."""
+        """Track the mesh through all windows."""
         observer, count = self.observer, len(self.observer.frames)
         vertices = torch.empty(count, *observer.mesh.vertices.shape)
         vertices[0] = observer.mesh.vertices
-        quality = [observer.first]
-        overlap = max(1, self.config.window // 4)
-        known = self.graph.rest_poses()  # the frames just before the window
-        ahead = self.graph.rest_poses(0)  # the window's first frames, where the one before reached into it
+        quality = [observer.reference_quality]
+        overlap = max(1, int(TUNING.window_overlap * self.config.window))
+        known = self.graph.rest_poses()  # of the frames just before the window, fixed
+        overlapping = self.graph.rest_poses(0)  # of the window's first frames, from the window before
         start = 1
         while start < count:
             stop = min(count, start + self.config.window)
-            poses = Poses.joined([known, ahead])
-            for time in range(start + len(ahead), stop):
-                poses = Poses.joined([poses, self._tracked(time, poses)])
+            poses = Poses.joined([known, overlapping])
+            for time in range(start + len(overlapping), stop):
+                poses = Poses.joined([poses, self._track_frame(time, poses)])
                 if progress is not None:
                     progress(time + 1)
-            poses = self._together(poses, len(known), start)
-            done = stop if stop == count else max(start + 1, stop - overlap)
-            first, last = len(known), len(known) + done - start
+            poses = self._solve_window(poses, len(known), start)
+            next_start = stop if stop == count else max(start + 1, stop - overlap)
+            first, last = len(known), len(known) + next_start - start
             self.articulation = self.articulation.updated(self.graph, poses[first:last])
             for time, pose in enumerate(self._vertices(poses[first:last]), start):
                 vertices[time] = pose
                 quality.append(observer.quality(time, pose))
-            known, ahead, start = poses[max(0, last - RECALLED) : last], poses[last:], done
+            known, overlapping = poses[max(0, last - TUNING.known_frames) : last], poses[last:]
+            start = next_start
         return TrackedMesh(vertices, FitQuality(quality))
 
     def _vertices(self, poses: Poses) -> Tensor:
+        """Vertices (T, V, 3) of T poses."""
         return torch.from_numpy(self.graph.deform(poses)).float()
 
-    def _vertex(self, pose: Poses) -> Tensor:
-        return self._vertices(pose)[0]
+    def _first_vertices(self, poses: Poses) -> Tensor:
+        """Vertices (V, 3) of the first of some poses."""
+        return self._vertices(poses)[0]
 
-    def _solved(self, found: Constraints, state: Poses, known: Poses, steps: int, reach: float) -> Poses:
-        """One frame's pose after known ones; edges that gave way so far are softer."""
-        before = known[-2:]
-        articulation = self.articulation.updated(self.graph, known).updated(self.graph, state)
-        free = np.arange(len(before) + 1) == len(before)
-        constraints = [*[None] * len(before), found]
-        weights = replace(self.weights, kernel_scale=reach)
-        problem = Problem([self.graph] * len(free), self.observer.intrinsics, constraints, weights, articulation, free)
-        return solve(problem, Poses.joined([before, state]), steps).poses[-1:]
+    def _solve_frame(
+        self, constraints: Constraints, pose: Poses, known: Poses, steps: int, kernel_scale: float
+    ) -> Poses:
+        """Pose of one frame after those of known frames, with hinges at the edges that have deformed so far.
 
-    def _tracked(self, time: int, known: Poses) -> Poses:
-        """The pose of the next frame."""
+        Args:
+            constraints: of the frame.
+            pose: one, the start.
+            known: poses of the frames before; the last two are the reference of temporal smoothness.
+            steps: of Gauss-Newton.
+            kernel_scale: of the point constraints.
+        """
+        previous = known[-2:]
+        articulation = self.articulation.updated(self.graph, known).updated(self.graph, pose)
+        free = np.arange(len(previous) + 1) == len(previous)
+        all_constraints = [*[None] * len(previous), constraints]
+        weights = replace(self.weights, kernel_scale=kernel_scale)
+        problem = Problem(
+            [self.graph] * len(free), self.observer.intrinsics, all_constraints, weights, articulation, free
+        )
+        return solve(problem, Poses.joined([previous, pose]), steps).poses[-1:]
+
+    def _track_frame(self, time: int, known: Poses) -> Poses:
+        """Pose of a frame after those of known frames.
+
+        The start is the better, by the masks' IoU, of the linear prediction and the pose by dense optical flow.
+        """
         observer, frames = self.observer, self.observer.frames
-        before, starts = self._vertex(known[-1:]), [_predicted(known)]
-        rendered = observer.appearance.render(before, observer.view(time - 1, before))
+        previous, starts = self._first_vertices(known[-1:]), [_linear_prediction(known)]
+        rendered = observer.appearance.render(previous, observer.view(time - 1, previous))
         if (np.minimum(rendered.mask, rendered.view.mask) > 0.5).any():
             field = flow_between(frames[time - 1], frames[time], self.config.size)
-            found = flow_constraints(rendered, field, FLOW_POINTS)
-            starts.append(self._solved(found, known[-1:], known, FLOW_STEPS, SEARCH_RADII[0]))
-        view = observer.view(time, before)
-        state = max(starts, key=lambda start: observer.mask_iou(self._vertex(start), view))
-        state, fits = self._settled(time, state, known, SEARCH_RADII[0])
-        least = LOST_IOU * observer.first.iou
-        if fits >= least:
-            return state
-        again, better = self._settled(time, self._placed(time), known[:0], FAR)
-        if max(fits, better) < least:
+            constraints = flow_constraints(rendered, field, TUNING.flow_points)
+            starts.append(self._solve_frame(constraints, known[-1:], known, TUNING.flow_steps, TUNING.search_radii[0]))
+        view = observer.view(time, previous)
+        pose = max(starts, key=lambda start: observer.mask_iou(self._first_vertices(start), view))
+        pose, iou = self._fit_frame(time, pose, known, TUNING.search_radii[0])
+        min_iou = TUNING.min_iou_share * observer.reference_quality.iou
+        if iou >= min_iou:
+            return pose
+        relocated, relocated_iou = self._fit_frame(
+            time, self._translated_rest_pose(time), known[:0], TUNING.relocation_radius
+        )
+        if max(iou, relocated_iou) < min_iou:
             self.lost.add(time)
-            log.warning("frame %s: track is lost (IoU %.2f)", frames[time].name, max(fits, better))
+            log.warning("frame %s: track is lost (IoU %.2f)", frames[time].name, max(iou, relocated_iou))
             return known[-1:]
         log.info("frame %s: track was lost and found again", frames[time].name)
-        self.found.add(time)
-        return again if better > fits else state
+        self.relocated.add(time)
+        return relocated if relocated_iou > iou else pose
 
-    def _settled(self, time: int, state: Poses, known: Poses, reach: float) -> tuple[Poses, float]:
-        """A pose drawn to what its frame shows, in some rounds, and the IoU that it ends with."""
-        view = self.observer.view(time, self._vertex(state))
-        for limit in np.geomspace(reach, SEARCH_RADII[1], self.config.rounds):
-            found = self.observer.observed(time, self._vertex(state), view, float(limit))
-            state = self._solved(found, state, known, STEPS, float(limit))
-        return state, self.observer.mask_iou(self._vertex(state), view)
+    def _fit_frame(self, time: int, pose: Poses, known: Poses, search_radius: float) -> tuple[Poses, float]:
+        """Pose of a frame by rounds of constraints and Gauss-Newton, coarse to fine, and the masks' IoU after them.
 
-    def _placed(self, time: int) -> Poses:
-        """The first frame's pose as a whole where a frame shows the object."""
+        Args:
+            time: index of the frame.
+            pose: one, the start.
+            known: poses of the frames before.
+            search_radius: of the first round.
+        """
+        view = self.observer.view(time, self._first_vertices(pose))
+        for radius in np.geomspace(search_radius, TUNING.search_radii[1], self.config.rounds):
+            constraints = self.observer.constraints(time, self._first_vertices(pose), view, float(radius))
+            pose = self._solve_frame(constraints, pose, known, TUNING.solver_steps, float(radius))
+        return pose, self.observer.mask_iou(self._first_vertices(pose), view)
+
+    def _translated_rest_pose(self, time: int) -> Poses:
+        """The first frame's pose, translated to the mask of a frame."""
         rest = self.observer.mesh.vertices
         view = self.observer.view(time, rest)
-        moved = moved_to_mask(rest, view.mask, self.observer.appearance.render(rest, view).mask, view)
-        still = self.graph.rest_poses()
-        return replace(still, positions=still.positions + (moved - rest).mean(0).double().numpy())
+        translated = translated_to_mask(rest, view.mask, self.observer.appearance.render(rest, view).mask, view)
+        poses = self.graph.rest_poses()
+        return replace(poses, positions=poses.positions + (translated - rest).mean(0).double().numpy())
 
-    def _together(self, poses: Poses, known: int, start: int) -> Poses:
-        """All frames of a window solved together, after ``known`` ones that are fixed."""
+    def _solve_window(self, poses: Poses, known: int, start: int) -> Poses:
+        """Poses of all frames of a window, solved together.
+
+        Args:
+            poses: of the known frames and the window's; the start.
+            known: number of known frames, which are fixed.
+            start: index of the window's first frame.
+        """
         free = np.arange(len(poses)) >= known
-        breaks = np.array([start - known + index in self.found for index in range(len(poses))])
+        breaks = np.array([start - known + index in self.relocated for index in range(len(poses))])
         for _ in range(self.config.passes):
             constraints: list[Constraints | None] = [None] * known
             for time, pose in enumerate(self._vertices(poses[known:]), start):
                 view = self.observer.view(time, pose)
                 constraints.append(
-                    None if time in self.lost else self.observer.observed(time, pose, view, SEARCH_RADII[1])
+                    None if time in self.lost else self.observer.constraints(time, pose, view, TUNING.search_radii[1])
                 )
-            for _ in range(JOINT_ROUNDS):
+            for _ in range(TUNING.window_rounds):
                 articulation = self.articulation.updated(self.graph, poses[known:])
                 graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
                 problem = Problem(graphs, intrinsics, constraints, self.weights, articulation, free, breaks)
-                poses = solve(problem, poses, JOINT_STEPS).poses
+                poses = solve(problem, poses, TUNING.window_steps).poses
         return poses
 
 
-def _predicted(known: Poses) -> Poses:
-    """The next pose if every node goes on as it did."""
+def _linear_prediction(known: Poses) -> Poses:
+    """Next pose at constant velocity: the last relative rotation and translation of every node, again."""
     if len(known) < 2:
         return known[-1:]
-    before, last = known[-2:-1], known[-1:]
-    ahead = last.rotations @ before.rotations.transpose(0, 1, 3, 2) @ last.rotations
-    # Rounding trebles where this is done again and again: the nearest rotation, every time.
-    nearest = best_rotations(torch.from_numpy(ahead.swapaxes(2, 3).copy())).numpy()
-    return Poses(nearest, 2 * last.positions - before.positions)
+    previous, last = known[-2:-1], known[-1:]
+    rotations = last.rotations @ previous.rotations.transpose(0, 1, 3, 2) @ last.rotations
+    # Rounding errors treble where this is repeated, so the result is projected onto the rotations every time.
+    nearest = best_rotations(torch.from_numpy(rotations.swapaxes(2, 3).copy())).numpy()
+    return Poses(nearest, 2 * last.positions - previous.positions)

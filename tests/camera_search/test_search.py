@@ -7,11 +7,11 @@ import torch
 from camera_search.comparison import RenderComparison
 from camera_search.search import distinct_views, find_camera
 from camera_search.similarity import ImageAgreement
-from camera_search.views import angles_between
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
 from v2m4.decimate import simplified
 from v2m4.frame import Frame
+from v2m4.rotation import angles_between
 
 SMALL = SearchConfig(samples=256, islands=5, particles=30, swarm_steps=6, refine_steps=30, size=64)
 TRUTHS = [Orbit.of(2.3, 0.3, 2.6, (0.1, 0.0, -0.1)), Orbit.of(-0.4, -0.5, 3.5), Orbit.of(1.2, 0.1, 1.5, (0, 0.15, 0))]

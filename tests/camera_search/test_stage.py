@@ -54,7 +54,7 @@ def test_scaling_about_the_camera_keeps_the_mask(creature):
     torch.testing.assert_close(masks[0], masks[1], atol=1e-2, rtol=0)
 
 
-def test_files_of_the_stage(done):
+def test_cameras_and_posed_meshes_lie_on_disk(done):
     workspace, posed = done
     for name in ("0.npz", "0.png", "1.npz", "1.png"):
         assert workspace.path(f"2_camera_search/{name}").is_file()

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from camera_search import pose_user_mesh, user_mesh
-from camera_search.robust_alignment import cube_rotations
 from camera_search.stage import pose_asset
 from camera_search.user_mesh import find_user_mesh_camera, rotated, upright_rotations, with_mean_color
-from camera_search.views import angles_between, rolled
+from camera_search.views import rolled
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FAST, SearchConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Asset
 from v2m4.render import render_mesh
+from v2m4.rotation import angles_between, cube_rotations
 from v2m4.workspace import Workspace
 
 SEARCH = SearchConfig(

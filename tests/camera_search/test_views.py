@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from camera_search.views import ViewParameters, angles_between, rotations, view_angles
+from camera_search.views import ViewParameters, rotations, view_angles
 from v2m4.camera import Orbit
+from v2m4.rotation import angles_between
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_rotation_keeps_the_position_in_the_image(view_parameters):
     torch.testing.assert_close(pixels[0], pixels[1], atol=1e-3, rtol=0)
 
 
-def test_angles_between_rotations_and_views():
+def test_angles_between_views_are_geodesic():
     yaw = torch.tensor([0.0, 0.3, math.pi])
     rotated = rotations(yaw, torch.zeros(3))
     torch.testing.assert_close(

@@ -7,7 +7,7 @@ import trimesh
 from PIL import Image
 
 from data_preparation_tools.creatures import CREATURES, sculpt
-from data_preparation_tools.make_examples import main, quantised
+from data_preparation_tools.make_examples import ground_truth_of, main
 from v2m4.camera import Orbit
 from v2m4.geometry import face_normals, unique_edges, vertex_normals
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bytes(made, tmp_path):
 def test_another_seed_changes_the_paint_but_not_the_motion(made):
     creature = CREATURES["bouncing_jelly"]
     truth = GroundTruth.load(made / TRUTH_FOLDER / "bouncing_jelly.npz")
-    other = quantised(sculpt(creature, 4, 1500, seed=1), creature.view, 24.0)
+    other = ground_truth_of(sculpt(creature, 4, 1500, seed=1), creature.view, 24.0)
     assert np.array_equal(truth.vertices, other.vertices) and not np.array_equal(truth.colors, other.colors)
 
 
@@ -75,7 +75,7 @@ def test_an_unknown_animation_is_refused(tmp_path):
 def test_the_rest_pose_fits_the_cube_and_the_truth_is_close():
     creature = CREATURES["waving_robot"]
     model = sculpt(creature, 3, 1500, seed=0)
-    truth = quantised(model, creature.view, 24.0)
+    truth = ground_truth_of(model, creature.view, 24.0)
     size = np.ptp(model.poses.reshape(-1, 3), axis=0).max()
     assert np.abs(truth.positions().numpy() - model.poses).max() < 1e-4 * size
     pixels, _ = truth.orbit().camera().project(truth.positions().reshape(-1, 3), (1, 1))

@@ -63,7 +63,7 @@ def test_a_broken_input_fails_alone(tmp_path, capsys):
         assert "bad.mp4: cannot be read" in capsys.readouterr().out
 
 
-def test_bad_usage_is_2(tmp_path):
+def test_missing_or_wrong_inputs_and_options_exit_with_2(tmp_path):
     for module in (splitting, converting):
         assert run(module, tmp_path / "missing", tmp_path / "out") == 2
         assert run(module, tmp_path, tmp_path / "out") == 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from data_preparation_tools.render_ground_truth import check_seen, lighter, main, subdivided
+from data_preparation_tools.render_ground_truth import brightened, check_visible, main, subdivide
 from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.geometry import nearest
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
@@ -160,20 +160,20 @@ def test_a_lens_of_ones_own(asset: Path, tmp_path: Path, caplog: pytest.LogCaptu
 def test_no_camera_within_the_object_passes_for_one_that_sees_it() -> None:
     poses = torch.tensor([[[0.0, 0.0, -1.0], [0.0, 0.2, 1.0]]])
     with pytest.raises(ValueError, match="--fov 120: no camera with this lens"):
-        check_seen(poses, Orbit.of(radius=0.5).camera(np.radians(120)))
+        check_visible(poses, Orbit.of(radius=0.5).camera(np.radians(120)))
 
 
 def test_no_exposure_changes_nothing_and_white_stays_white() -> None:
     mesh = _sequence(textured=True).mesh
-    assert torch.equal(lighter(mesh, 0).texture, mesh.texture)
-    assert lighter(mesh, 99).texture.unique().tolist() == pytest.approx([0, 1])
+    assert torch.equal(brightened(mesh, 0).texture, mesh.texture)
+    assert brightened(mesh, 99).texture.unique().tolist() == pytest.approx([0, 1])
 
 
 def test_subdividing_moves_no_point_of_the_surface() -> None:
     sequence = _sequence(textured=True)
-    fine = subdivided(sequence, 4 * len(sequence.mesh.faces))
+    fine = subdivide(sequence, 4 * len(sequence.mesh.faces))
     assert len(fine.mesh.faces) == 4 * len(sequence.mesh.faces)
-    assert subdivided(sequence, 10) is sequence
+    assert subdivide(sequence, 10) is sequence
     for index in range(3):
         coarse, cut = (
             trimesh.Trimesh(item[index].vertices.double().numpy(), item.mesh.faces.numpy(), process=False)
@@ -201,7 +201,7 @@ def test_bad_usage_and_unreadable_assets(asset: Path, tmp_path: Path, caplog: py
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}")
-def test_the_fox(tmp_path: Path) -> None:
+def test_a_case_from_the_real_fox(tmp_path: Path) -> None:
     options = ["--clip", "Survey", "--frames", "2", "--size", "64", "--yaw", "80", "--output", str(tmp_path)]
     assert main([str(DATA / "Fox.glb"), *options]) == 0
     truth = GroundTruth.load(tmp_path / TRUTH_FOLDER / "fox_survey_80.npz")

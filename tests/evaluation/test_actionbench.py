@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from evaluation import actionbench as module
 from evaluation.actionbench import motion_chamfer
 from evaluation.alignment import apply
-from evaluation.gradient_icp import _chamfer, _moments, _rotations, gradient_icp, owner_starts
-from evaluation.surface_points import sample
+from evaluation.gradient_icp import _chamfer, _moments, actionbench_starts, gradient_icp
+from evaluation.surface_points import sample_positions
 from tests.evaluation.shapes import box, figure, moved
 from v2m4.mesh import Mesh
 
@@ -21,18 +21,17 @@ actionbench = partial(module.actionbench, num_samples=2000, icp_points=POINTS)
 
 
 def test_starts_are_rotations_each_once() -> None:
-    starts = owner_starts()
+    starts = actionbench_starts()
     assert starts.shape == (22, 3, 3)
     assert np.allclose(starts @ starts.transpose(0, 2, 1), np.eye(3))
     assert np.allclose(np.linalg.det(starts), 1)
     assert len(np.unique(starts.reshape(22, 9), axis=0)) == 22
     assert np.array_equal(starts[0], np.eye(3))
-
-
-def test_six_numbers_make_rotations() -> None:
-    rotations = _rotations(torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
-    assert torch.allclose(rotations @ rotations.transpose(1, 2), torch.eye(3, dtype=torch.float64))
-    assert torch.allclose(torch.linalg.det(rotations), torch.ones(5, dtype=torch.float64))
+    quarters = [0, 90, 180, 270]
+    triples = [(a, 0, r) for a in quarters for r in quarters]
+    triples += [(a, e, r) for a in (0, 90) for e in (90, -90) for r in (0, 90)]
+    named = Rotation.from_euler("XYZ", triples, degrees=True).as_matrix()
+    assert all(np.abs(named - start).max((1, 2)).min() < 1e-9 for start in starts)
 
 
 def test_the_distance_from_moments_is_the_squared_chamfer_distance() -> None:
@@ -46,7 +45,7 @@ def test_the_distance_from_moments_is_the_squared_chamfer_distance() -> None:
 
 
 def test_icp_recovers_a_scale_per_axis_from_any_side() -> None:
-    points = sample(figure(), POINTS, np.random.default_rng(0))
+    points = sample_positions(figure(), POINTS, np.random.default_rng(0))
     linear = Rotation.from_euler("xyz", [95, 0, 85], degrees=True).as_matrix() @ np.diag([1.2, 0.9, 1.05])
     target = points @ linear.T + np.array([0.1, -0.2, 0.05])
     assert np.abs(apply(gradient_icp(points, target), points) - target).max() < 0.05

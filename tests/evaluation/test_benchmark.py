@@ -13,10 +13,10 @@ import torch
 import trimesh
 
 from evaluation import alignment, benchmark, execution, geometry_metrics, measurement, tables, views
-from evaluation.execution import Outcome
+from evaluation.execution import BenchmarkOutcome
 from evaluation.learned_metrics import Backbones
 from evaluation.processes import Processes
-from evaluation.suite import Case, Method, Metric, Suite, read_suite
+from evaluation.suite import BenchmarkCase, BenchmarkMethod, Metric, Suite, read_suite
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.gltf import write_animation_glb
@@ -312,14 +312,14 @@ def test_a_result_that_lasts_too_long_is_refused(data, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "line"), [(("--jobs", "0"), "at least 1"), (("--only", "x"), "no such case or method; choose from wide")]
 )
-def test_bad_usage_is_one_line_and_2(data, caplog, started, more, line):
+def test_a_wrong_option_is_told_in_one_line_and_exits_with_2(data, caplog, started, more, line):
     code, _ = run(data, suite(data), *more)
     assert code == 2
     assert len(caplog.records) == 1 and line in caplog.text
     assert started == []
 
 
-def test_a_broken_suite_is_one_line_and_2(data, caplog, started):
+def test_a_broken_suite_is_told_in_one_line_and_exits_with_2(data, caplog, started):
     code, _ = run(data, suite(data, metrics="beauty"))
     assert code == 2
     assert len(caplog.records) == 1 and "'beauty' is unknown" in caplog.text
@@ -327,13 +327,16 @@ def test_a_broken_suite_is_one_line_and_2(data, caplog, started):
 
 
 def test_means_are_over_cases_that_all_methods_have():
-    cases = tuple(Case(name, input="x", truth="y") for name in "abc")
+    cases = tuple(BenchmarkCase(name, input="x", truth="y") for name in "abc")
     done = {("a", "one"): 1.0, ("b", "one"): 3.0, ("c", "one"): 50.0, ("a", "two"): 2.0, ("b", "two"): 2.0}
-    outcomes = [Outcome(*pair, "done", measured={"figures": {"cd": value}}) for pair, value in done.items()]
-    outcomes += [Outcome("c", "two", "failed", "burst"), *(Outcome(name, "three", "left out") for name in "abc")]
+    outcomes = [BenchmarkOutcome(*pair, "done", measured={"figures": {"cd": value}}) for pair, value in done.items()]
+    outcomes += [
+        BenchmarkOutcome("c", "two", "failed", "burst"),
+        *(BenchmarkOutcome(name, "three", "left out") for name in "abc"),
+    ]
     names = ("one", "two", "three")
     results = tables.Results(
-        Suite("s", ("motion80",), tuple(Method(name, mesh="x") for name in names), cases), outcomes
+        Suite("s", ("motion80",), tuple(BenchmarkMethod(name, mesh="x") for name in names), cases), outcomes
     )
     (cd,) = results.columns()
     assert results.methods == ["one", "two"]
@@ -362,8 +365,8 @@ def test_an_asset_becomes_a_case(data, monkeypatch):
     code, results = run(data, path)
     assert code == 0
     truth = data.parent / "out" / "cases" / "box" / "input" / TRUTH_FOLDER / "box.npz"
-    assert execution._video_of(truth)["fov"] == "25"
-    assert execution._video_of(None) == {"fps": "30", "fov": "40"}
+    assert execution._video_metadata(truth)["fov"] == "25"
+    assert execution._video_metadata(None) == {"fps": "30", "fov": "40"}
     assert entry(results, "box")["figures"]["cd"] < SAME
     root = data.parent / "out" / "cases" / "box" / "input"
     assert len(list((root / "box").glob("*.png"))) == 2

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.evaluation import main, wanted
+from evaluation.evaluation import expand_metrics, main
 from evaluation.learned_metrics import Backbones
 from evaluation.videos import MASKS, RENDERED, find_videos, load_video, pair_frames
 from v2m4.io.video import write_video
@@ -73,7 +73,7 @@ def test_videos_of_equal_names(tmp_path):
     assert 0.75 < entry["iou"] < 0.92
 
 
-def test_different_counts_are_told(tmp_path):
+def test_different_frame_counts_are_noted(tmp_path):
     for index in range(4):
         save(tmp_path / "in" / "fox" / f"{index}.png", rgba(index))
         if index != 1:
@@ -86,7 +86,7 @@ def test_different_counts_are_told(tmp_path):
     assert entry["mask_rule"] == "alpha > 0.5"
 
 
-def test_pairs():
+def test_frames_are_paired_by_name_else_by_order():
     assert pair_frames(["a", "b"], ["a", "b"]) == ([(0, 0), (1, 1)], "")
     assert pair_frames(["0", "1"], ["000", "001"]) == ([(0, 0), (1, 1)], "")
     assert pair_frames(["a", "b"], ["b"])[0] == [(1, 0)]
@@ -124,7 +124,7 @@ def test_one_result_of_many_truths(tmp_path):
         (("--metrics", "lpips", "--weights_dir", "nowhere"), "no such folder"),
     ],
 )
-def test_bad_usage_is_one_line_and_2(tmp_path, caplog, more, line):
+def test_a_wrong_option_is_told_in_one_line_and_exits_with_2(tmp_path, caplog, more, line):
     save(tmp_path / "in" / "fox" / "0.png", rgba())
     code, _ = run(tmp_path / "in", tmp_path / "in", *more)
     assert code == 2
@@ -200,7 +200,7 @@ def test_learned_metrics_of_a_set(tmp_path, monkeypatch, capsys):
     assert "over 3 clips of 32 frames" in capsys.readouterr().out
 
 
-def test_one_clip_is_told(tmp_path, monkeypatch, capsys):
+def test_fvd_of_one_clip_says_that_it_has_no_covariance(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("evaluation.backbones.load_backbones", lambda *arguments: Networks(*arguments).backbones())
     grey_videos(tmp_path, {"in": 250, "out": 240}, {"in": 3, "out": 3})
     code, figures = run(tmp_path / "in", tmp_path / "out", "--metrics", "fvd", "--size", "64")
@@ -211,13 +211,13 @@ def test_one_clip_is_told(tmp_path, monkeypatch, capsys):
     assert "over 1 clip of 32 frames: the squared distance of its features alone" in printed
 
 
-def test_metrics_asked_for():
-    assert wanted(["all"]) == ("psnr", "ssim", "iou", "flicker", "fvd", "lpips", "dreamsim", "clip")
-    assert wanted(["clip", "psnr", "clip"]) == ("clip", "psnr")
-    assert wanted(["clip", "all"])[:2] == ("clip", "psnr")
+def test_all_expands_to_every_metric_once():
+    assert expand_metrics(["all"]) == ("psnr", "ssim", "iou", "flicker", "fvd", "lpips", "dreamsim", "clip")
+    assert expand_metrics(["clip", "psnr", "clip"]) == ("clip", "psnr")
+    assert expand_metrics(["clip", "all"])[:2] == ("clip", "psnr")
 
 
-def test_nothing_there_is_2(tmp_path):
+def test_a_result_folder_that_is_missing_exits_with_2(tmp_path):
     save(tmp_path / "in" / "fox" / "0.png", rgba())
     assert run(tmp_path / "in", tmp_path / "missing")[0] == 2
 

@@ -110,7 +110,9 @@ def test_actionbench_by_name(tmp_path: Path) -> None:
         (["--blender_path", "/nowhere"], "no such file or folder"),
     ],
 )
-def test_bad_usage(tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: list[str], message: str) -> None:
+def test_a_wrong_option_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: list[str], message: str
+) -> None:
     truth = write_truth(tmp_path / "a.npz")
     assert main(["--gt_path", str(truth), "--pred_path", str(truth), *extra]) == 2
     assert message in caplog.text
@@ -123,4 +125,4 @@ def test_paths_that_hold_nothing_are_bad_usage(tmp_path: Path, caplog: pytest.Lo
     write_prediction(tmp_path / "results" / "z" / "output_animation.glb")
     write_prediction(tmp_path / "results" / "y" / "output_animation.glb")
     assert main(["--gt_path", str(truth), "--pred_path", str(tmp_path / "results")]) == 2
-    assert "no name stands both" in caplog.text
+    assert "no name is both" in caplog.text

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from evaluation import geometry_metrics
 from evaluation.geometry_metrics import motion80_code
-from evaluation.surface_points import Distances, bounding_box, draw, sample
+from evaluation.surface_points import Distances, bounding_box, sample_positions, sample_surface
 from tests.evaluation.shapes import box, figure, moved
 from v2m4.mesh import Mesh
 
@@ -28,7 +28,7 @@ FRAMES = [figure(turn) for turn in (0.0, 20.0, 40.0)]
 
 def test_samples_lie_on_the_surface_evenly() -> None:
     mesh = box((1.0, 2.0, 4.0))
-    points = sample(mesh, 28_000, np.random.default_rng(0))
+    points = sample_positions(mesh, 28_000, np.random.default_rng(0))
     on_side = np.isclose(np.abs(points), np.array([0.5, 1.0, 2.0]))
     assert on_side.any(1).all()
     shares = on_side.mean(0)
@@ -37,19 +37,19 @@ def test_samples_lie_on_the_surface_evenly() -> None:
 
 def test_drawn_points_follow_the_mesh() -> None:
     mesh = figure()
-    places = draw(mesh, 100, np.random.default_rng(0))
+    places = sample_surface(mesh, 100, np.random.default_rng(0))
     linear = np.array([[1.0, 0.3, 0.0], [0.0, 2.0, 0.1], [0.2, 0.0, 0.5]])
     vertices = mesh.vertices.double().numpy()
-    assert np.allclose(places.on(vertices @ linear.T), places.on(vertices) @ linear.T)
-    both = places.on(np.stack([vertices, 2 * vertices]))
+    assert np.allclose(places.interpolate(vertices @ linear.T), places.interpolate(vertices) @ linear.T)
+    both = places.interpolate(np.stack([vertices, 2 * vertices]))
     assert np.allclose(both[1], 2 * both[0])
 
 
 def test_a_cloud_of_points_gives_its_points() -> None:
     cloud = Mesh(torch.rand(50, 3), torch.zeros(0, 3, dtype=torch.int64))
-    points = sample(cloud, 20, np.random.default_rng(0))
+    points = sample_positions(cloud, 20, np.random.default_rng(0))
     assert len(np.unique(points, axis=0)) == 20
-    everything = sample(cloud, 80, np.random.default_rng(0))
+    everything = sample_positions(cloud, 80, np.random.default_rng(0))
     assert np.array_equal(np.sort(everything, 0), np.sort(cloud.vertices.double().numpy(), 0))
 
 

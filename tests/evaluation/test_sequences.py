@@ -42,7 +42,7 @@ def test_animated_glb_at_its_keys_and_at_other_times(tmp_path: Path) -> None:
     assert np.allclose(heights(read_sequence(path, np.array([0.05, 0.25]))), [0.5, 2.5], atol=1e-4)
 
 
-def test_ground_truth(tmp_path: Path) -> None:
+def test_ground_truth_is_read_with_its_times(tmp_path: Path) -> None:
     read = read_sequence(write_truth(tmp_path / "a.npz", 3))
     assert np.allclose(heights(read), [0, 1, 2], atol=1e-3)
     assert len(read[0].faces) == 4
@@ -67,7 +67,7 @@ def test_folder_of_meshes_whose_topology_changes(tmp_path: Path, name: str) -> N
     assert [len(mesh.faces) for mesh in read_sequence(tmp_path)] == [4, 2]
 
 
-def test_surfaces_npy(tmp_path: Path) -> None:
+def test_npy_of_points_is_a_sequence_of_point_clouds(tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(2, 7, 6))
     np.save(tmp_path / "surfaces.npy", points)
     read = read_sequence(tmp_path / "surfaces.npy")

@@ -40,7 +40,7 @@ VIDEO = '{name: a, video: "a.mp4"}'
 
 
 @pytest.mark.parametrize(
-    ("given", "line"),
+    ("entries", "line"),
     [
         ({"more": "colour: red\n"}, "the suite: unknown key 'colour'"),
         ({"methods": "{name: a, runs: []}"}, "method a: unknown key 'runs'; choose from name, run"),
@@ -69,8 +69,8 @@ VIDEO = '{name: a, video: "a.mp4"}'
         ({"more": "a: [\n"}, "no YAML"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path, given, line):
-    path = written(tmp_path, **given)
+def test_errors_in_a_suite_are_one_line(tmp_path, entries, line):
+    path = written(tmp_path, **entries)
     with pytest.raises(SuiteError) as refused:
         read_suite(path)
     assert line in str(refused.value)
@@ -78,6 +78,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, given, line):
     assert "\n" not in str(refused.value)
 
 
-def test_a_suite_that_is_not_there(tmp_path):
+def test_a_missing_suite_file_is_named(tmp_path):
     with pytest.raises(SuiteError, match="No such file"):
         read_suite(tmp_path / "none.yaml")

@@ -55,18 +55,18 @@ def test_cameras_around_are_quarter_turns_at_one_distance(truth):
 
 
 def test_distance_colours_run_along_the_scale_and_stay_at_its_end():
-    colours = views.distance_colours(np.array([0.0, views.FAR / 2, views.FAR, 5.0]))
-    np.testing.assert_allclose(colours, views.SCALE[[0, 2, 4, 4]])
+    colours = views.distance_colours(np.array([0.0, views.MAX_DISTANCE / 2, views.MAX_DISTANCE, 5.0]))
+    np.testing.assert_allclose(colours, views.COLOUR_SCALE[[0, 2, 4, 4]])
 
 
 def test_distance_is_seen_where_it_is():
     mesh, longer = box(), box((0.0, 0.0, 0.25), (0.4, 0.6, 1.5))
     coloured = views.coloured_by_distance(longer, mesh, 1.0, np.random.default_rng(0))
     beyond = longer.vertices[:, 2] > 0.7
-    assert torch.allclose(coloured.colors[beyond], torch.tensor(views.SCALE[-1], dtype=torch.float32), atol=1e-6)
+    assert torch.allclose(coloured.colors[beyond], torch.tensor(views.COLOUR_SCALE[-1], dtype=torch.float32), atol=1e-6)
     inside = longer.vertices[:, 2] < 0.4
     assert (
-        coloured.colors[inside] - torch.tensor(views.SCALE[0], dtype=torch.float32)
+        coloured.colors[inside] - torch.tensor(views.COLOUR_SCALE[0], dtype=torch.float32)
     ).abs().max() < 0.15  # samples lie apart
 
 
@@ -86,23 +86,25 @@ def test_four_pictures_side_by_side(truth):
 def test_mask_difference():
     truth, result = np.array([[True, True, False, False]]), np.array([[True, False, True, False]])
     np.testing.assert_allclose(
-        views.mask_difference(truth, result)[0], [[0.78] * 3, views.SCALE[0], views.SCALE[-1], [1.0] * 3], rtol=1e-6
+        views.mask_difference(truth, result)[0],
+        [[0.78] * 3, views.COLOUR_SCALE[0], views.COLOUR_SCALE[-1], [1.0] * 3],
+        rtol=1e-6,
     )
 
 
 @pytest.mark.parametrize(
     ("count", "shown", "frames"), [(32, 4, [0, 8, 16, 24]), (24, 3, [0, 8, 16]), (2, 3, [0, 1]), (1, 3, [0])]
 )
-def test_even_frames(count, shown, frames):
-    assert views.even_frames(count, shown) == frames
+def test_evenly_spaced_frames(count, shown, frames):
+    assert views.evenly_spaced_frames(count, shown) == frames
 
 
-def test_a_lit_truth_looks_as_in_the_pictures():
+def test_a_truth_with_lighting_renders_as_in_the_pictures():
     examples = Path(__file__).resolve().parents[2] / "examples"
     truth = GroundTruth.load(examples / TRUTH_FOLDER / "walking_dino.npz")
     rgba = iio.imread(examples / "walking_dino" / "0000.png").astype(np.float32) / 255
     frame = (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).reshape(128, 4, 128, 4, 3).mean((1, 3))
     mesh, camera = truth.sequence()[0], truth.orbit().camera(float(truth.fov))
-    plain, lit = (views.draw(side, camera, 128)[0] for side in (mesh, views.lit(mesh, truth.orbit())))
+    plain, lit = (views.render_view(side, camera, 128)[0] for side in (mesh, views.with_lighting(mesh, truth.orbit())))
     assert psnr(frame[None], lit)[0] > psnr(frame[None], plain)[0] + 5
     assert psnr(frame[None], lit)[0] > 24

@@ -61,7 +61,7 @@ def test_open_parts_that_cannot_collapse_are_removed_from_the_smallest():
     assert 0 < len(faces) <= 60 and len(vertices) == len(np.unique(faces))
 
 
-def test_no_face_left_is_an_error():
+def test_a_surface_without_faces_is_an_error():
     with pytest.raises(ValueError, match="no faces"):
         _surface.clean_surface((np.zeros((3, 3)), np.array([[0, 1, 2]])), 100)
 

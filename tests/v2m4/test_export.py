@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v2m4.camera import Camera, Orbit
-from v2m4.export import camera_to_world, export_animation, in_world, read_cameras, write_mesh_glb_in_world
+from v2m4.export import camera_to_world, export_animation, read_cameras, to_world, write_mesh_glb_in_world
 from v2m4.io._gltf_container import load_document
 from v2m4.io._gltf_nodes import local_matrix
 from v2m4.io.gltf import read_glb
@@ -183,10 +183,10 @@ def test_camera_to_world_undoes_the_extrinsics(yaw: float, pitch: float, radius:
     )
     world = _world()
     seen = MeshSequence(camera.to_camera_space(world.vertices), world.mesh, world.times)
-    np.testing.assert_allclose(in_world(seen, camera.extrinsics[0]).vertices, world.vertices, atol=1e-5)
+    np.testing.assert_allclose(to_world(seen, camera.extrinsics[0]).vertices, world.vertices, atol=1e-5)
 
 
-def test_bad_input_is_said(tmp_path: Path) -> None:
+def test_bad_input_is_an_error(tmp_path: Path) -> None:
     world = _world()
     workspace = Workspace(tmp_path)
     options = {"fov": FOV, "aspect": ASPECT, "fps": FPS}

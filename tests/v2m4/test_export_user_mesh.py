@@ -9,7 +9,7 @@ import trimesh
 
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import ANIMATION, CAMERAS, OFFSETS, REST_MESH, read_cameras
-from v2m4.export_user_mesh import axes_of_the_file, export_user_mesh, rigid_part
+from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics, split_similarity
 from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.user_mesh import open_user_mesh
@@ -20,7 +20,7 @@ FPS = 8.0
 
 
 @pytest.fixture
-def given(tmp_path):
+def user_mesh(tmp_path):
     """A coloured ball, 120 mm across, far from the origin."""
     ball = trimesh.creation.icosphere(2, 60.0)
     vertices = torch.tensor(ball.vertices, dtype=torch.float32) + torch.tensor([500.0, 40.0, -30.0])
@@ -29,28 +29,28 @@ def given(tmp_path):
     return open_user_mesh(tmp_path / "ball.glb")
 
 
-def similarity(given) -> torch.Tensor:
+def similarity(user_mesh) -> torch.Tensor:
     """From the file's world to a camera that sees the ball, brought to the unit cube, from two units away."""
-    return Orbit.of(yaw=0.7, pitch=0.3, radius=2.0).camera().extrinsics[0] @ given.mesh.normalizing()
+    return Orbit.of(yaw=0.7, pitch=0.3, radius=2.0).camera().extrinsics[0] @ user_mesh.mesh.normalizing()
 
 
-def seen(given, steps=4):
+def seen(user_mesh, steps=4):
     """Poses in camera space: the ball slides to the right and grows."""
-    start = given.mesh.transformed(similarity(given)).vertices
+    start = user_mesh.mesh.transformed(similarity(user_mesh)).vertices
     middle = start.mean(0)
     poses = [middle + (1 + 0.1 * t) * (start - middle) + torch.tensor([0.05 * t, 0, 0]) for t in range(steps)]
-    return MeshSequence(torch.stack(poses), given.mesh.with_vertices(start), np.arange(steps, dtype=np.float64))
+    return MeshSequence(torch.stack(poses), user_mesh.mesh.with_vertices(start), np.arange(steps, dtype=np.float64))
 
 
-def export(folder, given, sequence, **more):
+def export(folder, user_mesh, sequence, **more):
     options = {"fov": DEFAULT_FOV, "aspect": 1.0, "fps": FPS} | more
     names = [f"{t:03d}" for t in range(len(sequence))]
-    return export_user_mesh(Workspace(folder), given, sequence, names, similarity(given), **options)
+    return export_user_mesh(Workspace(folder), user_mesh, sequence, names, similarity(user_mesh), **options)
 
 
-def test_the_animation_lies_in_the_files_world_and_is_seen_where_the_video_shows_it(given, tmp_path):
-    sequence = seen(given)
-    path = export(tmp_path / "out", given, sequence)
+def test_the_animation_lies_in_the_files_world_and_is_seen_where_the_video_shows_it(user_mesh, tmp_path):
+    sequence = seen(user_mesh)
+    path = export(tmp_path / "out", user_mesh, sequence)
     assert path == tmp_path / "out" / ANIMATION
     found = read_animation(path, times=np.arange(4) / FPS)
     recorded = read_cameras(tmp_path / "out" / CAMERAS)
@@ -60,42 +60,42 @@ def test_the_animation_lies_in_the_files_world_and_is_seen_where_the_video_shows
     assert (pixels - wanted).abs().max() < 0.05
     assert 160 < depth.min() < depth.max() < 320  # 2 units of 120 mm, the ball grown by 1.3 about it
     still = read_glb(tmp_path / "out" / REST_MESH)
-    assert torch.equal(still.vertices, given.mesh.vertices)
+    assert torch.equal(still.vertices, user_mesh.mesh.vertices)
     offsets = np.load(tmp_path / "out" / OFFSETS)
-    assert offsets.shape == (4, len(given.mesh.vertices), 3)
+    assert offsets.shape == (4, len(user_mesh.mesh.vertices), 3)
     np.testing.assert_allclose(offsets[0], 0, atol=1e-4)
     np.testing.assert_allclose(still.vertices.numpy() + offsets, found.vertices.numpy(), atol=3e-3)
 
 
-def test_what_is_there_already_is_left_and_other_poses_are_written(given, tmp_path):
-    path = export(tmp_path / "out", given, seen(given))
+def test_what_is_there_already_is_left_and_other_poses_are_written(user_mesh, tmp_path):
+    path = export(tmp_path / "out", user_mesh, seen(user_mesh))
     before = path.stat().st_mtime_ns
-    export(tmp_path / "out", given, seen(given))
+    export(tmp_path / "out", user_mesh, seen(user_mesh))
     assert path.stat().st_mtime_ns == before
-    export(tmp_path / "out", given, seen(given), fps=2 * FPS)
+    export(tmp_path / "out", user_mesh, seen(user_mesh), fps=2 * FPS)
     assert path.stat().st_mtime_ns != before
     artefacts = json.loads((tmp_path / "out" / "manifest.json").read_text())["artefacts"]
     assert {ANIMATION, REST_MESH, OFFSETS, CAMERAS} <= set(artefacts)
 
 
-def test_a_similarity_is_a_rigid_motion_in_its_own_units(given):
-    matrix = similarity(given)
-    rigid, scale = rigid_part(matrix)
+def test_a_similarity_is_a_rigid_motion_in_its_own_units(user_mesh):
+    matrix = similarity(user_mesh)
+    rigid, scale = split_similarity(matrix)
     assert scale == pytest.approx(1 / 120, rel=1e-3)
-    points = given.mesh.vertices.double()
+    points = user_mesh.mesh.vertices.double()
     there = points @ matrix[:3, :3].double().T + matrix[:3, 3].double()
     again = points @ rigid[:3, :3].T + rigid[:3, 3]
     torch.testing.assert_close(again * scale, there, atol=1e-6, rtol=0)
-    world = torch.linalg.inv(axes_of_the_file(matrix).double())
+    world = torch.linalg.inv(file_axes_extrinsics(matrix).double())
     upright = there @ world[:3, :3].T + world[:3, 3]
     torch.testing.assert_close(upright / scale, points, atol=1e-3, rtol=0)
 
 
-def test_what_does_not_fit_is_refused(given, tmp_path):
-    sequence = seen(given)
+def test_what_does_not_fit_is_refused(user_mesh, tmp_path):
+    sequence = seen(user_mesh)
     with pytest.raises(ValueError, match="2 names for 4 poses"):
-        export_user_mesh(Workspace(tmp_path), given, sequence, ["a", "b"], torch.eye(4), fov=0.7, aspect=1, fps=1)
+        export_user_mesh(Workspace(tmp_path), user_mesh, sequence, ["a", "b"], torch.eye(4), fov=0.7, aspect=1, fps=1)
     sheared = torch.eye(4)
     sheared[0, 1] = 0.5
     with pytest.raises(ValueError, match="extrinsics"):
-        export_user_mesh(Workspace(tmp_path), given, sequence, list("abcd"), sheared, fov=0.7, aspect=1, fps=1)
+        export_user_mesh(Workspace(tmp_path), user_mesh, sequence, list("abcd"), sheared, fov=0.7, aspect=1, fps=1)

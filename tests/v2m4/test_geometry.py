@@ -13,6 +13,7 @@ from v2m4 import geometry
 from v2m4.geometry import (
     NearestPoints,
     chamfer,
+    connected_components,
     face_areas,
     nearest,
     nearest_by_pytorch3d,
@@ -188,3 +189,23 @@ def test_pytorch3d_serves_where_it_is_installed_for_the_device(asked_anew, monke
 def test_on_a_cpu_the_tree_serves_also_where_pytorch3d_is_installed(clouds, monkeypatch) -> None:
     monkeypatch.setattr(geometry, "pytorch3d_for", lambda device: pytest.fail("asked for nothing"))
     assert nearest(*clouds)[0].shape == (3000,)
+
+
+def test_connected_components_agree_with_trimesh_and_are_numbered_by_their_first_vertex() -> None:
+    draw = np.random.default_rng(0)
+    for count, size in ((1, 0), (50, 20), (50, 60), (200, 120)):
+        edges = draw.integers(0, count, (size, 2))
+        labels = connected_components(edges, count)
+        oracle = trimesh.graph.connected_component_labels(edges, count)
+        assert labels.shape == (count,)
+        assert len({*zip(labels.tolist(), oracle.tolist(), strict=True)}) == labels.max() + 1 == oracle.max() + 1
+        firsts = np.unique(labels, return_index=True)[1]
+        assert (np.diff(firsts) > 0).all()
+        again = connected_components(np.concatenate([edges[:, ::-1], edges, edges]), count)  # direction and repeats
+        np.testing.assert_array_equal(labels, again)
+
+
+def test_connected_components_of_faces_are_those_of_their_edges() -> None:
+    faces = np.random.default_rng(0).integers(0, 60, (25, 3))
+    edges = np.concatenate([faces[:, :2], faces[:, 1:], faces[:, [2, 0]]])
+    np.testing.assert_array_equal(connected_components(faces, 60), connected_components(edges, 60))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from v2m4.frame import Clip, Frame
-from v2m4.keyframes import choose_key_frames, object_window, shortest_path
+from v2m4.keyframes import choose_key_frames, foreground_window, shortest_path
 
 
 def swinging(offsets: list[float]) -> Clip:
@@ -63,12 +63,12 @@ def test_shortest_path_agrees_with_trying_all() -> None:
     ways = [(0, *middle, 8) for middle in combinations(range(1, 8), 3)]
     best = min(ways, key=lambda way: sum(cost[a, b] for a, b in pairwise(way)))
     assert shortest_path(cost, 5) == list(best)
-    with pytest.raises(ValueError, match="no way"):
+    with pytest.raises(ValueError, match="no path"):
         shortest_path(np.full((4, 4), np.inf), 3)
 
 
 def test_window_holds_the_object_of_every_frame() -> None:
-    x0, y0, x1, y1 = object_window(swinging([0.0, 20.0]).frames, margin=0.0)
+    x0, y0, x1, y1 = foreground_window(swinging([0.0, 20.0]).frames, margin=0.0)
     assert (x0 * 128, y0 * 128, x1 * 128, y1 * 128) == pytest.approx((40, 30, 100, 100))
     with pytest.raises(ValueError, match="foreground"):
-        object_window([Frame("0", 0, np.zeros((4, 4, 4), np.uint8))])
+        foreground_window([Frame("0", 0, np.zeros((4, 4, 4), np.uint8))])

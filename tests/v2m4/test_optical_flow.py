@@ -6,7 +6,7 @@ import pytest
 
 from v2m4.frame import Frame
 from v2m4.image_window import object_box, window_around
-from v2m4.optical_flow import flow_between, mask_motion, track
+from v2m4.optical_flow import FAST, MEDIUM, FlowSettings, dense_flow, flow_between, mask_motion, track
 
 
 def moved_frame(index: int, shift: tuple[float, float], size: int = 200) -> Frame:
@@ -92,3 +92,23 @@ def test_masks_alone_give_shift_and_stretch() -> None:
     there = corners + motion[corners[:, 1], corners[:, 0]]
     assert np.allclose(there, [[60, 40], [79, 79]], atol=0.6)
     assert not mask_motion(np.zeros_like(first), second).any()
+
+
+@pytest.mark.parametrize("settings", [FAST, MEDIUM, FlowSettings(MEDIUM.preset, 12, 5, 16)])
+def test_dense_flow_finds_a_shift_and_leaves_its_start_alone(settings: FlowSettings) -> None:
+    pictures = [moved_frame(index, (3.0 * index, -2.0 * index)).rgba[..., 0] for index in range(2)]
+    start = np.ones((200, 200, 2), np.float32)
+    inner = np.s_[70:130, 70:130]
+    for found in (dense_flow(*pictures, settings), dense_flow(*pictures, settings, start)):
+        assert found.shape == (200, 200, 2)
+        assert found.dtype == np.float32
+        assert np.abs(found[inner] - [3.0, -2.0]).max() < 0.5
+    assert (start == 1).all()
+
+
+def test_dense_flow_settings_reach_the_search() -> None:
+    pictures = [moved_frame(index, (3.0 * index, -2.0 * index)).rgba[..., 0] for index in range(2)]
+    plain = dense_flow(*pictures, MEDIUM)
+    assert np.array_equal(plain, dense_flow(*pictures, FlowSettings(MEDIUM.preset, 8, 3, 25)))  # the preset's own
+    for changed in ({"patch_size": 12}, {"patch_stride": 5}, {"descent_steps": 2}):
+        assert not np.array_equal(plain, dense_flow(*pictures, FlowSettings(MEDIUM.preset, **changed)))

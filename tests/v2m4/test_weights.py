@@ -1,6 +1,7 @@
 """Packages and weights of learned parts, without any of them."""
 
 import importlib
+import os
 import sys
 from dataclasses import replace
 
@@ -106,10 +107,31 @@ def test_nothing_is_fetched_unless_the_user_says_so(tmp_path, hub):
     weights.require_weights(WEIGHTS, config)  # may be fetched, so nothing is wrong yet
     folder = weights.get_weights(WEIGHTS, config)
     assert client.asked == [("owner/Model-1", ["*"], tmp_path / "owner/Model-1")]
-    assert not constants.HF_HUB_OFFLINE
     assert weights.get_weights(WEIGHTS, replace(config, download=False)) == folder
     assert len(client.asked) == 1
-    assert constants.HF_HUB_OFFLINE  # the owner's loader cannot fetch either
+    assert not constants.HF_HUB_OFFLINE  # nothing is left behind
+
+
+@pytest.mark.parametrize("before", [None, "0", "1"])
+@pytest.mark.parametrize("imported", [True, False])
+def test_hub_is_offline_within_and_as_before_afterwards(hub, monkeypatch, before, imported):
+    _, constants = hub
+    constants.HF_HUB_OFFLINE = before == "1"
+    if before is None:
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+    else:
+        monkeypatch.setenv("HF_HUB_OFFLINE", before)
+    if not imported:
+        monkeypatch.delitem(sys.modules, "huggingface_hub.constants")
+    with pytest.raises(KeyError), weights.hub_offline():
+        assert os.environ["HF_HUB_OFFLINE"] == "1"
+        if not imported:  # the owner's code imports the client, which reads the variable
+            constants.HF_HUB_OFFLINE = True
+            sys.modules["huggingface_hub.constants"] = constants
+        assert constants.HF_HUB_OFFLINE
+        raise KeyError
+    assert os.environ.get("HF_HUB_OFFLINE") == before
+    assert (before == "1") == constants.HF_HUB_OFFLINE
 
 
 def test_a_failed_fetch_keeps_its_cause(tmp_path, hub, monkeypatch):

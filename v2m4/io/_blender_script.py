@@ -1,4 +1,4 @@
-"""Run inside Blender (or a Python that has bpy), never imported by us: an animated GLB becomes FBX, USD, Alembic.
+"""Convert an animated GLB to FBX, USD or Alembic; runs inside Blender (or a Python with bpy), is never imported.
 
 Arguments after ``--``: one JSON object with ``glb``, ``fps``, ``frames`` and ``outputs`` (paths).
 """
@@ -12,25 +12,25 @@ import bpy
 
 
 def convert(glb: str, fps: float, frames: int, outputs: list[str]) -> None:
-    """Import the animation on whole frames 0 .. frames - 1 and write each output in the format of its suffix."""
+    """Import the animation at frames 0 .. frames - 1 and write each output in the format of its suffix."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
-    # The importer places keys by the scene's rate, so the rate is set first.
+    # The importer converts seconds to frames at the scene's rate, so the rate is set first.
     scene.render.fps = math.ceil(fps)
     scene.render.fps_base = math.ceil(fps) / fps
     bpy.ops.import_scene.gltf(filepath=glb)
     scene.frame_start, scene.frame_end = 0, max(frames - 1, 0)
-    for thing in scene.objects:
-        if thing.type == "MESH":
-            thing.data.shade_smooth()  # the exporters split every vertex of faces that are shaded flat
-        if thing.type == "CAMERA":
-            scene.camera = thing
+    for item in scene.objects:
+        if item.type == "MESH":
+            item.data.shade_smooth()  # the exporters split the vertices of flat-shaded faces
+        if item.type == "CAMERA":
+            scene.camera = item
     for output in outputs:
         WRITERS[Path(output).suffix](output, scene)
 
 
 def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
-    """FBX with the shape keys' animation and the texture inside."""
+    """Write FBX with the animation of the shape keys and the texture embedded."""
     bpy.ops.export_scene.fbx(
         filepath=path,
         path_mode="COPY",
@@ -44,12 +44,12 @@ def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
 
 
 def write_usd(path: str, _scene: "bpy.types.Scene") -> None:
-    """USD with vertices at every frame (all viewers play them, few play blend shapes) and the texture beside it."""
+    """Write USD with vertices for every frame (few viewers play blend shapes) and the texture beside it."""
     bpy.ops.wm.usd_export(filepath=path, export_animation=True, export_shapekeys=False)
 
 
 def write_abc(path: str, scene: "bpy.types.Scene") -> None:
-    """Alembic with vertices at every frame; the format knows no materials."""
+    """Write Alembic with vertices for every frame; the format has no materials."""
     bpy.ops.wm.alembic_export(filepath=path, start=scene.frame_start, end=scene.frame_end, as_background_job=False)
 
 

@@ -1,4 +1,4 @@
-"""Run inside Blender (or a Python that has bpy), never imported by us: an FBX becomes an animated GLB.
+"""Convert an FBX to an animated GLB; runs inside Blender (or a Python with bpy), is never imported.
 
 Arguments after ``--``: one JSON object with ``fbx`` and ``glb`` (paths).
 """
@@ -10,7 +10,7 @@ import bpy
 
 
 def convert(fbx: str, glb: str) -> None:
-    """Import the FBX and write its whole scene as one clip, a key at every frame."""
+    """Import the FBX and write its whole scene as one clip with a key at every frame."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     bpy.ops.import_scene.fbx(filepath=fbx)  # sets the scene's frame rate

@@ -32,7 +32,7 @@ COMPONENT_CODES = {np.dtype(kind): code for code, kind in COMPONENTS.items()}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 TYPE_NAMES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 
-# Extensions that may be required by a file and that we read, or that change nothing in shape and base colour.
+# Extensions that a file may require: they are read, or change neither shape nor base colour.
 READABLE_EXTENSIONS = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_texture_webp", "KHR_lights_punctual"}
 COMPRESSIONS = {
     "KHR_draco_mesh_compression": "Draco",
@@ -47,7 +47,7 @@ class GltfError(ValueError):
 
 @contextmanager
 def broken_as_gltf_error(path: Path) -> Iterator[None]:
-    """Whatever a malformed document makes our code stumble over becomes one GltfError that names the file."""
+    """Turn the errors that a malformed document causes in our code into one GltfError that names the file."""
     try:
         yield
     except GltfError:
@@ -61,8 +61,8 @@ class Document:
     """A glTF file in memory.
 
     Attributes:
-        path: where it was read from; external files lie beside it.
-        json: the document.
+        path: the file; external files are relative to its folder.
+        json: the JSON document.
         buffers: one per entry of ``json["buffers"]``; None where the file leaves out a fallback buffer.
     """
 
@@ -84,8 +84,8 @@ class Document:
         buffer = self.buffers[view["buffer"]]
         compressed = COMPRESSIONS.keys() & view.get("extensions", {}).keys()
         if buffer is None:
-            what = f" ({COMPRESSIONS[min(compressed)]} compression)" if compressed else ""
-            raise GltfError(f"{self.path}: buffer {view['buffer']} has no data{what}; export it uncompressed")
+            reason = f" ({COMPRESSIONS[min(compressed)]} compression)" if compressed else ""
+            raise GltfError(f"{self.path}: buffer {view['buffer']} has no data{reason}; export it uncompressed")
         start = view.get("byteOffset", 0)
         end = start + view["byteLength"]
         if end > len(buffer):
@@ -93,7 +93,7 @@ class Document:
         return buffer[start:end]
 
     def accessor(self, index: int) -> np.ndarray:
-        """The values of an accessor, (count, width); integers marked as normalised come as float32 in [-1, 1]."""
+        """The values (count, width) of an accessor; normalised integers are decoded to float32 in [-1, 1]."""
         accessor = self.items("accessors")[index]
         kind = np.dtype(COMPONENTS[accessor["componentType"]])
         width, count = WIDTHS[accessor["type"]], accessor["count"]
@@ -120,16 +120,16 @@ class Document:
         return np.ndarray(shape, kind.newbyteorder("<"), data, start, (stride, kind.itemsize)).astype(kind)
 
     def _with_sparse(self, values: np.ndarray, sparse: dict[str, Any]) -> np.ndarray:
-        """The values with those of a sparse accessor put in place."""
-        count, where, what = sparse["count"], sparse["indices"], sparse["values"]
-        kind = np.dtype(COMPONENTS[where["componentType"]])
-        rows = self._strided(where["bufferView"], where.get("byteOffset", 0), kind, (count, 1), kind.itemsize)[:, 0]
+        """The values with those of a sparse accessor substituted."""
+        count, indices, stored = sparse["count"], sparse["indices"], sparse["values"]
+        kind = np.dtype(COMPONENTS[indices["componentType"]])
+        rows = self._strided(indices["bufferView"], indices.get("byteOffset", 0), kind, (count, 1), kind.itemsize)[:, 0]
         stride = values.shape[1] * values.dtype.itemsize
-        changed = values.copy()
-        changed[rows] = self._strided(
-            what["bufferView"], what.get("byteOffset", 0), values.dtype, (count, values.shape[1]), stride
+        result = values.copy()
+        result[rows] = self._strided(
+            stored["bufferView"], stored.get("byteOffset", 0), values.dtype, (count, values.shape[1]), stride
         )
-        return changed
+        return result
 
     def image_bytes(self, index: int) -> bytes:
         """The encoded picture (PNG, JPEG, WebP) of an image, from a buffer view, a data URI or a file."""
@@ -195,13 +195,13 @@ def _glb_chunks(data: bytes, path: Path) -> tuple[bytes, bytes | None]:
     if version != 2 or length > len(data):
         raise GltfError(f"{path}: GLB version {version}, {len(data)} of {length} bytes; expected a whole GLB 2 file")
     chunks: dict[int, bytes] = {}
-    at = 12
-    while at + 8 <= length:
-        size, kind = struct.unpack_from("<II", data, at)
-        if at + 8 + size > length:
+    offset = 12
+    while offset + 8 <= length:
+        size, kind = struct.unpack_from("<II", data, offset)
+        if offset + 8 + size > length:
             raise GltfError(f"{path}: a GLB chunk of {size} bytes reaches past the end of the file")
-        chunks.setdefault(kind, data[at + 8 : at + 8 + size])
-        at += 8 + size + (-size) % 4
+        chunks.setdefault(kind, data[offset + 8 : offset + 8 + size])
+        offset += 8 + size + (-size) % 4
     if JSON_CHUNK not in chunks:
         raise GltfError(f"{path}: the GLB has no JSON chunk")
     return chunks[JSON_CHUNK], chunks.get(BINARY_CHUNK)
@@ -215,8 +215,8 @@ def _check_extensions(document: dict[str, Any], path: Path) -> None:
             raise GltfError(f"{path}: requires the glTF extension {name}, which is not supported")
 
 
-class Builder:
-    """Collects a glTF document and its binary buffer; the same calls give the same bytes."""
+class GltfBuilder:
+    """Build a glTF document and its binary buffer; the same calls give the same bytes."""
 
     def __init__(self) -> None:
         self.json: dict[str, Any] = {"asset": {"version": "2.0", "generator": "v2m4"}}
@@ -255,8 +255,8 @@ class Builder:
             values: (count,) or (count, width), of a dtype in COMPONENTS.
             target: ARRAY_BUFFER for vertex attributes (rows are then padded to 4 bytes), ELEMENT_ARRAY_BUFFER for
                 indices, None for anything else.
-            bounds: write min and max, as the stored numbers.
-            normalized: integers stand for values in [-1, 1] or [0, 1].
+            bounds: write min and max of the stored numbers.
+            normalized: integers encode values in [-1, 1] or [0, 1].
 
         Returns:
             The accessor's index.
@@ -283,20 +283,20 @@ class Builder:
         return self.add("accessors", entry)
 
     def document(self, path: Path) -> Document:
-        """What has been collected, as if it had been read from ``path``."""
+        """The document built so far, as if read from ``path``."""
         return Document(path, self.json | {"buffers": [{"byteLength": len(self._binary)}]}, [bytes(self._binary)])
 
     def tobytes(self) -> bytes:
         """The GLB file."""
         binary = bytes(self._binary)
-        return glb_head(self.json, len(binary)) + binary + b"\0" * (-len(binary) % 4)
+        return glb_header(self.json, len(binary)) + binary + b"\0" * (-len(binary) % 4)
 
 
-def glb_head(document: dict[str, Any], length: int) -> bytes:
-    """What stands in a GLB before its binary buffer, which is then padded with zeros to a multiple of 4 bytes.
+def glb_header(document: dict[str, Any], length: int) -> bytes:
+    """Header and JSON chunk of a GLB, and the header of its binary chunk (data padded with zeros to 4 bytes).
 
     Args:
-        document: without its buffers.
+        document: the JSON document without its buffers.
         length: of the binary buffer, bytes.
 
     Raises:

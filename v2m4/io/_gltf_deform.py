@@ -1,4 +1,4 @@
-"""How the vertices of a primitive follow the nodes: morph targets, then the skin or the node.
+"""Deformation of a glTF primitive: morph targets, then linear blend skinning or the node's transform.
 
 Source: Khronos, glTF 2.0 specification, sections 3.7.2.2 (morph targets) and 3.7.3 (skins).
 """
@@ -20,28 +20,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Skin:
-    """The joints of a skinned primitive and what each vertex takes from them.
+    """Linear blend skinning of a primitive: its joints and skin weights.
 
     Attributes:
         joints: (J,) node indices.
         inverse_binds: (J, 4, 4) float64.
-        influence: (V, J), rows that sum to 1.
+        skin_weights: (V, J) sparse; rows sum to 1.
     """
 
     joints: list[int]
     inverse_binds: np.ndarray
-    influence: csr_array
+    skin_weights: csr_array
 
 
 @dataclass(frozen=True)
 class Deformer:
-    """One primitive that moves.
+    """One primitive with its morph targets, and its skin or node.
 
     Attributes:
-        node: that shows it; a skinned primitive does not follow it.
-        base: (V, 3) float64 in the mesh's own space.
+        node: index of its node; the transform of a skinned primitive's node has no effect.
+        base: (V, 3) float64 positions in mesh space.
         targets: (M, V * 3) float64 offsets of the morph targets.
-        skin: of the node, or None.
+        skin: the node's skin, or None.
     """
 
     node: int
@@ -53,7 +53,7 @@ class Deformer:
         """The vertices in the world, (T, V, 3) float64.
 
         Args:
-            world: (4, 4) or (T, 4, 4) matrices of all nodes.
+            world: (4, 4) or (T, 4, 4) node-to-world matrices of all nodes.
             weights: (T, M) of the morph targets.
         """
         count = len(weights)
@@ -69,30 +69,30 @@ class Deformer:
             if self.skin is None:
                 poses[index] = local @ matrices[index, :3, :3].T + matrices[index, :3, 3]
             else:
-                blended = (self.skin.influence @ joints[index, :, :3].reshape(-1, 12)).reshape(-1, 3, 4)
+                blended = (self.skin.skin_weights @ joints[index, :, :3].reshape(-1, 12)).reshape(-1, 3, 4)
                 poses[index] = (blended[:, :, :3] @ local[:, :, None])[..., 0] + blended[:, :, 3]
         return poses
 
     def mirrored(self, world: Mapping[int, np.ndarray]) -> bool:
-        """Whether the nodes, each with its (4, 4) matrix, turn the surface inside out."""
+        """Whether the transforms (4, 4) of the nodes reverse the orientation of the surface (negative determinant)."""
         if self.skin is None:
             return bool(np.linalg.det(world[self.node][:3, :3]) < 0)
         pairs = zip(self.skin.joints, self.skin.inverse_binds, strict=True)
         signs = np.sign([np.linalg.det((world[joint] @ bind)[:3, :3]) for joint, bind in pairs])
-        return bool((self.skin.influence @ signs).sum() < 0)
+        return bool((self.skin.skin_weights @ signs).sum() < 0)
 
 
 def read_deformer(
     document: Document, node: int, primitive: dict[str, Any], base: np.ndarray, world: Mapping[int, np.ndarray]
 ) -> Deformer:
-    """What moves a primitive.
+    """Read a primitive's morph targets and skin.
 
     Args:
         document: the file.
-        node: index of the node that shows it.
+        node: index of the primitive's node.
         primitive: the primitive.
         base: (V, 3) its positions.
-        world: the nodes of the scene; joints must be among them.
+        world: matrices of the scene's nodes; joints must be among them.
 
     Raises:
         GltfError: morph targets or skin do not fit the vertices or the scene.
@@ -121,23 +121,25 @@ def _read_skin(document: Document, skin: dict[str, Any], primitive: dict[str, An
             raise GltfError(f"{document.path}: {len(stored)} inverse bind matrices for {len(joints)} joints")
         inverse_binds = stored[: len(joints)].reshape(-1, 4, 4).swapaxes(1, 2)
     attributes = primitive["attributes"]
-    which, weights = [], []
+    joint_sets, weights = [], []
     for number in range(sum(name.startswith("JOINTS_") for name in attributes)):
-        which.append(document.accessor(attributes[f"JOINTS_{number}"]).astype(np.int64))
+        joint_sets.append(document.accessor(attributes[f"JOINTS_{number}"]).astype(np.int64))
         weights.append(document.accessor(attributes[f"WEIGHTS_{number}"]).astype(np.float64))
-    if not which:
+    if not joint_sets:
         raise GltfError(f"{document.path}: a skinned mesh without JOINTS_0 and WEIGHTS_0")
-    columns, shares = np.concatenate(which, 1), np.concatenate(weights, 1)
+    columns, shares = np.concatenate(joint_sets, 1), np.concatenate(weights, 1)
     if columns.shape != shares.shape or len(columns) != count:
         raise GltfError(f"{document.path}: joints {columns.shape} and weights {shares.shape} of {count} vertices")
-    columns = np.where(shares == 0, columns[:, :1], columns)  # an unused place may hold any number
+    columns = np.where(shares == 0, columns[:, :1], columns)  # the joint index of a zero weight may be any number
     if len(columns) and (columns.min() < 0 or columns.max() >= len(joints)):
         raise GltfError(f"{document.path}: a vertex is bound to joint {columns.max()} of {len(joints)}")
-    loose = shares.sum(1) <= 0
-    if loose.any():
-        logger.warning("%s: %d vertices without weights follow their first joint", document.path, loose.sum())
-        shares[loose, 0] = 1.0
+    unweighted = shares.sum(1) <= 0
+    if unweighted.any():
+        logger.warning(
+            "%s: %d vertices without weights take their first joint's transform", document.path, unweighted.sum()
+        )
+        shares[unweighted, 0] = 1.0
     shares /= shares.sum(1, keepdims=True)
     rows = np.repeat(np.arange(count), columns.shape[1])
-    influence = csr_array((shares.reshape(-1), (rows, columns.reshape(-1))), shape=(count, len(joints)))
-    return Skin(joints, inverse_binds, influence)
+    skin_weights = csr_array((shares.reshape(-1), (rows, columns.reshape(-1))), shape=(count, len(joints)))
+    return Skin(joints, inverse_binds, skin_weights)

@@ -1,4 +1,4 @@
-"""Textures as glTF stores them: encoded pictures, and several of them packed into one atlas."""
+"""Encode and decode textures, and pack several into one atlas."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from v2m4.io._gltf_container import GltfError
 
-ATLAS_PADDING = 4  # texels around each picture of an atlas, repeated from its border
-LARGEST_ATLAS = 8192
+ATLAS_PADDING = 4  # texels around each picture of an atlas, copies of its border
+MAX_ATLAS_SIDE = 8192
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A picture ready to be written, so that many files share one encoding.
+    """An encoded picture, so that many files share one encoding.
 
     Attributes:
         data: the file's bytes.
@@ -34,8 +34,8 @@ def encode_texture(texture: Tensor, kind: Literal["png", "jpeg"] = "png", qualit
 
     Args:
         texture: (H, W, 3) sRGB in [0, 1].
-        kind: png keeps every byte, jpeg is several times smaller.
-        quality: of the JPEG, 1 to 100.
+        kind: png is lossless, jpeg several times smaller.
+        quality: JPEG quality, 1 to 100.
     """
     pixels = (texture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     if kind == "png":
@@ -45,21 +45,21 @@ def encode_texture(texture: Tensor, kind: Literal["png", "jpeg"] = "png", qualit
         options = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     else:
         suffix, options = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)
-    if not done:
+    encoded, data = cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)
+    if not encoded:
         raise ValueError(f"encode_texture: cannot encode a picture of shape {tuple(texture.shape)} as {kind}")
     return EncodedImage(data.tobytes(), "image/" + kind)
 
 
 def decode_image(data: bytes, where: str) -> np.ndarray:
-    """The picture (H, W, 3) float32 sRGB in [0, 1]; transparency is left out.
+    """Decode a picture to (H, W, 3) float32 sRGB in [0, 1]; alpha is dropped.
 
     Args:
         data: PNG, JPEG or WebP.
         where: named in the error.
 
     Raises:
-        GltfError: the bytes are no such picture.
+        GltfError: the bytes are not such a picture.
     """
     # glTF ignores a JPEG's EXIF orientation.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -70,41 +70,41 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
 
 
 def pack_atlas(pictures: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Put pictures on one sheet, in rows, each with a border of its own last texels.
+    """Pack pictures into one atlas by shelves, tallest first, each padded with copies of its border texels.
 
     Args:
         pictures: (H, W, 3) each.
 
     Returns:
-        The sheet (H, W, 3), and for each picture (4,): x offset, y offset, x scale, y scale, which take its own texture
-        coordinates to the sheet's.
+        The atlas (H, W, 3), and for each picture (4,): x offset, y offset, x scale, y scale that map its texture
+        coordinates to those of the atlas.
 
     Raises:
-        ValueError: the sheet would be larger than LARGEST_ATLAS.
+        ValueError: the atlas would be larger than MAX_ATLAS_SIDE.
     """
     padding = 2 * ATLAS_PADDING
     sizes = [(picture.shape[0] + padding, picture.shape[1] + padding) for picture in pictures]
     area = sum(height * width for height, width in sizes)
-    sheet_width = max(*(width for _, width in sizes), int(np.ceil(np.sqrt(area))))
-    places: dict[int, tuple[int, int]] = {}
-    x = y = row = 0
+    atlas_width = max(*(width for _, width in sizes), int(np.ceil(np.sqrt(area))))
+    corners: dict[int, tuple[int, int]] = {}
+    x = y = row_height = 0
     for index in sorted(range(len(sizes)), key=lambda each: (-sizes[each][0], each)):
         height, width = sizes[index]
-        if x + width > sheet_width:
-            x, y, row = 0, y + row, 0
-        places[index] = (y, x)
-        x, row = x + width, max(row, height)
-    sheet_height = y + row
-    if max(sheet_height, sheet_width) > LARGEST_ATLAS:
-        raise ValueError(f"the textures together need {sheet_width} x {sheet_height} texels; reduce them first")
-    sheet = np.zeros((sheet_height, sheet_width, 3), np.float32)
-    maps = []
+        if x + width > atlas_width:
+            x, y, row_height = 0, y + row_height, 0
+        corners[index] = (y, x)
+        x, row_height = x + width, max(row_height, height)
+    atlas_height = y + row_height
+    if max(atlas_height, atlas_width) > MAX_ATLAS_SIDE:
+        raise ValueError(f"the textures together need {atlas_width} x {atlas_height} texels; reduce them first")
+    atlas = np.zeros((atlas_height, atlas_width, 3), np.float32)
+    uv_transforms = []
     for index, picture in enumerate(pictures):
-        (top, left), (height, width) = places[index], sizes[index]
+        (top, left), (height, width) = corners[index], sizes[index]
         border = ((ATLAS_PADDING, ATLAS_PADDING), (ATLAS_PADDING, ATLAS_PADDING), (0, 0))
-        sheet[top : top + height, left : left + width] = np.pad(picture, border, mode="edge")
+        atlas[top : top + height, left : left + width] = np.pad(picture, border, mode="edge")
         offset = np.array([left + ATLAS_PADDING, top + ATLAS_PADDING])
         scale = np.array([picture.shape[1], picture.shape[0]])
-        size = np.array([sheet_width, sheet_height])
-        maps.append(np.concatenate([offset / size, scale / size]))
-    return sheet, maps
+        size = np.array([atlas_width, atlas_height])
+        uv_transforms.append(np.concatenate([offset / size, scale / size]))
+    return atlas, uv_transforms

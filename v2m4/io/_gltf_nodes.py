@@ -1,4 +1,4 @@
-"""The node tree of a glTF scene and its matrices, at rest or at many moments at once.
+"""The node tree of a glTF scene and its matrices, static or at T times at once.
 
 Source: Khronos, glTF 2.0 specification, section 3.5.
 """
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from v2m4.io._gltf_container import Document, GltfError
+from v2m4.rotation import matrix_from_quaternion
 
 IDENTITY = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 
@@ -40,14 +41,14 @@ def scene_nodes(document: Document) -> dict[int, int | None]:
 
 
 def world_matrices(parents: Mapping[int, int | None], local: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Matrices to the world of all nodes.
+    """Node-to-world matrices of all nodes.
 
     Args:
-        parents: of the nodes, a parent before its children (``scene_nodes``).
-        local: (4, 4) to the parent, or (T, 4, 4) where a node moves.
+        parents: parent of each node, a parent before its children (``scene_nodes``).
+        local: (4, 4) node to parent, or (T, 4, 4) where a node is animated.
 
     Returns:
-        (4, 4), or (T, 4, 4) for a node that moves or hangs on one that does.
+        (4, 4), or (T, 4, 4) for a node that is animated or has an animated ancestor.
     """
     world: dict[int, np.ndarray] = {}
     for index, parent in parents.items():
@@ -56,14 +57,14 @@ def world_matrices(parents: Mapping[int, int | None], local: Mapping[int, np.nda
 
 
 def local_matrix(node: dict[str, Any]) -> np.ndarray:
-    """A node's (4, 4) float64 matrix to its parent, from ``matrix`` or translation, rotation and scale."""
+    """A node's (4, 4) float64 matrix to its parent's space, from ``matrix`` or translation, rotation and scale."""
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
     return trs_matrix(*(np.array(node.get(name, default), dtype=np.float64) for name, default in IDENTITY.items()))
 
 
 def trs_matrix(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The matrices that scale, then turn, then move.
+    """The matrices of a scale, then a rotation, then a translation.
 
     Args:
         translation: (..., 3).
@@ -73,16 +74,9 @@ def trs_matrix(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray)
     Returns:
         (..., 4, 4) float64; the leading shapes are broadcast.
     """
-    x, y, z, w = np.moveaxis(rotation, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    turned = np.stack([np.stack(row, -1) for row in rows], -2)
     shape = np.broadcast_shapes(translation.shape[:-1], rotation.shape[:-1], scale.shape[:-1])
     matrix = np.zeros((*shape, 4, 4))
-    matrix[..., :3, :3] = turned * scale[..., None, :]
+    matrix[..., :3, :3] = matrix_from_quaternion(rotation) * scale[..., None, :]
     matrix[..., :3, 3] = translation
     matrix[..., 3, 3] = 1.0
     return matrix

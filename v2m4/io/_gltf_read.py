@@ -1,4 +1,4 @@
-"""Static meshes read from glTF: all primitives of the scene merged into one mesh."""
+"""Read static meshes from glTF: all triangle primitives of the scene merged into one mesh."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ logger = logging.getLogger(__name__)
 
 TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN = 4, 5, 6
 CLAMP_TO_EDGE, MIRRORED_REPEAT = 33071, 33648
-MOST_REPEATS = 16  # of a tiled texture, along each axis
+MAX_REPEATS = 16  # tiles of a repeated texture, along each axis
 
 
 @dataclass(frozen=True)
-class Part:
-    """One primitive.
+class PrimitiveMesh:
+    """One triangle primitive.
 
     Attributes:
         vertices: (V, 3) float64.
         faces: (F, 3) int64.
-        colors: (V, 3) linear, COLOR_0 times the base colour factor; None where neither is given.
-        uvs: (V, 2) float32 in the picture's own units, with the texture transform applied; None without a texture.
-        picture: (texture index, factor, wrap modes), which names the picture; None without a texture.
+        colors: (V, 3) linear, COLOR_0 times the base colour factor; None without either.
+        uvs: (V, 2) float32, KHR_texture_transform applied; None without a texture.
+        texture_key: (texture index, base colour factor, wrap modes), which identify the texture; None without one.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     colors: np.ndarray | None
     uvs: np.ndarray | None = None
-    picture: tuple[int, tuple[float, ...], tuple[int, int]] | None = None
+    texture_key: tuple[int, tuple[float, ...], tuple[int, int]] | None = None
 
-    def placed(self, vertices: np.ndarray, mirrored: bool) -> Part:
-        """The primitive with its vertices (V, 3) elsewhere; ``mirrored`` shows its faces the other way round."""
+    def with_positions(self, vertices: np.ndarray, mirrored: bool) -> PrimitiveMesh:
+        """The primitive at other positions (V, 3); ``mirrored`` reverses the orientation of its faces."""
         return replace(self, vertices=vertices, faces=self.faces[:, ::-1].copy() if mirrored else self.faces)
 
 
@@ -53,11 +53,11 @@ def read_glb(path: Path, weld: bool = False) -> Mesh:
     """Read the default scene of a .glb or .gltf file as one mesh.
 
     Several textures become one atlas; without any, base colours and vertex colours become vertex colours. Transparency,
-    skins, morph targets and animations are left out: the mesh is as it was modelled.
+    skins, morph targets and animations are ignored.
 
     Args:
         path: the file.
-        weld: join the vertices that were split for texture coordinates and normals (same place, same colour);
+        weld: merge vertices that were split for texture coordinates and normals (same position and colour);
             ``uv_faces`` keeps the seams.
 
     Raises:
@@ -69,26 +69,26 @@ def read_glb(path: Path, weld: bool = False) -> Mesh:
         document = load_document(path)
         nodes, parents = document.items("nodes"), scene_nodes(document)
         world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
-        mesh = merged(
-            document, [part for index in parents for part in _node_parts(document, nodes[index], world[index])]
+        mesh = merge_primitives(
+            document, [part for index in parents for part in _node_primitives(document, nodes[index], world[index])]
         )
-    return welded(mesh) if weld else mesh
+    return weld_vertices(mesh) if weld else mesh
 
 
-def _node_parts(document: Document, node: dict[str, Any], matrix: np.ndarray) -> Iterator[Part]:
+def _node_primitives(document: Document, node: dict[str, Any], matrix: np.ndarray) -> Iterator[PrimitiveMesh]:
     if "mesh" not in node:
         return
     mesh = document.items("meshes")[node["mesh"]]
     if "skin" in node:
         logger.warning("%s: the skin of mesh %r is not applied", document.path, mesh.get("name", node["mesh"]))
     for primitive in triangle_primitives(document, mesh):
-        part = read_part(document, primitive)
+        part = read_primitive(document, primitive)
         vertices = part.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-        yield part.placed(vertices, mirrored=bool(np.linalg.det(matrix[:3, :3]) < 0))
+        yield part.with_positions(vertices, mirrored=bool(np.linalg.det(matrix[:3, :3]) < 0))
 
 
 def triangle_primitives(document: Document, mesh: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The primitives of a mesh that are surfaces.
+    """The triangle primitives of a mesh; points and lines are skipped.
 
     Raises:
         GltfError: one is compressed.
@@ -99,16 +99,16 @@ def triangle_primitives(document: Document, mesh: dict[str, Any]) -> Iterator[di
             name = COMPRESSIONS[min(compressed)]
             raise GltfError(f"{document.path}: uses {name} compression; export it uncompressed")
         if primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
-            logger.info("%s: passed over points or lines in mesh %r", document.path, mesh.get("name", ""))
+            logger.info("%s: points or lines in mesh %r are ignored", document.path, mesh.get("name", ""))
             continue
         yield primitive
 
 
-def read_part(document: Document, primitive: dict[str, Any]) -> Part:
-    """A primitive in the mesh's own space.
+def read_primitive(document: Document, primitive: dict[str, Any]) -> PrimitiveMesh:
+    """Read a primitive, in mesh space.
 
     Raises:
-        GltfError: it refers to vertices that are not there.
+        GltfError: an index is out of range.
     """
     attributes = primitive["attributes"]
     vertices = document.accessor(attributes["POSITION"]).astype(np.float64)
@@ -128,7 +128,7 @@ def read_part(document: Document, primitive: dict[str, Any]) -> Part:
         colors = document.accessor(attributes["COLOR_0"])[:, :3] * np.array(factor, np.float32)
     elif factor != (1.0, 1.0, 1.0):
         colors = np.full((len(vertices), 3), factor, np.float32)
-    part = Part(vertices, faces, colors)
+    part = PrimitiveMesh(vertices, faces, colors)
     reference = base.get("baseColorTexture")
     if reference is None:
         return part
@@ -140,7 +140,7 @@ def read_part(document: Document, primitive: dict[str, Any]) -> Part:
     texture = document.items("textures")[reference["index"]]
     sampler = document.items("samplers")[texture["sampler"]] if "sampler" in texture else {}
     wrap = (sampler.get("wrapS", 10497), sampler.get("wrapT", 10497))
-    return replace(part, uvs=uvs, picture=(reference["index"], factor, wrap))
+    return replace(part, uvs=uvs, texture_key=(reference["index"], factor, wrap))
 
 
 def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
@@ -151,7 +151,7 @@ def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
     if mode == TRIANGLE_FAN:
         return np.stack([indices[1 : count + 1], indices[2 : count + 2], np.repeat(indices[:1], count)], 1)
     faces = np.stack([indices[:count], indices[1 : count + 1], indices[2 : count + 2]], 1)
-    faces[1::2] = faces[1::2][:, [0, 2, 1]]  # every second triangle of a strip turns the other way
+    faces[1::2] = faces[1::2][:, [0, 2, 1]]  # every second triangle of a strip has the opposite orientation
     return faces
 
 
@@ -163,17 +163,17 @@ def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
     angle = transform.get("rotation", 0.0)
     cosine, sine = np.cos(angle), np.sin(angle)
     scaled = uvs * np.array(transform.get("scale", (1.0, 1.0)), np.float32)
-    turned = scaled @ np.array([[cosine, sine], [-sine, cosine]], dtype=np.float32).T
-    return turned + np.array(transform.get("offset", (0.0, 0.0)), np.float32)
+    rotated = scaled @ np.array([[cosine, sine], [-sine, cosine]], dtype=np.float32).T
+    return rotated + np.array(transform.get("offset", (0.0, 0.0)), np.float32)
 
 
-def merged(document: Document, parts: list[Part], detail: int | None = None) -> Mesh:
-    """One mesh of all parts, one after the other; textured when any of them is.
+def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: int | None = None) -> Mesh:
+    """Concatenate primitives to one mesh; it has a texture when any of them has.
 
     Args:
         document: the file.
-        parts: of its scene.
-        detail: texels that a picture, with its repeats, may have along a side; larger ones are averaged.
+        parts: the primitives of its scene.
+        max_side: largest side of a texture with its repeats, texels; larger ones are reduced by area averaging.
 
     Raises:
         GltfError: there are no triangles, a vertex is no finite number, or the pictures fit into no atlas.
@@ -187,56 +187,58 @@ def merged(document: Document, parts: list[Part], detail: int | None = None) -> 
     faces = torch.from_numpy(
         np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
     )
-    if any(part.picture is not None for part in parts):
-        return _textured(document, parts, Mesh(vertices, faces), detail)
+    if any(part.texture_key is not None for part in parts):
+        return _with_texture(document, parts, Mesh(vertices, faces), max_side)
     if all(part.colors is None for part in parts):
         return Mesh(vertices, faces)
-    white = [np.ones_like(part.vertices, np.float32) if part.colors is None else part.colors for part in parts]
-    return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(white))))
+    part_colors = [np.ones_like(part.vertices, np.float32) if part.colors is None else part.colors for part in parts]
+    return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(part_colors))))
 
 
-def _textured(document: Document, parts: list[Part], mesh: Mesh, detail: int | None) -> Mesh:
-    """The mesh with one texture: the only picture as it is, or an atlas of all of them and of the plain colours."""
+def _with_texture(document: Document, parts: list[PrimitiveMesh], mesh: Mesh, max_side: int | None) -> Mesh:
+    """The mesh with one texture: that of all primitives, or an atlas of their textures and uniform colours."""
     pictures: dict[Any, np.ndarray] = {}
     corner_uvs: list[np.ndarray] = []
     keys: list[Any] = []
     for part in parts:
-        if part.picture is None or part.uvs is None:
+        if part.texture_key is None or part.uvs is None:
             color = np.ones(3) if part.colors is None else part.colors.mean(0)
             key: Any = tuple(np.round(linear_to_srgb(color) * 255))
             pictures[key] = np.broadcast_to(np.array(key, np.float32) / 255, (4, 4, 3))
             corner_uvs.append(np.full((len(part.faces), 3, 2), 0.5, np.float32))
         else:
             if part.colors is not None and bool(np.ptp(part.colors, axis=0).max() > 0):
-                logger.warning("%s: vertex colours under a texture are left out", document.path)
-            uvs, repeats, mirrored = _inside(part.uvs[part.faces], part.picture[2])
-            index, factor, _ = part.picture
+                logger.warning("%s: vertex colours under a texture are ignored", document.path)
+            uvs, repeats, mirrored = _wrapped_uvs(part.uvs[part.faces], part.texture_key[2])
+            index, factor, _ = part.texture_key
             key = (index, factor, repeats, mirrored)
             if key not in pictures:
-                pictures[key] = _picture(document, index, factor, repeats, mirrored, detail)
+                pictures[key] = _base_color_picture(document, index, factor, repeats, mirrored, max_side)
             corner_uvs.append(uvs)
         keys.append(key)
     if len(pictures) == 1:
         texture = next(iter(pictures.values()))
     else:
         try:
-            texture, maps = pack_atlas(list(pictures.values()))
+            texture, transforms = pack_atlas(list(pictures.values()))
         except ValueError as error:
             raise GltfError(f"{document.path}: {error}") from error
-        places = dict(zip(pictures, maps, strict=True))
-        corner_uvs = [uvs * places[key][2:] + places[key][:2] for uvs, key in zip(corner_uvs, keys, strict=True)]
+        uv_transforms = dict(zip(pictures, transforms, strict=True))
+        corner_uvs = [
+            uvs * uv_transforms[key][2:] + uv_transforms[key][:2] for uvs, key in zip(corner_uvs, keys, strict=True)
+        ]
     corners = np.concatenate(corner_uvs).astype(np.float32)
-    shared, uv_faces = _per_vertex(corners, mesh.faces.numpy(), len(mesh.vertices))
+    vertex_uvs, uv_faces = _vertex_uvs(corners, mesh.faces.numpy(), len(mesh.vertices))
     return replace(
         mesh,
-        uvs=torch.from_numpy(shared),
+        uvs=torch.from_numpy(vertex_uvs),
         uv_faces=None if uv_faces is None else torch.from_numpy(uv_faces),
         texture=torch.from_numpy(np.ascontiguousarray(texture)),
     )
 
 
-def _per_vertex(corners: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Texture coordinates of the corners (F, 3, 2) as one per vertex where faces agree, else indexed on their own."""
+def _vertex_uvs(corners: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Texture coordinates of corners (F, 3, 2) as one per vertex where faces agree, else with indices (F, 3)."""
     uvs = np.zeros((count, 2), np.float32)
     uvs[faces.reshape(-1)] = corners.reshape(-1, 2)
     if np.array_equal(uvs[faces], corners):
@@ -245,15 +247,15 @@ def _per_vertex(corners: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.
     return bits.view(np.float32).reshape(-1, 2), index.reshape(-1, 3)
 
 
-def _inside(corners: np.ndarray, wrap: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int], tuple[bool, bool]]:
-    """Texture coordinates brought into the picture, which is repeated where a face spans more than one tile.
+def _wrapped_uvs(corners: np.ndarray, wrap: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int], tuple[bool, bool]]:
+    """Texture coordinates wrapped to [0, 1] of a texture that is repeated where a face spans more than one tile.
 
     Args:
         corners: (F, 3, 2).
-        wrap: glTF's modes for u and v.
+        wrap: glTF's wrap modes for u and v.
 
     Returns:
-        corners (F, 3, 2) in [0, 1] of the repeated picture, repeats along u and v, and whether each is mirrored.
+        Corners (F, 3, 2) in [0, 1] of the repeated texture, repeats along u and v, and whether each is mirrored.
     """
     corners = corners.copy()
     repeats, mirrored = [1, 1], [False, False]
@@ -268,27 +270,27 @@ def _inside(corners: np.ndarray, wrap: tuple[int, int]) -> tuple[np.ndarray, tup
         mirrored[axis] = mode == MIRRORED_REPEAT
         values = values - period * np.floor(values.min(1, keepdims=True) / period + 1e-4)
         tiles = max(period, int(np.ceil(values.max() - 1e-3)))
-        repeats[axis] = min(tiles + tiles % period, MOST_REPEATS)
+        repeats[axis] = min(tiles + tiles % period, MAX_REPEATS)
         corners[..., axis] = np.clip(values / repeats[axis], 0, 1)
     return corners, (repeats[0], repeats[1]), (mirrored[0], mirrored[1])
 
 
-def _picture(
+def _base_color_picture(
     document: Document,
     index: int,
     factor: tuple[float, ...],
     repeats: tuple[int, int],
     mirrored: tuple[bool, bool],
-    detail: int | None,
+    max_side: int | None,
 ) -> np.ndarray:
-    """The picture of a texture, multiplied by a linear factor and repeated, (H, W, 3) sRGB."""
+    """A texture's picture times a linear factor, repeated, (H, W, 3) sRGB."""
     texture = document.items("textures")[index]
     source = texture.get("extensions", {}).get("EXT_texture_webp", {}).get("source", texture.get("source"))
     if source is None:
         raise GltfError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
     picture = decode_image(document.image_bytes(source), f"{document.path}: image {source}")
-    if detail is not None:
-        size = [min(side, max(detail // count, 1)) for side, count in zip(picture.shape[1::-1], repeats, strict=True)]
+    if max_side is not None:
+        size = [min(side, max(max_side // count, 1)) for side, count in zip(picture.shape[1::-1], repeats, strict=True)]
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     if factor != (1.0, 1.0, 1.0):
         picture = linear_to_srgb(srgb_to_linear(picture) * np.array(factor, np.float32))
@@ -298,30 +300,30 @@ def _picture(
     return picture
 
 
-def welded(mesh: Mesh) -> Mesh:
-    """Join vertices at the same place (and of the same colour); texture seams move into ``uv_faces``."""
+def weld_vertices(mesh: Mesh) -> Mesh:
+    """Merge vertices of the same position (and colour); texture seams move to ``uv_faces``."""
     vertices = mesh.vertices.numpy() + np.float32(0)  # -0 becomes 0
     keys = vertices if mesh.colors is None else np.concatenate([vertices, mesh.colors.numpy()], 1)
     _, labels = np.unique(keys, axis=0, return_inverse=True)
-    return joined(mesh, labels.reshape(-1))[0]
+    return merge_vertices(mesh, labels.reshape(-1))[0]
 
 
-def joined(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, Tensor]:
-    """The mesh with all vertices of one label made one; texture seams move into ``uv_faces``.
+def merge_vertices(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, Tensor]:
+    """Merge all vertices of one label; texture seams move to ``uv_faces``.
 
     Args:
         mesh: a mesh.
         labels: (V,) integers.
 
     Returns:
-        The mesh, its vertices in the order in which their labels first appear, and which vertices those are.
+        The mesh, its vertices in the order in which their labels first appear, and (N,) their indices in the input.
     """
     _, first, index = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    new_index = np.empty_like(order)
+    new_index[order] = np.arange(len(order))
     kept = torch.from_numpy(first[order])
-    faces = torch.from_numpy(place[index])[mesh.faces]
+    faces = torch.from_numpy(new_index[index])[mesh.faces]
     uv_faces = mesh.faces if mesh.uvs is not None and mesh.uv_faces is None else mesh.uv_faces
     colors = None if mesh.colors is None else mesh.colors[kept]
     return Mesh(mesh.vertices[kept], faces, mesh.uvs, uv_faces, mesh.texture, colors), kept

@@ -1,4 +1,4 @@
-"""Animation channels of glTF at any time.
+"""Evaluate glTF animation samplers.
 
 Source: Khronos, glTF 2.0 specification, section 3.11 and appendix C (interpolation modes).
 """
@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 
 from v2m4.io._gltf_container import Document, GltfError
+from v2m4.rotation import slerp, unit_quaternion
 
 INTERPOLATIONS = ("LINEAR", "STEP", "CUBICSPLINE")
-WIDTH_OF = {"translation": 3, "rotation": 4, "scale": 3}  # "weights" has one number per morph target
+COMPONENTS_OF = {"translation": 3, "rotation": 4, "scale": 3}  # "weights" has one number per morph target
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A curve through keys; before the first and after the last key it stays as it is there.
+    """A curve through keys, constant before the first and after the last.
 
     Attributes:
         times: (K,) float64 seconds, ascending.
-        values: (K, 3, C) float64: tangent into the key, value, tangent out of it; the tangents are zero unless the
-            interpolation is CUBICSPLINE.
+        values: (K, 3, C) float64: in-tangent, value, out-tangent; the tangents are zero unless the interpolation is
+            CUBICSPLINE.
         interpolation: LINEAR, STEP or CUBICSPLINE.
-        rotation: the values are quaternions (C = 4): LINEAR turns evenly along the shorter way, all modes give unit
-            quaternions.
+        rotation: the values are quaternions (C = 4): LINEAR is spherical interpolation along the shorter arc, and all
+            modes give unit quaternions.
     """
 
     times: np.ndarray
@@ -37,74 +38,49 @@ class Sampler:
     def at(self, times: np.ndarray) -> np.ndarray:
         """The curve at ``times`` (T,) seconds, (T, C)."""
         last = len(self.times) - 1
-        asked = np.clip(times, self.times[0], self.times[-1])
-        before = np.clip(np.searchsorted(self.times, asked, side="right") - 1, 0, last)
+        clamped = np.clip(times, self.times[0], self.times[-1])
+        before = np.clip(np.searchsorted(self.times, clamped, side="right") - 1, 0, last)
         after = np.minimum(before + 1, last)
         span = self.times[after] - self.times[before]
-        share = np.where(span > 0, (asked - self.times[before]) / np.where(span > 0, span, 1.0), 0.0)[:, None]
+        fraction = np.where(span > 0, (clamped - self.times[before]) / np.where(span > 0, span, 1.0), 0.0)[:, None]
         first, second = self.values[before, 1], self.values[after, 1]
         if self.interpolation == "STEP":
             result = first
         elif self.interpolation == "CUBICSPLINE":
-            leaving, arriving = span[:, None] * self.values[before, 2], span[:, None] * self.values[after, 0]
-            result = hermite(first, leaving, second, arriving, share)
+            out_tangent, in_tangent = span[:, None] * self.values[before, 2], span[:, None] * self.values[after, 0]
+            result = hermite(first, out_tangent, second, in_tangent, fraction)
         elif self.rotation:
-            return slerp(_unit(first), _unit(second), share)
+            return slerp(unit_quaternion(first), unit_quaternion(second), fraction)
         else:
-            result = first + share * (second - first)
-        return _unit(result) if self.rotation else result
+            result = first + fraction * (second - first)
+        return unit_quaternion(result) if self.rotation else result
 
 
 def hermite(
-    first: np.ndarray, leaving: np.ndarray, second: np.ndarray, arriving: np.ndarray, share: np.ndarray
+    first: np.ndarray, out_tangent: np.ndarray, second: np.ndarray, in_tangent: np.ndarray, fraction: np.ndarray
 ) -> np.ndarray:
-    """The cubic with the given ends and slopes, at ``share`` in [0, 1] of the way.
+    """Cubic Hermite interpolation.
 
     Args:
-        first: (T, C).
-        leaving: (T, C) slope at ``first``, per whole way.
-        second: (T, C).
-        arriving: (T, C) slope at ``second``, per whole way.
-        share: (T, 1).
+        first: (T, C) start values.
+        out_tangent: (T, C) derivative at ``first`` by ``fraction``.
+        second: (T, C) end values.
+        in_tangent: (T, C) derivative at ``second`` by ``fraction``.
+        fraction: (T, 1) in [0, 1].
     """
-    square, cube = share**2, share**3
-    ends = (2 * cube - 3 * square + 1) * first + (3 * square - 2 * cube) * second
-    return ends + (cube - 2 * square + share) * leaving + (cube - square) * arriving
-
-
-def slerp(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Unit quaternions (T, 4) that turn evenly from ``first`` to ``second`` along the shorter way.
-
-    Args:
-        first: (T, 4) unit quaternions.
-        second: (T, 4) unit quaternions.
-        share: (T, 1) of the way.
-    """
-    second = np.where((first * second).sum(-1, keepdims=True) < 0, -second, second)
-    chord, sum_ = (np.linalg.norm(value, axis=-1, keepdims=True) for value in (first - second, first + second))
-    angle = 2 * np.arctan2(chord, sum_)
-    sine = np.sin(angle)
-    close = sine < 1e-9  # nearly the same: there the straight way is as even
-    divisor = np.where(close, 1.0, sine)
-    weights = (
-        np.where(close, 1 - share, np.sin((1 - share) * angle) / divisor),
-        np.where(close, share, np.sin(share * angle) / divisor),
-    )
-    return _unit(weights[0] * first + weights[1] * second)
-
-
-def _unit(quaternions: np.ndarray) -> np.ndarray:
-    return quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True).clip(1e-300)
+    square, cube = fraction**2, fraction**3
+    values = (2 * cube - 3 * square + 1) * first + (3 * square - 2 * cube) * second
+    return values + (cube - 2 * square + fraction) * out_tangent + (cube - square) * in_tangent
 
 
 def read_sampler(document: Document, entry: dict[str, Any], path: str, width: int) -> Sampler:
-    """The curve of an entry of ``animation.samplers``.
+    """Read an entry of ``animation.samplers``.
 
     Args:
         document: the file.
         entry: of ``animation.samplers``.
-        path: what it moves: translation, rotation, scale or weights.
-        width: numbers per key.
+        path: what it animates: translation, rotation, scale or weights.
+        width: numbers per value.
 
     Raises:
         GltfError: the keys do not ascend, the values do not go with them, or the interpolation is not known.
@@ -114,16 +90,16 @@ def read_sampler(document: Document, entry: dict[str, Any], path: str, width: in
         raise GltfError(f"{document.path}: unknown interpolation {interpolation!r} of an animation")
     times = key_times(document, entry)
     values = document.accessor(entry["output"]).astype(np.float64)
-    rows = 3 if interpolation == "CUBICSPLINE" else 1
-    if values.size != len(times) * rows * width:
+    values_per_key = 3 if interpolation == "CUBICSPLINE" else 1
+    if values.size != len(times) * values_per_key * width:
         raise GltfError(
             f"{document.path}: {path}: {values.size} numbers for {len(times)} keys of an animation, "
-            f"expected {rows * width} per key"
+            f"expected {values_per_key * width} per key"
         )
     if not np.isfinite(values).all():
         raise GltfError(f"{document.path}: {path}: an animation with values that are no finite numbers")
     keys = np.zeros((len(times), 3, width))
-    if rows == 3:
+    if values_per_key == 3:
         keys[:] = values.reshape(len(times), 3, width)
     else:
         keys[:, 1] = values.reshape(len(times), width)

@@ -1,10 +1,9 @@
-"""Meshes and mesh animations written as GLB.
+"""Write meshes and mesh animations as GLB.
 
-The surface keeps its welded topology in memory and is split along texture seams here, at the border. The material is
-plain metallic-roughness (metallic 0, roughness 1), not KHR_materials_unlit, although the texture holds the video's
-shading: Blender turns unlit into an emission shader, which its FBX and USD exporters write without the texture, and
-game engines give unlit surfaces neither shadows nor light. ``unlit=True`` is there for viewers that should show the
-texture and nothing else.
+In memory the surface is welded; vertices are split at texture seams here. The material is metallic-roughness
+(metallic 0, roughness 1), not KHR_materials_unlit, although the texture holds the video's shading: Blender imports
+unlit as an emission shader, which its FBX and USD exporters write without the texture, and game engines give unlit
+surfaces neither shadows nor light. ``unlit=True`` is for viewers that should show the texture alone.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from v2m4.camera import OPENCV_TO_OPENGL, Camera
-from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder
+from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, GltfBuilder
 from v2m4.io._gltf_images import EncodedImage, encode_texture
-from v2m4.io._gltf_quantize import Lattice, normal_deltas, unit_normals
+from v2m4.io._gltf_quantize import QuantizationGrid, normal_deltas, unit_normals
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.rotation import quaternion_from_matrix
 
 BYTE_MAX = 127
 LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
@@ -29,11 +29,11 @@ LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
 
 @dataclass(frozen=True)
 class SplitMesh:
-    """A mesh as files store it: one texture coordinate per vertex.
+    """A mesh with one texture coordinate per vertex, as files store it.
 
     Attributes:
-        source: (S,) int64, the welded vertex that each row repeats; the first V rows are the welded vertices in order.
-        faces: (F, 3) int64 indices into the S rows.
+        source: (S,) int64, the welded vertex that each is a copy of; the first V are the welded vertices in order.
+        faces: (F, 3) int64 indices into the S vertices.
         uvs: (S, 2) float32, or None.
     """
 
@@ -43,7 +43,7 @@ class SplitMesh:
 
 
 def split_at_seams(mesh: Mesh) -> SplitMesh:
-    """Repeat the vertices that have more than one texture coordinate."""
+    """Duplicate the vertices that have more than one texture coordinate."""
     faces = mesh.faces.cpu().numpy().astype(np.int64)
     count = len(mesh.vertices)
     identity = np.arange(count)
@@ -52,10 +52,10 @@ def split_at_seams(mesh: Mesh) -> SplitMesh:
     uvs = np.ascontiguousarray(mesh.uvs.detach().cpu().numpy(), dtype=np.float32)
     if mesh.uv_faces is None:
         return SplitMesh(identity, faces, uvs)
-    bits, same = np.unique(uvs.view(np.int64)[:, 0], return_inverse=True)
+    bits, unique_index = np.unique(uvs.view(np.int64)[:, 0], return_inverse=True)
     uvs = bits.view(np.float32).reshape(-1, 2)
-    pairs = faces.ravel() * len(uvs) + same.reshape(-1)[mesh.uv_faces.cpu().numpy().ravel()]
-    corners, which = np.unique(pairs, return_inverse=True)
+    pairs = faces.ravel() * len(uvs) + unique_index.reshape(-1)[mesh.uv_faces.cpu().numpy().ravel()]
+    corners, corner_index = np.unique(pairs, return_inverse=True)
     vertex = corners // len(uvs)
     repeated = np.zeros(len(corners), dtype=bool)
     repeated[1:] = vertex[1:] == vertex[:-1]
@@ -63,7 +63,7 @@ def split_at_seams(mesh: Mesh) -> SplitMesh:
     source = np.concatenate([identity, vertex[repeated]])
     split_uvs = np.zeros((len(source), 2), np.float32)
     split_uvs[rows] = uvs[corners % len(uvs)]
-    return SplitMesh(source, rows[which.reshape(-1)].reshape(-1, 3), split_uvs)
+    return SplitMesh(source, rows[corner_index.reshape(-1)].reshape(-1, 3), split_uvs)
 
 
 def write_glb(
@@ -77,30 +77,32 @@ def write_glb(
     double_sided: bool = True,
     name: str = "mesh",
 ) -> None:
-    """Write one mesh, textured or with vertex colours (a texture goes before colours).
+    """Write one mesh with its texture, else with its vertex colours.
 
     Args:
         path: the .glb file.
         mesh: in world space, y up; sRGB colours are written as glTF's linear ones.
         camera: one whole-picture camera, written as a node.
-        texture: the mesh's texture encoded before, for many files that share it; else it is encoded as PNG.
+        texture: the mesh's texture already encoded, for many files that share it; None encodes it as PNG.
         quantize: 16-bit positions and 8-bit normals (KHR_mesh_quantization): half the size, but not every program
             reads it.
-        unlit: show the texture alone, without light (KHR_materials_unlit).
-        double_sided: show faces from behind too; a reconstructed surface may have holes.
+        unlit: no lighting (KHR_materials_unlit).
+        double_sided: render back faces too; a reconstructed surface may have holes.
         name: of the mesh and its node.
 
     Raises:
         ValueError: the mesh has no faces, or the camera is cropped.
         OSError: the file cannot be written.
     """
-    builder = Builder()
+    builder = GltfBuilder()
     split = split_at_seams(mesh)
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
-    rest = _Rest(builder, mesh, split, Lattice.around(vertices[None], vertices) if quantize else None, vertices)
+    rest = _RestPose(
+        builder, mesh, split, QuantizationGrid.covering(vertices[None], vertices) if quantize else None, vertices
+    )
     primitive = rest.primitive(texture, unlit, double_sided)
     index = builder.add("meshes", {"name": name, "primitives": [primitive]})
-    _finish(builder, [rest.node(index, name)], camera)
+    _add_scene(builder, [rest.node(index, name)], camera)
     path.write_bytes(builder.tobytes())
 
 
@@ -116,19 +118,19 @@ def write_animation_glb(
     double_sided: bool = True,
     name: str = "animation",
 ) -> None:
-    """Write a moving mesh: one morph target per pose, relative to the rest pose, at most two of them active at a time.
+    """Write a mesh animation: one morph target per pose, relative to the rest pose, at most two active at a time.
 
-    Between two poses' times a viewer interpolates the weights linearly, and with them the vertices.
+    Between the times of two poses viewers interpolate the weights, and so the vertices, linearly.
 
     Args:
         path: the .glb file.
         sequence: poses at ``times`` in seconds (ascending); ``sequence.mesh`` is the rest pose.
         camera: one whole-picture camera in the same world, written as a node.
-        target_names: of the poses (default "0", "1", ...).
-        texture: the mesh's texture encoded before; else it is encoded as PNG.
+        target_names: names of the poses (default "0", "1", ...).
+        texture: the mesh's texture already encoded; None encodes it as PNG.
         quantize: 16-bit positions (error below 1e-4 of the size) and 8- or 16-bit normals (KHR_mesh_quantization).
-        unlit: show the texture alone, without light (KHR_materials_unlit).
-        double_sided: show faces from behind too; a reconstructed surface may have holes.
+        unlit: no lighting (KHR_materials_unlit).
+        double_sided: render back faces too; a reconstructed surface may have holes.
         name: of the mesh, its node and the animation.
 
     Raises:
@@ -142,22 +144,23 @@ def write_animation_glb(
     names = [str(index) for index in range(count)] if target_names is None else list(target_names)
     if len(names) != count:
         raise ValueError(f"{path.name}: {len(names)} target names for {count} poses")
-    builder = Builder()
+    builder = GltfBuilder()
     mesh = sequence.mesh
     split = split_at_seams(mesh)
     if not bool(sequence.vertices.isfinite().all()):
         raise ValueError(f"{path.name}: the poses have vertices that are no finite numbers")
     poses = sequence.vertices.detach().cpu().numpy().astype(np.float32)
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
-    rest = _Rest(builder, mesh, split, Lattice.around(poses, vertices) if quantize else None, vertices)
+    rest = _RestPose(builder, mesh, split, QuantizationGrid.covering(poses, vertices) if quantize else None, vertices)
     primitive = rest.primitive(texture, unlit, double_sided)
     primitive["targets"] = [rest.target(pose) for pose in poses]
-    first = [1.0] + [0.0] * (count - 1)
+    initial_weights = [1.0] + [0.0] * (count - 1)
     index = builder.add(
-        "meshes", {"name": name, "primitives": [primitive], "weights": first, "extras": {"targetNames": names}}
+        "meshes",
+        {"name": name, "primitives": [primitive], "weights": initial_weights, "extras": {"targetNames": names}},
     )
     node = rest.node(index, name)
-    _finish(builder, [node], camera)
+    _add_scene(builder, [node], camera)
     sampler = {
         "input": builder.accessor(times, bounds=True),
         "interpolation": "LINEAR",
@@ -168,40 +171,40 @@ def write_animation_glb(
     path.write_bytes(builder.tobytes())
 
 
-class _Rest:
-    """The rest pose in the file, and what other poses are measured against: the values as stored, rounding included."""
+class _RestPose:
+    """The rest pose as stored, rounding included: what morph targets are relative to."""
 
     def __init__(
-        self, builder: Builder, mesh: Mesh, split: SplitMesh, lattice: Lattice | None, vertices: np.ndarray
+        self, builder: GltfBuilder, mesh: Mesh, split: SplitMesh, grid: QuantizationGrid | None, vertices: np.ndarray
     ) -> None:
         if len(mesh.faces) == 0:
             raise ValueError("the mesh has no faces")
         if not np.isfinite(vertices).all():
             raise ValueError("the mesh has vertices that are no finite numbers")
-        self._builder, self._mesh, self._split, self._lattice = builder, mesh, split, lattice
+        self._builder, self._mesh, self._split, self._grid = builder, mesh, split, grid
         self._faces = mesh.faces.cpu()
         normals = unit_normals(vertices, self._faces)
         self._attributes: dict[str, int] = {}
-        if lattice is None:
+        if grid is None:
             self._positions, self._normals = vertices.astype(np.float64), normals
             self._attributes["POSITION"] = self._attribute(vertices, bounds=True)
             self._attributes["NORMAL"] = self._attribute(normals)
         else:
             builder.use_extension("KHR_mesh_quantization", required=True)
-            stored = lattice.stored(vertices - lattice.centre)
-            stored_normals = np.round(normals * BYTE_MAX).astype(np.int8)
-            self._positions = lattice.value(stored) + lattice.centre
-            self._normals = stored_normals.astype(np.float32) / BYTE_MAX
-            self._attributes["POSITION"] = self._attribute(stored, bounds=True)
-            self._attributes["NORMAL"] = self._attribute(stored_normals)
+            integers = grid.quantize(vertices - grid.centre)
+            integer_normals = np.round(normals * BYTE_MAX).astype(np.int8)
+            self._positions = grid.dequantize(integers) + grid.centre
+            self._normals = integer_normals.astype(np.float32) / BYTE_MAX
+            self._attributes["POSITION"] = self._attribute(integers, bounds=True)
+            self._attributes["NORMAL"] = self._attribute(integer_normals)
 
     def _attribute(self, values: np.ndarray, bounds: bool = False) -> int:
-        """A per-vertex accessor: (V, C) values repeated at the seams; integers are normalised."""
+        """Add a per-vertex accessor of values (V, C), duplicated at seams; integers are normalised."""
         rows = values[self._split.source]
         return self._builder.accessor(rows, ARRAY_BUFFER, bounds, normalized=rows.dtype.kind == "i")
 
     def primitive(self, texture: EncodedImage | None, unlit: bool, double_sided: bool) -> dict[str, Any]:
-        """Indices, attributes and material."""
+        """The primitive of the rest pose: indices, attributes and material."""
         builder, mesh, split = self._builder, self._mesh, self._split
         attributes = dict(self._attributes)
         material: dict[str, Any] = {
@@ -226,30 +229,30 @@ class _Rest:
         if unlit:
             builder.use_extension("KHR_materials_unlit", required=False)
             material["extensions"] = {"KHR_materials_unlit": {}}
-        # The largest index of a type means "restart" to some graphics interfaces, so it is not used.
-        kind = np.uint16 if len(split.source) < 65536 else np.uint32
-        indices = builder.accessor(split.faces.reshape(-1).astype(kind), ELEMENT_ARRAY_BUFFER)
+        # The largest index of a type is the primitive restart value of some graphics APIs, so it is not used.
+        index_type = np.uint16 if len(split.source) < 65536 else np.uint32
+        indices = builder.accessor(split.faces.reshape(-1).astype(index_type), ELEMENT_ARRAY_BUFFER)
         return {"attributes": attributes, "indices": indices, "material": builder.add("materials", material)}
 
     def target(self, pose: np.ndarray) -> dict[str, int]:
-        """A morph target: the pose's (V, 3) positions and normals, less those stored for the rest pose."""
+        """The morph target of a pose (V, 3): positions and normals minus those stored for the rest pose."""
         offsets = pose - self._positions
         normals = unit_normals(pose, self._faces)
-        if self._lattice is None:
+        if self._grid is None:
             deltas = normals - self._normals
             return {"POSITION": self._attribute(offsets.astype(np.float32), True), "NORMAL": self._attribute(deltas)}
-        position = self._attribute(self._lattice.stored(offsets), bounds=True)
+        position = self._attribute(self._grid.quantize(offsets), bounds=True)
         return {"POSITION": position, "NORMAL": self._attribute(normal_deltas(self._normals, normals))}
 
     def node(self, mesh: int, name: str) -> int:
-        """The node that shows the mesh; it undoes the quantisation."""
+        """Add the mesh's node, whose transform undoes the quantisation; returns its index."""
         node: dict[str, Any] = {"name": name, "mesh": mesh}
-        if self._lattice is not None:
-            node |= {"translation": self._lattice.centre.tolist(), "scale": [self._lattice.size] * 3}
+        if self._grid is not None:
+            node |= {"translation": self._grid.centre.tolist(), "scale": [self._grid.half_range] * 3}
         return self._builder.add("nodes", node)
 
 
-def _finish(builder: Builder, nodes: list[int], camera: Camera | None) -> None:
+def _add_scene(builder: GltfBuilder, nodes: list[int], camera: Camera | None) -> None:
     """Add the camera's node and the scene."""
     if camera is not None:
         nodes.append(camera_node(builder, camera))
@@ -257,8 +260,12 @@ def _finish(builder: Builder, nodes: list[int], camera: Camera | None) -> None:
     builder.json["scene"] = 0
 
 
-def camera_node(builder: Builder, camera: Camera) -> int:
-    """A node that sees what ``camera`` sees: glTF cameras look along -z with y up."""
+def camera_node(builder: GltfBuilder, camera: Camera) -> int:
+    """Add a node with the camera (glTF cameras look along -z, y up); returns its index.
+
+    Raises:
+        ValueError: not one camera, or a cropped one.
+    """
     if len(camera) != 1 or camera.window != (0.0, 0.0, 1.0, 1.0):
         raise ValueError(f"camera: expected one camera of the whole picture, got {len(camera)} at {camera.window}")
     near, far = camera.depth_range
@@ -266,23 +273,4 @@ def camera_node(builder: Builder, camera: Camera) -> int:
     index = builder.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective})
     pose = np.linalg.inv(camera.extrinsics[0].detach().cpu().numpy().astype(np.float64)) @ OPENCV_TO_OPENGL.numpy()
     node = {"name": "camera", "camera": index, "translation": pose[:3, 3].tolist()}
-    return builder.add("nodes", node | {"rotation": quaternion(pose[:3, :3]).tolist()})
-
-
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """The unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3), or of the rotation nearest to it.
-
-    Source: Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix": the eigenvector of the
-    largest eigenvalue.
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
-    symmetric = np.array(
-        [
-            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
-            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
-            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ]
-    )
-    vector = np.linalg.eigh(symmetric)[1][:, -1]
-    return vector if vector[3] >= 0 else -vector
+    return builder.add("nodes", node | {"rotation": quaternion_from_matrix(pose[:3, :3]).tolist()})

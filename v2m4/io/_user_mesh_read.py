@@ -1,4 +1,4 @@
-"""A user's scene as one surface that hangs together, and how its file's vertices follow that surface."""
+"""Read a user's glTF scene as one welded working mesh, and the map from the file's vertices to its vertices."""
 
 from __future__ import annotations
 
@@ -13,76 +13,84 @@ import torch
 from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, trs_matrix, world_matrices
-from v2m4.io._gltf_read import Part, merged, read_part, triangle_primitives
-from v2m4.io._gltf_write import quaternion
-from v2m4.io._user_mesh_weld import joined_at_borders, same_place, welded_by
+from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, read_primitive, triangle_primitives
+from v2m4.io._user_mesh_weld import coincident_labels, weld_by_label, weld_node_borders
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
+from v2m4.rotation import quaternion_from_matrix
+from v2m4.similarity_transform import umeyama
 
 logger = logging.getLogger(__name__)
 
-LARGEST_PICTURE, LARGEST_SHEET = 2048, 4096  # texels along a side of what the working mesh shows
-TILE = 4  # texels of a plain colour, along each axis
+MAX_TEXTURE_SIDE, MAX_ATLAS_SIDE = 2048, 4096  # texels, of the working mesh's texture
+TILE = 4  # side of the texture tile of a uniform colour, texels
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Vertex accessors that one or more primitives of a node share.
+class VertexBuffer:
+    """The stored vertex attributes that one or more primitives of a node share.
 
     Attributes:
-        primitives: their numbers in the mesh.
-        vertex: (R,) int64, the piece's vertex that each row repeats; -1 where no face uses the row.
+        primitives: their indices in the mesh.
+        node_vertex: (R,) int64 index of the node's welded vertex that each stored vertex is a copy of; -1 where no face
+            uses it.
         normals: (R, 3) as stored, or None.
         tangents: (R, 3) as stored, or None.
     """
 
     primitives: list[int]
-    vertex: np.ndarray
+    node_vertex: np.ndarray
     normals: np.ndarray | None
     tangents: np.ndarray | None
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A node that shows a mesh, welded.
+class MeshNode:
+    """A glTF node with a mesh, its vertices welded.
 
     Attributes:
-        node: its number in the file.
-        placement: (translation, rotation as a quaternion, scale) that put it into the world in what is written, where
-            it does not stay under its parent: a skin's mesh does not follow its node.
-        matrix: (4, 4) float64, from its own space to the world, in what is written.
+        node_index: index in the file.
+        placement: (translation, rotation quaternion, scale) of the node in the written file, where it becomes a root of
+            the scene: a skinned mesh does not take its node's transform. None where the node stays under its parent.
+        matrix: (4, 4) float64 node to world, in the written file.
         base: (N, 3) float64 positions as stored.
-        rest: (N, 3) float64 positions at rest, in its own space: other than ``base`` where a skin or morph targets act.
+        rest: (N, 3) float64 rest positions in node space; they differ from ``base`` under a skin or morph targets.
         faces: (M, 3) int64.
-        vertex: (N,) int64, the working mesh's vertex that each is.
-        rows: of all its primitives that are surfaces.
+        working_vertex: (N,) int64 index of each vertex in the working mesh.
+        buffers: the vertex attributes of all its triangle primitives.
     """
 
-    node: int
+    node_index: int
     placement: tuple[np.ndarray, np.ndarray, np.ndarray] | None
     matrix: np.ndarray
     base: np.ndarray
     rest: np.ndarray
     faces: np.ndarray
-    vertex: np.ndarray
-    rows: list[Rows]
+    working_vertex: np.ndarray
+    buffers: list[VertexBuffer]
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A node with a mesh, before it is joined to others: its parts one after the other.
+class _NodeSurface:
+    """A node's mesh before it is welded to other nodes: its primitives concatenated.
 
     Attributes:
-        labels: (R,) int64, numbers of the places of all rows that faces use.
-        keys: what tells sets of rows apart, for each part.
-        numbers: of the primitives in the mesh.
-        used: which of the stored rows the part's are.
-        counts: how many rows are stored.
+        node: index in the file.
+        deformer: what deforms it.
+        parts: its triangle primitives, vertices in the world, those that no face uses left out; R vertices together.
+        base: (R, 3) float64 positions as stored.
+        world: (R, 3) float64 rest positions in the world.
+        labels: (R,) int64 weld labels: equal for coincident vertices.
+        keys: for each part what identifies its vertex accessors (``_accessors``).
+        numbers: index of each part's primitive in the mesh.
+        used: for each part the indices of its vertices among the stored ones.
+        counts: for each part how many vertices are stored.
+        mirrored: whether the node's transform reverses the orientation of its faces.
     """
 
     node: int
     deformer: Deformer
-    parts: list[Part]
+    parts: list[PrimitiveMesh]
     base: np.ndarray
     world: np.ndarray
     labels: np.ndarray
@@ -93,42 +101,44 @@ class _Shown:
     mirrored: bool
 
 
-def read_pieces(document: Document) -> tuple[Mesh, list[Piece]]:
-    """The default scene at rest, as a viewer shows it before anything plays.
+def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode]]:
+    """Weld the default scene, in its rest pose, into one working mesh.
 
-    Vertices at the same place of one node's mesh become one, whatever primitive (material) they belong to. Meshes of
-    different nodes are joined where the border of one runs along the border of the other, edge by edge: there an
-    exporter has cut one surface by its materials. Parts that only touch stay apart.
+    Coincident vertices of one node's mesh are welded whatever primitive (material) they belong to. Meshes of different
+    nodes are welded where they share boundary edges: there an exporter has split one surface by material. Meshes that
+    only touch stay separate components.
 
     Returns:
-        The working mesh, in the world, and the pieces in the order of the scene.
+        The working mesh in world space, and the nodes with a mesh in the order of the scene.
 
     Raises:
         GltfError: the file is broken, has no triangles, or uses what we do not read.
     """
     nodes, parents = document.items("nodes"), scene_nodes(document)
     world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
-    shown = [item for index in parents if (item := _shown(document, index, world)) is not None]
-    parts = [part for item in shown for part in item.parts]
-    pictures = {part.picture for part in parts if part.picture is not None}
-    mesh = merged(document, parts, min(LARGEST_PICTURE, LARGEST_SHEET // math.ceil(math.sqrt(max(len(pictures), 1)))))
-    starts = np.cumsum([0] + [len(np.unique(item.labels)) for item in shown])
-    labels = np.concatenate([item.labels + start for item, start in zip(shown, starts[:-1], strict=True)])
-    labels = joined_at_borders(mesh, labels, starts)
-    working, vertex = welded_by(_colored(mesh, shown, labels), labels)
+    surfaces = [surface for index in parents if (surface := _node_surface(document, index, world)) is not None]
+    parts = [part for surface in surfaces for part in surface.parts]
+    texture_keys = {part.texture_key for part in parts if part.texture_key is not None}
+    mesh = merge_primitives(
+        document, parts, min(MAX_TEXTURE_SIDE, MAX_ATLAS_SIDE // math.ceil(math.sqrt(max(len(texture_keys), 1))))
+    )
+    starts = np.cumsum([0] + [len(np.unique(surface.labels)) for surface in surfaces])
+    labels = np.concatenate([surface.labels + start for surface, start in zip(surfaces, starts[:-1], strict=True)])
+    labels = weld_node_borders(mesh, labels, starts)
+    working, vertex = weld_by_label(_with_weldable_colors(mesh, surfaces, labels), labels)
     if len(working.faces) == 0:
         raise GltfError(f"{document.path}: no triangle has an area")
-    pieces, row = [], 0
-    for item in shown:
-        mine = vertex[row : row + len(item.labels)]
-        row += len(item.labels)
-        if (mine >= 0).any():
-            pieces.append(_piece(document, item, mine, world[item.node]))
-    return working, pieces
+    mesh_nodes, row = [], 0
+    for surface in surfaces:
+        own_vertices = vertex[row : row + len(surface.labels)]
+        row += len(surface.labels)
+        if (own_vertices >= 0).any():
+            mesh_nodes.append(_mesh_node(document, surface, own_vertices, world[surface.node]))
+    return working, mesh_nodes
 
 
-def _shown(document: Document, index: int, world: dict[int, np.ndarray]) -> _Shown | None:
-    """The mesh of a node; None where there is none to be seen."""
+def _node_surface(document: Document, index: int, world: dict[int, np.ndarray]) -> _NodeSurface | None:
+    """The surface of a node's mesh; None where the node has no triangles or is scaled to zero."""
     node = document.items("nodes")[index]
     if "mesh" not in node:
         return None
@@ -137,12 +147,12 @@ def _shown(document: Document, index: int, world: dict[int, np.ndarray]) -> _Sho
     mesh = document.items("meshes")[node["mesh"]]
     name = node.get("name", mesh.get("name", index))
     if "skin" not in node and np.linalg.matrix_rank(world[index][:3, :3], 1e-9) < 3:
-        logger.warning("%s: node %r is scaled to nothing; it stays as it is", document.path, name)
+        logger.warning("%s: node %r is scaled to zero; it is left as it is", document.path, name)
         return None
     parts, bases, keys, numbers, used, counts = [], [], [], [], [], []
     deformer, mirrored = None, False
     for primitive in triangle_primitives(document, mesh):
-        part = read_part(document, primitive)
+        part = read_primitive(document, primitive)
         rows = np.unique(part.faces)
         if len(rows) == 0:
             continue
@@ -151,7 +161,7 @@ def _shown(document: Document, index: int, world: dict[int, np.ndarray]) -> _Sho
         mirrored = deformer.mirrored(world)
         bases.append(part.vertices[rows])
         counts.append(len(part.vertices))
-        parts.append(_picked(part, rows).placed(deformer.poses(world, weights)[0, rows], mirrored))
+        parts.append(_subset(part, rows).with_positions(deformer.poses(world, weights)[0, rows], mirrored))
         if not np.isfinite(parts[-1].vertices).all():
             raise GltfError(f"{document.path}: mesh {name!r} has vertices that are no finite numbers")
         keys.append(_accessors(primitive))
@@ -159,15 +169,15 @@ def _shown(document: Document, index: int, world: dict[int, np.ndarray]) -> _Sho
         used.append(rows)
     if deformer is None:
         return None
-    base, placed = np.concatenate(bases), np.concatenate([part.vertices for part in parts])
-    labels = same_place(base, placed)
-    return _Shown(index, deformer, parts, base, placed, labels, keys, numbers, used, counts, mirrored)
+    base, world_positions = np.concatenate(bases), np.concatenate([part.vertices for part in parts])
+    labels = coincident_labels(base, world_positions)
+    return _NodeSurface(index, deformer, parts, base, world_positions, labels, keys, numbers, used, counts, mirrored)
 
 
 def _active_targets(
     document: Document, node: dict[str, Any], primitive: dict[str, Any]
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The primitive with only those morph targets that act at rest, and their weights (1, M)."""
+    """The primitive with only the morph targets of non-zero default weight, and these weights (1, M)."""
     targets = primitive.get("targets", [])
     stored = node.get("weights", document.items("meshes")[node["mesh"]].get("weights", [0.0] * len(targets)))
     if len(stored) != len(targets):
@@ -178,15 +188,15 @@ def _active_targets(
 
 
 def _accessors(primitive: dict[str, Any]) -> Any:
-    """What tells whether two primitives of a node have the same vertices."""
+    """A key that is equal for primitives of a node that share their vertex accessors."""
     names = ("POSITION", "NORMAL", "TANGENT", "JOINTS_", "WEIGHTS_")
     attributes = [(name, index) for name, index in sorted(primitive["attributes"].items()) if name.startswith(names)]
     targets = [target.get("POSITION") for target in primitive.get("targets", [])]
     return (*attributes, *targets)
 
 
-def _picked(part: Part, rows: np.ndarray) -> Part:
-    """A part with only those of its vertices that faces use."""
+def _subset(part: PrimitiveMesh, rows: np.ndarray) -> PrimitiveMesh:
+    """The primitive with the vertices ``rows`` only, its faces renumbered."""
     return replace(
         part,
         vertices=part.vertices[rows],
@@ -196,11 +206,11 @@ def _picked(part: Part, rows: np.ndarray) -> Part:
     )
 
 
-def _colored(mesh: Mesh, shown: list[_Shown], labels: np.ndarray) -> Mesh:
-    """The unwelded mesh with colours that welding keeps.
+def _with_weldable_colors(mesh: Mesh, surfaces: list[_NodeSurface], labels: np.ndarray) -> Mesh:
+    """The unwelded mesh with colours that survive welding.
 
-    Where vertices of different colours become one, plain colours become a texture of one tile each, so that their
-    borders stay sharp, and other colours are averaged.
+    Where vertices of different colours are welded, uniform colours of primitives become a texture of one tile each,
+    which keeps their borders sharp; other vertex colours are averaged over each label.
     """
     if mesh.texture is not None:
         return mesh
@@ -210,7 +220,7 @@ def _colored(mesh: Mesh, shown: list[_Shown], labels: np.ndarray) -> Mesh:
     _, first, index = np.unique(labels, return_index=True, return_inverse=True)
     if np.array_equal(colors, colors[first[index]]):
         return mesh
-    parts = [part for item in shown for part in item.parts]
+    parts = [part for surface in surfaces for part in surface.parts]
     if all(part.colors is None or np.ptp(part.colors, axis=0).max() == 0 for part in parts):
         plain = np.array([(1, 1, 1) if part.colors is None else part.colors[0] for part in parts])
         tiles, which = np.unique(linear_to_srgb(plain), axis=0, return_inverse=True)
@@ -228,58 +238,53 @@ def _colored(mesh: Mesh, shown: list[_Shown], labels: np.ndarray) -> Mesh:
     return replace(mesh, colors=torch.from_numpy(mean[index].astype(np.float32)))
 
 
-def _piece(document: Document, item: _Shown, vertex: np.ndarray, matrix: np.ndarray) -> Piece:
-    """The piece of a node, from the working vertex (R,) of each of its rows."""
+def _mesh_node(document: Document, surface: _NodeSurface, vertex: np.ndarray, matrix: np.ndarray) -> MeshNode:
+    """The mesh node of a surface, from the working vertex (R,) of each of its vertices (-1: none)."""
     moving = vertex >= 0
-    _, first, index = np.unique(item.labels[moving], return_index=True, return_inverse=True)
-    own = np.full(len(vertex), -1)
-    own[moving] = index
+    _, first, index = np.unique(surface.labels[moving], return_index=True, return_inverse=True)
+    node_vertex_of = np.full(len(vertex), -1)
+    node_vertex_of[moving] = index
     first = np.flatnonzero(moving)[first]
-    base, world = item.base[first], item.world[first]
+    base, world = surface.base[first], surface.world[first]
     placement = None
-    if item.deformer.skin is not None:
-        placement = _similarity(base, world, item.mirrored)
+    if surface.deformer.skin is not None:
+        placement = _similarity_components(base, world, surface.mirrored)
         matrix = trs_matrix(*placement)
-    if item.deformer.skin is None and len(item.deformer.targets) == 0:
+    if surface.deformer.skin is None and len(surface.deformer.targets) == 0:
         rest = base
     else:
         rest = (world - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
-    starts = np.cumsum([0] + [len(part.vertices) for part in item.parts])
-    faces = np.concatenate([own[part.faces + start] for part, start in zip(item.parts, starts[:-1], strict=True)])
+    starts = np.cumsum([0] + [len(part.vertices) for part in surface.parts])
+    faces = np.concatenate(
+        [node_vertex_of[part.faces + start] for part, start in zip(surface.parts, starts[:-1], strict=True)]
+    )
     whole = (faces >= 0).all(1) & (np.diff(np.sort(faces, 1), axis=1) > 0).all(1)
-    mesh = document.items("meshes")[document.items("nodes")[item.node]["mesh"]]
+    mesh = document.items("meshes")[document.items("nodes")[surface.node]["mesh"]]
     rows = []
-    for key in dict.fromkeys(item.keys):
-        members = [number for number, each in enumerate(item.keys) if each == key]
-        shared = np.full(item.counts[members[0]], -1)
-        for number in members:
-            shared[item.used[number]] = own[starts[number] : starts[number + 1]]
-        attributes = mesh["primitives"][item.numbers[members[0]]]["attributes"]
+    for key in dict.fromkeys(surface.keys):
+        group = [number for number, each in enumerate(surface.keys) if each == key]
+        shared = np.full(surface.counts[group[0]], -1)
+        for number in group:
+            shared[surface.used[number]] = node_vertex_of[starts[number] : starts[number + 1]]
+        attributes = mesh["primitives"][surface.numbers[group[0]]]["attributes"]
         stored = [
             document.accessor(attributes[name])[:, :3].astype(np.float64) if name in attributes else None
             for name in ("NORMAL", "TANGENT")
         ]
         if any(values is not None and len(values) != len(shared) for values in stored):
             raise GltfError(f"{document.path}: normals or tangents that are not one for each vertex")
-        rows.append(Rows([item.numbers[number] for number in members], shared, *stored))
-    return Piece(item.node, placement, matrix, base, rest, faces[whole], vertex[first], rows)
+        rows.append(VertexBuffer([surface.numbers[number] for number in group], shared, *stored))
+    return MeshNode(surface.node, placement, matrix, base, rest, faces[whole], vertex[first], rows)
 
 
-def _similarity(source: np.ndarray, target: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Translation, rotation (quaternion) and even scale that bring points (N, 3) nearest to others.
+def _similarity_components(
+    source: np.ndarray, target: np.ndarray, mirrored: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Translation, rotation (quaternion) and uniform scale that map points (N, 3) to others in the least squares sense.
 
-    Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns".
+    The scale is negative where the map is ``mirrored``, and 1 in size where one side is a single point.
     """
-    middle, other = source.mean(0), target.mean(0)
-    left, values, right = np.linalg.svd((target - other).T @ (source - middle))
-    sign = np.array([1.0, 1.0, np.linalg.det(left @ right) * (-1 if mirrored else 1)]).round()
-    spread = float(np.square(source - middle).sum())
-    scale = float((values * sign).sum()) / spread if spread > 0 else 1.0
-    if scale <= 0:
-        sign, scale = np.array([1.0, 1.0, np.linalg.det(left @ right)]).round(), 1.0
-    turn = (left * sign) @ right
-    if np.linalg.det(turn) < 0:
-        turn, scale = -turn, -scale
-    rotation = quaternion(turn)
-    placed = trs_matrix(np.zeros(3), rotation, np.full(3, scale))[:3, :3]
-    return other - placed @ middle, rotation, np.full(3, scale)
+    single_point = min(np.ptp(source, axis=0).max(), np.ptp(target, axis=0).max()) == 0
+    sign = -1.0 if mirrored else 1.0
+    transform = umeyama(sign * source, target, scale=1.0 if single_point else None)
+    return transform.translation, quaternion_from_matrix(transform.rotation), np.full(3, sign * transform.scale)

@@ -1,4 +1,4 @@
-"""Meshes of other formats as the glTF document that they become."""
+"""Build the glTF document that a mesh of another format becomes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder, Document, GltfError
+from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Document, GltfBuilder, GltfError
 
 MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 def picture_kind(data: bytes) -> str | None:
-    """The MIME type of a PNG or JPEG, None of anything else."""
+    """The MIME type of PNG or JPEG data, None for any other."""
     return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
 
 
@@ -22,26 +22,26 @@ class SceneBuilder:
     """A glTF document built from vertices, faces, materials and pictures; each object becomes a node."""
 
     def __init__(self, path: Path) -> None:
-        """Begin.
+        """Start an empty document.
 
         Args:
-            path: the file that is read; pictures lie beside it, and errors name it.
+            path: the file that is read; pictures are looked up beside it, and errors name it.
         """
         self.path = path
-        self._builder = Builder()
+        self._builder = GltfBuilder()
         self._pictures: dict[Path, int] = {}
 
     def texture(self, name: str) -> int:
-        """A picture beside the file as a texture, its bytes untouched where it is a PNG or JPEG.
+        """Add a picture beside the file as a texture, PNG and JPEG bytes unchanged; returns the texture's index.
 
         Raises:
-            GltfError: it is not there, or no picture.
+            GltfError: the file does not exist or is not a picture.
         """
-        given = Path(name.strip().strip('"').replace("\\", "/"))
-        places = [self.path.parent / given, self.path.parent / given.name]
-        file = next((place for place in places if place.is_file()), None)
+        named = Path(name.strip().strip('"').replace("\\", "/"))
+        candidates = [self.path.parent / named, self.path.parent / named.name]
+        file = next((place for place in candidates if place.is_file()), None)
         if file is None:
-            raise GltfError(f"{self.path}: refers to the picture {given}, which is not there; put it beside the file")
+            raise GltfError(f"{self.path}: refers to the picture {named}, which is not there; put it beside the file")
         if file not in self._pictures:
             data = file.read_bytes()
             kind = picture_kind(data)
@@ -56,13 +56,13 @@ class SceneBuilder:
         return self._pictures[file]
 
     def material(self, material: dict[str, Any]) -> int:
-        """Add a material as glTF has it."""
+        """Add a glTF material; returns its index."""
         return self._builder.add("materials", material)
 
     def primitive(
         self, attributes: dict[str, np.ndarray | None], faces: np.ndarray, material: int | None
     ) -> dict[str, Any]:
-        """A primitive of glTF attributes (R, C), those that are None left out, and faces (F, 3)."""
+        """A triangle primitive of attributes (R, C) by glTF name (None: left out) and faces (F, 3)."""
         stored = {
             name: self._builder.accessor(np.asarray(values, np.float32), ARRAY_BUFFER, bounds=name == "POSITION")
             for name, values in attributes.items()
@@ -73,12 +73,12 @@ class SceneBuilder:
         return {"attributes": stored, "indices": indices} | ({} if material is None else {"material": material})
 
     def object(self, name: str, primitives: list[dict[str, Any]]) -> None:
-        """Add a node with a mesh."""
+        """Add a node whose mesh has these primitives."""
         mesh = self._builder.add("meshes", {"name": name, "primitives": primitives})
         self._builder.add("nodes", {"name": name, "mesh": mesh})
 
     def document(self) -> Document:
-        """The scene of all objects."""
+        """The document with all objects in its scene."""
         self._builder.add("scenes", {"nodes": list(range(len(self._builder.json["nodes"])))})
         self._builder.json["scene"] = 0
         return self._builder.document(self.path)

@@ -1,4 +1,4 @@
-"""Which vertices of a user's file are one vertex of its surface."""
+"""Weld labels: which stored vertices of a user's file are one vertex of its surface."""
 
 from __future__ import annotations
 
@@ -6,35 +6,42 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from v2m4.io._gltf_read import joined
+from v2m4.geometry import connected_components
+from v2m4.io._gltf_read import merge_vertices
 from v2m4.mesh import Mesh
 
-SAME_PLACE = 1e-6  # of the size
+WELD_TOLERANCE = 1e-6  # of the bounding box's longest side
 
 
-def same_place(base: np.ndarray, world: np.ndarray) -> np.ndarray:
-    """Labels 0 .. N-1 of rows that are one vertex: stored at the same place, and not drawn apart by a skin."""
+def coincident_labels(base: np.ndarray, world: np.ndarray) -> np.ndarray:
+    """Weld labels 0 .. N-1 of vertices (R, 3): equal where stored positions are, and a skin does not separate them.
+
+    Args:
+        base: (R, 3) positions as stored.
+        world: (R, 3) rest positions in the world.
+    """
     labels = np.unique(base + 0.0, axis=0, return_inverse=True)[1].reshape(-1)
     first = np.unique(labels, return_index=True)[1]
-    apart = np.abs(world - world[first[labels]]).max(1) > SAME_PLACE * np.ptp(world, axis=0).max()
-    if not apart.any():
+    separated = np.abs(world - world[first[labels]]).max(1) > WELD_TOLERANCE * np.ptp(world, axis=0).max()
+    if not separated.any():
         return labels
-    torn = np.isin(labels, labels[apart])
-    keys = np.concatenate([labels[:, None], np.where(torn[:, None], world.astype(np.float32), 0)], 1)
+    separated_labels = np.isin(labels, labels[separated])
+    keys = np.concatenate([labels[:, None], np.where(separated_labels[:, None], world.astype(np.float32), 0)], 1)
     return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def joined_at_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The labels, one for vertices of different nodes where border runs along border.
+def weld_node_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The labels with those of different nodes merged along boundary edges that the nodes share.
 
     Args:
-        mesh: all parts, not welded.
-        labels: (V,) of places; those of node i are from starts[i] to starts[i + 1].
+        mesh: all primitives, not welded.
+        labels: (V,) weld labels; those of node i are starts[i] .. starts[i + 1] - 1.
         starts: (N + 1,).
+
+    Returns:
+        (V,) labels.
     """
     if len(starts) <= 2:
         return labels
@@ -43,50 +50,51 @@ def joined_at_borders(mesh: Mesh, labels: np.ndarray, starts: np.ndarray) -> np.
     edges = edges[edges[:, 0] != edges[:, 1]]
     keys, count = np.unique(edges.min(1) * starts[-1] + edges.max(1), return_counts=True)
     borders = np.stack(np.divmod(keys[count == 1], starts[-1]), 1)
-    ends = np.unique(borders)
-    if len(ends) == 0:
+    border_vertices = np.unique(borders)
+    if len(border_vertices) == 0:
         return labels
-    places = np.empty((starts[-1], 3))
-    places[labels] = mesh.vertices.numpy()
-    near = cKDTree(places[ends]).query_pairs(SAME_PLACE * float(np.ptp(places, axis=0).max()), output_type="ndarray")
-    shared = np.arange(starts[-1])
-    shared[ends] = ends[_components(len(ends), near)]
+    label_positions = np.empty((starts[-1], 3))
+    label_positions[labels] = mesh.vertices.numpy()
+    close_pairs = cKDTree(label_positions[border_vertices]).query_pairs(
+        WELD_TOLERANCE * float(np.ptp(label_positions, axis=0).max()), output_type="ndarray"
+    )
+    representative = np.arange(starts[-1])
+    representative[border_vertices] = border_vertices[_first_members(len(border_vertices), close_pairs)]
     owner = np.searchsorted(starts, borders[:, 0], side="right")
-    lines, which = np.unique(np.sort(shared[borders], 1), axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    pairs = np.unique(np.stack([which, owner], 1), axis=0)
-    common = np.bincount(pairs[:, 0], minlength=len(lines)) > 1
-    meeting = np.unique(borders[common[which]])
+    border_edges, edge_of_border = np.unique(np.sort(representative[borders], 1), axis=0, return_inverse=True)
+    edge_of_border = edge_of_border.reshape(-1)
+    pairs = np.unique(np.stack([edge_of_border, owner], 1), axis=0)
+    in_two_nodes = np.bincount(pairs[:, 0], minlength=len(border_edges)) > 1
+    shared_vertices = np.unique(borders[in_two_nodes[edge_of_border]])
     result = np.arange(starts[-1])
-    result[meeting] = shared[meeting]
+    result[shared_vertices] = representative[shared_vertices]
     return result[labels]
 
 
-def _components(count: int, pairs: np.ndarray) -> np.ndarray:
-    """For each of ``count`` items the first item that it hangs together with, through pairs (P, 2)."""
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, first, index = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
-    return first[index]
+def _first_members(count: int, pairs: np.ndarray) -> np.ndarray:
+    """For each of ``count`` items the first item of its connected component under the edges ``pairs`` (P, 2)."""
+    labels = connected_components(pairs, count)
+    return np.unique(labels, return_index=True)[1][labels]
 
 
-def welded_by(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, np.ndarray]:
-    """The mesh with one vertex for each label, and the vertex (R,) of each row.
+def weld_by_label(mesh: Mesh, labels: np.ndarray) -> tuple[Mesh, np.ndarray]:
+    """The mesh with one vertex per label, and the new vertex (R,) of each old one.
 
-    Faces without an area because two corners are one are left out, with the vertices that only they have (-1).
+    Faces that become degenerate are removed, with the vertices that only they use (-1).
     """
-    one, kept = joined(mesh, labels)
+    merged, kept = merge_vertices(mesh, labels)
     vertex = np.empty(labels.max() + 1, np.int64)
     vertex[labels[kept.numpy()]] = np.arange(len(kept))
-    whole = torch.from_numpy((np.diff(np.sort(one.faces.numpy(), 1), axis=1) > 0).all(1))
-    faces = one.faces[whole]
+    whole = torch.from_numpy((np.diff(np.sort(merged.faces.numpy(), 1), axis=1) > 0).all(1))
+    faces = merged.faces[whole]
     used = torch.unique(faces)
-    place = torch.full((len(kept),), -1)
-    place[used] = torch.arange(len(used))
+    new_index = torch.full((len(kept),), -1)
+    new_index[used] = torch.arange(len(used))
     working = replace(
-        one,
-        vertices=one.vertices[used],
-        faces=place[faces],
-        uv_faces=None if one.uv_faces is None else one.uv_faces[whole],
-        colors=None if one.colors is None else one.colors[used],
+        merged,
+        vertices=merged.vertices[used],
+        faces=new_index[faces],
+        uv_faces=None if merged.uv_faces is None else merged.uv_faces[whole],
+        colors=None if merged.colors is None else merged.colors[used],
     )
-    return working, place.numpy()[vertex[labels]]
+    return working, new_index.numpy()[vertex[labels]]

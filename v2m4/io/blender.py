@@ -1,6 +1,6 @@
-"""An animated GLB as FBX, USD and Alembic, through Blender in a process of its own.
+"""Convert an animated GLB to FBX, USD and Alembic with Blender, run as a separate process.
 
-Blender, a Python that has ``bpy`` (its own environment: bpy wants an old numpy), or a folder of either will do.
+Either Blender or a Python that has ``bpy`` is used (an environment of its own: bpy needs an old numpy).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 SCRIPT = Path(__file__).with_name("_blender_script.py")
 FORMATS = (".fbx", ".usd", ".abc")
-# Where the executable lies in a folder: Blender's own, a Mac's application, a virtual environment with bpy.
-PLACES = (
+# The executable within a folder: Blender's own, a macOS application, a virtual environment with bpy.
+EXECUTABLES = (
     "blender",
     "blender.exe",
     "Contents/MacOS/Blender",
@@ -32,21 +32,21 @@ TIMEOUT = 1800.0  # seconds
 
 
 def blender_command(blender_path: Path, script: Path = SCRIPT) -> list[str]:
-    """The beginning of a command line that runs our script in Blender; arguments follow.
+    """The command line that runs a script in Blender, to which the script's arguments are appended.
 
     Args:
         blender_path: Blender's executable or its folder, or a Python with bpy or its environment's folder.
-        script: what is run.
+        script: the Python script.
 
     Raises:
-        FileNotFoundError: there is nothing to run.
+        FileNotFoundError: there is no executable.
     """
     path = Path(blender_path)
     if path.is_dir():
-        found = next((path / place for place in PLACES if (path / place).is_file()), None)
-        if found is None:
+        executable = next((path / place for place in EXECUTABLES if (path / place).is_file()), None)
+        if executable is None:
             raise FileNotFoundError(f"--blender_path {path}: no Blender executable in this folder")
-        path = found
+        path = executable
     if not path.is_file() or not os.access(path, os.X_OK):
         raise FileNotFoundError(f"--blender_path {path}: not an executable; give Blender's folder or its executable")
     if path.name.lower().startswith("python"):
@@ -58,13 +58,13 @@ def blender_command(blender_path: Path, script: Path = SCRIPT) -> list[str]:
 def export_with_blender(
     glb: Path, blender_path: Path, *, fps: float, frames: int, formats: Sequence[str] = FORMATS
 ) -> list[Path]:
-    """Write an animation in other formats beside the GLB, under its name.
+    """Convert an animation to other formats, written beside the GLB under its name.
 
     Args:
-        glb: made by ``write_animation_glb``.
+        glb: written by ``write_animation_glb``.
         blender_path: see ``blender_command``.
         fps: frames per second.
-        frames: of the whole animation; frame 0 is the first.
+        frames: number of frames of the animation.
         formats: suffixes out of FORMATS.
 
     Returns:
@@ -72,8 +72,8 @@ def export_with_blender(
 
     Raises:
         ValueError: a format is not known.
-        FileNotFoundError: the GLB or Blender is not there.
-        RuntimeError: Blender failed; the message ends with what it said last.
+        FileNotFoundError: the GLB or Blender does not exist.
+        RuntimeError: Blender failed; the message ends with its last line of output.
     """
     unknown = [suffix for suffix in formats if suffix not in FORMATS]
     if unknown:
@@ -91,22 +91,25 @@ def export_with_blender(
 
 
 def run_blender(command: Sequence[str], outputs: Mapping[str, Path]) -> None:
-    """Run a command that ``blender_command`` began.
+    """Run a command of ``blender_command`` and check its outputs.
 
     Args:
         command: with its arguments.
-        outputs: files that must be there afterwards, by the names that people know them by.
+        outputs: files that must exist afterwards, by the name that errors use.
 
     Raises:
-        RuntimeError: Blender did not run, failed or wrote none of them; the message ends with what it said last.
+        RuntimeError: Blender did not run, failed or did not write one of them; the message ends with its last line of
+            output.
     """
     logger.debug("running %s", command)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+        process = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeError(f"Blender ({command[0]}) did not run: {error}") from error
     missing = [name for name, path in outputs.items() if not path.is_file()]
-    if done.returncode != 0 or missing:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        what = f"wrote no {', '.join(missing)}" if missing else "failed"
-        raise RuntimeError(f"Blender ({command[0]}) {what} (exit code {done.returncode}): {''.join(said)}")
+    if process.returncode != 0 or missing:
+        last_line = (process.stderr.strip() or process.stdout.strip()).splitlines()[-1:]
+        failure = f"wrote no {', '.join(missing)}" if missing else "failed"
+        raise RuntimeError(f"Blender ({command[0]}) {failure} (exit code {process.returncode}): {''.join(last_line)}")

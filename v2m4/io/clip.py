@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config
 from v2m4.frame import Clip, Frame
 from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
 from v2m4.io.exif import vertical_fov
 from v2m4.io.segmenter import Segmenter
-from v2m4.io.video import THREADS, Source, no_video, pictures_of, read_clip, video_rate
+from v2m4.io.video import Source, no_video, pictures_of, read_clip, video_rate
 from v2m4.workspace import Workspace, digest, folder_version
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,7 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
         log.info("%s: %d frames are there, foreground: %s", source.name, len(record["names"]), record["foreground"])
     else:
         record = _make(source, workspace, config, segmenter, key)
-    with ThreadPoolExecutor(THREADS) as pool:
-        images = list(pool.map(read_png, [workspace.path(PICTURE.format(name)) for name in record["names"]]))
+    images = threads.in_order(read_png, [workspace.path(PICTURE.format(name)) for name in record["names"]])
     fov, pairs = video_fov(source, config), zip(record["names"], images, strict=True)
     frames = [Frame(name, index, image, fov) for index, (name, image) in enumerate(pairs)]
     fps = video_rate(source.path) if source.kind == "video" else 0.0
@@ -67,7 +66,7 @@ def _make(
         path.write_bytes(encoded(clip.frames[index].rgba))
 
     names = [frame.name for frame in clip.frames]
-    workspace.make_files([PICTURE.format(name) for name in names], key, write, THREADS)
+    workspace.make_files([PICTURE.format(name) for name in names], key, write, threads.count())
     workspace.manifest[RECORD] = {"key": key, "foreground": clip.foreground, "names": names}
     workspace.save_manifest()
     return workspace.manifest[RECORD]
@@ -84,9 +83,7 @@ def content_hash(source: Source) -> str:
             return video_hash(source.path)
         except OSError as error:
             raise no_video(source.path, error) from error
-    with ThreadPoolExecutor(THREADS) as pool:
-        files = pictures_of(source.path)
-        return folder_hash(pool.map(lambda file: picture_hash(file, file_content(file)), files))
+    return folder_hash(threads.in_order(lambda file: picture_hash(file, file_content(file)), pictures_of(source.path)))
 
 
 def video_fov(source: Source, config: Config) -> float:

@@ -1,4 +1,4 @@
-"""FBX as an animated GLB, through Blender in a process of its own."""
+"""Convert FBX to animated GLB with Blender, run as a separate process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).with_name("_fbx_script.py")
 
 
 def fbx_to_glb(fbx: Path, glb: Path, blender_path: Path) -> Path:
-    """Write the scene of an FBX as a GLB of one clip with a key at every frame.
+    """Convert the scene of an FBX to a GLB with one clip, a key at every frame.
 
     Args:
         fbx: the file to read.
@@ -23,8 +23,8 @@ def fbx_to_glb(fbx: Path, glb: Path, blender_path: Path) -> Path:
         ``glb``.
 
     Raises:
-        FileNotFoundError: the FBX or Blender is not there.
-        RuntimeError: Blender failed; the message ends with what it said last.
+        FileNotFoundError: the FBX or Blender does not exist.
+        RuntimeError: Blender failed; the message ends with its last line of output.
     """
     fbx, glb = Path(fbx).resolve(), Path(glb)
     if not fbx.is_file():

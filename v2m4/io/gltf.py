@@ -1,7 +1,7 @@
-"""Meshes and animations as glTF (.glb, .gltf), and meshes in other formats.
+"""Read and write meshes and animations as glTF (.glb, .gltf); read meshes in other formats.
 
-``write_glb``, ``write_animation_glb`` and ``read_glb`` are our own small writers and reader; ``read_mesh`` reads OBJ,
-PLY, STL and OFF too, through trimesh.
+``write_glb``, ``write_animation_glb`` and ``read_glb`` are this program's own; ``read_mesh`` reads OBJ, PLY, STL and
+OFF too, through trimesh.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import trimesh
 
 from v2m4.io._gltf_images import EncodedImage, encode_texture
-from v2m4.io._gltf_read import read_glb, welded
+from v2m4.io._gltf_read import read_glb, weld_vertices
 from v2m4.io._gltf_write import SplitMesh, split_at_seams, write_animation_glb, write_glb
 from v2m4.mesh import Mesh
 
@@ -37,7 +37,7 @@ def read_mesh(path: Path, weld: bool = False) -> Mesh:
 
     Args:
         path: .glb, .gltf, .obj, .ply, .stl or .off.
-        weld: join vertices at the same place; ``uv_faces`` keeps texture seams.
+        weld: merge coincident vertices; ``uv_faces`` keeps texture seams.
 
     Raises:
         ValueError: the format is not known, or the file is broken or has no triangles.
@@ -57,11 +57,11 @@ def read_mesh(path: Path, weld: bool = False) -> Mesh:
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError) as error:
         raise ValueError(f"{path}: not readable as {suffix} ({error})") from error
     mesh = _from_trimesh(loaded, path)
-    return welded(mesh) if weld else mesh
+    return weld_vertices(mesh) if weld else mesh
 
 
 def _from_trimesh(loaded: trimesh.Trimesh, path: Path) -> Mesh:
-    """Our mesh of trimesh's; its texture coordinates have v upwards, ours downwards."""
+    """Convert a trimesh mesh; its texture coordinates have v upwards, ours downwards."""
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError(f"{path}: no triangles in the file")
     mesh = Mesh(

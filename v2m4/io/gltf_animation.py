@@ -1,10 +1,10 @@
-"""Animated glTF files (.glb, .gltf) as one mesh that moves.
+"""Read animated glTF files (.glb, .gltf) as a sequence of poses of one mesh.
 
 Read are node hierarchies with translation, rotation and scale channels (LINEAR, STEP, CUBICSPLINE), ``weights``
 channels of morph targets, skins with any number of joints per vertex, several meshes, primitives and materials, and
-quantised and sparse accessors, of the file's default scene. Left out, with a warning, are channels of
-KHR_animation_pointer; cameras, lights, transparency and the normals stored in the file say nothing about the vertices
-and are left out too. Draco and meshopt compression and KTX2 textures are errors that say so.
+quantised and sparse accessors, of the file's default scene. Channels of KHR_animation_pointer are ignored with a
+warning. Cameras, lights, transparency and stored normals do not affect the vertices and are ignored. Draco and meshopt
+compression and KTX2 textures are errors that say so.
 """
 
 from __future__ import annotations
@@ -17,35 +17,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from v2m4.geometry import connected_components
 from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_deform import read_deformer
 from v2m4.io._gltf_nodes import IDENTITY, local_matrix, scene_nodes, trs_matrix, world_matrices
-from v2m4.io._gltf_read import Part, joined, merged, read_part, triangle_primitives
-from v2m4.io._gltf_samplers import WIDTH_OF, Sampler, key_times, read_sampler
+from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, merge_vertices, read_primitive, triangle_primitives
+from v2m4.io._gltf_samplers import COMPONENTS_OF, Sampler, key_times, read_sampler
 from v2m4.mesh import MeshSequence
 
-__all__ = ["Animation", "list_animations", "read_animation", "welded_sequence"]
+__all__ = ["Animation", "list_animations", "read_animation", "weld_sequence"]
 
 logger = logging.getLogger(__name__)
 
 Channels = dict[tuple[int, str], Sampler]  # by node and path
 
-SAME_PLACE = 1e-6  # of the size: vertices closer than this in all poses are one
+WELD_TOLERANCE = 1e-6  # of the bounding box's longest side: vertices closer than this in all poses are welded
 
 
 @dataclass(frozen=True)
 class Animation:
-    """A clip of a file.
+    """One animation clip of a file.
 
     Attributes:
-        name: as in the file, or its number there where it has none.
+        name: as in the file, or its index where it has none.
         start: time of its first key, seconds.
         stop: time of its last key, seconds.
-        key_times: (K,) float64, the times of the keys of all its channels, each once, ascending.
+        key_times: (K,) float64 seconds, the union of its channels' key times, ascending.
     """
 
     name: str
@@ -69,18 +68,18 @@ def list_animations(path: Path) -> list[Animation]:
 def read_animation(
     path: Path, clip: str | int | None = None, times: Sequence[float] | np.ndarray | None = None, weld: bool = False
 ) -> MeshSequence:
-    """Read a clip as one mesh of the whole default scene that moves.
+    """Evaluate a clip: poses of the whole default scene as one mesh.
 
-    The mesh's look is that of ``read_glb``: several textures become one atlas; without any, base colours and vertex
-    colours become vertex colours. Its own vertices are the rest pose: nodes as the file places them, skins applied,
-    morph targets at zero. Faces are turned the way that is right for the rest pose.
+    The mesh's texture and colours are those of ``read_glb``: several textures become one atlas; without any, base
+    colours and vertex colours become vertex colours. Its own vertices are the rest pose: nodes as the file places them,
+    skins applied, morph targets at zero. Faces are oriented as in the rest pose.
 
     Args:
         path: .glb or .gltf.
         clip: name or number of the clip; None is the first.
-        times: seconds, ascending, (T,); outside the clip its first or last pose stays. None: the times of all keys.
-        weld: join the vertices that are at the same place (and of the same colour) in the rest pose and in all poses;
-            ``uv_faces`` keeps texture seams.
+        times: (T,) seconds, ascending; outside the clip its first or last pose is held. None: the times of all keys.
+        weld: merge vertices that coincide (and have the same colour) in the rest pose and in all poses; ``uv_faces``
+            keeps texture seams.
 
     Raises:
         GltfError: the file is broken, has no such clip or no triangles, or uses what we do not read.
@@ -90,42 +89,42 @@ def read_animation(
     with broken_as_gltf_error(path):
         document = load_document(path)
         clips = _animations(document)
-        number = _chosen(path, clips, clip)
-        asked = clips[number].key_times if times is None else np.asarray(times, dtype=np.float64).reshape(-1)
-        sequence = _sequence(document, _channels(document, document.items("animations")[number]), asked)
-    return welded_sequence(sequence) if weld else sequence
+        number = _clip_index(path, clips, clip)
+        query_times = clips[number].key_times if times is None else np.asarray(times, dtype=np.float64).reshape(-1)
+        sequence = _sequence(document, _channels(document, document.items("animations")[number]), query_times)
+    return weld_sequence(sequence) if weld else sequence
 
 
-def welded_sequence(sequence: MeshSequence) -> MeshSequence:
-    """Join vertices that are at the same place in the rest pose and in all poses, and of the same colour."""
+def weld_sequence(sequence: MeshSequence) -> MeshSequence:
+    """Merge vertices that coincide in the rest pose and in all poses and have the same colour."""
     rest = sequence.mesh.vertices.numpy()
-    near = SAME_PLACE * float(np.ptp(rest, axis=0).max())
-    first, second = cKDTree(rest).query_pairs(near, output_type="ndarray").T
+    tolerance = WELD_TOLERANCE * float(np.ptp(rest, axis=0).max())
+    first, second = cKDTree(rest).query_pairs(tolerance, output_type="ndarray").T
     vertices = sequence.vertices.numpy()
     same = np.ones(len(first), dtype=bool)
     for pose in vertices:
-        same &= np.abs(pose[first] - pose[second]).max(-1, initial=0) <= SAME_PLACE * np.ptp(pose, axis=0).max()
+        same &= np.abs(pose[first] - pose[second]).max(-1, initial=0) <= WELD_TOLERANCE * np.ptp(pose, axis=0).max()
     if sequence.mesh.colors is not None:
         colors = sequence.mesh.colors.numpy()
         same &= (colors[first] == colors[second]).all(-1)
-    pairs = coo_array((np.ones(same.sum()), (first[same], second[same])), shape=(len(rest), len(rest)))
-    mesh, kept = joined(sequence.mesh, connected_components(pairs, directed=False)[1])
+    pairs = np.stack([first[same], second[same]], 1)
+    mesh, kept = merge_vertices(sequence.mesh, connected_components(pairs, len(rest)))
     return replace(sequence, vertices=sequence.vertices[:, kept], mesh=mesh)
 
 
 def _animations(document: Document) -> list[Animation]:
-    found = []
+    animations = []
     for number, entry in enumerate(document.items("animations")):
         used = sorted({channel["sampler"] for channel in entry["channels"]})
         if not used:
             raise GltfError(f"{document.path}: animation {entry.get('name', number)!r} has no channels")
         keys = np.unique(np.concatenate([key_times(document, entry["samplers"][sampler]) for sampler in used]))
-        found.append(Animation(str(entry.get("name", number)), float(keys[0]), float(keys[-1]), keys))
-    return found
+        animations.append(Animation(str(entry.get("name", number)), float(keys[0]), float(keys[-1]), keys))
+    return animations
 
 
-def _chosen(path: Path, clips: list[Animation], clip: str | int | None) -> int:
-    """The number of the clip asked for."""
+def _clip_index(path: Path, clips: list[Animation], clip: str | int | None) -> int:
+    """The index of the clip asked for."""
     if not clips:
         raise GltfError(f"{path}: has no animations; read_glb reads it as a still mesh")
     names = [item.name for item in clips]
@@ -145,21 +144,21 @@ def _chosen(path: Path, clips: list[Animation], clip: str | int | None) -> int:
 
 
 def _channels(document: Document, animation: dict[str, Any]) -> Channels:
-    """What the clip moves; channels that move no node are passed over."""
+    """The samplers of a clip by node and path; channels without a node are ignored."""
     channels: Channels = {}
     nodes = document.items("nodes")
     for channel in animation["channels"]:
         target, path = channel["target"], channel["target"]["path"]
-        if path not in (*WIDTH_OF, "weights"):
-            logger.warning("%s: an animation of %r is left out; only nodes are moved", document.path, path)
+        if path not in (*COMPONENTS_OF, "weights"):
+            logger.warning("%s: an animation of %r is left out; only nodes are animated", document.path, path)
             continue
         if "node" not in target:
             continue
         node = nodes[target["node"]]
         if path == "weights" and "mesh" not in node:
             continue
-        width = len(_mesh_weights(document, node)) if path == "weights" else WIDTH_OF[path]
-        if "matrix" in node and path in WIDTH_OF:
+        width = len(_mesh_weights(document, node)) if path == "weights" else COMPONENTS_OF[path]
+        if "matrix" in node and path in COMPONENTS_OF:
             raise GltfError(f"{document.path}: node {target['node']} has a matrix and is animated")
         if (target["node"], path) in channels:
             raise GltfError(f"{document.path}: two channels of one clip move the {path} of node {target['node']}")
@@ -169,7 +168,7 @@ def _channels(document: Document, animation: dict[str, Any]) -> Channels:
 
 
 def _mesh_weights(document: Document, node: dict[str, Any]) -> np.ndarray:
-    """The weights (M,) of a node's morph targets where no clip moves them."""
+    """The default weights (M,) of a node's morph targets."""
     mesh = document.items("meshes")[node["mesh"]]
     count = len(mesh["primitives"][0].get("targets", []))
     weights = np.array(node.get("weights", mesh.get("weights", np.zeros(count))), dtype=np.float64)
@@ -179,14 +178,14 @@ def _mesh_weights(document: Document, node: dict[str, Any]) -> np.ndarray:
 
 
 def _sequence(document: Document, channels: Channels, times: np.ndarray) -> MeshSequence:
-    """The scene at ``times`` (T,)."""
+    """The scene at ``times`` (T,) seconds."""
     nodes, parents = document.items("nodes"), scene_nodes(document)
-    still = {index: local_matrix(nodes[index]) for index in parents}
-    moving = still | {
-        index: _moving_matrix(nodes[index], index, channels, times) for index in _moved(channels, parents)
+    static = {index: local_matrix(nodes[index]) for index in parents}
+    animated = static | {
+        index: _animated_matrix(nodes[index], index, channels, times) for index in _animated_nodes(channels, parents)
     }
-    rest_world, world = world_matrices(parents, still), world_matrices(parents, moving)
-    parts: list[Part] = []
+    rest_world, world = world_matrices(parents, static), world_matrices(parents, animated)
+    parts: list[PrimitiveMesh] = []
     poses: list[np.ndarray] = []
     for index in parents:
         node = nodes[index]
@@ -196,25 +195,25 @@ def _sequence(document: Document, channels: Channels, times: np.ndarray) -> Mesh
         if (index, "weights") in channels:
             weights = channels[index, "weights"].at(times)
         for primitive in triangle_primitives(document, document.items("meshes")[node["mesh"]]):
-            part = read_part(document, primitive)
+            part = read_primitive(document, primitive)
             deformer = read_deformer(document, index, primitive, part.vertices, rest_world)
             rest = deformer.poses(rest_world, np.zeros((1, weights.shape[1])))[0]
-            parts.append(part.placed(rest, deformer.mirrored(rest_world)))
+            parts.append(part.with_positions(rest, deformer.mirrored(rest_world)))
             poses.append(deformer.poses(world, weights).astype(np.float32))
-    mesh = merged(document, parts)
+    mesh = merge_primitives(document, parts)
     vertices = torch.from_numpy(np.concatenate(poses, 1))
     if not bool(vertices.isfinite().all()):
-        raise GltfError(f"{document.path}: the clip moves vertices to where no finite numbers are")
+        raise GltfError(f"{document.path}: the clip gives vertices that are not finite")
     return MeshSequence(vertices, mesh, times)
 
 
-def _moved(channels: Channels, parents: dict[int, int | None]) -> list[int]:
-    """The nodes of the scene whose matrix the clip changes."""
-    return [index for index in parents if any((index, path) in channels for path in WIDTH_OF)]
+def _animated_nodes(channels: Channels, parents: dict[int, int | None]) -> list[int]:
+    """The nodes of the scene whose local matrix the clip animates."""
+    return [index for index in parents if any((index, path) in channels for path in COMPONENTS_OF)]
 
 
-def _moving_matrix(node: dict[str, Any], index: int, channels: Channels, times: np.ndarray) -> np.ndarray:
-    """The matrix (T, 4, 4) of a node to its parent."""
+def _animated_matrix(node: dict[str, Any], index: int, channels: Channels, times: np.ndarray) -> np.ndarray:
+    """The matrices (T, 4, 4) from a node to its parent."""
     values = []
     for path, default in IDENTITY.items():
         if (index, path) in channels:

@@ -1,4 +1,4 @@
-"""Names of files: in the order that people expect, and safe on every system."""
+"""File names: natural sort order, and names that every operating system accepts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ WINDOWS_NAMES = frozenset(
 
 
 def natural_key(name: str) -> tuple:
-    """Sorts names as a person would: numbers anywhere by value, letters whatever their case; ties by the plain name."""
+    """Sort key of natural order: numbers by value, letters regardless of case; ties by the name itself."""
     text = unicodedata.normalize("NFC", name)
     parts = re.split(r"(\d+)", text.casefold())
     return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part), text, name
 
 
 def safe_name(name: str) -> str:
-    """The name as a file name that every system takes: reserved characters and leading or trailing dots replaced."""
+    """The name as a file name valid on every system: reserved characters and leading or trailing dots replaced."""
     text = re.sub(r'[\x00-\x1f\x7f\ud800-\udfff<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name)).strip(" ")
     text = re.sub(r"^\.+|[. ]+$", "_", text) or "_"
     return f"{text}_" if text.split(".")[0].casefold() in WINDOWS_NAMES else text

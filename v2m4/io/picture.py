@@ -1,4 +1,4 @@
-"""Pictures of every kind as plain arrays."""
+"""Read picture files as arrays, and reduce pictures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
-    """A picture of any kind as (H, W, 3 or 4) uint8 sRGB with straight alpha, turned as its EXIF says.
+    """Read a picture of any format as (H, W, 3 or 4) uint8 sRGB with straight alpha, its EXIF orientation applied.
 
     Args:
-        file: named in errors, and read where ``data`` is not given.
+        file: named in errors, and read where ``data`` is None.
         data: the file's contents.
 
     Raises:
@@ -34,12 +34,12 @@ def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """16-bit grey as 8-bit, rounded."""
+    """16-bit grey values rounded to 8 bits."""
     return ((np.clip(values.astype(np.int64), 0, 65535) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
-    """The picture, its longer side at most ``max_side`` (0: as it is), area-averaged with colours weighted by alpha."""
+    """The picture reduced to a longer side of at most ``max_side`` (0: unchanged), area-averaged weighted by alpha."""
     longer = max(picture.shape[:2])
     if max_side <= 0 or longer <= max_side:
         return picture

@@ -1,4 +1,4 @@
-"""A mesh that a user has: opened as one surface that can be moved, and written back with nothing else changed."""
+"""User meshes: read as one welded working mesh, and written back deformed with everything else unchanged."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, l
 from v2m4.io._gltf_quantize import unit_normals
 from v2m4.io._gltf_write import camera_node
 from v2m4.io._user_mesh_obj import read_obj
-from v2m4.io._user_mesh_read import Piece, Rows, read_pieces
+from v2m4.io._user_mesh_read import MeshNode, VertexBuffer, read_mesh_nodes
 from v2m4.io._user_mesh_scene import SceneBuilder
-from v2m4.io._user_mesh_write import Follower, Rewriter, on_rows, self_contained, stored_deltas, turned
+from v2m4.io._user_mesh_write import (
+    DocumentEditor,
+    NodeDeformation,
+    deformed_directions,
+    per_stored_vertex,
+    quantized_deltas,
+    self_contained,
+)
 from v2m4.io.fbx import fbx_to_glb
 from v2m4.io.gltf import read_mesh
 from v2m4.io.srgb import srgb_to_linear
@@ -36,29 +43,33 @@ FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".fbx")
 
 @dataclass(frozen=True)
 class UserMesh:
-    """A user's mesh.
+    """A mesh that the user brings.
 
     Attributes:
         path: the file.
-        mesh: its surface at rest, welded, in the file's own world; with a texture (an atlas where there are several) or
-            vertex colours. This is what is moved.
-        document: the file, or what other formats become as glTF.
-        pieces: how the file's vertices follow the working mesh.
+        mesh: the working mesh: the rest pose, welded, in the file's own world, with a texture (an atlas of several) or
+            vertex colours. This is what is deformed.
+        document: the file as glTF; other formats are converted.
+        mesh_nodes: the nodes with a mesh, and the map from their vertices to the working mesh.
     """
 
     path: Path
     mesh: Mesh
     document: Document
-    pieces: list[Piece]
+    mesh_nodes: list[MeshNode]
 
     @property
-    def sources(self) -> list[np.ndarray]:
-        """For each set of vertices that the file stores and a node shows, the working vertex of each (-1: of none)."""
-        return [np.append(piece.vertex, -1)[rows.vertex] for piece in self.pieces for rows in piece.rows]
+    def vertex_maps(self) -> list[np.ndarray]:
+        """For each vertex buffer of each node the working vertex (R,) of its stored vertices (-1: unused by faces)."""
+        return [
+            np.append(mesh_node.working_vertex, -1)[buffer.node_vertex]
+            for mesh_node in self.mesh_nodes
+            for buffer in mesh_node.buffers
+        ]
 
     @property
-    def content(self) -> str:
-        """A digest of all that was read, files beside the file included."""
+    def content_digest(self) -> str:
+        """Hash of all that was read, files beside the file included."""
         present = [data for data in self.document.buffers if data is not None]
         return digest(self.document.json, *present)
 
@@ -72,18 +83,18 @@ class UserMesh:
         target_names: Sequence[str] | None = None,
         quantize: bool = True,
     ) -> None:
-        """Write the file as a GLB that moves: a morph target per pose, of which at most two act at a time.
+        """Write the file as an animated GLB: one morph target per pose, at most two of them active at a time.
 
-        Everything but animations, skins and morph targets is kept byte for byte; positions and normals as stored are
-        what the targets are measured against. A viewer that plays nothing shows the first pose.
+        Everything but animations, skins and morph targets is kept byte for byte; targets are relative to the stored
+        positions and normals. A viewer that plays no animation shows the first pose.
 
         Args:
             path: the .glb file.
-            positions: T poses (V, 3) of the working mesh in the file's world, one after the other.
+            positions: T poses (V, 3) of the working mesh in the file's world.
             times: (T,) seconds, ascending from 0 or later.
             camera: one whole-picture camera in the same world, written as a node.
-            target_names: of the poses (default "0", "1", ...).
-            quantize: normals in 8 or 16 bits, and positions in 16 where rounding stays below 2e-5 of the size
+            target_names: names of the poses (default "0", "1", ...).
+            quantize: normals in 8 or 16 bits, and positions in 16 where rounding stays below 2e-5 of the mesh's size
                 (KHR_mesh_quantization, which not every program reads). Otherwise all is float32.
 
         Raises:
@@ -95,75 +106,78 @@ class UserMesh:
             raise ValueError(f"{path.name}: times must ascend from 0 or later, got {seconds.tolist()}")
         names = [str(index) for index in range(len(seconds))] if target_names is None else list(target_names)
         rest = self.mesh.vertices.numpy()
-        followers = [Follower(piece, rest) for piece in self.pieces]
-        with closing(Rewriter(self.document, self.pieces, path.parent)) as writer:
+        deformations = [NodeDeformation(mesh_node, rest) for mesh_node in self.mesh_nodes]
+        with closing(DocumentEditor(self.document, self.mesh_nodes, path.parent)) as editor:
             count = 0
             for count, pose in enumerate(positions, 1):
-                checked = self._checked(pose, f"{path.name}: pose {count - 1}")
-                for piece, follower, node in zip(self.pieces, followers, writer.nodes, strict=True):
-                    _add_targets(writer, piece, follower, node, checked, quantize)
+                checked = self._checked_pose(pose, f"{path.name}: pose {count - 1}")
+                for mesh_node, deformation, node in zip(self.mesh_nodes, deformations, editor.nodes, strict=True):
+                    _add_targets(editor, mesh_node, deformation, node, checked, quantize)
             if not count == len(seconds) == len(names):
                 raise ValueError(f"{path.name}: {count} poses, {len(seconds)} times and {len(names)} target names")
-            _add_clip(writer, seconds, names)
-            self._finish(writer, path, camera)
+            _add_clip(editor, seconds, names)
+            self._save(editor, path, camera)
 
     def write_static(self, path: Path, positions: np.ndarray | Tensor, camera: Camera | None = None) -> None:
-        """Write the file as a GLB that stands still in another pose: positions and normals are stored anew.
+        """Write the file as a static GLB in another pose, with new positions, normals and tangents.
 
         Args:
             path: the .glb file.
-            positions: (V, 3) of the working mesh in the file's world.
+            positions: (V, 3) vertices of the working mesh in the file's world.
             camera: as in ``write_animation``.
 
         Raises:
             ValueError: the pose is not finite.
             OSError: the file cannot be written.
         """
-        pose, rest = self._checked(positions, path.name), self.mesh.vertices.numpy()
-        with closing(Rewriter(self.document, self.pieces, path.parent, drop_vertices=True)) as writer:
-            for piece, node in zip(self.pieces, writer.nodes, strict=True):
-                offsets, changes = Follower(piece, rest).moved(pose)
-                for rows in piece.rows:
-                    primitives = [writer.primitives(node)[number] for number in rows.primitives]
-                    old = self._attributes(piece, rows)
-                    stored = {"POSITION": self.document.accessor(old["POSITION"]) + on_rows(rows, offsets)}
-                    stored |= {name: after for name, (_, after) in turned(rows, changes).items()}
+        pose, rest = self._checked_pose(positions, path.name), self.mesh.vertices.numpy()
+        with closing(DocumentEditor(self.document, self.mesh_nodes, path.parent, drop_vertices=True)) as editor:
+            for mesh_node, node in zip(self.mesh_nodes, editor.nodes, strict=True):
+                offsets, changes = NodeDeformation(mesh_node, rest).offsets_and_gradients(pose)
+                for buffer in mesh_node.buffers:
+                    primitives = [editor.primitives(node)[number] for number in buffer.primitives]
+                    attributes = self._attributes(mesh_node, buffer)
+                    stored = {
+                        "POSITION": self.document.accessor(attributes["POSITION"]) + per_stored_vertex(buffer, offsets)
+                    }
+                    stored |= {name: after for name, (_, after) in deformed_directions(buffer, changes).items()}
                     if "TANGENT" in stored:
-                        hand = self.document.accessor(old["TANGENT"])[:, 3:]
-                        stored["TANGENT"] = np.concatenate([stored["TANGENT"], hand], 1)
+                        handedness = self.document.accessor(attributes["TANGENT"])[:, 3:]
+                        stored["TANGENT"] = np.concatenate([stored["TANGENT"], handedness], 1)
                     new = {
-                        name: writer.vertices(values.astype(np.float32), bounds=name == "POSITION")
+                        name: editor.vertices(values.astype(np.float32), bounds=name == "POSITION")
                         for name, values in stored.items()
                     }
                     for primitive in primitives:
                         primitive["attributes"] |= new
-            self._finish(writer, path, camera)
+            self._save(editor, path, camera)
 
-    def _checked(self, pose: np.ndarray | Tensor, where: str) -> np.ndarray:
-        """A pose as float64."""
+    def _checked_pose(self, pose: np.ndarray | Tensor, where: str) -> np.ndarray:
+        """The pose as a (V, 3) float64 array, its shape and finiteness checked."""
         array = (pose.detach().cpu().numpy() if isinstance(pose, Tensor) else np.asarray(pose)).astype(np.float64)
         if array.shape != self.mesh.vertices.shape or not np.isfinite(array).all():
             what = f"shape {array.shape}" if array.shape != self.mesh.vertices.shape else "numbers that are not finite"
             raise ValueError(f"{where} has {what}; expected finite {tuple(self.mesh.vertices.shape)}")
         return array
 
-    def _attributes(self, piece: Piece, rows: Rows) -> dict[str, int]:
-        """The accessors in the document of a set of rows."""
-        mesh = self.document.items("meshes")[self.document.items("nodes")[piece.node]["mesh"]]
-        return mesh["primitives"][rows.primitives[0]]["attributes"]
+    def _attributes(self, mesh_node: MeshNode, buffer: VertexBuffer) -> dict[str, int]:
+        """Accessor indices in the document of a vertex buffer, by attribute name."""
+        mesh = self.document.items("meshes")[self.document.items("nodes")[mesh_node.node_index]["mesh"]]
+        return mesh["primitives"][buffer.primitives[0]]["attributes"]
 
-    def _finish(self, writer: Rewriter, path: Path, camera: Camera | None) -> None:
+    def _save(self, editor: DocumentEditor, path: Path, camera: Camera | None) -> None:
+        """Add the camera's node to the scene and write the GLB."""
         if camera is not None:
-            scene = writer.json["scenes"][writer.json.get("scene", 0)]
-            scene["nodes"] = [*scene.get("nodes", []), camera_node(writer, camera)]
-        writer.save(path)
+            scene = editor.json["scenes"][editor.json.get("scene", 0)]
+            scene["nodes"] = [*scene.get("nodes", []), camera_node(editor, camera)]
+        editor.save(path)
 
 
 def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
-    """Open a mesh of any of FORMATS as a viewer shows it before anything plays.
+    """Open a mesh of any of FORMATS in its rest pose.
 
     Args:
-        path: the file; materials and pictures lie where it says.
+        path: the file; its materials and pictures are looked up where it names them.
         blender_path: Blender or a Python with bpy, for FBX; see ``blender_command``.
 
     Raises:
@@ -186,85 +200,92 @@ def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
     elif suffix == ".fbx":
         document = _read_fbx(path, blender_path)
     else:
-        document = _read_plain(path)
+        document = _read_ply_off_stl(path)
     with broken_as_gltf_error(path):
         clips = [str(clip.get("name", number)) for number, clip in enumerate(document.items("animations"))]
         if clips and suffix != ".fbx":
-            logger.warning("%s: its %d animations are left out: %s", path, len(clips), ", ".join(clips))
-        mesh, pieces = read_pieces(document)
-    return UserMesh(path, mesh, document, pieces)
+            logger.warning("%s: its %d animations are ignored: %s", path, len(clips), ", ".join(clips))
+        mesh, mesh_nodes = read_mesh_nodes(document)
+    return UserMesh(path, mesh, document, mesh_nodes)
 
 
 def _add_targets(
-    writer: Rewriter, piece: Piece, follower: Follower, node: int, pose: np.ndarray, quantize: bool
+    editor: DocumentEditor,
+    mesh_node: MeshNode,
+    deformation: NodeDeformation,
+    node: int,
+    pose: np.ndarray,
+    quantize: bool,
 ) -> None:
-    """Add the morph target of a pose (V, 3) to each primitive of a node."""
-    offsets, changes = follower.moved(pose)
-    primitives = writer.primitives(node)
-    still = set(range(len(primitives)))
-    for rows in piece.rows:
-        stored = follower.stored_offsets(on_rows(rows, offsets), quantize)
-        target = {"POSITION": writer.vertices(stored, bounds=True)}
-        for name, (before, after) in turned(rows, changes).items():
-            target[name] = writer.vertices(stored_deltas(before, after, quantize))
-        for number in rows.primitives:
+    """Add the morph target of a pose (V, 3) of the working mesh to each primitive of a node."""
+    offsets, changes = deformation.offsets_and_gradients(pose)
+    primitives = editor.primitives(node)
+    without_surface = set(range(len(primitives)))
+    for buffer in mesh_node.buffers:
+        stored = deformation.quantized_offsets(per_stored_vertex(buffer, offsets), quantize)
+        target = {"POSITION": editor.vertices(stored, bounds=True)}
+        for name, (before, after) in deformed_directions(buffer, changes).items():
+            target[name] = editor.vertices(quantized_deltas(before, after, quantize))
+        for number in buffer.primitives:
             primitives[number].setdefault("targets", []).append(dict(target))
-        still -= set(rows.primitives)
-    for number in still:  # points and lines stay where they are, but all primitives of a mesh need as many targets
-        count = writer.json["accessors"][primitives[number]["attributes"]["POSITION"]]["count"]
-        zeros = writer.vertices(np.zeros((count, 3), np.float32), bounds=True)
+        without_surface -= set(buffer.primitives)
+    for (
+        number
+    ) in without_surface:  # points and lines are not deformed, but glTF wants as many targets for every primitive
+        count = editor.json["accessors"][primitives[number]["attributes"]["POSITION"]]["count"]
+        zeros = editor.vertices(np.zeros((count, 3), np.float32), bounds=True)
         primitives[number].setdefault("targets", []).append({"POSITION": zeros})
 
 
-def _add_clip(writer: Rewriter, seconds: np.ndarray, names: list[str]) -> None:
-    """One animation that goes through the morph targets of all pieces; the first acts where nothing plays."""
+def _add_clip(editor: DocumentEditor, seconds: np.ndarray, names: list[str]) -> None:
+    """Add one animation that plays the morph targets of all nodes; by default the first target has weight 1."""
     count = len(seconds)
-    for node in writer.nodes:
-        mesh = writer.mesh(node)
+    for node in editor.nodes:
+        mesh = editor.mesh(node)
         mesh["weights"] = [1.0] + [0.0] * (count - 1)
         mesh["extras"] = mesh.get("extras", {}) | {"targetNames": names}
     sampler = {
-        "input": writer.accessor(seconds, bounds=True),
+        "input": editor.accessor(seconds, bounds=True),
         "interpolation": "LINEAR",
-        "output": writer.accessor(np.eye(count, dtype=np.float32).reshape(-1)),
+        "output": editor.accessor(np.eye(count, dtype=np.float32).reshape(-1)),
     }
-    channels = [{"sampler": 0, "target": {"node": node, "path": "weights"}} for node in writer.nodes]
-    writer.add("animations", {"name": "animation", "samplers": [sampler], "channels": channels})
+    channels = [{"sampler": 0, "target": {"node": node, "path": "weights"}} for node in editor.nodes]
+    editor.add("animations", {"name": "animation", "samplers": [sampler], "channels": channels})
 
 
 def _read_fbx(path: Path, blender_path: Path | None) -> Document:
     if blender_path is None:
         raise ValueError(f"{path}: FBX is read through Blender; give --blender_path, or save the mesh as GLB")
     with tempfile.TemporaryDirectory() as folder:
-        read = load_document(fbx_to_glb(path, Path(folder) / "scene.glb", blender_path))
-    return Document(path, read.json, read.buffers)
+        loaded = load_document(fbx_to_glb(path, Path(folder) / "scene.glb", blender_path))
+    return Document(path, loaded.json, loaded.buffers)
 
 
-def _read_plain(path: Path) -> Document:
-    """PLY, OFF and STL: one object of one material, with vertex colours or the picture that a PLY names."""
+def _read_ply_off_stl(path: Path) -> Document:
+    """Read PLY, OFF or STL: one object of one material, with vertex colours or the texture that a PLY names."""
     mesh = read_mesh(path)
     vertices, faces = mesh.vertices.numpy(), mesh.faces
     colors = None if mesh.colors is None else srgb_to_linear(mesh.colors.numpy())
     scene = SceneBuilder(path)
     base: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     uvs, normals = None, None
-    if path.suffix.lower() == ".stl":  # three vertices for each face, and flat faces are meant
+    if path.suffix.lower() == ".stl":  # vertices are repeated for each face, and faces are flat
         vertices, index = np.unique(vertices + np.float32(0), axis=0, return_inverse=True)
         faces, colors = faces.new_tensor(index.reshape(-1)[faces.numpy()]), None
     else:
         normals = unit_normals(vertices, faces)
     if mesh.uvs is not None:
-        uvs, base["baseColorTexture"] = mesh.uvs.numpy(), {"index": scene.texture(_ply_picture(path))}
+        uvs, base["baseColorTexture"] = mesh.uvs.numpy(), {"index": scene.texture(_ply_texture_name(path))}
     material = scene.material({"name": path.stem, "doubleSided": True, "pbrMetallicRoughness": base})
     attributes = {"POSITION": vertices, "NORMAL": normals, "TEXCOORD_0": uvs, "COLOR_0": colors}
     scene.object(path.stem, [scene.primitive(attributes, faces.numpy(), material)])
     return scene.document()
 
 
-def _ply_picture(path: Path) -> str:
-    """The name of the picture in the header of a PLY with texture coordinates."""
+def _ply_texture_name(path: Path) -> str:
+    """The name of the texture file in the header of a PLY with texture coordinates."""
     header = path.read_bytes().partition(b"end_header")[0].decode("utf-8", "replace")
-    found = re.search(r"^comment TextureFile (.+?)\s*$", header, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^comment TextureFile (.+?)\s*$", header, re.MULTILINE)
+    if match is None:
         raise GltfError(f"{path}: texture coordinates, but no comment TextureFile that names the picture")
-    return found[1]
+    return match[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,13 +19,13 @@ from v2m4.io.foreground import Method, choose_method, cut_out, remove_background
 from v2m4.io.names import natural_key, safe_name
 from v2m4.io.picture import read_picture, reduced
 from v2m4.io.segmenter import Segmenter
+from v2m4.threads import in_order
 from v2m4.workspace import atomic
 
 log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov"})
-THREADS = 2
 SAMPLES = 5  # frames that the way of removing the background is decided from
 LEAST_OBJECT = 1e-4  # of the picture's area; less is no foreground
 
@@ -242,8 +241,7 @@ def _apply(images: list[np.ndarray], method: Method) -> None:
     def replace(index: int) -> None:
         images[index] = remove_background(images[index], method)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(replace, range(len(images))))
+    in_order(replace, range(len(images)))
 
 
 def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarray], str]:
@@ -264,8 +262,7 @@ def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarra
         picture = read_picture(file, data)
         return reduced(picture, max_side), picture.shape[:2], picture_hash(file, data)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        results = list(pool.map(read, files))
+    results = in_order(read, files)
     _check_sizes(files, [size for _, size, _ in results])
     return names, [picture for picture, _, _ in results], folder_hash(state for *_, state in results)
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from v2m4.kernels import launch
 from v2m4.render import _interpolation, _raster, _silhouette, _texture
 from v2m4.render._topology import Topology
+from v2m4.threads import share
 
 _EVERYWHERE = np.empty((0, 0, 0, 4), np.float32)  # in place of a rast: no pixel is passed over
 
@@ -23,6 +23,11 @@ def _bands(views: int, height: int) -> int:
     return max(1, min(-(-8 // max(views, 1)), max(2, height // 64), height // 8))
 
 
+def _rows(pixels: np.ndarray | Tensor) -> int:
+    """Rows of all views (B, H, W, ...) together."""
+    return pixels.shape[0] * pixels.shape[1]
+
+
 def _slots(views: int) -> int:
     """How many gradient buffers each view has. Sets the order of sums, so it follows from the number of views alone."""
     return -(-4 // max(views, 1))
@@ -30,16 +35,18 @@ def _slots(views: int) -> int:
 
 def _project(pos: np.ndarray, height: int, width: int) -> np.ndarray:
     screen = np.empty((pos.shape[0], pos.shape[1], 3))
-    _raster.project(pos, width, height, screen)
+    parts = 1 + pos.shape[1] // 8192
+    share(_raster.project, len(pos) * parts, pos, parts, width, height, screen)
     return screen
 
 
 def _draw(pos: np.ndarray, mesh: Topology, screen: np.ndarray, cull: bool, rast: np.ndarray) -> None:
-    _raster.rasterize(pos, mesh.tri, screen, _bands(*rast.shape[:2]), cull, rast)
+    bands = _bands(*rast.shape[:2])
+    share(_raster.rasterize, len(rast) * bands, pos, mesh.tri, screen, bands, cull, rast)
 
 
 def _scatter_bary(dbary: np.ndarray, rast: np.ndarray, tri: np.ndarray, screen: np.ndarray, dpos: np.ndarray) -> None:
-    _raster.rasterize_backward(dbary, rast, tri, screen, len(dpos) // len(rast), dpos)
+    share(_raster.rasterize_backward, len(dpos), dbary, rast, tri, screen, len(dpos) // len(rast), dpos)
 
 
 def _folded(parts: np.ndarray, count: int) -> Tensor:
@@ -47,7 +54,8 @@ def _folded(parts: np.ndarray, count: int) -> Tensor:
     if len(parts) == count:
         return torch.from_numpy(parts)
     total = np.empty((count, *parts.shape[1:]), np.float32)
-    _raster.fold(parts, len(parts) // count, total)
+    pieces = 1 + parts.shape[1] // 1024
+    share(_raster.fold, count * pieces, parts, len(parts) // count, pieces, total)
     return torch.from_numpy(total)
 
 
@@ -63,7 +71,10 @@ class _Outline:
         while True:
             items = np.empty((views * bands, cap, 4), np.int32)
             distances = np.empty((views * bands, cap), np.float32)
-            _silhouette.find(screen, mesh.tri, mesh.across, rast, mask_only, bands, cap, counts, items, distances)
+            share(
+                _silhouette.find, views * bands, screen, mesh.tri, mesh.across, rast, mask_only, bands, cap, counts,
+                items, distances,
+            )  # fmt: skip
             most = int(counts.max(initial=0))
             if most <= cap:
                 break
@@ -79,9 +90,10 @@ class _Outline:
         self.kept_t = np.empty(total, np.float32)
         self.contrast = np.empty((total, channels), np.float32)
         counts, items, distances, bands = self._found
-        _silhouette.blend(
-            counts, items, distances, bands, self.starts, channels, out, self.kept, self.kept_t, self.contrast
-        )
+        share(
+            _silhouette.blend, len(out), counts, items, distances, bands, self.starts, channels, out, self.kept,
+            self.kept_t, self.contrast,
+        )  # fmt: skip
         del self._found
 
     def backward(self, grad: np.ndarray, dcolor: np.ndarray, dpos: np.ndarray | None) -> None:
@@ -89,9 +101,9 @@ class _Outline:
         height, width = self.size
         slots = len(dpos) // len(grad) if dpos is not None else 1
         buffer = dpos if dpos is not None else np.empty((0, 0, 4), np.float32)
-        _silhouette.blend_backward(
-            grad, self.screen, self.kept, self.kept_t, self.contrast, self.starts, width, height, slots,
-            dpos is not None, dcolor, buffer,
+        share(
+            _silhouette.blend_backward, len(grad), grad, self.screen, self.kept, self.kept_t, self.contrast,
+            self.starts, width, height, slots, dpos is not None, dcolor, buffer,
         )  # fmt: skip
 
 
@@ -115,9 +127,8 @@ class Rasterize(Function):
         pos = pos.contiguous()
         rast = torch.empty((len(pos), *size, 4), dtype=torch.float32)
         vertices, pixels = pos.numpy(), rast.numpy()
-        with launch:
-            screen = _project(vertices, *size)
-            _draw(vertices, mesh, screen, cull, pixels)
+        screen = _project(vertices, *size)
+        _draw(vertices, mesh, screen, cull, pixels)
         ctx.mesh, ctx.screen = mesh, screen
         ctx.save_for_backward(pos, rast)
         return rast
@@ -127,9 +138,8 @@ class Rasterize(Function):
     def backward(ctx, grad: Tensor):
         pos, rast = ctx.saved_tensors
         dpos = _position_buffers(pos.shape)
-        with launch:
-            _scatter_bary(grad.contiguous().numpy(), rast.detach().numpy(), ctx.mesh.tri, ctx.screen, dpos)
-            return _folded(dpos, len(pos)), None, None, None
+        _scatter_bary(grad.contiguous().numpy(), rast.detach().numpy(), ctx.mesh.tri, ctx.screen, dpos)
+        return _folded(dpos, len(pos)), None, None, None
 
 
 class Interpolate(Function):
@@ -137,8 +147,7 @@ class Interpolate(Function):
     def forward(ctx, attr: Tensor, rast: Tensor, mesh: Topology) -> Tensor:
         attr, rast = attr.contiguous(), rast.contiguous()
         out = torch.empty((*rast.shape[:3], attr.shape[2]), dtype=torch.float32)
-        with launch:
-            _interpolation.interpolate(attr.numpy(), mesh.tri, rast.numpy(), 0, -1, out.numpy())
+        share(_interpolation.interpolate, _rows(rast), attr.numpy(), mesh.tri, rast.numpy(), 0, -1, out.numpy())
         ctx.mesh = mesh
         ctx.save_for_backward(attr, rast)
         return out
@@ -151,12 +160,11 @@ class Interpolate(Function):
         values, pixels = attr.numpy(), rast.numpy()
         dattr = _attribute_buffers(values, len(rast))
         drast = torch.zeros_like(rast)
-        with launch:
-            _interpolation.interpolate_backward(
-                grad.contiguous().numpy(), values, ctx.mesh.tri, pixels, 0, -1, len(dattr), want_attr, want_rast, dattr,
-                drast.numpy(),
-            )  # fmt: skip
-            return _folded(dattr, len(attr)) if want_attr else None, drast if want_rast else None, None
+        share(
+            _interpolation.interpolate_backward, len(dattr), grad.contiguous().numpy(), values, ctx.mesh.tri, pixels, 0,
+            -1, len(dattr), want_attr, want_rast, dattr, drast.numpy(),
+        )  # fmt: skip
+        return _folded(dattr, len(attr)) if want_attr else None, drast if want_rast else None, None
 
 
 class Antialias(Function):
@@ -165,9 +173,8 @@ class Antialias(Function):
         out = color.contiguous().clone()
         views, height, width, channels = out.shape
         vertices = pos.contiguous().numpy()
-        with launch:
-            outline = _Outline(_project(vertices, height, width), mesh, rast.contiguous().numpy(), False)
-            outline.blend(out.numpy().reshape(views, height * width, channels), channels)
+        outline = _Outline(_project(vertices, height, width), mesh, rast.contiguous().numpy(), False)
+        outline.blend(out.numpy().reshape(views, height * width, channels), channels)
         ctx.outline, ctx.vertices = outline, pos.shape
         return out
 
@@ -177,9 +184,8 @@ class Antialias(Function):
         dcolor = grad.contiguous().clone()
         flat = (dcolor.shape[0], -1, dcolor.shape[3])
         dpos = _position_buffers(ctx.vertices) if ctx.needs_input_grad[1] else None
-        with launch:
-            ctx.outline.backward(grad.contiguous().numpy().reshape(flat), dcolor.numpy().reshape(flat), dpos)
-            return dcolor, _folded(dpos, len(dcolor)) if dpos is not None else None, None, None
+        ctx.outline.backward(grad.contiguous().numpy().reshape(flat), dcolor.numpy().reshape(flat), dpos)
+        return dcolor, _folded(dpos, len(dcolor)) if dpos is not None else None, None, None
 
 
 class Texture(Function):
@@ -187,8 +193,7 @@ class Texture(Function):
     def forward(ctx, tex: Tensor, uv: Tensor, wrap: bool) -> Tensor:
         tex, uv = tex.contiguous(), uv.contiguous()
         out = torch.empty((*uv.shape[:3], tex.shape[3]), dtype=torch.float32)
-        with launch:
-            _texture.sample(tex.numpy(), uv.numpy(), wrap, _EVERYWHERE, 0, out.numpy())
+        share(_texture.sample, _rows(uv), tex.numpy(), uv.numpy(), wrap, _EVERYWHERE, 0, out.numpy())
         ctx.wrap = wrap
         ctx.save_for_backward(tex, uv)
         return out
@@ -198,8 +203,7 @@ class Texture(Function):
     def backward(ctx, grad: Tensor):
         tex, uv = (t.detach().numpy() for t in ctx.saved_tensors)
         values = grad.contiguous().numpy()
-        with launch:
-            return (*_texture_gradients(values, tex, uv, ctx.wrap, _EVERYWHERE, 0, *ctx.needs_input_grad[:2]), None)
+        return (*_texture_gradients(values, tex, uv, ctx.wrap, _EVERYWHERE, 0, *ctx.needs_input_grad[:2]), None)
 
 
 def _texture_gradients(
@@ -211,9 +215,9 @@ def _texture_gradients(
     duv = torch.zeros(uv.shape, dtype=torch.float32) if want_uv else None
     if dtex is not None:
         stripes = max(1, min(tex.shape[1], -(-8 // len(tex))))
-        _texture.sample_backward_tex(grad, uv, wrap, rast, first, stripes, dtex.numpy())
+        share(_texture.sample_backward_tex, len(tex) * stripes, grad, uv, wrap, rast, first, stripes, dtex.numpy())
     if duv is not None:
-        _texture.sample_backward_uv(grad, tex, uv, wrap, rast, first, duv.numpy())
+        share(_texture.sample_backward_uv, _rows(uv), grad, tex, uv, wrap, rast, first, duv.numpy())
     return dtex, duv
 
 
@@ -229,17 +233,16 @@ class RenderAttributes(Function):
         out = torch.empty((views, *size, lead + attr.shape[2]), dtype=torch.float32)
         vertices, pixels, picture = pos.numpy(), rast.numpy(), out.numpy()
         outline, uv = None, None
-        with launch:
-            screen = _project(vertices, *size)
-            _draw(vertices, mesh, screen, cull, pixels)
-            _interpolation.interpolate(attr.numpy(), mesh.tri, pixels, lead, unit, picture)
-            if uv_mesh is not None:
-                uv = np.empty((views, *size, 2), np.float32)
-                _interpolation.interpolate(uvs.numpy(), uv_mesh.tri, pixels, 0, -1, uv)
-                _texture.sample(tex.numpy(), uv, True, pixels, 1, picture)
-            if smooth:
-                outline = _Outline(screen, mesh, pixels, smooth == 1)
-                outline.blend(picture.reshape(views, size[0] * size[1], -1), smooth)
+        screen = _project(vertices, *size)
+        _draw(vertices, mesh, screen, cull, pixels)
+        share(_interpolation.interpolate, _rows(pixels), attr.numpy(), mesh.tri, pixels, lead, unit, picture)
+        if uv_mesh is not None:
+            uv = np.empty((views, *size, 2), np.float32)
+            share(_interpolation.interpolate, _rows(pixels), uvs.numpy(), uv_mesh.tri, pixels, 0, -1, uv)
+            share(_texture.sample, _rows(uv), tex.numpy(), uv, True, pixels, 1, picture)
+        if smooth:
+            outline = _Outline(screen, mesh, pixels, smooth == 1)
+            outline.blend(picture.reshape(views, size[0] * size[1], -1), smooth)
         ctx.mesh, ctx.uv_mesh, ctx.screen, ctx.uv, ctx.outline, ctx.unit = mesh, uv_mesh, screen, uv, outline, unit
         ctx.save_for_backward(pos, attr, tex, uvs, rast)
         ctx.mark_non_differentiable(rast)
@@ -257,31 +260,32 @@ class RenderAttributes(Function):
         dpos = _position_buffers(pos.shape if want_pos else (views, 0))
         dattr, duvs = _attribute_buffers(attr, views), _attribute_buffers(uvs, views)
         dtex, dbary = None, np.zeros((0, 0, 0, 2), np.float32)
-        with launch:
-            if ctx.outline is not None:
-                dcolor = given.copy()
-                flat = (views, pixels.shape[1] * pixels.shape[2], grad.shape[3])
-                ctx.outline.backward(given.reshape(flat), dcolor.reshape(flat), dpos if want_pos else None)
-                given = dcolor
-            if attr.shape[2]:
-                dbary = np.empty((*pixels.shape[:3], 2), np.float32)
-                _interpolation.interpolate_backward(
-                    given, attr, ctx.mesh.tri, pixels, lead, ctx.unit, len(dattr), want_attr, want_pos, dattr, dbary
-                )
-            if ctx.uv_mesh is not None:
-                dtex, duv = _texture_gradients(given, tex, ctx.uv, True, pixels, 1, want_tex, want_uvs or want_pos)
-                if duv is not None:
-                    more = np.empty((*pixels.shape[:3], 2), np.float32)
-                    _interpolation.interpolate_backward(
-                        duv.numpy(), uvs, ctx.uv_mesh.tri, pixels, 0, -1, len(duvs), want_uvs, want_pos, duvs, more
-                    )
-                    dbary = dbary + more if len(dbary) else more
-            if want_pos and len(dbary):
-                _scatter_bary(dbary, pixels, ctx.mesh.tri, ctx.screen, dpos)
-            return (
-                _folded(dpos, views) if want_pos else None,
-                _folded(dattr, len(attr)) if want_attr else None,
-                dtex,
-                _folded(duvs, len(uvs)) if want_uvs else None,
-                *(None,) * 6,
-            )
+        if ctx.outline is not None:
+            dcolor = given.copy()
+            flat = (views, pixels.shape[1] * pixels.shape[2], grad.shape[3])
+            ctx.outline.backward(given.reshape(flat), dcolor.reshape(flat), dpos if want_pos else None)
+            given = dcolor
+        if attr.shape[2]:
+            dbary = np.empty((*pixels.shape[:3], 2), np.float32)
+            share(
+                _interpolation.interpolate_backward, len(dattr), given, attr, ctx.mesh.tri, pixels, lead, ctx.unit,
+                len(dattr), want_attr, want_pos, dattr, dbary,
+            )  # fmt: skip
+        if ctx.uv_mesh is not None:
+            dtex, duv = _texture_gradients(given, tex, ctx.uv, True, pixels, 1, want_tex, want_uvs or want_pos)
+            if duv is not None:
+                more = np.empty((*pixels.shape[:3], 2), np.float32)
+                share(
+                    _interpolation.interpolate_backward, len(duvs), duv.numpy(), uvs, ctx.uv_mesh.tri, pixels, 0, -1,
+                    len(duvs), want_uvs, want_pos, duvs, more,
+                )  # fmt: skip
+                dbary = dbary + more if len(dbary) else more
+        if want_pos and len(dbary):
+            _scatter_bary(dbary, pixels, ctx.mesh.tri, ctx.screen, dpos)
+        return (
+            _folded(dpos, views) if want_pos else None,
+            _folded(dattr, len(attr)) if want_attr else None,
+            dtex,
+            _folded(duvs, len(uvs)) if want_uvs else None,
+            *(None,) * 6,
+        )

@@ -7,9 +7,7 @@ after interpolation (normals).
 
 import math
 
-from numba import prange
-
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
 
 
 @kernel
@@ -38,11 +36,11 @@ def _interpolate_row(attr, batch, tri, rast, view, y, lead, unit, out):
             out[view, y, x, s + 2] = nz * scale
 
 
-@parallel_kernel
-def interpolate(attr, tri, rast, lead, unit, out):
-    """Fill out (B, H, W, lead + C) from attr (1 or B, V, C), tri (F, 3) and rast (B, H, W, 4)."""
-    views, height = rast.shape[0], rast.shape[1]
-    for task in prange(views * height):
+@kernel("i8, i8, f4[:,:,::1], i4[:,::1], f4[:,:,:,::1], i8, i8, f4[:,:,:,::1]")
+def interpolate(first, last, attr, tri, rast, lead, unit, out):
+    """Fill out (B, H, W, lead + C) from attr (1 or B, V, C), tri (F, 3) and rast (B, H, W, 4). Tasks: B * H."""
+    height = rast.shape[1]
+    for task in range(first, last):
         view = task // height
         _interpolate_row(attr, view if attr.shape[0] > 1 else 0, tri, rast, view, task % height, lead, unit, out)
 
@@ -85,16 +83,16 @@ def _scatter_row(grad, attr, batch, tri, rast, view, y, lead, unit, slot, want_a
             dbary[view, y, x, 1] = dv
 
 
-@parallel_kernel
-def interpolate_backward(grad, attr, tri, rast, lead, unit, groups, want_attr, want_bary, dattr, dbary):
-    """Gradient of `interpolate`.
+@kernel("i8, i8, f4[:,:,:,::1], f4[:,:,::1], i4[:,::1], f4[:,:,:,::1], i8, i8, i8, b1, b1, f4[:,:,::1], f4[:,:,:,::1]")
+def interpolate_backward(first, last, grad, attr, tri, rast, lead, unit, groups, want_attr, want_bary, dattr, dbary):
+    """Gradient of `interpolate`. Tasks: groups.
 
     The B * H rows are split into `groups` runs, each with its own buffer in dattr (groups, V, C), to be added up in
     order; dbary (B, H, W, >=2) takes dL/du and dL/dv of every pixel.
     """
     views, height = rast.shape[0], rast.shape[1]
     rows = views * height
-    for group in prange(groups):
+    for group in range(first, last):
         for row in range(group * rows // groups, (group + 1) * rows // groups):
             view = row // height
             batch = view if attr.shape[0] > 1 else 0

@@ -12,9 +12,8 @@ no pixel between them is lost. A pixel's result does not depend on how rows are 
 import math
 
 import numpy as np
-from numba import prange
 
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
 
 TINY_W = 1e-12  # a vertex on the camera plane is moved this far off it
 SLACK = 1e-6  # pixels added to bounding boxes against rounding
@@ -32,12 +31,14 @@ def _project_range(pos, view, start, stop, width, height, screen):
         screen[view, i, 2] = w
 
 
-@parallel_kernel
-def project(pos, width, height, screen):
-    """Write pixel x, pixel y and w of every vertex: pos (B, V, 4) float32 -> screen (B, V, 3) float64."""
-    views, count = pos.shape[0], pos.shape[1]
-    parts = 1 + count // 8192
-    for task in prange(views * parts):
+@kernel("i8, i8, f4[:,:,::1], i8, i8, i8, f8[:,:,::1]")
+def project(first, last, pos, parts, width, height, screen):
+    """Write pixel x, pixel y and w of every vertex: pos (B, V, 4) float32 -> screen (B, V, 3) float64.
+
+    Tasks: B * parts, each with a run of a view's vertices.
+    """
+    count = pos.shape[1]
+    for task in range(first, last):
         view, part = task // parts, task % parts
         _project_range(pos, view, part * count // parts, (part + 1) * count // parts, width, height, screen)
 
@@ -161,12 +162,15 @@ def _draw_band(pos, tri, screen, view, row0, row1, cull, rast):  # noqa: PLR0912
             rast[view, y, x, 3] = f + 1
 
 
-@parallel_kernel
-def rasterize(pos, tri, screen, bands, cull, rast):
-    """Draw all views. pos (B, V, 4), tri (F, 3), screen (B, V, 3) from `project`; writes rast (B, H, W, 4)."""
+@kernel("i8, i8, f4[:,:,::1], i4[:,::1], f8[:,:,::1], i8, b1, f4[:,:,:,::1]")
+def rasterize(first, last, pos, tri, screen, bands, cull, rast):
+    """Draw all views. pos (B, V, 4), tri (F, 3), screen (B, V, 3) from `project`; writes rast (B, H, W, 4).
+
+    Tasks: B * bands.
+    """
     height = rast.shape[1]
     half = (bands + 1) // 2
-    for task in prange(pos.shape[0] * bands):
+    for task in range(first, last):
         view, turn = task // bands, task % bands
         band = 2 * turn if turn < half else 2 * (turn - half) + 1  # neighbours to different threads: even load
         _draw_band(pos, tri, screen, view, band * height // bands, (band + 1) * height // bands, cull, rast)
@@ -209,24 +213,26 @@ def _scatter_rows(grad, rast, tri, screen, view, row0, row1, slot, dpos):
             dpos[slot, k, 3] -= t * dw
 
 
-@parallel_kernel
-def rasterize_backward(grad, rast, tri, screen, slots, dpos):
+@kernel("i8, i8, f4[:,:,:,::1], f4[:,:,:,::1], i4[:,::1], f8[:,:,::1], i8, f4[:,:,::1]")
+def rasterize_backward(first, last, grad, rast, tri, screen, slots, dpos):
     """Add the gradient of (u, v) to dpos (B * slots, V, 4); each view's rows are split over `slots` buffers.
 
-    grad (B, H, W, >=2) holds dL/du and dL/dv.
+    grad (B, H, W, >=2) holds dL/du and dL/dv. Tasks: B * slots.
     """
     height = rast.shape[1]
-    for task in prange(rast.shape[0] * slots):
+    for task in range(first, last):
         view, part = task // slots, task % slots
         _scatter_rows(grad, rast, tri, screen, view, part * height // slots, (part + 1) * height // slots, task, dpos)
 
 
-@parallel_kernel
-def fold(parts, groups, total):
-    """Sum parts (G * groups, V, C) over each run of `groups` buffers, in order, into total (G, V, C)."""
+@kernel("i8, i8, f4[:,:,::1], i8, i8, f4[:,:,::1]")
+def fold(first, last, parts, groups, pieces, total):
+    """Sum parts (G * groups, V, C) over each run of `groups` buffers, in order, into total (G, V, C).
+
+    Tasks: G * pieces, each with a run of vertices.
+    """
     count, channels = parts.shape[1], parts.shape[2]
-    pieces = 1 + count // 1024
-    for task in prange(total.shape[0] * pieces):
+    for task in range(first, last):
         g, piece = task // pieces, task % pieces
         for i in range(piece * count // pieces, (piece + 1) * count // pieces):
             for c in range(channels):

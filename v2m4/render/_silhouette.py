@@ -13,9 +13,7 @@ counts once.
 
 import math
 
-from numba import prange
-
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
 
 MAX_STEPS = 64  # triangles followed between two pixel centres
 
@@ -124,11 +122,13 @@ def _find_band(screen, view, tri, across, rast, row0, row1, mask_only, slot, cap
     return count
 
 
-@parallel_kernel
-def find(screen, tri, across, rast, mask_only, bands, cap, counts, items, distances):
-    """Find the outline crossings of every view.
+@kernel("i8, i8, f8[:,:,::1], i4[:,::1], i4[:,::1], f4[:,:,:,::1], b1, i8, i8, i8[::1], i4[:,:,::1], f4[:,::1]")
+def find(first, last, screen, tri, across, rast, mask_only, bands, cap, counts, items, distances):
+    """Find the outline crossings of every view. Tasks: B * bands.
 
     Args:
+        first: task to begin with.
+        last: task to end before.
         screen: (B, V, 3) float64 from `project`.
         tri: (F, 3) int32.
         across: (F, 3) int32, the half-edge across each edge (`Topology.across`).
@@ -142,7 +142,7 @@ def find(screen, tri, across, rast, mask_only, bands, cap, counts, items, distan
     """
     height = rast.shape[1]
     half = (bands + 1) // 2
-    for task in prange(rast.shape[0] * bands):
+    for task in range(first, last):
         view, turn = task // bands, task % bands
         band = 2 * turn if turn < half else 2 * (turn - half) + 1
         counts[view * bands + band] = _find_band(
@@ -151,11 +151,13 @@ def find(screen, tri, across, rast, mask_only, bands, cap, counts, items, distan
         )  # fmt: skip
 
 
-@parallel_kernel
-def blend(counts, items, distances, bands, starts, channels, out, kept, kept_t, contrast):
-    """Blend the crossings into `out` in place; keep lists without gaps for the backward pass.
+@kernel("i8, i8, i8[::1], i4[:,:,::1], f4[:,::1], i8, i8[::1], i8, f4[:,:,::1], i4[:,::1], f4[::1], f4[:,::1]")
+def blend(first, last, counts, items, distances, bands, starts, channels, out, kept, kept_t, contrast):
+    """Blend the crossings into `out` in place; keep lists without gaps for the backward pass. Tasks: B.
 
     Args:
+        first: task to begin with.
+        last: task to end before.
         counts: From `find`, as the next three.
         items: (B * bands, cap, 4).
         distances: (B * bands, cap).
@@ -167,7 +169,7 @@ def blend(counts, items, distances, bands, starts, channels, out, kept, kept_t, 
         kept_t: (N) float32, written: the distances.
         contrast: (N, channels) float32, written: nearer minus other colour, before blending.
     """
-    for view in prange(out.shape[0]):
+    for view in range(first, last):
         n = starts[view]
         for band in range(view * bands, (view + 1) * bands):
             for m in range(counts[band]):
@@ -206,15 +208,19 @@ def _move_edge(screen, view, i, j, line, axis, half, half_cross, push, dpos, slo
         )  # fmt: skip
 
 
-@parallel_kernel
-def blend_backward(grad, screen, kept, kept_t, contrast, starts, width, height, slots, want_pos, dcolor, dpos):
-    """Gradient of `blend`, given grad (B, H * W, C).
+@kernel(
+    "i8, i8, f4[:,:,::1], f8[:,:,::1], i4[:,::1], f4[::1], f4[:,::1], i8[::1], i8, i8, i8, b1, f4[:,:,::1], f4[:,:,::1]"
+)
+def blend_backward(
+    first, last, grad, screen, kept, kept_t, contrast, starts, width, height, slots, want_pos, dcolor, dpos
+):
+    """Gradient of `blend`, given grad (B, H * W, C). Tasks: B.
 
     dcolor (B, H * W, C) holds a copy of grad on entry and the gradient before blending on return; each view adds to the
     first of its `slots` buffers in dpos (B * slots, V, 4).
     """
     channels = contrast.shape[1]
-    for view in prange(grad.shape[0]):
+    for view in range(first, last):
         for n in range(starts[view], starts[view + 1]):
             near, far = kept[n, 0], kept[n, 1]
             weight = kept_t[n] - 0.5

@@ -2,14 +2,12 @@
 
 Texel (r, c) of an (H, W) texture has its centre at v = (r + 1/2) / H, u = (c + 1/2) / W, so row 0 lies at v = 0. Where
 `rast` (B, H, W, 4) is given, not empty, pixels without a triangle are passed over. The colours stand in `out` and
-`grad` from channel `first` on.
+`grad` from channel `lead` on.
 """
 
 import math
 
-from numba import prange
-
-from v2m4.kernels import kernel, parallel_kernel
+from v2m4.kernels import kernel
 
 
 @kernel
@@ -30,12 +28,12 @@ def _taps(coordinate, size, wrap):
     return low, high, weight
 
 
-@parallel_kernel
-def sample(tex, uv, wrap, rast, first, out):
-    """Fill out (B, H, W, >= first + C) from tex (1 or B, Ht, Wt, C) and uv (B, H, W, 2)."""
-    views, height, width = uv.shape[0], uv.shape[1], uv.shape[2]
+@kernel("i8, i8, f4[:,:,:,::1], f4[:,:,:,::1], b1, f4[:,:,:,::1], i8, f4[:,:,:,::1]")
+def sample(first, last, tex, uv, wrap, rast, lead, out):
+    """Fill out (B, H, W, >= lead + C) from tex (1 or B, Ht, Wt, C) and uv (B, H, W, 2). Tasks: B * H."""
+    height, width = uv.shape[1], uv.shape[2]
     rows, columns, channels = tex.shape[1], tex.shape[2], tex.shape[3]
-    for task in prange(views * height):
+    for task in range(first, last):
         view, y = task // height, task % height
         t = view if tex.shape[0] > 1 else 0
         for x in range(width):
@@ -46,15 +44,15 @@ def sample(tex, uv, wrap, rast, first, out):
             for c in range(channels):
                 top = (1.0 - s) * tex[t, r0, c0, c] + s * tex[t, r0, c1, c]
                 bottom = (1.0 - s) * tex[t, r1, c0, c] + s * tex[t, r1, c1, c]
-                out[view, y, x, first + c] = (1.0 - q) * top + q * bottom
+                out[view, y, x, lead + c] = (1.0 - q) * top + q * bottom
 
 
-@parallel_kernel
-def sample_backward_uv(grad, tex, uv, wrap, rast, first, duv):
-    """Write duv (B, H, W, 2) from grad (B, H, W, >= first + C)."""
-    views, height, width = uv.shape[0], uv.shape[1], uv.shape[2]
+@kernel("i8, i8, f4[:,:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], b1, f4[:,:,:,::1], i8, f4[:,:,:,::1]")
+def sample_backward_uv(first, last, grad, tex, uv, wrap, rast, lead, duv):
+    """Write duv (B, H, W, 2) from grad (B, H, W, >= lead + C). Tasks: B * H."""
+    height, width = uv.shape[1], uv.shape[2]
     rows, columns, channels = tex.shape[1], tex.shape[2], tex.shape[3]
-    for task in prange(views * height):
+    for task in range(first, last):
         view, y = task // height, task % height
         t = view if tex.shape[0] > 1 else 0
         for x in range(width):
@@ -64,7 +62,7 @@ def sample_backward_uv(grad, tex, uv, wrap, rast, first, duv):
             r0, r1, q = _taps(float(uv[view, y, x, 1]), rows, wrap)
             du, dv = 0.0, 0.0
             for c in range(channels):
-                g = float(grad[view, y, x, first + c])
+                g = float(grad[view, y, x, lead + c])
                 a, b = float(tex[t, r0, c0, c]), float(tex[t, r0, c1, c])
                 d, e = float(tex[t, r1, c0, c]), float(tex[t, r1, c1, c])
                 du += g * ((1.0 - q) * (b - a) + q * (e - d))
@@ -74,7 +72,7 @@ def sample_backward_uv(grad, tex, uv, wrap, rast, first, duv):
 
 
 @kernel
-def _scatter_stripe(grad, uv, wrap, rast, first, t, first_view, last_view, row0, row1, dtex):
+def _scatter_stripe(grad, uv, wrap, rast, lead, t, first_view, last_view, row0, row1, dtex):
     rows, columns, channels = dtex.shape[1], dtex.shape[2], dtex.shape[3]
     for view in range(first_view, last_view):
         for y in range(uv.shape[1]):
@@ -86,7 +84,7 @@ def _scatter_stripe(grad, uv, wrap, rast, first, t, first_view, last_view, row0,
                     continue
                 active = False
                 for c in range(channels):
-                    active = active or grad[view, y, x, first + c] != 0.0
+                    active = active or grad[view, y, x, lead + c] != 0.0
                 if not active:
                     continue
                 c0, c1, s = _taps(float(uv[view, y, x, 0]), columns, wrap)
@@ -95,21 +93,21 @@ def _scatter_stripe(grad, uv, wrap, rast, first, t, first_view, last_view, row0,
                     if not row0 <= r < row1:
                         continue
                     for c in range(channels):
-                        g = grad[view, y, x, first + c] * share
+                        g = grad[view, y, x, lead + c] * share
                         dtex[t, r, c0, c] += g * (1.0 - s)
                         dtex[t, r, c1, c] += g * s
 
 
-@parallel_kernel
-def sample_backward_tex(grad, uv, wrap, rast, first, stripes, dtex):
-    """Add to dtex (1 or B, Ht, Wt, C).
+@kernel("i8, i8, f4[:,:,:,::1], f4[:,:,:,::1], b1, f4[:,:,:,::1], i8, i8, f4[:,:,:,::1]", ahead=False)
+def sample_backward_tex(first, last, grad, uv, wrap, rast, lead, stripes, dtex):
+    """Add to dtex (1 or B, Ht, Wt, C). Tasks: (1 or B) * stripes.
 
     Each task owns a stripe of texture rows and meets all pixels in order, so that the sums do not depend on how many
     stripes or threads there are.
     """
     textures, rows, views = dtex.shape[0], dtex.shape[1], uv.shape[0]
-    for task in prange(textures * stripes):
+    for task in range(first, last):
         t, stripe = task // stripes, task % stripes
         from_view, to_view = (t, t + 1) if textures > 1 else (0, views)
         row0, row1 = stripe * rows // stripes, (stripe + 1) * rows // stripes
-        _scatter_stripe(grad, uv, wrap, rast, first, t, from_view, to_view, row0, row1, dtex)
+        _scatter_stripe(grad, uv, wrap, rast, lead, t, from_view, to_view, row0, row1, dtex)

@@ -2,7 +2,7 @@
 
 Same meaning and signature as nvdiffrast (Laine et al. 2020), less the context object. Image row 0 is clip y = -1 and
 texture row 0 is v = 0. Every sum runs in an order set by the shapes alone, so equal input gives equal bytes, whatever
-the thread count (`numba.set_num_threads`). All tensors are float32 on the CPU; triangles are int32.
+the thread count (`v2m4.threads`). All tensors are float32 on the CPU; triangles are int32.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from data_preparation_tools.creatures.skeleton import Bone, Pose, Skeleton, blend, leg_angles
-from data_preparation_tools.creatures.solid import RoundCone, Solid, rotation
+from data_preparation_tools.creatures.skeleton import Bone, Pose, Skeleton, leg_angles, linear_blend_skinning
+from data_preparation_tools.creatures.solid import ImplicitSolid, RoundCone, euler_matrix
 
 SKELETON = Skeleton(
     {"hip": Bone(None, (0, 0, 0)), "knee": Bone("hip", (0, -0.5, 0.1)), "foot": Bone("knee", (0, -1, 0))}
@@ -21,8 +21,8 @@ def test_the_rest_pose_leaves_everything_where_it_is():
 
 def test_a_child_follows_its_parent_and_turns_about_its_own_joint():
     transforms = SKELETON.transforms(Pose({"hip": (90, 0, 0), "knee": (0, 0, 90)}, (0, 0, 1)))
-    assert np.allclose(_moved(transforms[1], (0, -0.5, 0.1)), rotation(90) @ (0, -0.5, 0.1) + (0, 0, 1))
-    assert np.allclose(transforms[1][:3, :3], rotation(90) @ rotation(0, 0, 90))
+    assert np.allclose(_moved(transforms[1], (0, -0.5, 0.1)), euler_matrix(90) @ (0, -0.5, 0.1) + (0, 0, 1))
+    assert np.allclose(transforms[1][:3, :3], euler_matrix(90) @ euler_matrix(0, 0, 90))
     assert np.allclose(transforms[1], transforms[2])
 
 
@@ -57,7 +57,7 @@ def test_weights_share_out_one_and_follow_the_nearest_bone():
     lower = RoundCone("knee", (1, 1, 1), 0.02, (0, -0.5, 0), (0, -1.0, 0), 0.1, 0.1)
     vertices = np.array([[0.1, -0.02 * index, 0.0] for index in range(50)])
     faces = np.array([[index, index + 1, index + 2] for index in range(48)])
-    weights = SKELETON.weights(Solid((upper, lower)), vertices, faces)
+    weights = SKELETON.weights(ImplicitSolid((upper, lower)), vertices, faces)
     assert np.allclose(weights.sum(1), 1) and (weights >= 0).all() and (weights[:, 2] < 1e-6).all()
     assert weights[0, 0] > 0.99 and weights[-1, 1] > 0.99 and (np.diff(weights[:, 1]) > -1e-9).all()
 
@@ -66,5 +66,7 @@ def test_blending_equal_transforms_moves_rigidly():
     vertices = np.random.default_rng(0).normal(size=(20, 3))
     weights = np.random.default_rng(1).dirichlet(np.ones(3), 20)
     rigid = np.eye(4)
-    rigid[:3, :3], rigid[:3, 3] = rotation(10, 20, 30), (1, 2, 3)
-    assert np.allclose(blend(vertices, weights, np.stack([rigid] * 3)), vertices @ rigid[:3, :3].T + (1, 2, 3))
+    rigid[:3, :3], rigid[:3, 3] = euler_matrix(10, 20, 30), (1, 2, 3)
+    assert np.allclose(
+        linear_blend_skinning(vertices, weights, np.stack([rigid] * 3)), vertices @ rigid[:3, :3].T + (1, 2, 3)
+    )

@@ -4,12 +4,12 @@ import trimesh
 
 from data_preparation_tools.creatures.solid import (
     Ellipsoid,
+    ImplicitSolid,
     RoundCone,
     RoundedBox,
-    Solid,
     adjacency,
+    euler_matrix,
     mesh_solid,
-    rotation,
     smooth_minimum,
 )
 
@@ -69,17 +69,17 @@ def test_a_smooth_minimum_is_below_both_and_equal_far_apart():
 
 
 def test_rotations_turn_y_towards_z_about_x():
-    assert np.allclose(rotation(90) @ (0, 1, 0), (0, 0, 1))
-    assert np.allclose(rotation(0, 90) @ (0, 0, 1), (1, 0, 0))
-    assert np.allclose(rotation(0, 0, 90) @ (1, 0, 0), (0, 1, 0))
-    matrix = rotation(20, 30, 40)
+    assert np.allclose(euler_matrix(90) @ (0, 1, 0), (0, 0, 1))
+    assert np.allclose(euler_matrix(0, 90) @ (0, 0, 1), (1, 0, 0))
+    assert np.allclose(euler_matrix(0, 0, 90) @ (1, 0, 0), (0, 1, 0))
+    matrix = euler_matrix(20, 30, 40)
     assert np.allclose(matrix @ matrix.T, np.eye(3)) and np.isclose(np.linalg.det(matrix), 1)
 
 
 def test_paint_follows_the_nearest_part_and_decals_keep_to_their_bone():
     left = Ellipsoid("left", RED, 0.02, (-0.2, 0, 0), (0.1, 0.1, 0.1))
     right = Ellipsoid("right", BLUE, 0.02, (0.2, 0, 0), (0.1, 0.1, 0.1))
-    solid, points = Solid((left, right)), np.array([[-0.2, 0.1, 0.0], [0.2, 0.1, 0.0]])
+    solid, points = ImplicitSolid((left, right)), np.array([[-0.2, 0.1, 0.0], [0.2, 0.1, 0.0]])
     everywhere = Ellipsoid("", (0.0, 1.0, 0.0), 0.01, (0, 0, 0), (1, 1, 1))
     only_left = Ellipsoid("left", (0.0, 1.0, 0.0), 0.01, (0, 0, 0), (1, 1, 1))
     assert np.allclose(solid.paint(points), [RED, BLUE], atol=1e-6)
@@ -88,7 +88,7 @@ def test_paint_follows_the_nearest_part_and_decals_keep_to_their_bone():
 
 
 def test_a_mesh_lies_on_its_solid_closed_and_even():
-    solid = Solid((CONE, EGG))
+    solid = ImplicitSolid((CONE, EGG))
     gradient = lambda points: _gradient(solid, points)  # noqa: E731
     vertices, faces = mesh_solid(solid.distance, gradient, solid.box(), 2000)
     mesh = trimesh.Trimesh(vertices, faces, process=False)

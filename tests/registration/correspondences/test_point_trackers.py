@@ -233,7 +233,7 @@ def test_a_missing_package_is_named_with_the_pip_command(monkeypatch) -> None:
     monkeypatch.setattr("v2m4.weights.installed", lambda module: module != "cotracker")
     config = replace(FAST, use_tracking=True)
     with pytest.raises(
-        Unavailable, flow_match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
+        Unavailable, match=r"--use_tracking: cotracker is not installed; pip install git\+https://.*@82e02e8"
     ):
         needs.require(config)
     needs.require(replace(FAST, use_tracking=False))

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
+from scipy.special import ellipe
 
 from registration.elasticity.arap import Arap, shape_graph
 from registration.elasticity.connectivity import thickness_links
@@ -77,4 +79,30 @@ def test_links_join_opposite_sides(sphere) -> None:
 def test_links_resist_flattening_where_a_surface_alone_bends_for_free(capsule) -> None:
     flat = capsule[0] * torch.tensor([1.0, 1.0, 0.3])
     without, with_links = (Arap(shape_graph(*capsule, thickness=value)).evaluate(flat)[0] for value in (0.0, 1.0))
-    assert with_links > without
+    assert with_links > 2.5 * without  # squeezed so, the capsule's surface is strained as well
+
+
+def test_links_resist_an_isometric_collapse_twenty_times_as_much_as_the_surface() -> None:
+    """A tube whose section goes from a circle to an ellipse of the same circumference: its surface only bends."""
+
+    def tube(thin: float) -> torch.Tensor:
+        angle = np.linspace(0, 2 * np.pi, 20001)
+        wide = brentq(lambda a: 4 * a * ellipe(1 - (thin / a) ** 2) - 0.4 * np.pi, 0.2, 0.4) if thin < 0.2 else 0.2
+        dense = np.stack([wide * np.cos(angle), thin * np.sin(angle)], 1)
+        length = np.concatenate([[0], np.linalg.norm(np.diff(dense, axis=0), axis=1).cumsum()])
+        even = np.interp(np.linspace(0, length[-1], 48, endpoint=False), length, angle)
+        height = np.repeat(np.linspace(-0.5, 0.5, 20), 48)
+        section = np.tile(np.stack([wide * np.cos(even), thin * np.sin(even)], 1), (20, 1))
+        return torch.tensor(np.stack([section[:, 0], height, section[:, 1]], 1), dtype=torch.float32)
+
+    here = np.arange(960).reshape(20, 48)
+    beside = np.roll(here, -1, 1)
+    quads = [[here[:-1], here[1:], beside[:-1]], [beside[:-1], here[1:], beside[1:]]]
+    faces = torch.from_numpy(np.concatenate([np.stack(corners, -1).reshape(-1, 3) for corners in quads]))
+    rest = tube(0.2)
+    surface, half, full = (Arap(shape_graph(rest, faces, thickness=value)) for value in (0.0, 0.5, 1.0))
+    for thin in (0.15, 0.1, 0.05):
+        bending = float(surface.evaluate(tube(thin))[0])
+        assert bending < 0.015
+        assert 15 * bending < float(half.evaluate(tube(thin))[0]) < float(full.evaluate(tube(thin))[0])
+        assert float(full.evaluate(tube(thin))[0]) > 20 * bending

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from registration.elasticity.proxy_binding import ProxyBinding, barycentric, decimated_copy
+from registration.elasticity.proxy_binding import ProxyBinding, _nearest_triangles, barycentric, decimated_copy
 from v2m4.mesh import Mesh
 
 
@@ -73,7 +73,7 @@ def bound() -> tuple[Mesh, ProxyBinding]:
     return full, ProxyBinding.of(full, decimated_copy(full, 600))
 
 
-def test_nothing_moves_where_nothing_moves(bound: tuple[Mesh, ProxyBinding]) -> None:
+def test_the_proxys_rest_pose_gives_the_full_meshs_rest_pose_exactly(bound: tuple[Mesh, ProxyBinding]) -> None:
     full, binding = bound
     assert np.array_equal(binding.pose(binding.reduced), full.vertices.numpy())
 
@@ -183,7 +183,23 @@ def test_the_nearest_point_of_a_triangle_is_the_nearest() -> None:
     assert np.allclose(found, np.linalg.norm(nearest - points, axis=1))
 
 
-def test_what_does_not_fit_is_said(bound: tuple[Mesh, ProxyBinding]) -> None:
+def test_points_hang_on_the_nearest_of_all_triangles(bound: tuple[Mesh, ProxyBinding]) -> None:
+    """Of two triangles that are equally near, the one whose normal agrees with the vertex's is taken."""
+    full, binding = bound
+    points, normals = full.vertices.double().numpy()[::16], full.normals().double().numpy()[::16]
+    corners = binding.reduced[decimated_copy(full, 600).faces.numpy()]
+    parts, owners = np.zeros(len(points), np.int64), np.zeros(len(corners), np.int64)
+    _, weights, distance = _nearest_triangles(points, normals, parts, corners, owners)
+    queries = np.repeat(points, len(corners), 0)
+    closest = trimesh.triangles.closest_point(np.tile(corners, (len(points), 1, 1)), queries)
+    oracle = np.linalg.norm(closest - queries, axis=1).reshape(len(points), -1).min(1)
+    assert (distance > oracle - 1e-9).all()
+    assert (distance < oracle + 1e-9).mean() > 0.98
+    assert (distance - oracle).max() < 1e-3  # of a tube that is 2 long
+    assert weights.min() >= 0
+
+
+def test_a_pose_of_another_mesh_and_a_proxy_without_area_are_errors(bound: tuple[Mesh, ProxyBinding]) -> None:
     full, binding = bound
     with pytest.raises(ValueError, match="expected"):
         binding.pose(np.zeros((3, 3)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import registration
-from registration.keyframes import stage
+from registration.keyframes import pairwise, stage
 from registration.keyframes.joint_refinement import blend
 from registration.keyframes.stage import longest_outline
 from tests.registration.shapes import bent, painted, photographed
@@ -171,15 +171,30 @@ def test_other_options_make_stale(clip, config, result, monkeypatch) -> None:
     assert asked == [1]
 
 
-def test_a_mesh_of_another_body_is_not_trusted(clip, config, tmp_path) -> None:
+def test_a_mesh_of_another_body_is_trusted_only_blindly(clip, config, tmp_path, monkeypatch) -> None:
     frames, posed, _, _ = clip
     mesh = posed[1].mesh
     middle = mesh.vertices.mean(0)
     fat = mesh.with_vertices((mesh.vertices - middle) * torch.tensor([2.2, 1.0, 2.2]) + middle)
-    workspace = Workspace(tmp_path)
-    registration.run(frames[:3], [0, 2], [posed[0], PosedAsset(fat, torch.eye(4))], workspace, config)
-    with np.load(workspace.path("3_registration/2.npz")) as stored:
-        assert not stored["trusted"]
+    pair, asked, icp = [posed[0], PosedAsset(fat, torch.eye(4))], [], pairwise.nonrigid_icp
+    monkeypatch.setattr(pairwise, "nonrigid_icp", lambda *given, **more: (asked.append(1), icp(*given, **more))[1])
+
+    def stored(trust: str) -> dict:
+        workspace = Workspace(tmp_path / trust)
+        registration.run(
+            frames[:3], [0, 2], pair, workspace, replace(config, registration=replace(config.registration, trust=trust))
+        )
+        return dict(np.load(workspace.path("3_registration/2.npz")))
+
+    own = config.registration.trust
+    found = stored(own)
+    assert not found["trusted"]
+    assert len(found["curve_silhouette"]) == 40  # the descent ran
+    assert len(asked) == (own == "fits")  # without trust its shape is not even tried
+    blind = stored("yes")
+    assert blind["trusted"]
+    width = [float(np.ptp(arrays["vertices"][:, 0])) for arrays in (found, blind)]
+    assert width[0] < 0.75 * width[1]
 
 
 def test_one_mesh_for_each_key_frame_is_asked_for(clip, config, tmp_path) -> None:

@@ -1,3 +1,5 @@
+"""Pose of a mesh in the first frame: segmentation into limbs, search for their rotations, and the whole fit."""
+
 import math
 
 import numpy as np
@@ -7,9 +9,9 @@ import trimesh
 
 from registration.correspondences.appearance_model import AppearanceModel
 from registration.deformation_graph.graph import DeformationGraph
-from registration.video.first_frame import FirstFrame, fit_first_frame
-from registration.video.limb_search import Comparison, search_limbs
-from registration.video.limbs import ball, find_limbs, matrices
+from registration.video.first_frame import FirstFrameFit, fit_first_frame
+from registration.video.limb_search import PoseComparison, search_limbs
+from registration.video.limbs import find_limbs, points_in_ball
 from v2m4.camera import Camera, image_fractions
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
@@ -17,16 +19,21 @@ from v2m4.geometry import chamfer, unique_edges
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.rotation import rotation_exp
 
 CONFIG = VideoTrackingConfig(nodes=80, size=160, points=500)
 CAMERA = Camera.identity()
 SHOULDER = np.array([0.18, -0.1, 2.4])
-UP = 2.0  # radians that the arm is raised by
+RAISED = 2.0  # angle of the raised arm, radians
 
 
 def make_figure(angle: float = 0.0) -> Mesh:
-    """A body with a head, two legs and two arms, each a part of its own, in camera space (y down), one arm raised."""
-    parts = [  # length, radius, place of the middle, turn about the upper end, colour
+    """A body with a head, two legs and two arms, each a component of its own, in camera space (y down).
+
+    Args:
+        angle: by which one arm is raised, radians.
+    """
+    parts = [  # length, radius, centre, rotation about the upper end, colour
         (0.3, 0.13, (0, 0), 0.0, (0.9, 0.5, 0.1)),
         (0.05, 0.11, (0, -0.38), 0.0, (0.9, 0.8, 0.6)),
         (0.3, 0.05, (-0.07, 0.46), 0.0, (0.2, 0.3, 0.8)),
@@ -35,15 +42,15 @@ def make_figure(angle: float = 0.0) -> Mesh:
         (0.3, 0.045, (0.18, 0.05), -0.4 - angle, (0.8, 0.1, 0.4)),
     ]
     vertices, faces, colors = [], [], []
-    for length, radius, place, turn, color in parts:
+    for length, radius, centre, rotation, color in parts:
         part = trimesh.creation.capsule(length, radius, count=[8, 8])
         part.apply_translation((0, 0, -part.bounds.mean(0)[2]))
         part.apply_transform(trimesh.transformations.rotation_matrix(math.pi / 2, (1, 0, 0)))
         part = part.subdivide_to_size(0.1)
-        part.apply_translation((*place, SHOULDER[2]))
-        if turn:
-            end = (place[0], place[1] - length / 2, SHOULDER[2])
-            part.apply_transform(trimesh.transformations.rotation_matrix(turn, (0, 0, 1), end))
+        part.apply_translation((*centre, SHOULDER[2]))
+        if rotation:
+            end = (centre[0], centre[1] - length / 2, SHOULDER[2])
+            part.apply_transform(trimesh.transformations.rotation_matrix(rotation, (0, 0, 1), end))
         faces.append(part.faces + sum(len(other) for other in vertices))
         vertices.append(part.vertices)
         colors.append(np.tile(color, (len(part.vertices), 1)))
@@ -54,14 +61,14 @@ def make_figure(angle: float = 0.0) -> Mesh:
     )
 
 
-def photograph(mesh: Mesh, size: int = 256) -> Frame:
+def photographed(mesh: Mesh, size: int = 256) -> Frame:
     with torch.no_grad():
-        seen = render_mesh(mesh, CAMERA, size, channels=("color", "mask"))
-    rgba = torch.cat([seen.color / seen.mask.clamp_min(1e-3), seen.mask], -1)[0].clamp(0, 1)
+        rendering = render_mesh(mesh, CAMERA, size, channels=("color", "mask"))
+    rgba = torch.cat([rendering.color / rendering.mask.clamp_min(1e-3), rendering.mask], -1)[0].clamp(0, 1)
     return Frame("0", 0, (rgba * 255).round().to(torch.uint8).numpy())
 
 
-def lengths(mesh: Mesh, vertices: torch.Tensor) -> torch.Tensor:
+def edge_lengths(mesh: Mesh, vertices: torch.Tensor) -> torch.Tensor:
     first, second = vertices[unique_edges(mesh.faces).long()].unbind(1)
     return (first - second).norm(dim=1)
 
@@ -76,48 +83,48 @@ def graph(figure) -> DeformationGraph:
     return DeformationGraph.of(figure.vertices, figure.faces, CONFIG.nodes)
 
 
-def comparison(graph, figure, frame) -> Comparison:
+def compared_with(graph, figure, frame) -> PoseComparison:
     pose = figure.vertices
     appearance = AppearanceModel.of(figure, pose, ImageWindow.of(frame, CAMERA, 96, [pose]))
-    return Comparison.of(graph, pose, appearance, ImageWindow.of(frame, CAMERA, 48, [pose]))
+    return PoseComparison.of(graph, pose, appearance, ImageWindow.of(frame, CAMERA, 48, [pose]))
 
 
-def test_arms_and_legs_are_limbs_and_turn_about_their_joints(graph, figure):
+def test_arms_and_legs_are_limbs_with_pivots_at_their_upper_ends(graph, figure):
     label = trimesh.graph.connected_component_labels(unique_edges(figure.faces).numpy(), len(figure.vertices))
     part = label[graph.nodes]
     limbs = find_limbs(graph)
     for index in np.unique(label[[int(figure.vertices[:, 0].argmin()), int(figure.vertices[:, 0].argmax())]]):
-        fits = [limb for limb in limbs if (limb.nodes == (part == index)).all()]
-        assert fits, f"part {index}"
+        matching = [limb for limb in limbs if (limb.nodes == (part == index)).all()]
+        assert matching, f"part {index}"
         inside = graph.centres[part == index]
-        assert fits[0].joint(graph, graph.rest_poses())[1] < np.quantile(inside[:, 1], 0.4)
+        assert matching[0].pivot(graph, graph.rest_poses())[1] < np.quantile(inside[:, 1], 0.4)
 
 
-def test_a_turned_limb_is_rigid_and_its_joint_stays(graph):
+def test_a_rotated_limb_is_rigid_and_its_pivot_fixed(graph):
     limb = find_limbs(graph)[0]
-    rotations = matrices(np.array([[0.0, 0.0, 0.0], [0.3, -0.9, 0.4]]))
-    poses = limb.turned(graph, graph.rest_poses(), rotations)
+    rotations = rotation_exp(np.array([[0.0, 0.0, 0.0], [0.3, -0.9, 0.4]]))
+    poses = limb.rotated(graph, graph.rest_poses(), rotations)
     np.testing.assert_allclose(poses.positions[0], graph.centres, atol=1e-12)
     np.testing.assert_allclose(poses.positions[1, ~limb.nodes], graph.centres[~limb.nodes], atol=1e-12)
-    joint = limb.joint(graph, graph.rest_poses())
-    offsets, turned = graph.centres[limb.nodes] - joint, poses.positions[1, limb.nodes] - joint
-    np.testing.assert_allclose(turned, offsets @ rotations[1].T, atol=1e-12)
-    np.testing.assert_allclose(limb.joint(graph, poses[[1]]), joint, atol=1e-12)
+    pivot = limb.pivot(graph, graph.rest_poses())
+    offsets, rotated = graph.centres[limb.nodes] - pivot, poses.positions[1, limb.nodes] - pivot
+    np.testing.assert_allclose(rotated, offsets @ rotations[1].T, atol=1e-12)
+    np.testing.assert_allclose(limb.pivot(graph, poses[[1]]), pivot, atol=1e-12)
 
 
-def test_swings_look_all_round(graph):
-    limb, still = find_limbs(graph)[0], graph.rest_poses()
-    along = graph.centres[limb.nodes].mean(0) - limb.joint(graph, still)
-    swings = limb.swings(graph, still)
-    assert np.linalg.norm(swings, axis=1).max() < math.pi + 1e-9
-    there = matrices(swings) @ (along / np.linalg.norm(along))
+def test_candidate_rotations_cover_all_directions(graph):
+    limb, rest = find_limbs(graph)[0], graph.rest_poses()
+    direction = graph.centres[limb.nodes].mean(0) - limb.pivot(graph, rest)
+    vectors = limb.candidate_rotations(graph, rest)
+    assert np.linalg.norm(vectors, axis=1).max() < math.pi + 1e-9
+    candidates = rotation_exp(vectors) @ (direction / np.linalg.norm(direction))
     directions = np.random.default_rng(0).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    assert np.arccos((directions @ there.T).max(1).clip(-1, 1)).max() < 0.5
+    assert np.arccos((directions @ candidates.T).max(1).clip(-1, 1)).max() < 0.5
 
 
-def test_the_ball_is_filled_evenly():
-    points = ball(500, 2.0)
+def test_points_in_ball_are_evenly_distributed():
+    points = points_in_ball(500, 2.0)
     radius = np.linalg.norm(points, axis=1)
     assert points.shape == (500, 3)
     assert radius.max() <= 2.0
@@ -125,52 +132,52 @@ def test_the_ball_is_filled_evenly():
     assert np.abs(points.mean(0)).max() < 0.1
 
 
-def test_errors_of_turned_limbs_are_those_of_the_turned_poses(graph, figure):
-    compare = comparison(graph, figure, photograph(make_figure(0.6)))
+def test_errors_of_rotated_limbs_are_those_of_the_rotated_poses(graph, figure):
+    compare = compared_with(graph, figure, photographed(make_figure(0.6)))
     limb = max(find_limbs(graph), key=lambda limb: limb.nodes.sum())
-    rotations = matrices(ball(5, 1.5))
-    direct = compare(limb.turned(graph, graph.rest_poses(), rotations))
-    np.testing.assert_allclose(compare.turned(graph.rest_poses(), limb, rotations), direct, atol=1e-4)
+    rotations = rotation_exp(points_in_ball(5, 1.5))
+    direct = compare(limb.rotated(graph, graph.rest_poses(), rotations))
+    np.testing.assert_allclose(compare.rotated_limb_errors(graph.rest_poses(), limb, rotations), direct, atol=1e-4)
     assert np.ptp(direct) > 0.01
 
 
-def test_the_search_finds_a_raised_arm(graph, figure):
-    truth = make_figure(UP)
-    compare = comparison(graph, figure, photograph(truth))
+def test_limb_search_finds_a_raised_arm(graph, figure):
+    truth = make_figure(RAISED)
+    compare = compared_with(graph, figure, photographed(truth))
     limbs = find_limbs(graph)
     best, again = (search_limbs(compare, limbs, graph.rest_poses())[0] for _ in range(2))
     assert np.array_equal(best.poses.positions, again.poses.positions)
-    assert best.turned
+    assert best.rotated_limbs
     assert best.error < 0.5 * float(compare(graph.rest_poses())[0])
-    moved = torch.from_numpy(graph.deform(best.poses)[0])
-    assert (moved - truth.vertices).norm(dim=1).max() < 0.25
+    vertices = torch.from_numpy(graph.deform(best.poses)[0])
+    assert (vertices - truth.vertices).norm(dim=1).max() < 0.25
 
 
 @pytest.fixture(scope="module")
-def fit_vertices(figure) -> FirstFrame:
-    return fit_first_frame(figure, photograph(make_figure(UP)), CONFIG)
+def fitted(figure) -> FirstFrameFit:
+    return fit_first_frame(figure, photographed(make_figure(RAISED)), CONFIG)
 
 
 def test_a_raised_arm_is_fitted(figure, fitted):
-    truth = make_figure(UP)
-    assert fitted.turned > 0
-    assert fitted.error[1] < 0.4 * fitted.error[0]
-    # The arm is round and plain: the picture does not show how it turns about itself, nor how far it points at us.
-    seen, wanted, before = (
+    truth = make_figure(RAISED)
+    assert fitted.rotated_limbs > 0
+    assert fitted.errors[1] < 0.4 * fitted.errors[0]
+    # The arm is round and of one colour: rotation about its own axis and depth are not observable.
+    result, expected, before = (
         image_fractions(CAMERA, pose) for pose in (fitted.vertices, truth.vertices, figure.vertices)
     )
-    assert chamfer(seen, wanted, squared=False) < 0.3 * chamfer(before, wanted, squared=False)
+    assert chamfer(result, expected, squared=False) < 0.3 * chamfer(before, expected, squared=False)
     assert (fitted.vertices - truth.vertices)[:, 2].abs().max() < 0.3
-    ratio = lengths(figure, fitted.vertices) / lengths(figure, figure.vertices)
+    ratio = edge_lengths(figure, fitted.vertices) / edge_lengths(figure, figure.vertices)
     assert torch.quantile((ratio - 1).abs(), 0.99) < 0.1
 
 
-def test_a_pose_that_is_right_stays(figure):
-    found = fit_first_frame(figure, photograph(figure), CONFIG)
-    assert found.turned == 0
-    assert torch.equal(found.vertices, figure.vertices)
+def test_a_correct_pose_is_unchanged(figure):
+    result = fit_first_frame(figure, photographed(figure), CONFIG)
+    assert result.rotated_limbs == 0
+    assert torch.equal(result.vertices, figure.vertices)
 
 
 def test_a_mesh_without_faces_is_refused(figure):
     with pytest.raises(ValueError, match="no faces"):
-        fit_first_frame(Mesh(figure.vertices, figure.faces[:0], colors=figure.colors), photograph(figure), CONFIG)
+        fit_first_frame(Mesh(figure.vertices, figure.faces[:0], colors=figure.colors), photographed(figure), CONFIG)

@@ -1,4 +1,4 @@
-"""Frames between key frames, and these: found where the video shows them, not on straight lines."""
+"""Poses of frames between key frames, and of the key frames, fitted to the video."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from registration.video.inbetweens import fit_frames
-from registration.video.stage import FOLDER, fill
+from registration.video.stage import FOLDER, fit_inbetweens
 from tests.registration.moving_shapes import AWAY, speckled
 from v2m4.camera import Camera
 from v2m4.config import FAST, VideoTrackingConfig
@@ -18,29 +18,29 @@ from v2m4.workspace import Workspace
 
 SIDE = 160
 CONFIG = VideoTrackingConfig(nodes=40, size=160, points=400, rounds=3)
-HOPS = [0.0, 0.06, 0.08, 0.05, 0.0]  # up and down again between two key frames that are alike
+HOPS = [0.0, 0.06, 0.08, 0.05, 0.0]  # heights, up and down again between two equal key frames
 
 
 @pytest.fixture(scope="module")
 def poses() -> torch.Tensor:
-    """The truth (5, V, 3): a body that hops and leans, in front of the camera."""
+    """True poses (5, V, 3): a body that hops and shears, in front of the camera."""
     rest = speckled(3).vertices
-    found = []
+    vertices = []
     for hop in HOPS:
-        lean = torch.tensor([[1.0, 2 * hop, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-        found.append(rest @ lean.T + AWAY + torch.tensor([0.0, -hop, 0.0]))
-    return torch.stack(found)
+        shear = torch.tensor([[1.0, 2 * hop, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        vertices.append(rest @ shear.T + AWAY + torch.tensor([0.0, -hop, 0.0]))
+    return torch.stack(vertices)
 
 
 @pytest.fixture(scope="module")
 def frames(poses) -> list[Frame]:
-    pictures = []
+    images = []
     for index, pose in enumerate(poses):
-        seen = render_mesh(speckled(3).with_vertices(pose), Camera.identity(), SIDE, channels=("color", "mask"))
-        mask = seen.mask[0].clamp(0, 1)
-        rgba = torch.cat([seen.color[0] / mask.clamp_min(1e-6), mask], -1).clamp(0, 1)
-        pictures.append(Frame(str(index), index, (255 * rgba).round().to(torch.uint8).numpy()))
-    return pictures
+        rendering = render_mesh(speckled(3).with_vertices(pose), Camera.identity(), SIDE, channels=("color", "mask"))
+        mask = rendering.mask[0].clamp(0, 1)
+        rgba = torch.cat([rendering.color[0] / mask.clamp_min(1e-6), mask], -1).clamp(0, 1)
+        images.append(Frame(str(index), index, (255 * rgba).round().to(torch.uint8).numpy()))
+    return images
 
 
 @pytest.fixture(scope="module")
@@ -49,62 +49,61 @@ def keys(poses) -> MeshSequence:
 
 
 @pytest.fixture(scope="module")
-def fit_vertices(frames, keys) -> MeshSequence:
+def fitted(frames, keys) -> MeshSequence:
     return fit_frames(frames, keys, CONFIG)
 
 
-def test_frames_between_are_where_the_video_shows_them(poses, keys, fitted):
-
+def test_frames_between_follow_the_video_not_the_interpolation(poses, keys, fitted):
     front = poses[0][:, 2] < AWAY[2]
     for index in (1, 2, 3):
-        off = (fitted.vertices[index] - poses[index])[front, :2].norm(dim=1).mean()
-        straight = (keys.sampled([index]).vertices[0] - poses[index])[front, :2].norm(dim=1).mean()
-        assert straight > 0.04
-        assert off < 0.1 * straight, f"frame {index}: {off:.4f}, on a straight line {straight:.4f}"
+        error = (fitted.vertices[index] - poses[index])[front, :2].norm(dim=1).mean()
+        interpolated = (keys.sampled([index]).vertices[0] - poses[index])[front, :2].norm(dim=1).mean()
+        assert interpolated > 0.04
+        assert error < 0.1 * interpolated, f"frame {index}: {error:.4f}, interpolated {interpolated:.4f}"
 
 
-def test_key_frames_that_are_right_stay_and_the_first_is_the_rest_pose(keys, fitted):
+def test_correct_key_frames_stay_near_and_the_first_is_the_rest_pose(keys, fitted):
     assert (fitted.vertices[[0, 4]] - keys.vertices).norm(dim=2).mean() < 0.005
     assert torch.equal(fitted.mesh.vertices, fitted.vertices[0])
     assert fitted.times.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_key_frames_that_are_a_little_wrong_are_brought_nearer(frames, keys, poses):
-    slid = torch.tensor([0.03, -0.02, 0.0])
-    wrong = MeshSequence(keys.vertices + slid, keys.mesh, keys.times)
-    found = fit_frames(frames, wrong, CONFIG).vertices
+def test_slightly_wrong_key_frames_are_corrected(frames, keys, poses):
+    error = torch.tensor([0.03, -0.02, 0.0])
+    wrong = MeshSequence(keys.vertices + error, keys.mesh, keys.times)
+    vertices = fit_frames(frames, wrong, CONFIG).vertices
     front = poses[0][:, 2] < AWAY[2]
-    for index in (0, 4):  # the outline alone tells
-        assert (found[index] - poses[index])[front, :2].norm(dim=1).mean() < 0.75 * slid.norm()
+    for index in (0, 4):  # only the outline shows it: the appearance model is fitted to the wrong pose
+        assert (vertices[index] - poses[index])[front, :2].norm(dim=1).mean() < 0.75 * error.norm()
 
 
 def test_the_same_frames_give_the_same_bytes(frames, keys, fitted):
     assert torch.equal(fit_frames(frames, keys, CONFIG).vertices, fitted.vertices)
 
 
-def test_a_frame_that_shows_nothing_stays_near_its_neighbours(frames, keys, fitted):
+def test_an_empty_frame_stays_near_its_neighbours(frames, keys, fitted):
     empty = Frame("2", 2, np.zeros_like(frames[2].rgba))
-    found = fit_frames([*frames[:2], empty, *frames[3:]], keys, CONFIG)
-    assert torch.isfinite(found.vertices).all()
-    assert (found.vertices[2] - fitted.vertices[2]).norm(dim=1).max() < 0.1
+    result = fit_frames([*frames[:2], empty, *frames[3:]], keys, CONFIG)
+    assert torch.isfinite(result.vertices).all()
+    assert (result.vertices[2] - fitted.vertices[2]).norm(dim=1).max() < 0.1
 
 
 def test_progress_counts_every_frame(frames, keys):
-    counted: list[int] = []
-    fit_frames(frames, keys, VideoTrackingConfig(nodes=10, size=64, points=50, rounds=1), counted.append)
-    assert counted == [4, 5]
+    counts: list[int] = []
+    fit_frames(frames, keys, VideoTrackingConfig(nodes=10, size=64, points=50, rounds=1), counts.append)
+    assert counts == [4, 5]
 
 
-def test_fill_keeps_its_work_and_does_as_it_is_told(frames, keys, fitted, tmp_path):
+def test_fit_inbetweens_stores_its_result_and_obeys_the_options(frames, keys, fitted, tmp_path):
     config = replace(FAST, drive=CONFIG)
-    assert fill(frames, keys, Workspace(tmp_path), replace(config, inbetween="linear")) is keys
+    assert fit_inbetweens(frames, keys, Workspace(tmp_path), replace(config, inbetween="linear")) is keys
     every = keys.sampled(range(5))
-    assert fill(frames, every, Workspace(tmp_path), config) is every
-    found = fill(frames, keys, Workspace(tmp_path), config)
-    assert torch.equal(found.vertices, fitted.vertices)
+    assert fit_inbetweens(frames, every, Workspace(tmp_path), config) is every
+    result = fit_inbetweens(frames, keys, Workspace(tmp_path), config)
+    assert torch.equal(result.vertices, fitted.vertices)
     stored = tmp_path / FOLDER / "between.npz"
     before = stored.stat().st_mtime_ns
-    fill(frames, keys, Workspace(tmp_path), config)
+    fit_inbetweens(frames, keys, Workspace(tmp_path), config)
     assert stored.stat().st_mtime_ns == before
-    fill(frames, keys, Workspace(tmp_path), replace(config, drive=replace(CONFIG, rounds=1)))
+    fit_inbetweens(frames, keys, Workspace(tmp_path), replace(config, drive=replace(CONFIG, rounds=1)))
     assert stored.stat().st_mtime_ns != before

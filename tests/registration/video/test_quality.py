@@ -1,4 +1,4 @@
-"""Numbers of a driven sequence: perfect where the pose is the truth, and honest where it is not."""
+"""Quality of fit: perfect for the true pose, and right about known errors."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def quality(mesh: Mesh, frame: Frame, first: FrameQuality | None = None, rest: M
     return measure(mesh.vertices, AppearanceModel(mesh), view, EdgeLengths.of(rest.vertices, rest.faces), first)
 
 
-def test_the_truth_is_well(body: Mesh) -> None:
-    found = quality(body, photographed(body, 0))
-    assert found.iou > 0.99
-    assert found.residual < 0.05
-    assert found.seen > 0.3
-    assert (found.stretch, found.lost) == (0.0, "")
-    assert found.stretch_99 == pytest.approx(1.0)
+def test_the_true_pose_has_no_error(body: Mesh) -> None:
+    result = quality(body, photographed(body, 0))
+    assert result.iou > 0.99
+    assert result.residual < 0.05
+    assert result.confidence > 0.3
+    assert (result.stretched_share, result.lost) == (0.0, "")
+    assert result.stretch_99 == pytest.approx(1.0)
 
 
-def test_a_shift_shows_as_residual(body: Mesh) -> None:
-    """Moved by 2% of its height in the picture, along rays, the body is off by 2%."""
+def test_residual_of_a_known_translation(body: Mesh) -> None:
+    """A displacement of 2% of the body's height in the image is a residual of 2%."""
     frame = photographed(body, 0)
     box = object_box(frame)
     height = (box[3] - box[1]) * 2 * math.tan(CAMERA.fov / 2)
@@ -51,27 +51,27 @@ def test_a_shift_shows_as_residual(body: Mesh) -> None:
     assert quality(body.with_vertices(vertices), frame).residual == pytest.approx(2.0, rel=0.15)
 
 
-def test_stretch_is_counted_per_edge(body: Mesh) -> None:
+def test_stretch_ratio_of_each_edge(body: Mesh) -> None:
     half = body.vertices.clone()
     half[:, 0] = (half[:, 0] - 0.1) * 1.8 + 0.1
     rest = EdgeLengths.of(body.vertices, body.faces)
-    ratio = rest.stretch(half)
+    ratio = rest.stretch_ratios(half)
     assert ratio.min() >= 1.0
     assert 1.6 < ratio.max() <= 1.8 + 1e-4
-    assert np.allclose(rest.stretch(body.vertices / 2), 2.0, atol=1e-4)
+    assert np.allclose(rest.stretch_ratios(body.vertices / 2), 2.0, atol=1e-4)
     first, second = (body.vertices[rest.edges[:, end]] for end in (0, 1))
-    along = ((first - second)[:, 0] / (first - second).norm(dim=1)).square().numpy()
-    assert np.allclose(ratio, np.sqrt(1 + along * (1.8**2 - 1)), atol=1e-3)
+    cosine_squared = ((first - second)[:, 0] / (first - second).norm(dim=1)).square().numpy()
+    assert np.allclose(ratio, np.sqrt(1 + cosine_squared * (1.8**2 - 1)), atol=1e-3)
 
 
 def test_edges_without_length_are_left_out() -> None:
     vertices = torch.tensor([[0.0, 0, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1]])
     rest = EdgeLengths.of(vertices, torch.tensor([[0, 1, 2], [0, 3, 1]]))
     assert len(rest.edges) == 4
-    assert np.isfinite(rest.stretch(vertices * 0)).all()
+    assert np.isfinite(rest.stretch_ratios(vertices * 0)).all()
 
 
-def test_loss_of_track_is_said_with_its_reason(body: Mesh) -> None:
+def test_loss_of_track_has_a_reason(body: Mesh) -> None:
     frame = photographed(body, 0)
     first = quality(body, frame)
     away = body.with_vertices(body.vertices + torch.tensor([0.5, 0.0, 0.0]))
@@ -82,13 +82,13 @@ def test_loss_of_track_is_said_with_its_reason(body: Mesh) -> None:
     assert "no object" in quality(body, empty, first).lost
 
 
-def test_manifest_and_plot_tell_every_frame(body: Mesh, tmp_path) -> None:
+def test_manifest_and_plot_hold_every_frame(body: Mesh, tmp_path) -> None:
     good = quality(body, photographed(body, 0))
     bad = FrameQuality(0.2, 5.0, 0.1, 0.3, 2.5, lost="the outlines do not fit")
-    told = FitQuality([good, bad, good]).describe()
-    assert told["lost"] == {"1": "the outlines do not fit"}
-    assert told["iou"] == [round(good.iou, 4), 0.2, round(good.iou, 4)]
-    assert told["least_iou"] == 0.2
-    FitQuality([good, bad, good]).draw(tmp_path / "health.png")
-    assert iio.imread(tmp_path / "health.png").std() > 0
+    described = FitQuality([good, bad, good]).describe()
+    assert described["lost"] == {"1": "the outlines do not fit"}
+    assert described["iou"] == [round(good.iou, 4), 0.2, round(good.iou, 4)]
+    assert described["least_iou"] == 0.2
+    FitQuality([good, bad, good]).draw(tmp_path / "motion.png")
+    assert iio.imread(tmp_path / "motion.png").std() > 0
     FitQuality([]).describe()

@@ -149,7 +149,7 @@ def test_grabcut_finds_the_object_and_is_deterministic():
     assert iou(again[..., 3] > 127, alpha > 0.5) > 0.9
 
 
-def test_nothing_there_is_all_transparent():
+def test_a_picture_of_background_alone_is_all_transparent():
     assert remove_background(np.zeros((40, 50, 3), np.uint8))[..., 3].max() == 0
 
 

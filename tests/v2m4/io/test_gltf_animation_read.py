@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from v2m4.camera import Orbit
 from v2m4.export import export_animation
-from v2m4.io._gltf_container import ARRAY_BUFFER, Builder, GltfError, load_document
+from v2m4.io._gltf_container import ARRAY_BUFFER, GltfBuilder, GltfError, load_document
 from v2m4.io.gltf import read_glb, write_animation_glb
 from v2m4.io.gltf_animation import list_animations, read_animation
 from v2m4.mesh import Mesh, MeshSequence
@@ -45,14 +45,16 @@ def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _box(builder: Builder, **more: Any) -> dict[str, Any]:
+def _box(builder: GltfBuilder, **more: Any) -> dict[str, Any]:
     """A primitive: the box, and further attributes as arrays."""
     attributes = {"POSITION": builder.accessor(VERTICES, ARRAY_BUFFER, bounds=True)}
     attributes |= {name: builder.accessor(values, ARRAY_BUFFER) for name, values in more.items()}
     return {"attributes": attributes, "indices": builder.accessor(FACES.reshape(-1))}
 
 
-def _clip(builder: Builder, moves: list[tuple[int, str, np.ndarray]], times: np.ndarray = TIMES, **sampler: Any) -> int:
+def _clip(
+    builder: GltfBuilder, moves: list[tuple[int, str, np.ndarray]], times: np.ndarray = TIMES, **sampler: Any
+) -> int:
     """A clip of (node, path, keys)."""
     animation: dict[str, Any] = {"samplers": [], "channels": []}
     for node, path, keys in moves:
@@ -63,7 +65,7 @@ def _clip(builder: Builder, moves: list[tuple[int, str, np.ndarray]], times: np.
     return builder.add("animations", animation)
 
 
-def _file(folder: Path, builder: Builder, nodes: list[dict[str, Any]], roots: tuple[int, ...] = (0,)) -> Path:
+def _file(folder: Path, builder: GltfBuilder, nodes: list[dict[str, Any]], roots: tuple[int, ...] = (0,)) -> Path:
     for node in nodes:
         builder.add("nodes", node)
     builder.add("scenes", {"nodes": list(roots)})
@@ -74,7 +76,7 @@ def _file(folder: Path, builder: Builder, nodes: list[dict[str, Any]], roots: tu
 
 def _simple(folder: Path, **node: Any) -> Path:
     """A box that turns and moves."""
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     _clip(builder, [(0, "rotation", TURNS), (0, "translation", MOVES)])
     return _file(folder, builder, [{"mesh": 0} | node])
@@ -107,7 +109,7 @@ def test_times_are_as_asked_and_the_ends_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["STEP", "CUBICSPLINE"])
 def test_other_interpolations(tmp_path: Path, mode: str) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     keys = (
         np.repeat(MOVES[:, None], 3, 1) * np.array([0, 1, 0], np.float32)[:, None] if mode == "CUBICSPLINE" else MOVES
@@ -119,7 +121,7 @@ def test_other_interpolations(tmp_path: Path, mode: str) -> None:
 
 
 def test_children_follow_their_parents(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     sizes = np.array([[1, 1, 1], [2, 1, 1], [1, 3, 2]], np.float32)
     _clip(builder, [(0, "rotation", TURNS), (1, "scale", sizes), (2, "translation", MOVES)])
@@ -147,7 +149,7 @@ def _skinned(
     inverse_binds: bool = True,
 ) -> Path:
     """A skinned box shown by node 0, moved by the joints, nodes 2 and 3 under node 1."""
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder, **attributes)]})
     skin: dict[str, Any] = {"joints": [3, 2], "skeleton": 2}  # the skeleton's root means nothing for the vertices
     if inverse_binds:
@@ -219,7 +221,7 @@ def test_vertices_without_weights_are_told(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_quantised_keys_and_weights(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     primitive = _box(builder, JOINTS_0=np.tile(np.array([[0, 1, 0, 0]], np.uint16), (8, 1)))
     stored = np.tile(np.array([[51, 204, 0, 0]], np.uint8), (8, 1))
     primitive["attributes"]["WEIGHTS_0"] = builder.accessor(stored, ARRAY_BUFFER, normalized=True)
@@ -237,7 +239,7 @@ def test_quantised_keys_and_weights(tmp_path: Path) -> None:
 
 def _morphing(folder: Path, keys: np.ndarray | None, **node: Any) -> tuple[Path, np.ndarray]:
     """A box of two targets, the second sparse, and their offsets (2, 8, 3)."""
-    builder = Builder()
+    builder = GltfBuilder()
     offsets = np.random.default_rng(1).normal(size=(2, 8, 3)).astype(np.float32)
     offsets[1, 2:] = 0
     sparse = {
@@ -277,7 +279,7 @@ def test_morph_targets_that_no_clip_moves_keep_their_weights(
 
 def _colourful(folder: Path, textured: bool) -> Path:
     """Three boxes of different looks, one of them seen in a mirror, none of them moved by the clip."""
-    builder = Builder()
+    builder = GltfBuilder()
     looks: list[dict[str, Any]] = [{"baseColorFactor": [0.2, 0.4, 0.6, 1]}, {}]
     if textured:
         picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
@@ -316,7 +318,7 @@ def test_the_look_and_the_rest_pose_are_those_of_the_still_reader(tmp_path: Path
 
 
 def test_a_skin_that_mirrors_keeps_the_outside(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     weights = np.tile(np.array([[1, 0, 0, 0]], np.float32), (8, 1))
     builder.add("meshes", {"primitives": [_box(builder, JOINTS_0=np.zeros((8, 4), np.uint8), WEIGHTS_0=weights)]})
     builder.add("skins", {"joints": [1]})
@@ -327,7 +329,7 @@ def test_a_skin_that_mirrors_keeps_the_outside(tmp_path: Path) -> None:
 
 
 def test_only_the_default_scene_is_read(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     builder.add("scenes", {"nodes": [0]})
     builder.json["scene"] = 1
@@ -337,7 +339,7 @@ def test_only_the_default_scene_is_read(tmp_path: Path) -> None:
 
 
 def _two_clips(folder: Path, names: tuple[str | None, str | None]) -> Path:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     _clip(builder, [(0, "translation", MOVES)])
     _clip(builder, [(0, "translation", 3 * MOVES), (0, "rotation", TURNS)], TIMES + 1)
@@ -373,7 +375,7 @@ def test_a_clip_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
 
 
 def test_a_still_file_has_no_clips(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     path = _file(tmp_path, builder, [{"mesh": 0}])
     assert list_animations(path) == []
@@ -382,7 +384,7 @@ def test_a_still_file_has_no_clips(tmp_path: Path) -> None:
 
 
 def test_animations_of_other_things_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.add("meshes", {"primitives": [_box(builder)]})
     _clip(builder, [(0, "translation", MOVES), (0, "pointer", MOVES), (0, "scale", MOVES)])
     del builder.json["animations"][0]["channels"][2]["target"]["node"]  # so the specification says: do nothing
@@ -393,7 +395,7 @@ def test_animations_of_other_things_are_passed_over(tmp_path: Path, caplog: pyte
 
 def test_welding_joins_what_stays_together_in_all_poses(tmp_path: Path) -> None:
     """Two boxes, each with every corner three times, stand face to face at rest; one of them moves away."""
-    builder = Builder()
+    builder = GltfBuilder()
     corners, normals = VERTICES[FACES].reshape(-1, 3), np.repeat(BOX.face_normals, 3, 0).astype(np.float32)
     attributes = {
         "POSITION": builder.accessor(corners, ARRAY_BUFFER),
@@ -464,12 +466,12 @@ def test_a_whole_export_comes_back(tmp_path: Path) -> None:
     _close(back.vertices, expected, 1e-4 * float(np.ptp(expected.numpy(), axis=(0, 1)).max()))
 
 
-def _descending(json: dict[str, Any], builder: Builder) -> None:
+def _descending(json: dict[str, Any], builder: GltfBuilder) -> None:
     json["animations"][0]["samplers"][0]["input"] = builder.accessor(np.array([0, 2, 1], np.float32))
 
 
 def _change(*place: Any, value: Any) -> Any:
-    def change(json: dict[str, Any], builder: Builder) -> None:
+    def change(json: dict[str, Any], builder: GltfBuilder) -> None:
         item: Any = json
         for key in place[:-1]:
             item = item[key]
@@ -513,10 +515,10 @@ def test_a_skinned_mesh_without_joints_is_said(tmp_path: Path) -> None:
         read_animation(_skinned(tmp_path, STILL, {}))
 
 
-def _builder_of(path: Path) -> Builder:
+def _builder_of(path: Path) -> GltfBuilder:
     """A builder that goes on with a file's document and buffer."""
     document = load_document(path)
-    builder = Builder()
+    builder = GltfBuilder()
     builder.json = document.json
     builder._binary = bytearray(document.buffers[0] or b"")
     return builder

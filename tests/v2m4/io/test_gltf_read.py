@@ -14,7 +14,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2m4.io._gltf_container import ARRAY_BUFFER, Builder
+from v2m4.io._gltf_container import ARRAY_BUFFER, GltfBuilder
 from v2m4.io._gltf_images import pack_atlas
 from v2m4.io.gltf import read_glb, read_mesh, write_glb
 from v2m4.io.srgb import linear_to_srgb
@@ -30,7 +30,7 @@ def _png(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> bytes:
 
 
 def _file(
-    path: Path, primitives: list[dict[str, Any]], builder: Builder, nodes: list[dict[str, Any]] | None = None
+    path: Path, primitives: list[dict[str, Any]], builder: GltfBuilder, nodes: list[dict[str, Any]] | None = None
 ) -> Path:
     builder.add("meshes", {"primitives": primitives})
     for node in nodes or [{"mesh": 0}]:
@@ -51,7 +51,7 @@ def _colors_at_corners(mesh: Mesh) -> np.ndarray:
 
 
 def test_nodes_are_merged_in_world_space_and_mirrors_keep_the_outside(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     box = trimesh.creation.box()
     position = builder.accessor(box.vertices.astype(np.float32), ARRAY_BUFFER, bounds=True)
     indices = builder.accessor(box.faces.reshape(-1).astype(np.uint8))
@@ -85,7 +85,7 @@ def test_nodes_are_merged_in_world_space_and_mirrors_keep_the_outside(tmp_path: 
 def test_lists_strips_and_fans(tmp_path: Path, mode: int) -> None:
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     order = {4: [0, 1, 2, 0, 2, 3], 5: [0, 1, 3, 2], 6: [0, 1, 2, 3]}[mode]
-    builder = Builder()
+    builder = GltfBuilder()
     primitive = {
         "attributes": {"POSITION": builder.accessor(square, ARRAY_BUFFER, bounds=True)},
         "indices": builder.accessor(np.array(order, np.uint16)),
@@ -98,7 +98,7 @@ def test_lists_strips_and_fans(tmp_path: Path, mode: int) -> None:
 
 
 def test_interleaved_and_sparse_accessors(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     rows = np.zeros((3, 5), np.float32)
     rows[:, :3] = CORNERS
     view = builder.view(rows.tobytes(), ARRAY_BUFFER, stride=20)
@@ -124,7 +124,7 @@ def test_interleaved_and_sparse_accessors(tmp_path: Path) -> None:
     ],
 )
 def test_quantised_positions(tmp_path: Path, kind: type, normalized: bool, unit: float) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.use_extension("KHR_mesh_quantization", required=True)
     stored = np.array([[0, 0, 0], [100, 0, 0], [0, 50, 0]], kind)
     position = builder.accessor(stored, ARRAY_BUFFER, True, normalized)
@@ -134,7 +134,7 @@ def test_quantised_positions(tmp_path: Path, kind: type, normalized: bool, unit:
 
 
 def test_the_lowest_integer_stands_for_minus_one(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     stored = np.array([[-128, 0, 0], [-127, 0, 0], [0, 127, 0]], np.int8)
     position = builder.accessor(stored, ARRAY_BUFFER, True, normalized=True)
     mesh = read_glb(_file(tmp_path / "a.glb", [{"attributes": {"POSITION": position}}], builder))
@@ -158,7 +158,11 @@ def test_pictures_of_an_atlas_do_not_bleed(tmp_path: Path) -> None:
 
 
 def _textured(
-    builder: Builder, uvs: np.ndarray, color: tuple[int, int, int] | np.ndarray, base: dict[str, Any], wrap: int = 10497
+    builder: GltfBuilder,
+    uvs: np.ndarray,
+    color: tuple[int, int, int] | np.ndarray,
+    base: dict[str, Any],
+    wrap: int = 10497,
 ) -> dict[str, Any]:
     """A primitive: one triangle with a texture of its own."""
     if isinstance(color, tuple):
@@ -178,7 +182,7 @@ def _textured(
 
 
 def test_several_materials_share_one_atlas(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     inside = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
     plain = builder.add("materials", {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0.5, 1]}})
     primitives = [
@@ -198,7 +202,7 @@ def test_several_materials_share_one_atlas(tmp_path: Path) -> None:
 
 
 def test_a_factor_without_a_texture_is_a_vertex_colour(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     material = builder.add("materials", {"pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.5, 1, 1]}})
     colored = np.array([[65535, 0, 0, 65535]] * 3, np.uint16)
     primitives = [
@@ -222,7 +226,7 @@ def test_coordinates_outside_follow_the_wrap_mode(tmp_path: Path, wrap: int, rea
     picture = np.zeros((8, 8, 3), np.uint8)
     picture[:, 4:] = 255  # dark left half, bright right half
     uvs = np.array([[1.05, 0.2], [1.4, 0.2], [1.05, 0.4]])  # repeat: left half; clamp and mirror: right half
-    builder = Builder()
+    builder = GltfBuilder()
     mesh = read_glb(_file(tmp_path / "a.glb", [_textured(builder, uvs, picture, {}, wrap)], builder))
     assert float(mesh.uvs.min()) >= 0
     assert float(mesh.uvs.max()) <= 1
@@ -233,7 +237,7 @@ def test_a_face_over_several_tiles_gets_a_repeated_picture(tmp_path: Path) -> No
     picture = np.zeros((8, 8, 3), np.uint8)
     picture[:, 4:] = 255
     uvs = np.array([[-1.75, 0.2], [1.25, 0.2], [0.75, 0.4]])
-    builder = Builder()
+    builder = GltfBuilder()
     mesh = read_glb(_file(tmp_path / "a.glb", [_textured(builder, uvs, picture, {})], builder))
     for weights in np.random.default_rng(0).dirichlet([1, 1, 1], 50):
         u_file = weights @ uvs[:, 0]
@@ -244,7 +248,7 @@ def test_a_face_over_several_tiles_gets_a_repeated_picture(tmp_path: Path) -> No
 
 
 def test_texture_transforms_are_applied(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     builder.use_extension("KHR_texture_transform", required=True)
     uvs = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     # The extension's own example: the lower left quarter of the picture, turned clockwise by 90 degrees.
@@ -315,7 +319,7 @@ def test_gltf_with_inline_and_with_external_buffers(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, change: dict[str, Any], says: str) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     position = builder.accessor(CORNERS, ARRAY_BUFFER, bounds=True)
     builder.add("meshes", {"primitives": [{"attributes": {"POSITION": position}}]})
     builder.add("nodes", {"mesh": 0})
@@ -355,7 +359,7 @@ def _places(item: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 def test_any_damage_to_the_document_is_read_or_said(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     uvs = np.array([[0.1, 0.1], [2.9, 0.1], [0.1, 0.9]])
     primitive = _textured(builder, uvs, (1, 2, 3), {"baseColorFactor": [0.5, 1, 1, 1]})
     primitive["indices"] = builder.accessor(np.array([0, 1, 2], np.uint16))
@@ -374,7 +378,7 @@ def test_any_damage_to_the_document_is_read_or_said(
 
 
 def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
-    builder = Builder()
+    builder = GltfBuilder()
     primitive = _textured(builder, np.full((3, 2), 0.5), (1, 2, 3), {})
     builder.json["images"][0]["bufferView"] = 1
     with pytest.raises(ValueError, match="image 0: the picture is neither PNG, JPEG nor WebP"):

@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.interpolate import CubicHermiteSpline
-from scipy.spatial.transform import Rotation, Slerp
 
-from v2m4.io._gltf_samplers import Sampler, hermite, slerp
+from v2m4.io._gltf_samplers import Sampler, hermite
 
 TIMES = np.array([0.5, 1.0, 2.5, 2.75])
 MODES = ("LINEAR", "STEP", "CUBICSPLINE")
@@ -85,33 +82,6 @@ def test_hermite_follows_a_cubic() -> None:
     share = np.linspace(0, 1, 11)[:, None]
     ends = [np.full((11, 1), value) for value in (1.0, 2.0, 1 + 2 + 3 + 4.0, 2 + 2 * 3 + 3 * 4.0)]
     np.testing.assert_allclose(hermite(*ends, share), 1 + 2 * share + 3 * share**2 + 4 * share**3, atol=1e-12)
-
-
-quaternions = st.integers(0, 2**31).map(lambda seed: Rotation.random(rng=np.random.default_rng(seed)).as_quat())
-
-
-@settings(max_examples=50, deadline=None)
-@given(first=quaternions, second=quaternions, nearness=st.sampled_from([1.0, 1e-3, 1e-8, 0.0]), opposite=st.booleans())
-def test_slerp_turns_evenly_along_the_shorter_way(
-    first: np.ndarray, second: np.ndarray, nearness: float, opposite: bool
-) -> None:
-    way = (Rotation.from_quat(second) * Rotation.from_quat(first).inv()).as_rotvec() * nearness
-    second = (Rotation.from_rotvec(way) * Rotation.from_quat(first)).as_quat()
-    share = np.linspace(0, 1, 9)
-    rows = (np.tile(first, (9, 1)), np.tile(-second if opposite else second, (9, 1)))
-    between = slerp(*rows, share[:, None])
-    np.testing.assert_allclose(np.linalg.norm(between, axis=1), 1, atol=1e-12)
-    turned = Rotation.from_quat(between)
-    oracle = Slerp([0, 1], Rotation.from_quat(np.stack([first, second])))(share)
-    assert (turned * oracle.inv()).magnitude().max() < 1e-6
-    steps = (turned[1:] * turned[:-1].inv()).magnitude()
-    np.testing.assert_allclose(steps, np.linalg.norm(way) / 8, atol=1e-6)
-
-
-def test_exactly_half_a_turn_is_no_number_lost() -> None:
-    identity, half = np.array([[0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 0.0, 0.0]])
-    (middle,) = slerp(identity, half, np.array([[0.5]]))
-    assert Rotation.from_quat(middle).magnitude() == pytest.approx(np.pi / 2)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from v2m4.camera import Camera, Orbit
 from v2m4.io._gltf_container import load_document
-from v2m4.io._gltf_write import quaternion
 from v2m4.io.gltf import encode_texture, read_glb, split_at_seams, write_glb
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh
@@ -200,14 +199,3 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="whole picture"):
         write_glb(path, _mesh(1), camera=Camera.identity().cropped((0, 0, 0.5, 1)))
     assert not path.exists()
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
-def test_quaternion_undoes_the_rotation_matrix(values: list[float]) -> None:
-    x, y, z, w = unit = np.array(values) / np.linalg.norm(values)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    rotation = np.eye(3) + 2 * w * cross + 2 * cross @ cross
-    found = quaternion(rotation)
-    assert abs(abs(found @ unit) - 1) < 1e-9
-    assert found[3] >= 0

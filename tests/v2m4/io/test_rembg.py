@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from v2m4 import threads
 from v2m4.config import FAST, FramesConfig, RembgModel
 from v2m4.io import _rembg
 from v2m4.weights import Unavailable
@@ -41,15 +42,19 @@ def put(path, data=b"onnx"):
     return path
 
 
-class Owner:
+class FakeRembgSession:
     """A session of rembg, as their base class has it: the file first, then whatever the caller names."""
 
     made: ClassVar[list] = []
     works: ClassVar[list] = []
 
     def __init__(self, model_name, sess_opts, *args, **kwargs):
-        Owner.made.append((model_name, self.download_models(*args, **kwargs), sess_opts, kwargs["providers"]))
-        self.inner_session = SimpleNamespace(get_providers=lambda: [p for p in kwargs["providers"] if p in Owner.works])
+        FakeRembgSession.made.append(
+            (model_name, self.download_models(*args, **kwargs), sess_opts, kwargs["providers"])
+        )
+        self.inner_session = SimpleNamespace(
+            get_providers=lambda: [p for p in kwargs["providers"] if p in FakeRembgSession.works]
+        )
 
     @classmethod
     def name(cls, *args, **kwargs):
@@ -66,18 +71,18 @@ def contract(monkeypatch):
     rembg, sessions, runtime = ModuleType("rembg"), ModuleType("rembg.sessions"), ModuleType("onnxruntime")
 
     def remove(data, alpha_matting=False, session=None, only_mask=False, post_process_mask=False):
-        assert isinstance(session, Owner) and only_mask and data.flags.c_contiguous
+        assert isinstance(session, FakeRembgSession) and only_mask and data.flags.c_contiguous
         print("talk")
         return data[..., 0]
 
-    rembg.remove, rembg.sessions, sessions.sessions_class = remove, sessions, [Owner]
+    rembg.remove, rembg.sessions, sessions.sessions_class = remove, sessions, [FakeRembgSession]
     runtime.SessionOptions = type("SessionOptions", (), {"intra_op_num_threads": 0})
     runtime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     for module in (rembg, sessions, runtime):
         module.__spec__ = ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    Owner.made.clear()
-    Owner.works[:] = runtime.get_available_providers()
+    FakeRembgSession.made.clear()
+    FakeRembgSession.works[:] = runtime.get_available_providers()
     return runtime
 
 
@@ -142,9 +147,9 @@ def test_the_session_has_our_file_on_the_device_that_is_asked_for(contract, tmp_
     picture = np.random.default_rng(0).integers(0, 255, (20, 31, 4), np.uint8)[..., :3]
     alphas = list(_rembg.Rembg("u2netp", file, torch.device(device)).alphas([picture, picture // 2]))
     np.testing.assert_array_equal(alphas[1], picture[..., 0] // 2)
-    ((model, path, options, given),) = Owner.made  # one session for the clip
+    ((model, path, options, given),) = FakeRembgSession.made  # one session for the clip
     assert (model, path, given) == ("u2netp", str(file), providers)
-    assert options.intra_op_num_threads == torch.get_num_threads()
+    assert options.intra_op_num_threads == threads.count()
     assert capsys.readouterr().out == ""
 
 
@@ -153,11 +158,11 @@ def test_a_runtime_that_starts_no_cuda_is_said(contract, tmp_path, caplog, built
     network = _rembg.Rembg("u2netp", put(tmp_path / "u2netp.onnx"), torch.device("cuda"))
     list(network.alphas([]))
     assert caplog.text.count("WARNING") == 0
-    Owner.works[:] = ["CPUExecutionProvider"]
+    FakeRembgSession.works[:] = ["CPUExecutionProvider"]
     if not built_for_cuda:
         contract.get_available_providers = lambda: ["CPUExecutionProvider"]
     list(network.alphas([]))
-    assert len(Owner.made[1][3]) == 1 + built_for_cuda and "starts no CUDA" in caplog.text
+    assert len(FakeRembgSession.made[1][3]) == 1 + built_for_cuda and "starts no CUDA" in caplog.text
 
 
 def test_weights_are_fetched_into_the_users_folder_when_allowed(contract, tmp_path):
@@ -172,7 +177,7 @@ def test_fetching_that_fails_is_told(contract, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(Owner, "download_models", fail)
+    monkeypatch.setattr(FakeRembgSession, "download_models", fail)
     with pytest.raises(Unavailable, match="weights of u2netp could not be fetched: ConnectionError"):
         _rembg.open_rembg(replace(CONFIG, download=True))
 

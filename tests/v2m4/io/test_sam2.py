@@ -35,21 +35,21 @@ def scene(shift=0):
 SCENES = [scene(12 * index) for index in range(3)]
 
 
-class Session:
+class FakeSam2Session:
     """Holds what transformers' session holds, of which we drop some."""
 
     def __init__(self):
         self.processed_frames, self.output_dict_per_obj, self.largest = {}, {}, 0
 
 
-class Processor:
+class FakeSam2Processor:
     """The contract of ``Sam2VideoProcessor``: pictures squeezed to a square, masks stretched to the picture."""
 
     def __init__(self):
         self.sessions, self.told = [], []
 
     def init_video_session(self, video=None, inference_device="cpu", dtype=torch.float32):
-        self.sessions.append(Session())
+        self.sessions.append(FakeSam2Session())
         return self.sessions[-1]
 
     def add_inputs_to_inference_session(
@@ -68,7 +68,7 @@ class Processor:
         return [functional.interpolate(masks[0], original_sizes[0], mode="bilinear", align_corners=False)]
 
 
-class Model:
+class FakeSam2Model:
     """The contract of ``Sam2VideoModel`` streaming; its score is the brightness at a quarter of the square."""
 
     device, dtype = torch.device("cpu"), torch.float32
@@ -89,8 +89,8 @@ class Model:
 
 @pytest.fixture
 def sam2(monkeypatch, tmp_path):
-    processor = Processor()
-    monkeypatch.setattr(Sam2, "_load", lambda self: (Model(), processor))
+    processor = FakeSam2Processor()
+    monkeypatch.setattr(Sam2, "_load", lambda self: (FakeSam2Model(), processor))
 
     def make(box=None):
         return Sam2(Weights(NAME, foreground.SAM2_FILES), tmp_path, torch.device("cpu"), box), processor
@@ -269,11 +269,11 @@ def test_streaming_and_forgetting_give_what_the_whole_video_gives(tiny, dtype):
     whole = processor.init_video_session(video=pictures, dtype=dtype)
     stream = processor.init_video_session(dtype=dtype)
     for session in (whole, stream):
-        _sam2._tell(processor, session, pictures[0], prompt_for(pictures[0], None))
+        _sam2._prompt_session(processor, session, pictures[0], prompt_for(pictures[0], None))
     changed = 0.0
     for index, result in enumerate(model.propagate_in_video_iterator(whole, start_frame_idx=0)):
-        scores = _sam2._step(model, processor, stream, pictures[index], index)
-        _sam2._forget(stream, model.config, index)
+        scores = _sam2._frame_logits(model, processor, stream, pictures[index], index)
+        _sam2._drop_old_frames(stream, model.config, index)
         expected = processor.post_process_masks([result.pred_masks.float()], [[90, 160]], binarize=False)[0][0, 0]
         scale = float(expected.abs().max())
         assert 0 < scale < 1000  # it sees the object: -1024 would say that it does not

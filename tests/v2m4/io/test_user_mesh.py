@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.v2m4.io.user_mesh_documents import (
-    Scene,
+    GltfScene,
     cube_corners,
     external,
     fingerprints,
@@ -49,60 +49,62 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def given(request: pytest.FixtureRequest, tmp_path: Path) -> UserMesh:
+def user_mesh(request: pytest.FixtureRequest, tmp_path: Path) -> UserMesh:
     return open_user_mesh(MAKERS[request.param](tmp_path))
 
 
-def expected_rows(given: UserMesh, pose: np.ndarray) -> np.ndarray:
+def expected_rows(user_mesh: UserMesh, pose: np.ndarray) -> np.ndarray:
     """Where all vertices that the file stores and faces use have to be, in the reader's order."""
     found = []
-    for piece in given.pieces:
-        numbers = {number: rows for rows in piece.rows for number in rows.primitives}
+    for mesh_node in user_mesh.mesh_nodes:
+        numbers = {number: buffer for buffer in mesh_node.buffers for number in buffer.primitives}
         for number in sorted(numbers):
-            found.append(np.append(piece.vertex, -1)[numbers[number].vertex])
+            found.append(np.append(mesh_node.working_vertex, -1)[numbers[number].node_vertex])
     source = np.concatenate(found)
     return np.where((source >= 0)[:, None], pose[source], np.nan)
 
 
-def size_of(given: UserMesh) -> float:
-    return float(np.ptp(given.mesh.vertices.numpy(), axis=0).max())
+def size_of(user_mesh: UserMesh) -> float:
+    return float(np.ptp(user_mesh.mesh.vertices.numpy(), axis=0).max())
 
 
 @pytest.mark.parametrize("quantize", [True, False])
-def test_a_viewer_shows_the_poses(given: UserMesh, tmp_path: Path, quantize: bool) -> None:
-    poses, path = poses_of(given, 4), tmp_path / "out.glb"
-    given.write_animation(path, poses, TIMES, quantize=quantize)
+def test_a_viewer_shows_the_poses(user_mesh: UserMesh, tmp_path: Path, quantize: bool) -> None:
+    poses, path = poses_of(user_mesh, 4), tmp_path / "out.glb"
+    user_mesh.write_animation(path, poses, TIMES, quantize=quantize)
     read = read_animation(path, times=np.append(TIMES, 0.75))
-    limit = (ROUNDING if quantize else 2e-6) * size_of(given)
+    limit = (ROUNDING if quantize else 2e-6) * size_of(user_mesh)
     for index, pose in enumerate([*poses, (poses[2] + poses[3]) / 2]):
-        expected = expected_rows(given, pose)
+        expected = expected_rows(user_mesh, pose)
         seen = read.vertices[index].numpy()
         assert seen.shape == expected.shape
         assert np.nanmax(np.abs(seen - expected)) < limit
 
 
-def test_everything_else_is_kept(given: UserMesh, tmp_path: Path) -> None:
-    poses, path = poses_of(given, 4), tmp_path / "out.glb"
-    given.write_animation(path, poses, TIMES)
-    before, after = dict(fingerprints(given.document)), dict(fingerprints(load_document(path)))
+def test_all_other_content_of_the_file_is_kept(user_mesh: UserMesh, tmp_path: Path) -> None:
+    poses, path = poses_of(user_mesh, 4), tmp_path / "out.glb"
+    user_mesh.write_animation(path, poses, TIMES)
+    before, after = dict(fingerprints(user_mesh.document)), dict(fingerprints(load_document(path)))
     assert {name: after.get(name) for name in before} == before
     assert [clip.name for clip in list_animations(path)] == ["animation"]
     assert not load_document(path).items("skins")
 
 
-def test_a_still_pose_is_kept_and_stands_there(given: UserMesh, tmp_path: Path) -> None:
-    pose, path = poses_of(given, 1)[0], tmp_path / "out.glb"
-    given.write_static(path, pose)
-    before, after = dict(fingerprints(given.document, True)), dict(fingerprints(load_document(path), True))
+def test_a_static_pose_is_written_and_read_back(user_mesh: UserMesh, tmp_path: Path) -> None:
+    pose, path = poses_of(user_mesh, 1)[0], tmp_path / "out.glb"
+    user_mesh.write_static(path, pose)
+    before, after = dict(fingerprints(user_mesh.document, True)), dict(fingerprints(load_document(path), True))
     assert {name: after.get(name) for name in before} == before
     again = open_user_mesh(path)
-    assert np.nanmax(np.abs(read_glb(path).vertices.numpy() - expected_rows(given, pose))) < 2e-6 * size_of(given)
-    assert np.array_equal(again.mesh.faces, given.mesh.faces)
+    assert np.nanmax(np.abs(read_glb(path).vertices.numpy() - expected_rows(user_mesh, pose))) < 2e-6 * size_of(
+        user_mesh
+    )
+    assert np.array_equal(again.mesh.faces, user_mesh.mesh.faces)
 
 
-def test_at_rest_it_stands_where_a_viewer_shows_it(given: UserMesh) -> None:
+def test_the_rest_pose_is_that_of_a_viewer(user_mesh: UserMesh) -> None:
     """The reader of animations knows skins and morph weights; there the clip's first moment is not at rest."""
-    document = given.document
+    document = user_mesh.document
     nodes, parents = document.items("nodes"), scene_nodes(document)
     world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
     seen = []
@@ -114,31 +116,31 @@ def test_at_rest_it_stands_where_a_viewer_shows_it(given: UserMesh) -> None:
             base = document.accessor(primitive["attributes"]["POSITION"]).astype(np.float64)
             weights = nodes[index].get("weights", mesh.get("weights", []))
             seen.append(read_deformer(document, index, primitive, base, world).poses(world, np.array([weights]))[0])
-    expected = expected_rows(given, given.mesh.vertices.numpy())
-    assert np.nanmax(np.abs(np.concatenate(seen) - expected)) < 1e-6 * size_of(given)
+    expected = expected_rows(user_mesh, user_mesh.mesh.vertices.numpy())
+    assert np.nanmax(np.abs(np.concatenate(seen) - expected)) < 1e-6 * size_of(user_mesh)
 
 
-def test_the_rest_pose_is_written_as_itself(given: UserMesh, tmp_path: Path) -> None:
-    rest, path = given.mesh.vertices.numpy(), tmp_path / "out.glb"
-    given.write_animation(path, rest[None], [0.0])
+def test_the_rest_pose_is_written_as_itself(user_mesh: UserMesh, tmp_path: Path) -> None:
+    rest, path = user_mesh.mesh.vertices.numpy(), tmp_path / "out.glb"
+    user_mesh.write_animation(path, rest[None], [0.0])
     document = load_document(path)
-    for piece in given.pieces:
-        if piece.placement is not None or piece.rest is not piece.base:
+    for mesh_node in user_mesh.mesh_nodes:
+        if mesh_node.placement is not None or mesh_node.rest is not mesh_node.base:
             continue
-        mesh = document.items("meshes")[document.items("nodes")[piece.node]["mesh"]]
+        mesh = document.items("meshes")[document.items("nodes")[mesh_node.node_index]["mesh"]]
         for index in {index for primitive in mesh["primitives"] for index in primitive["targets"][0].values()}:
             assert np.abs(document.accessor(index)).max() < 1e-6
 
 
 def test_normals_and_tangents_turn_with_the_surface(tmp_path: Path) -> None:
     """A rigid turn of everything turns every stored normal and tangent, hard edges too."""
-    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
+    user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
     angle = 1.1
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    pose = (given.mesh.vertices.numpy() @ turn.T).astype(np.float32)
+    pose = (user_mesh.mesh.vertices.numpy() @ turn.T).astype(np.float32)
     moving, still = tmp_path / "moving.glb", tmp_path / "still.glb"
-    given.write_animation(moving, pose[None], [0.0])
-    given.write_static(still, pose)
+    user_mesh.write_animation(moving, pose[None], [0.0])
+    user_mesh.write_static(still, pose)
     document, fixed = load_document(moving), load_document(still)
     nodes = document.items("nodes")
     for index, node in enumerate(nodes):
@@ -160,9 +162,9 @@ def test_normals_and_tangents_turn_with_the_surface(tmp_path: Path) -> None:
 
 
 def test_only_two_targets_act_at_any_time(tmp_path: Path) -> None:
-    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
+    user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
     path = tmp_path / "out.glb"
-    given.write_animation(path, poses_of(given, 4), TIMES, target_names=["a", "b", "c", "d"])
+    user_mesh.write_animation(path, poses_of(user_mesh, 4), TIMES, target_names=["a", "b", "c", "d"])
     document = load_document(path)
     (animation,) = document.items("animations")
     (sampler,) = animation["samplers"]
@@ -176,11 +178,11 @@ def test_only_two_targets_act_at_any_time(tmp_path: Path) -> None:
 
 
 def test_seams_are_closed_and_parts_are_not_joined(tmp_path: Path) -> None:
-    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
-    assert [len(piece.base) for piece in given.pieces] == [8, 162]
-    assert len(given.mesh.vertices) == 170
-    assert not set(given.pieces[0].vertex) & set(given.pieces[1].vertex)
-    assert given.mesh.texture is not None and given.mesh.uv_faces is not None
+    user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
+    assert [len(mesh_node.base) for mesh_node in user_mesh.mesh_nodes] == [8, 162]
+    assert len(user_mesh.mesh.vertices) == 170
+    assert not set(user_mesh.mesh_nodes[0].working_vertex) & set(user_mesh.mesh_nodes[1].working_vertex)
+    assert user_mesh.mesh.texture is not None and user_mesh.mesh.uv_faces is not None
     three = open_user_mesh(instances(tmp_path / "b.glb"))
     assert len(three.mesh.vertices) == 24
     assert three.mesh.colors is not None and three.mesh.texture is None
@@ -188,7 +190,7 @@ def test_seams_are_closed_and_parts_are_not_joined(tmp_path: Path) -> None:
 
 def split_box(path: Path, apart: float = 0.0, colors: bool = False) -> Path:
     """A box whose lid is a node of its own, and a second box on top of it, all of its sides there."""
-    scene = Scene()
+    scene = GltfScene()
     positions, normals, _, faces = cube_corners()
     red, blue = scene.plain((1, 0, 0)), scene.plain((0, 0, 1))
     for name, part, lift, material in (
@@ -208,17 +210,17 @@ def split_box(path: Path, apart: float = 0.0, colors: bool = False) -> Path:
 
 
 def test_a_surface_cut_into_nodes_hangs_together_and_boxes_that_touch_do_not(tmp_path: Path) -> None:
-    given = open_user_mesh(split_box(tmp_path / "a.glb"))
-    lid, case, other = (set(piece.vertex) for piece in given.pieces)
-    assert len(given.mesh.vertices) == 16
+    user_mesh = open_user_mesh(split_box(tmp_path / "a.glb"))
+    lid, case, other = (set(mesh_node.working_vertex) for mesh_node in user_mesh.mesh_nodes)
+    assert len(user_mesh.mesh.vertices) == 16
     assert lid < case and not case & other
-    used = np.concatenate([np.unique(piece.vertex) for piece in given.pieces])
+    used = np.concatenate([np.unique(mesh_node.working_vertex) for mesh_node in user_mesh.mesh_nodes])
     assert len(used) == 4 + 8 + 8
 
 
 def test_the_border_of_two_plain_colours_stays_sharp(tmp_path: Path) -> None:
-    given = open_user_mesh(split_box(tmp_path / "a.glb", colors=True))
-    mesh = given.mesh
+    user_mesh = open_user_mesh(split_box(tmp_path / "a.glb", colors=True))
+    mesh = user_mesh.mesh
     assert mesh.texture is not None and mesh.uvs is not None and mesh.uv_faces is not None
     columns = (mesh.uvs[mesh.uv_faces][..., 0] * mesh.texture.shape[1]).long()
     shown = mesh.texture[2, columns]
@@ -231,7 +233,7 @@ def test_the_border_of_two_plain_colours_stays_sharp(tmp_path: Path) -> None:
 
 def test_large_pictures_are_shown_smaller_and_kept_as_they_are(tmp_path: Path) -> None:
     """Five pictures, of which two alone fill the largest atlas that a reader would make; one is tiled."""
-    scene, sources = Scene(), []
+    scene, sources = GltfScene(), []
     positions, _, uvs, faces = cube_corners()
     for number in range(5):
         pixels = np.full((8, 8000 if number < 2 else 64, 3), 40 * number + 20, np.uint8)
@@ -243,18 +245,18 @@ def test_large_pictures_are_shown_smaller_and_kept_as_they_are(tmp_path: Path) -
         attributes["TEXCOORD_0"] = scene.attribute(uvs * (9 if number == 1 else 1))
         primitive = {"attributes": attributes, "indices": scene.indices(faces), "material": material}
         scene.node(mesh=scene.builder.add("meshes", {"primitives": [primitive]}))
-    given = open_user_mesh(scene.write(tmp_path / "a.glb"))
-    mesh = given.mesh
+    user_mesh = open_user_mesh(scene.write(tmp_path / "a.glb"))
+    mesh = user_mesh.mesh
     assert mesh.texture is not None and mesh.uvs is not None and max(mesh.texture.shape) <= 4096
     found = sample_texture(mesh.texture, mesh.uvs if mesh.uv_faces is None else mesh.uvs[mesh.uv_faces].mean(1))
     assert sorted(set((found[:, 0] * 255).round().int().tolist())) == [20, 60, 100, 140, 180]
-    given.write_animation(tmp_path / "out.glb", mesh.vertices[None], [0.0])
+    user_mesh.write_animation(tmp_path / "out.glb", mesh.vertices[None], [0.0])
     document = load_document(tmp_path / "out.glb")
     assert [document.image_bytes(number) for number in range(5)] == sources
 
 
 def test_a_mesh_without_a_material_is_white(tmp_path: Path) -> None:
-    scene = Scene()
+    scene = GltfScene()
     positions, _, _, faces = cube_corners()
     primitive = {"attributes": {"POSITION": scene.attribute(positions, True)}, "indices": scene.indices(faces)}
     scene.node(mesh=scene.builder.add("meshes", {"primitives": [primitive]}))
@@ -263,9 +265,11 @@ def test_a_mesh_without_a_material_is_white(tmp_path: Path) -> None:
 
 
 def test_the_camera_stands_in_the_scene(tmp_path: Path) -> None:
-    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
+    user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
     path = tmp_path / "out.glb"
-    given.write_animation(path, poses_of(given, 1), [0.0], camera=Orbit.of(yaw=0.5, radius=3.0).camera(aspect=1.5))
+    user_mesh.write_animation(
+        path, poses_of(user_mesh, 1), [0.0], camera=Orbit.of(yaw=0.5, radius=3.0).camera(aspect=1.5)
+    )
     document = load_document(path)
     (camera,) = document.items("cameras")
     assert camera["perspective"]["aspectRatio"] == 1.5
@@ -280,9 +284,9 @@ def test_points_and_scaled_away_nodes_stay(tmp_path: Path) -> None:
         document["nodes"].append({"mesh": 1, "scale": [0, 0, 0], "name": "hidden"})
         document["scenes"][0]["nodes"].append(2)
 
-    given = open_user_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
+    user_mesh = open_user_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
     path = tmp_path / "out.glb"
-    given.write_animation(path, poses_of(given, 2), [0.0, 1.0])
+    user_mesh.write_animation(path, poses_of(user_mesh, 2), [0.0, 1.0])
     document = load_document(path)
     assert [len(primitive["targets"]) for primitive in document.items("meshes")[0]["primitives"]] == [2, 2, 2]
     hidden = document.items("nodes")[2]
@@ -297,30 +301,30 @@ def test_a_child_of_a_skinned_node_stays_where_it_is(tmp_path: Path) -> None:
         document["nodes"][1]["translation"] = [0, 0, 50]
         document["meshes"].append({"primitives": [{"attributes": {"POSITION": 0}}]})
 
-    given = open_user_mesh(rewritten(shared("animated/Fox.glb"), tmp_path / "a.glb", change))
-    assert len(given.pieces) == 2
+    user_mesh = open_user_mesh(rewritten(shared("animated/Fox.glb"), tmp_path / "a.glb", change))
+    assert len(user_mesh.mesh_nodes) == 2
     path = tmp_path / "out.glb"
-    given.write_animation(path, poses_of(given, 2), [0.0, 1.0])
+    user_mesh.write_animation(path, poses_of(user_mesh, 2), [0.0, 1.0])
     document = load_document(path)
     assert [node["name"] for node in document.items("nodes") if "mesh" in node] == ["hat", "fox"]
     assert "mesh" not in document.items("nodes")[1]
     seen = np.sort(read_animation(path).vertices[1].numpy(), axis=0)
-    assert np.abs(seen - np.sort(expected_rows(given, poses_of(given, 2)[1]), axis=0)).max() < 1e-3
+    assert np.abs(seen - np.sort(expected_rows(user_mesh, poses_of(user_mesh, 2)[1]), axis=0)).max() < 1e-3
 
 
 def test_quantised_files_and_our_own_move_too(tmp_path: Path) -> None:
     """Positions in 16 bits under a scaled node; then the moving result, opened again at its first pose."""
     source = read_glb(two_parts(tmp_path / "a.glb"), weld=True)
     write_glb(tmp_path / "b.glb", source, quantize=True)
-    given = open_user_mesh(tmp_path / "b.glb")
-    assert len(given.mesh.vertices) == len(source.vertices)
-    poses, path = poses_of(given, 3), tmp_path / "out.glb"
-    given.write_animation(path, poses, [0, 1, 2])
-    seen, rows = read_animation(path).vertices.numpy(), np.concatenate(given.sources)
-    assert np.abs(seen[:, rows >= 0] - poses[:, rows[rows >= 0]]).max() < ROUNDING * size_of(given)
+    user_mesh = open_user_mesh(tmp_path / "b.glb")
+    assert len(user_mesh.mesh.vertices) == len(source.vertices)
+    poses, path = poses_of(user_mesh, 3), tmp_path / "out.glb"
+    user_mesh.write_animation(path, poses, [0, 1, 2])
+    seen, rows = read_animation(path).vertices.numpy(), np.concatenate(user_mesh.vertex_maps)
+    assert np.abs(seen[:, rows >= 0] - poses[:, rows[rows >= 0]]).max() < ROUNDING * size_of(user_mesh)
     again = open_user_mesh(path)
-    assert torch.equal(again.mesh.faces, given.mesh.faces)
-    assert np.abs(again.mesh.vertices.numpy() - poses[0]).max() < ROUNDING * size_of(given)
+    assert torch.equal(again.mesh.faces, user_mesh.mesh.faces)
+    assert np.abs(again.mesh.vertices.numpy() - poses[0]).max() < ROUNDING * size_of(user_mesh)
     again.write_static(tmp_path / "still.glb", poses[2])
     assert np.abs(open_user_mesh(tmp_path / "still.glb").mesh.vertices.numpy() - poses[2]).max() < 1e-6 * 5
 
@@ -331,9 +335,9 @@ def test_accessors_keep_their_numbers_where_an_extension_may_name_them(tmp_path:
         document["extensions"] = {"ACME_notes": {"accessor": 3}}
 
     path = tmp_path / "out.glb"
-    given = open_user_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
-    given.write_animation(path, poses_of(given, 1), [0.0])
-    before, after = given.document, load_document(path)
+    user_mesh = open_user_mesh(rewritten(two_parts(tmp_path / "a.glb"), tmp_path / "b.glb", change))
+    user_mesh.write_animation(path, poses_of(user_mesh, 1), [0.0])
+    before, after = user_mesh.document, load_document(path)
     for number in range(len(before.items("accessors"))):
         assert np.array_equal(before.accessor(number), after.accessor(number))
     plain = open_user_mesh(two_parts(tmp_path / "a.glb"))
@@ -360,8 +364,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, change: Callable, say
 
 
 def test_poses_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
-    poses, path = poses_of(given, 2), tmp_path / "out.glb"
+    user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
+    poses, path = poses_of(user_mesh, 2), tmp_path / "out.glb"
     for wrong, times, says in (
         (poses[:, :-1], [0.0, 1.0], "pose 0 has shape"),
         (poses, [0.0, 1.0, 2.0], "2 poses, 3 times"),
@@ -370,11 +374,11 @@ def test_poses_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path) -
         (np.where(np.arange(2)[:, None, None] == 1, np.nan, poses), [0.0, 1.0], "pose 1 has numbers"),
     ):
         with pytest.raises(ValueError, match=says):
-            given.write_animation(path, wrong, times)
+            user_mesh.write_animation(path, wrong, times)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.glb"]
 
 
-def test_other_files_are_named(tmp_path: Path) -> None:
+def test_unknown_formats_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.fbx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.fbx.*--blender_path"):
         open_user_mesh(tmp_path / "a.fbx")

@@ -9,7 +9,7 @@ import trimesh
 
 from tests.v2m4.io.user_mesh_documents import picture, poses_of, two_parts
 from v2m4.io._gltf_container import load_document
-from v2m4.io._user_mesh_obj import _Faces
+from v2m4.io._user_mesh_obj import _FaceGroup
 from v2m4.io.gltf import read_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.srgb import linear_to_srgb
@@ -60,11 +60,11 @@ def obj(tmp_path: Path) -> Path:
 
 
 def test_an_obj_keeps_parts_materials_and_pictures(obj: Path, tmp_path: Path) -> None:
-    given = open_user_mesh(obj)
-    assert len(given.mesh.vertices) == 6 + 3 and len(given.mesh.faces) == 2 + 2 + 1
+    user_mesh = open_user_mesh(obj)
+    assert len(user_mesh.mesh.vertices) == 6 + 3 and len(user_mesh.mesh.faces) == 2 + 2 + 1
     path = tmp_path / "out.glb"
-    poses = poses_of(given, 3)
-    given.write_animation(path, poses, [0, 1, 2])
+    poses = poses_of(user_mesh, 3)
+    user_mesh.write_animation(path, poses, [0, 1, 2])
     document = load_document(path)
     assert [node["name"] for node in document.items("nodes")] == ["square", "flag"]
     assert [len(mesh["primitives"]) for mesh in document.items("meshes")] == [2, 1]
@@ -80,20 +80,20 @@ def test_an_obj_keeps_parts_materials_and_pictures(obj: Path, tmp_path: Path) ->
     assert np.array_equal(document.accessor(attributes["NORMAL"]), np.tile([0, 0, 1], (4, 1)))
     back = read_animation(path)
     for pose, seen in zip(poses, back.vertices.numpy(), strict=True):
-        assert np.abs(seen - pose[np.concatenate(given.sources)]).max() < 1e-4
+        assert np.abs(seen - pose[np.concatenate(user_mesh.vertex_maps)]).max() < 1e-4
 
 
-def test_what_lies_beside_the_file_counts(obj: Path) -> None:
-    before = open_user_mesh(obj).content
-    assert open_user_mesh(obj).content == before
+def test_the_content_digest_covers_files_beside_the_obj(obj: Path) -> None:
+    before = open_user_mesh(obj).content_digest
+    assert open_user_mesh(obj).content_digest == before
     (obj.parent / "a cloth.png").write_bytes(picture(".png", 31))
-    assert open_user_mesh(obj).content != before
+    assert open_user_mesh(obj).content_digest != before
 
 
 def test_objects_that_share_vertices_are_one(obj: Path) -> None:
     obj.write_text(OBJ + "f 1 2 7\n")
-    given = open_user_mesh(obj)
-    assert len(given.pieces) == 1 and len(given.mesh.vertices) == 9
+    user_mesh = open_user_mesh(obj)
+    assert len(user_mesh.mesh_nodes) == 1 and len(user_mesh.mesh.vertices) == 9
 
 
 def test_an_obj_with_colours_of_vertices(tmp_path: Path) -> None:
@@ -136,12 +136,12 @@ def test_a_ply_keeps_its_colours(tmp_path: Path) -> None:
     colors = (127 + 120 * ball.vertices).astype(np.uint8)
     ball.visual = trimesh.visual.ColorVisuals(ball, vertex_colors=colors)
     ball.export(tmp_path / "a.ply")
-    given = open_user_mesh(tmp_path / "a.ply")
-    assert given.mesh.colors is not None and len(given.mesh.vertices) == 162
-    nearest = np.abs(given.mesh.vertices.numpy()[:, None] - ball.vertices).sum(2).argmin(1)
-    assert np.abs(given.mesh.colors.numpy() * 255 - colors[nearest]).max() < 0.01
+    user_mesh = open_user_mesh(tmp_path / "a.ply")
+    assert user_mesh.mesh.colors is not None and len(user_mesh.mesh.vertices) == 162
+    nearest = np.abs(user_mesh.mesh.vertices.numpy()[:, None] - ball.vertices).sum(2).argmin(1)
+    assert np.abs(user_mesh.mesh.colors.numpy() * 255 - colors[nearest]).max() < 0.01
     path = tmp_path / "out.glb"
-    given.write_animation(path, poses_of(given, 2), [0, 1])
+    user_mesh.write_animation(path, poses_of(user_mesh, 2), [0, 1])
     document = load_document(path)
     stored = document.accessor(document.items("meshes")[0]["primitives"][0]["attributes"]["COLOR_0"])
     assert np.abs(linear_to_srgb(stored) * 255 - colors).max() < 0.01
@@ -155,25 +155,25 @@ def test_a_ply_with_a_picture(tmp_path: Path) -> None:
     rows = "".join(" ".join(map(str, row)) + "\n" for row in corners)
     (tmp_path / "a.ply").write_text(header + rows + "3 0 1 2\n3 0 2 3\n")
     (tmp_path / "skin.png").write_bytes(picture(".png", 60))
-    given = open_user_mesh(tmp_path / "a.ply")
-    assert given.document.image_bytes(0) == (tmp_path / "skin.png").read_bytes()
-    assert given.mesh.texture is not None and given.mesh.uvs is not None
-    assert torch.allclose(given.mesh.uvs[:, 1], 1 - given.mesh.vertices[:, 1])
+    user_mesh = open_user_mesh(tmp_path / "a.ply")
+    assert user_mesh.document.image_bytes(0) == (tmp_path / "skin.png").read_bytes()
+    assert user_mesh.mesh.texture is not None and user_mesh.mesh.uvs is not None
+    assert torch.allclose(user_mesh.mesh.uvs[:, 1], 1 - user_mesh.mesh.vertices[:, 1])
 
 
 @pytest.mark.parametrize("suffix", [".stl", ".off"])
-def test_bare_triangles_hang_together(tmp_path: Path, suffix: str) -> None:
+def test_stl_and_off_are_welded(tmp_path: Path, suffix: str) -> None:
     trimesh.creation.icosphere(2).export(tmp_path / f"a{suffix}")
-    given = open_user_mesh(tmp_path / f"a{suffix}")
-    assert len(given.mesh.vertices) == 162 and given.mesh.colors is not None
-    pose, path = poses_of(given, 1)[0], tmp_path / "out.glb"
-    given.write_static(path, pose)
+    user_mesh = open_user_mesh(tmp_path / f"a{suffix}")
+    assert len(user_mesh.mesh.vertices) == 162 and user_mesh.mesh.colors is not None
+    pose, path = poses_of(user_mesh, 1)[0], tmp_path / "out.glb"
+    user_mesh.write_static(path, pose)
     seen = read_glb(path).vertices.numpy()
-    assert np.abs(seen - pose[np.concatenate(given.sources)]).max() < 1e-6
+    assert np.abs(seen - pose[np.concatenate(user_mesh.vertex_maps)]).max() < 1e-6
 
 
 @pytest.mark.parametrize("suffix", [".stl", ".off", ".ply", ".glb", ".gltf", ".obj"])
-def test_rubbish_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
+def test_malformed_files_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     for data in (b"", b"rubbish \xff\x00" * 40):
         path.write_bytes(data)
@@ -197,8 +197,8 @@ def test_many_faces_at_once_are_the_same_as_one_by_one(tmp_path: Path, kind: str
     for number in range(50):
         words = [kind.format(*rng.integers(1, 90, 3)) for _ in range(rng.integers(3, 5))]
         lines.append((number, " ".join(words), (90, 90, 90)))
-    faces = _Faces("a", None, lines)
-    quick = faces._triangles()
-    assert quick is not None and np.array_equal(quick, faces._any(tmp_path))
+    faces = _FaceGroup("a", None, lines)
+    quick = faces._parse_uniform()
+    assert quick is not None and np.array_equal(quick, faces._parse_any(tmp_path))
     for other in ("1 2 3 4 5", "-1 -2 -3", "1/1 2 3", "1 2", "1 2 x"):
-        assert _Faces("a", None, [*lines, (50, other, (90, 90, 90))])._triangles() is None
+        assert _FaceGroup("a", None, [*lines, (50, other, (90, 90, 90))])._parse_uniform() is None

@@ -53,7 +53,7 @@ np.savez(request["out"], **found)
 """
 
 
-def sources(folder: Path) -> list[Path]:
+def source_files(folder: Path) -> list[Path]:
     found = [two_parts(folder / "parts.glb"), instances(folder / "instances.glb"), external(folder)]
     shared = (DATA / "animated/Fox.glb", DATA / "animated/RobotExpressive.glb", DATA / "existing/chili.glb")
     return found + [path for path in shared if path.is_file()]
@@ -63,14 +63,14 @@ def written(folder: Path, frames: int) -> list[Path]:
     """Each source moving, as small as it may be and not, and standing still."""
     paths = []
     camera = Orbit.of(yaw=0.3, radius=2.0).camera()
-    for source in sources(folder):
-        given = open_user_mesh(source)
-        poses = poses_of(given, frames)
+    for source in source_files(folder):
+        user_mesh = open_user_mesh(source)
+        poses = poses_of(user_mesh, frames)
         stem = folder / f"out_{source.parent.name}_{source.stem}"
         paths += [stem.with_name(f"{stem.name}_{kind}.glb") for kind in ("moving", "plain", "still")]
-        given.write_animation(paths[-3], poses, np.arange(frames) / FPS, camera)
-        given.write_animation(paths[-2], poses, np.arange(frames) / FPS, quantize=False)
-        given.write_static(paths[-1], poses[0], camera)
+        user_mesh.write_animation(paths[-3], poses, np.arange(frames) / FPS, camera)
+        user_mesh.write_animation(paths[-2], poses, np.arange(frames) / FPS, quantize=False)
+        user_mesh.write_static(paths[-1], poses[0], camera)
     return paths
 
 
@@ -118,12 +118,12 @@ def test_blender_shows_every_frame(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER")
 def test_an_fbx_is_opened_through_blender(tmp_path: Path) -> None:
-    given = open_user_mesh(two_parts(tmp_path / "a.glb"))
-    given.write_animation(tmp_path / "b.glb", given.mesh.vertices[None], [0.0])
+    user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
+    user_mesh.write_animation(tmp_path / "b.glb", user_mesh.mesh.vertices[None], [0.0])
     (fbx,) = export_with_blender(tmp_path / "b.glb", BLENDER, fps=FPS, frames=1, formats=(".fbx",))
     back = open_user_mesh(fbx, BLENDER)
-    assert len(back.mesh.vertices) == len(given.mesh.vertices) and len(back.mesh.faces) == len(given.mesh.faces)
-    distance = np.abs(back.mesh.vertices.numpy()[:, None] - given.mesh.vertices.numpy()).sum(2).min(1)
+    assert len(back.mesh.vertices) == len(user_mesh.mesh.vertices) and len(back.mesh.faces) == len(user_mesh.mesh.faces)
+    distance = np.abs(back.mesh.vertices.numpy()[:, None] - user_mesh.mesh.vertices.numpy()).sum(2).min(1)
     assert distance.max() < 1e-4
     back.write_animation(tmp_path / "c.glb", poses_of(back, 2), [0.0, 1.0])
     assert len(read_animation(tmp_path / "c.glb")) == 2

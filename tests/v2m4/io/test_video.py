@@ -98,7 +98,7 @@ def test_one_name_twice_is_told_apart(tmp_path):
     assert names(tmp_path) == ["fox", "fox_mp4"]
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_or_empty_input_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no animation"):
         find_animations(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import trimesh
 
-from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Builder, Document, load_document
+from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Document, GltfBuilder, load_document
 from v2m4.io.user_mesh import UserMesh
 
 TURN = [0.0, np.sin(0.35), 0.0, np.cos(0.35)]
@@ -47,11 +47,11 @@ def cube_corners() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(positions), np.concatenate(normals), np.concatenate(uvs), np.array(faces)
 
 
-class Scene:
+class GltfScene:
     """Builds one document."""
 
     def __init__(self) -> None:
-        self.builder = Builder()
+        self.builder = GltfBuilder()
         self.roots: list[int] = []
 
     def attribute(self, values: np.ndarray, bounds: bool = False, normalized: bool = False) -> int:
@@ -87,7 +87,7 @@ class Scene:
 
 def two_parts(path: Path) -> Path:
     """A box of two materials (a picture, and a plain colour with tangents) and a ball with a JPEG, and a clip."""
-    scene = Scene()
+    scene = GltfScene()
     positions, normals, uvs, faces = cube_corners()
     tangents = np.concatenate([np.roll(normals, 1, 1), np.ones((24, 1))], 1)
     first = {"POSITION": scene.attribute(positions, True), "NORMAL": scene.attribute(normals)}
@@ -125,7 +125,7 @@ def two_parts(path: Path) -> Path:
 
 def instances(path: Path) -> Path:
     """One box shown three times: under a node that is scaled and turned, mirrored, and grown by a morph target."""
-    scene = Scene()
+    scene = GltfScene()
     positions, normals, _, faces = cube_corners()
     grow = scene.attribute(positions * 0.5, True)
     primitive = {
@@ -174,9 +174,9 @@ def rewritten(source: Path, target: Path, change: Any) -> Path:
     return target
 
 
-def poses_of(given: UserMesh, count: int, seed: int = 0) -> np.ndarray:
+def poses_of(user_mesh: UserMesh, count: int, seed: int = 0) -> np.ndarray:
     """The working mesh swaying, growing and going away, (T, V, 3) float32."""
-    rest = given.mesh.vertices.numpy().astype(np.float64)
+    rest = user_mesh.mesh.vertices.numpy().astype(np.float64)
     size = np.ptp(rest, axis=0).max()
     rng = np.random.default_rng(seed)
     poses = []

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import threading
 
-import numba
 import numpy as np
 import pytest
 import torch
 
 from tests.v2m4.render.scenes import clip_of, sphere, torus
+from v2m4 import threads
 from v2m4.render import antialias, interpolate, rasterize, render_attributes, texture
 from v2m4.render._topology import Topology, topology
 
@@ -36,24 +36,25 @@ def everything(views: int) -> list[bytes]:
 
 @pytest.mark.parametrize("views", [1, 3, 9])
 def test_the_thread_count_changes_no_byte(views) -> None:
-    before = numba.get_num_threads()
+    before = torch.get_num_threads()
     try:
-        numba.set_num_threads(1)
+        threads.use(1)
         alone = everything(views)
-        numba.set_num_threads(before)
-        for _ in range(3):
+        for count in (2, 3, 5):
+            threads.use(count)
             assert everything(views) == alone
     finally:
-        numba.set_num_threads(before)
+        threads.use(0)
+        torch.set_num_threads(before)
 
 
 def test_python_threads_may_render_at_once() -> None:
     expected, results = everything(2), []
-    threads = [threading.Thread(target=lambda: results.append(everything(2))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    callers = [threading.Thread(target=lambda: results.append(everything(2))) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
     assert results == [expected] * 4
 
 
@@ -61,7 +62,7 @@ def test_kernels_compile_where_the_package_cannot_be_written(tmp_path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     code = (
         "import numpy as np; from v2m4.render import _raster; "
-        "_raster.project(np.zeros((1, 3, 4), np.float32), 4, 4, np.empty((1, 3, 3)))"
+        "_raster.project(0, 1, np.zeros((1, 3, 4), np.float32), 1, 4, 4, np.empty((1, 3, 3)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert list(tmp_path.rglob("_raster*.nbi"))

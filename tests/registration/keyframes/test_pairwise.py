@@ -1,0 +1,104 @@
+"""One key frame after another: the neighbour's pose brought onto a mesh of another topology, trusted or not."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from registration.keyframes import pairwise
+from registration.keyframes.nonrigid_icp import IcpFit
+from registration.keyframes.pairwise import fits, register_pair
+from registration.keyframes.template import Template
+from tests.registration.shapes import bent, painted, photographed
+from v2m4.config import FAST
+from v2m4.geometry import nearest, sample_surface
+from v2m4.mesh import Mesh
+from v2m4.optical_flow import flow_between
+
+AWAY = torch.tensor([0.0, 0.0, 3.0])
+CONFIG = replace(
+    FAST.registration,
+    coarse_steps=10,
+    half_turn_steps=4,
+    fine_steps=40,
+    video_size=96,
+    size=48,
+    points=500,
+    settle_rounds=12,
+)
+
+
+@pytest.fixture(scope="module")
+def pair(capsule):
+    """A body that bends over three frames: the template, the true poses, frames, flows, and the last frame's mesh."""
+    vertices, faces = capsule
+    rest = painted(vertices + AWAY, faces)
+    poses = [bent(vertices, 0.4 * index) + AWAY for index in range(3)]
+    frames = [photographed(rest.with_vertices(pose), index) for index, pose in enumerate(poses)]
+    flows = [flow_between(first, second) for first, second in itertools.pairwise(frames)]
+    order = torch.randperm(len(vertices), generator=torch.Generator().manual_seed(0))
+    target = Mesh(poses[2][order], torch.argsort(order)[faces], colors=rest.colors[order])
+    return Template.of(rest, 1.0, CONFIG), poses, frames, flows, target
+
+
+def registered(pair, seed: int = 0, target: Mesh | None = None, **options):
+    template, poses, frames, flows, own = pair
+    generator = torch.Generator().manual_seed(seed)
+    config = replace(CONFIG, **options)
+    return register_pair(poses[0], template, target or own, frames, flows, 0, 2, config, generator)
+
+
+@pytest.mark.parametrize("trust", ["fits", "yes", "no"])
+def test_the_targets_pose_is_reached_whoever_is_trusted(pair, trust: str) -> None:
+    _, poses, _, _, _ = pair
+    found = registered(pair, trust=trust)
+    before, after = ((pose - poses[2]).norm(dim=1).mean() for pose in (poses[0], found.vertices))
+    assert after < 0.5 * before  # it may spin about its length
+    surface, _, _ = sample_surface(poses[2], pair[0].mesh.faces, 20000, torch.Generator().manual_seed(0))
+    far, near = (nearest(pose, surface)[0].mean() for pose in (poses[0], found.vertices))
+    assert near < 0.25 * far
+    assert found.trusted == (trust != "no")
+    assert set(found.curves) >= ({"residual", "stretch"} if found.trusted else {"arap", "chamfer", "silhouette"})
+    assert all(len(curve) == (12 if found.trusted else 40) for curve in found.curves.values())
+
+
+def test_a_mesh_of_another_body_only_guides_unless_it_is_trusted_blindly(pair) -> None:
+    template, poses, _, _, own = pair
+    middle = own.vertices.mean(0)
+    fat = own.with_vertices((own.vertices - middle) * torch.tensor([2.2, 1.0, 2.2]) + middle)
+    guided, blind = (registered(pair, target=fat, trust=trust) for trust in ("fits", "yes"))
+    assert not guided.trusted and blind.trusted
+    widths = [float(pose[:, 0].amax() - pose[:, 0].amin()) for pose in (guided.vertices, blind.vertices, poses[2])]
+    assert widths[0] < 0.75 * widths[1]  # it follows the video's outline, not the fat mesh
+    assert widths[0] < 1.5 * widths[2]
+    assert float(template.arap(guided.vertices)) < float(template.arap(blind.vertices))
+
+
+def test_without_trust_the_nonrigid_icp_does_not_run(pair, monkeypatch) -> None:
+    def refused(*_, **__):
+        raise AssertionError("nonrigid_icp ran")
+
+    monkeypatch.setattr(pairwise, "nonrigid_icp", refused)
+    assert not registered(pair, trust="no", fine_steps=2, coarse_steps=2).trusted
+    with pytest.raises(AssertionError, match="nonrigid_icp ran"):
+        registered(pair, trust="fits")
+
+
+@pytest.mark.parametrize("trust", ["yes", "no"])
+def test_the_generator_decides_the_bytes(pair, trust: str) -> None:
+    short = {"trust": trust, "fine_steps": 4, "coarse_steps": 4, "settle_rounds": 4}
+    first, again, other = (registered(pair, seed, **short).vertices for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_fit_is_judged_by_its_last_round_alone() -> None:
+    config = replace(CONFIG, trusted_residual=0.01, trusted_stretch=0.1)
+
+    def fit(residual, stretch) -> bool:
+        return fits(IcpFit(torch.zeros(1, 3), torch.tensor(residual).numpy(), torch.tensor(stretch).numpy()), config)
+
+    assert fit([0.5, 0.009], [0.5, 0.09])
+    assert not fit([0.001, 0.011], [0.0, 0.0])
+    assert not fit([0.0, 0.0], [0.0, 0.11])

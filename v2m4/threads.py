@@ -1,0 +1,120 @@
+"""How many threads the program works with: all cores that this process may use, or as many as ``--threads`` says.
+
+Work is shared in two ways: ``in_order`` hands out independent pieces of the work (frames), ``share`` the runs of one
+compiled loop; inside of a piece, loops are not shared again. Neither changes a result: a task of a loop writes what no
+other does, and pieces are put together in the order in which they were handed out. PyTorch has one thread on the CPU,
+for its sums depend on how many share them, and its tensors are small here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_here = threading.local()  # .piece: whether this thread works on a piece, while others work on other pieces
+_lock = threading.Lock()
+_asked = 0  # 0: all
+_helpers: ThreadPoolExecutor | None = None  # threads that loops are shared with
+
+
+def available() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def count() -> int:
+    """Threads to work with, at least 1."""
+    return _asked or available()
+
+
+def use(number: int) -> None:
+    """Set how many threads the process works with.
+
+    Args:
+        number: of threads; 0 for all cores that this process may use.
+
+    Raises:
+        ValueError: the number is negative.
+    """
+    global _asked, _helpers
+    if number < 0:
+        raise ValueError(f"threads: {number}; give a number of threads, or 0 for all cores")
+    with _lock:
+        _asked, _helpers = number, None  # helpers that are at work finish; without work left they end
+    import cv2
+    import torch
+
+    cv2.setNumThreads(count())
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def for_networks() -> Iterator[None]:
+    """PyTorch with all threads: around networks, whose layers are large enough to be shared on the CPU."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The results of a function in the order of its arguments, worked out by several threads.
+
+    Args:
+        function: may not depend on which of the arguments were handled before.
+        items: its arguments.
+    """
+    items = list(items)
+    threads = min(count(), len(items))
+    if threads <= 1 or getattr(_here, "piece", False):
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads, initializer=_begin_piece) as pool:
+        return list(pool.map(function, items))
+
+
+def _begin_piece() -> None:
+    _here.piece = True
+
+
+def share(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
+    """Run a compiled loop over all its tasks, on several threads at once.
+
+    Args:
+        kernel: releases the interpreter lock; called as kernel(first, last, *arguments) for tasks first to last - 1.
+        tasks: how many there are.
+        arguments: handed on.
+    """
+    parts = 1 if getattr(_here, "piece", False) else min(count(), tasks)
+    if parts <= 1:
+        kernel(0, tasks, *arguments)
+        return
+    runs = [(part * tasks // parts, (part + 1) * tasks // parts) for part in range(parts)]
+    pool = _pool()
+    others = [pool.submit(kernel, first, last, *arguments) for first, last in runs[1:]]
+    try:
+        kernel(*runs[0], *arguments)
+    finally:  # arrays are not handed back while another thread writes them
+        for other in others:
+            other.result()
+
+
+def _pool() -> ThreadPoolExecutor:
+    """The helpers, started when they are first needed."""
+    global _helpers  # noqa: PLW0603 - see ``use``
+    with _lock:
+        if _helpers is None:
+            _helpers = ThreadPoolExecutor(max(count() - 1, 1), thread_name_prefix="kernels")
+        return _helpers
