@@ -15,6 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
+from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.config import Config, ModelName
 from v2m4.frame import Frame
@@ -41,7 +42,8 @@ class Generator(Protocol):
         name: as in ``--model``.
 
     What a class needs (packages, weights, a GPU) stands in ``v2m4.needs.generators``; one whose results follow from
-    files too has a ``version`` that tells them apart.
+    files too has a ``version`` that tells them apart; one that several threads may call at once has a true
+    ``concurrent``.
     """
 
     name: str
@@ -171,11 +173,12 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
 
 
 def _generated(generator: Generator, frames: list[Frame], count: int) -> dict[str, Asset]:
-    """The asset of the first frame, and of so many with it as the generator makes at once, by the frames' names."""
+    """The asset of the first frame, and of so many with it as are made at once, by the frames' names."""
     if count > 1 and isinstance(generator, BatchGenerator):
         together = frames[:count]
         return dict(zip([frame.name for frame in together], generator.generate_many(together), strict=True))
-    return {frames[0].name: generator.generate(frames[0])}
+    together = frames[: threads.count()] if getattr(generator, "concurrent", False) else frames[:1]
+    return dict(zip([frame.name for frame in together], threads.in_order(generator.generate, together), strict=True))
 
 
 def to_arrays(asset: Asset) -> dict[str, np.ndarray]:

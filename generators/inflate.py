@@ -37,6 +37,7 @@ class Inflate:
     """The weight-free generator."""
 
     name = "Inflate"
+    concurrent = True
 
     def __init__(self, config: Config) -> None:
         self.max_faces = config.max_faces

@@ -18,6 +18,7 @@ from texture.unwrap import Atlas
 from v2m4.camera import DEFAULT_FOV
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
+from v2m4.threads import in_order
 
 BACKGROUND = 0.5  # behind frame and render alike, so that outlines guide the flow too
 RETURN = 1.5  # pixels off after there and back at which trust in the flow has fallen to 1 / e
@@ -44,9 +45,10 @@ def align_frames(
         texture: (H, W, 3), solved from the views as they are.
         fov: of the video's camera, radians.
     """
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    views = []
-    for frame, vertices in zip(frames, poses, strict=True):
+
+    def look(pair: tuple[Frame, Tensor]) -> View:
+        frame, vertices = pair
+        finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
         rendered = np.full_like(picture, BACKGROUND)
         rendered[surface.covered] = sample(texture, lookups(surface.uvs[surface.covered], texture.shape[0]))
@@ -58,8 +60,9 @@ def align_frames(
         error = np.linalg.norm(forward + cv2.remap(backward, *at, cv2.INTER_LINEAR), axis=2)
         moved = cv2.remap(np.dstack([picture, mask]), *at, cv2.INTER_LINEAR)
         trust = np.maximum(np.exp(-np.square(error / RETURN)), LEAST_TRUST)
-        views.append(make_view(surface, moved[..., :3], moved[..., 3:], trust))
-    return views
+        return make_view(surface, moved[..., :3], moved[..., 3:], trust)
+
+    return in_order(look, zip(frames, poses, strict=True))
 
 
 def _gray(picture: np.ndarray) -> np.ndarray:

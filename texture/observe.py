@@ -18,7 +18,7 @@ from v2m4.frame import Frame
 from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
-from v2m4.threads import share
+from v2m4.threads import in_order, share
 
 MARGIN = 0.02  # of the object's longer side, left free round it in a cropped view
 RIM = (1.0, 4.0)  # pixels from an edge at which trust begins, and at which it is full
@@ -123,10 +123,12 @@ def observe_frames(
     """
     if len(frames) != len(poses):
         raise ValueError(f"observe_frames: {len(frames)} frames, but {len(poses)} poses")
-    views = []
-    for frame, vertices in zip(frames, poses, strict=True):
-        surface, picture, mask = see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov)
-        views.append(make_view(surface, picture, mask))
+
+    def look(pair: tuple[Frame, Tensor]) -> View:
+        frame, vertices = pair
+        return make_view(*see_frame(frame, mesh.with_vertices(vertices), atlas, size, fov))
+
+    views = in_order(look, zip(frames, poses, strict=True))
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views
@@ -174,16 +176,17 @@ def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, 
         size: pixels (side) of a view.
         weight: of these views, where a frame's weight is 1.
     """
-    views: list[View] = []
     extent = float(mesh.normalizing()[0, 0].reciprocal())
-    for camera in _cameras_round(mesh, count, extent):
+
+    def look(camera: Camera) -> View:
         surface = see_surface(mesh.vertices, mesh.faces, mesh.normals(), atlas, camera, (size, size))
         shown = render_mesh(asset, camera, size, channels=("color", "depth"), antialias=False)
         drawn = shown.mask[0, ..., 0].cpu().numpy() > 0.5
         gap = np.abs(shown.depth[0, ..., 0].cpu().numpy() - surface.depth)
         agrees = (drawn & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
-        views.append(make_view(surface, shown.color[0].cpu().numpy() * agrees, agrees, weight))
-    return views
+        return make_view(surface, shown.color[0].cpu().numpy() * agrees, agrees, weight)
+
+    return in_order(look, _cameras_round(mesh, count, extent))
 
 
 def _cameras_round(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:

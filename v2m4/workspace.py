@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,7 @@ class Workspace:
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.manifest: dict[str, Any] = {"artefacts": {}, "stages": {}}
+        self._lock = threading.Lock()  # held while an artefact is noted: frames are written by several threads
         for leftover in self.root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
         file = self.root / MANIFEST
@@ -114,8 +116,10 @@ class Workspace:
 
     def record(self, name: str, key: str) -> None:
         """Note in the manifest that the artefact has been written for ``key``."""
-        self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}
-        self.save_manifest()
+        entry = {"key": key, "bytes": (self.root / name).stat().st_size}
+        with self._lock:
+            self.manifest["artefacts"][name] = entry
+            self.save_manifest()
 
     def make_file(self, name: str, key: str, write: Callable[[Path], None]) -> Path:
         """The file ``name``; written atomically by ``write(temporary path)`` where it is missing or stale."""

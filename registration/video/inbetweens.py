@@ -23,6 +23,7 @@ from registration.video.observer import SEARCH_RADII, STEPS, Observer, solver_we
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.threads import in_order
 
 
 def fit_frames(
@@ -47,13 +48,21 @@ def fit_frames(
     whole = sequence.sampled(range(len(frames)))
     fitter = _Fitter(frames, sequence.mesh, config)
     vertices = whole.vertices.clone()
-    for first, second in pairwise(keys):
-        if second - first > 1:
-            vertices[first + 1 : second] = fitter.fit(vertices, range(first, second + 1), range(first + 1, second))
-        progress(second)
+    gaps = [range(first + 1, second) for first, second in pairwise(keys) if second - first > 1]
+
+    def fill(gap: range) -> Tensor:
+        return fitter.fit(whole.vertices, range(gap.start - 1, gap.stop + 1), gap)
+
+    for gap, poses in zip(gaps, in_order(fill, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
+        vertices[gap.start : gap.stop] = poses
     between = vertices.clone()
-    for key in keys if last > 0 else []:
-        vertices[key] = fitter.fit(between, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+
+    def refit(key: int) -> Tensor:
+        return fitter.fit(between, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+
+    if last > 0:
+        for key, pose in zip(keys, in_order(refit, keys), strict=True):
+            vertices[key] = pose
     progress(len(frames))
     return replace(whole, vertices=vertices, mesh=sequence.mesh.with_vertices(vertices[0]))
 

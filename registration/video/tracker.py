@@ -40,6 +40,7 @@ from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import flow_between
 from v2m4.rotation import best_rotations
+from v2m4.threads import in_order
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,13 @@ class _Tracker:
             state = self._solved(found, state, known, STEPS, float(limit))
         return state, self.observer.mask_iou(self._vertex(state), view)
 
+    def _observed(self, moved: tuple[int, Tensor]) -> Constraints | None:
+        """What a frame says of its pose (V, 3); nothing where it is lost."""
+        time, pose = moved
+        if time in self.lost:
+            return None
+        return self.observer.observed(time, pose, self.observer.view(time, pose), SEARCH_RADII[1])
+
     def _placed(self, time: int) -> Poses:
         """The first frame's pose as a whole where a frame shows the object."""
         rest = self.observer.mesh.vertices
@@ -173,12 +181,8 @@ class _Tracker:
         free = np.arange(len(poses)) >= known
         breaks = np.array([start - known + index in self.found for index in range(len(poses))])
         for _ in range(self.config.passes):
-            constraints: list[Constraints | None] = [None] * known
-            for time, pose in enumerate(self._vertices(poses[known:]), start):
-                view = self.observer.view(time, pose)
-                constraints.append(
-                    None if time in self.lost else self.observer.observed(time, pose, view, SEARCH_RADII[1])
-                )
+            moved = list(enumerate(self._vertices(poses[known:]), start))
+            constraints = [*[None] * known, *in_order(self._observed, moved)]
             for _ in range(JOINT_ROUNDS):
                 articulation = self.articulation.updated(self.graph, poses[known:])
                 graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
