@@ -15,6 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
+from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.config import Config, ModelName
 from v2m4.frame import Frame
@@ -41,7 +42,8 @@ class Generator(Protocol):
         name: as in ``--model``.
 
     The requirements of a class (packages, weights, a GPU) are in ``v2m4.preflight.generators``; one whose results
-    depend on files, too, has a ``version``, their fingerprint.
+    depend on files, too, has a ``version``, their fingerprint; one that several threads may call at once has a true
+    ``concurrent``.
     """
 
     name: str
@@ -172,11 +174,12 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
 
 
 def _generate_batch(generator: Generator, frames: list[Frame], count: int) -> dict[str, Asset]:
-    """Assets by the frames' names: of the first ``count`` frames with a batch generator, else of the first."""
+    """Assets by the frames' names: of the first frame, and of those that are generated together with it."""
     if count > 1 and isinstance(generator, BatchGenerator):
         batch = frames[:count]
         return dict(zip([frame.name for frame in batch], generator.generate_many(batch), strict=True))
-    return {frames[0].name: generator.generate(frames[0])}
+    together = frames[: threads.count()] if getattr(generator, "concurrent", False) else frames[:1]
+    return dict(zip([frame.name for frame in together], threads.in_order(generator.generate, together), strict=True))
 
 
 def to_arrays(asset: Asset) -> dict[str, np.ndarray]:

@@ -37,6 +37,7 @@ class Inflate:
     """Weight-free generator by inflation of the silhouette."""
 
     name = "Inflate"
+    concurrent = True
 
     def __init__(self, config: Config) -> None:
         self.max_faces = config.max_faces

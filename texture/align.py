@@ -18,6 +18,7 @@ from texture.unwrap import Atlas
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import FAST, dense_flow
+from v2m4.threads import in_order
 
 BACKGROUND = 0.5  # grey behind both frame and rendering, so that outlines take part in the flow
 ROUND_TRIP_SCALE = 1.5  # forward-backward error at which confidence in the flow is 1 / e, pixels
@@ -42,8 +43,9 @@ def align_frames(
         size: rows of each view, which is cropped to the object.
         texture: (H, W, 3), solved from the views without alignment.
     """
-    views = []
-    for frame, vertices in zip(frames, poses, strict=True):
+
+    def align(pair: tuple[Frame, Tensor]) -> ObservedPixels:
+        frame, vertices = pair
         surface, image, mask = render_in_frame(frame, mesh.with_vertices(vertices), atlas, size)
         rendered = np.full_like(image, BACKGROUND)
         rendered[surface.covered] = sample(texture, lookups(surface.uvs[surface.covered], texture.shape[0]))
@@ -55,8 +57,9 @@ def align_frames(
         round_trip_error = np.linalg.norm(forward + cv2.remap(backward, *at, cv2.INTER_LINEAR), axis=2)
         warped = cv2.remap(np.dstack([image, mask]), *at, cv2.INTER_LINEAR)
         confidence = np.maximum(np.exp(-np.square(round_trip_error / ROUND_TRIP_SCALE)), MIN_CONFIDENCE)
-        views.append(observed_pixels(surface, warped[..., :3], warped[..., 3:], confidence))
-    return views
+        return observed_pixels(surface, warped[..., :3], warped[..., 3:], confidence)
+
+    return in_order(align, zip(frames, poses, strict=True), several=poses.device.type == "cpu")
 
 
 def _gray(image: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from v2m4.frame import Frame
 from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
-from v2m4.threads import share
+from v2m4.threads import in_order, share
 
 MARGIN = 0.02  # of the object's longer side, added on each side of a view's window
 EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise from 0, and at which it is 1
@@ -136,10 +136,12 @@ def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas,
     """
     if len(frames) != len(poses):
         raise ValueError(f"observe_frames: {len(frames)} frames, but {len(poses)} poses")
-    views = []
-    for frame, vertices in zip(frames, poses, strict=True):
-        surface, image, mask = render_in_frame(frame, mesh.with_vertices(vertices), atlas, size)
-        views.append(observed_pixels(surface, image, mask))
+
+    def observe(pair: tuple[Frame, Tensor]) -> ObservedPixels:
+        frame, vertices = pair
+        return observed_pixels(*render_in_frame(frame, mesh.with_vertices(vertices), atlas, size))
+
+    views = in_order(observe, zip(frames, poses, strict=True), several=poses.device.type == "cpu")
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views
@@ -191,16 +193,18 @@ def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, 
         size: pixels (side) of a view.
         weight: factor on the weights of these pixels; a frame's is 1.
     """
-    views: list[ObservedPixels] = []
     extent = float(mesh.normalizing()[0, 0].reciprocal())
-    for camera in _surrounding_cameras(mesh, count, extent):
+
+    def observe(camera: Camera) -> ObservedPixels:
         surface = render_surface(mesh.vertices, mesh.faces, mesh.normals(), atlas, camera, (size, size))
         rendered = render_mesh(asset, camera, size, channels=("color", "depth"), antialias=False)
         visible = rendered.mask[0, ..., 0].cpu().numpy() > 0.5
         gap = np.abs(rendered.depth[0, ..., 0].cpu().numpy() - surface.depth)
         agrees = (visible & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
-        views.append(observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, weight))
-    return views
+        return observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, weight)
+
+    on_cpu = mesh.vertices.device.type == "cpu"
+    return in_order(observe, _surrounding_cameras(mesh, count, extent), several=on_cpu)
 
 
 def _surrounding_cameras(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from v2m4.camera import Camera
 from v2m4.io.gltf import EncodedImage, encode_texture, split_at_seams, write_animation_glb, write_glb
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.threads import in_order
 from v2m4.workspace import Workspace, code_version, digest
 
 ANIMATION, REST_MESH = "output_animation.glb", "output_mesh.glb"
@@ -157,9 +158,12 @@ def export_animation(
         REST_MESH, content, lambda path: write_glb(path, world.mesh, camera=camera, texture=png_encoding)
     )
     workspace.make_file(OFFSETS, content, lambda path: _write_offsets(path, frames))
-    for index, name in enumerate(names):
+
+    def write_frame(index: int) -> None:
         write = partial(write_glb, mesh=frames[index], texture=smallest_encoding)
-        workspace.make_file(FRAME_MESH.format(name), content, write)
+        workspace.make_file(FRAME_MESH.format(names[index]), content, write)
+
+    in_order(write_frame, range(len(names)))
     write_cameras(workspace, content, names, camera, fps)
     if key_names is None:
         name_of_time = dict(zip(times.tolist(), names, strict=True))

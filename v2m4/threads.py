@@ -70,19 +70,35 @@ def for_networks() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def in_order(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    done: Callable[[int], object] = lambda number: None,
+    several: bool = True,
+) -> list[Result]:
     """The results of a function in the order of its arguments, worked out by several threads.
 
     Args:
         function: may not depend on which of the arguments were handled before.
         items: its arguments.
+        done: called in this thread with the number of results that are there so far.
+        several: False works them out in this thread, one after the other: for work on a GPU, whose rasteriser takes
+            one caller at a time.
     """
     items = list(items)
     threads = min(count(), len(items))
-    if threads <= 1 or getattr(_here, "piece", False):
-        return [function(item) for item in items]
+    if threads <= 1 or not several or getattr(_here, "piece", False):
+        return _collected(map(function, items), done)
     with ThreadPoolExecutor(threads, initializer=_begin_piece) as pool:
-        return list(pool.map(function, items))
+        return _collected(pool.map(function, items), done)
+
+
+def _collected(results: Iterable[Result], done: Callable[[int], object]) -> list[Result]:
+    found = []
+    for result in results:
+        found.append(result)
+        done(len(found))
+    return found
 
 
 def _begin_piece() -> None:

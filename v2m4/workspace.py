@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,7 @@ class Workspace:
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.manifest: dict[str, Any] = {"artefacts": {}, "stages": {}}
+        self._lock = threading.Lock()  # held while an artefact is noted: frames are written by several threads
         for leftover in self.root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
         file = self.root / MANIFEST
@@ -120,8 +122,9 @@ class Workspace:
 
     def record(self, name: str, key: str) -> None:
         """Note in the manifest that the artefact has been written for ``key``."""
-        self._note(name, key)
-        self.save_manifest()
+        with self._lock:
+            self._note(name, key)
+            self.save_manifest()
 
     def _note(self, name: str, key: str) -> None:
         self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}

@@ -20,6 +20,7 @@ from registration.correspondences.tuning import TUNING
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.optical_flow import Tracks, flow_between, track
+from v2m4.threads import in_order
 
 VISIBLE = 0.5  # confidence from which on a point counts as visible; part of the ``Tracker`` protocol
 
@@ -47,7 +48,7 @@ class FlowTracker:
     def track(self, video: np.ndarray, points: np.ndarray, starts: np.ndarray) -> Tracks:
         """See ``Tracker``; a point that is lost once stays lost."""
         frames = [Frame(str(index), index, picture) for index, picture in enumerate(video)]
-        flows = [flow_between(first, second) for first, second in pairwise(frames)]
+        flows = in_order(lambda pair: flow_between(*pair), pairwise(frames))
         positions = np.zeros((len(video), len(points), 2))
         confidence = np.zeros((len(video), len(points)))
         for start in np.unique(starts):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.optical_flow import FlowField, flow_between
+from v2m4.threads import in_order
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
@@ -118,8 +120,7 @@ class _Stage:
     def flows(self) -> list[FlowField]:
         """Flow t joins frames t and t + 1; computed when first asked for."""
         if self._flows is None:
-            pairs = zip(self.frames, self.frames[1:], strict=False)
-            self._flows = [flow_between(first, second) for first, second in pairs]
+            self._flows = in_order(lambda pair: flow_between(*pair), pairwise(self.frames))
         return self._flows
 
     def generator(self, *parts: int) -> torch.Generator:

@@ -25,6 +25,7 @@ from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.threads import in_order
 
 
 def fit_frames(
@@ -49,13 +50,21 @@ def fit_frames(
     interpolated = sequence.sampled(range(len(frames)))
     fitter = _Fitter(frames, sequence.mesh, config)
     vertices = interpolated.vertices.clone()
-    for first, second in pairwise(keys):
-        if second - first > 1:
-            vertices[first + 1 : second] = fitter.fit(vertices, range(first, second + 1), range(first + 1, second))
-        progress(second)
+    gaps = [range(first + 1, second) for first, second in pairwise(keys) if second - first > 1]
+
+    def fit_gap(gap: range) -> Tensor:
+        return fitter.fit(interpolated.vertices, range(gap.start - 1, gap.stop + 1), gap)
+
+    for gap, poses in zip(gaps, in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
+        vertices[gap.start : gap.stop] = poses
     fixed = vertices.clone()
-    for key in keys if last > 0 else []:
-        vertices[key] = fitter.fit(fixed, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+
+    def fit_key_frame(key: int) -> Tensor:
+        return fitter.fit(fixed, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+
+    if last > 0:
+        for key, pose in zip(keys, in_order(fit_key_frame, keys), strict=True):
+            vertices[key] = pose
     progress(len(frames))
     return replace(interpolated, vertices=vertices, mesh=sequence.mesh.with_vertices(vertices[0]))
 

@@ -35,6 +35,7 @@ from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import flow_between
 from v2m4.rotation import best_rotations
+from v2m4.threads import in_order
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,13 @@ class _Tracker:
             pose = self._solve_frame(constraints, pose, known, TUNING.solver_steps, float(radius))
         return pose, self.observer.mask_iou(self._first_vertices(pose), view)
 
+    def _frame_constraints(self, frame: tuple[int, Tensor]) -> Constraints | None:
+        """Constraints of a frame, given as its index and vertices (V, 3); None where track is lost."""
+        time, vertices = frame
+        if time in self.lost:
+            return None
+        return self.observer.constraints(time, vertices, self.observer.view(time, vertices), TUNING.search_radii[1])
+
     def _translated_rest_pose(self, time: int) -> Poses:
         """The first frame's pose, translated to the mask of a frame."""
         rest = self.observer.mesh.vertices
@@ -198,12 +206,8 @@ class _Tracker:
         free = np.arange(len(poses)) >= known
         breaks = np.array([start - known + index in self.relocated for index in range(len(poses))])
         for _ in range(self.config.passes):
-            constraints: list[Constraints | None] = [None] * known
-            for time, pose in enumerate(self._vertices(poses[known:]), start):
-                view = self.observer.view(time, pose)
-                constraints.append(
-                    None if time in self.lost else self.observer.constraints(time, pose, view, TUNING.search_radii[1])
-                )
+            vertices = list(enumerate(self._vertices(poses[known:]), start))
+            constraints = [*[None] * known, *in_order(self._frame_constraints, vertices)]
             for _ in range(TUNING.window_rounds):
                 articulation = self.articulation.updated(self.graph, poses[known:])
                 graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
