@@ -32,8 +32,8 @@ def available() -> int:
 
 
 def count() -> int:
-    """Threads to work with, at least 1."""
-    return _asked or available()
+    """Threads that this thread may share its work with, itself among them; 1 inside of a piece of ``in_order``."""
+    return 1 if getattr(_here, "piece", False) else _asked or available()
 
 
 def use(number: int) -> None:
@@ -87,7 +87,7 @@ def in_order(
     """
     items = list(items)
     threads = min(count(), len(items))
-    if threads <= 1 or not several or getattr(_here, "piece", False):
+    if threads <= 1 or not several:
         return _collected(map(function, items), done)
     with ThreadPoolExecutor(threads, initializer=_begin_piece) as pool:
         return _collected(pool.map(function, items), done)
@@ -113,7 +113,7 @@ def share(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
         tasks: how many there are.
         arguments: handed on.
     """
-    parts = 1 if getattr(_here, "piece", False) else min(count(), tasks)
+    parts = min(count(), tasks)
     if parts <= 1:
         kernel(0, tasks, *arguments)
         return

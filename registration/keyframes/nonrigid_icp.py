@@ -21,6 +21,7 @@ from torch import Tensor
 
 from registration.elasticity.arap import Arap
 from registration.elasticity.sparse_solver import factorize
+from v2m4 import threads
 from v2m4.geometry import face_areas, face_normals, sample_surface, vertex_normals
 from v2m4.mesh import Mesh
 
@@ -84,7 +85,7 @@ class TargetSurface:
 
     def nearest(self, features: np.ndarray) -> np.ndarray:
         """Index of the nearest point for each feature."""
-        return self._tree.query(features)[1]
+        return self._tree.query(features, workers=threads.count())[1]
 
 
 def nonrigid_icp(
@@ -157,7 +158,8 @@ def _pairs(
     normals = vertex_normals(torch.from_numpy(points), faces).numpy()
     features = surface.features(points, normals)
     there = surface.nearest(features)
-    back = cKDTree(features, balanced_tree=False).query(surface.features(surface.points, surface.normals))[1]
+    tree, asked = cKDTree(features, balanced_tree=False), surface.features(surface.points, surface.normals)
+    back = tree.query(asked, workers=threads.count())[1]
     vertex = np.concatenate([np.arange(len(points)), back])
     partner = np.concatenate([there, np.arange(len(surface.points))])
     way = surface.points[partner] - points[vertex]
