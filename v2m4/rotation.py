@@ -254,7 +254,7 @@ def rotation_to_6d(rotation: Array) -> Array:
     return rotation[..., :2, :].reshape(*rotation.shape[:-2], 6)
 
 
-@kernel
+@kernel("f8, f8, f8, f8[:,::1]", ahead=False)
 def rotation_exp_into(x, y, z, rotation):
     """The kernel behind ``rotation_exp`` (Rodrigues' formula): a rotation vector -> rotation (3, 3)."""
     angle = np.sqrt(x * x + y * y + z * z)
