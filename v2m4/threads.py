@@ -1,9 +1,9 @@
-"""How many threads the program works with: all cores that this process may use, or as many as ``--threads`` says.
+"""Thread parallelism: the number of threads (``--threads``), an ordered parallel map, and parallel compiled loops.
 
-Work is shared in two ways: ``in_order`` hands out independent pieces of the work (frames), ``share`` the runs of one
-compiled loop; inside of a piece, loops are not shared again. Neither changes a result: a task of a loop writes what no
-other does, and pieces are put together in the order in which they were handed out. PyTorch has one thread on the CPU,
-for its sums depend on how many share them, and its tensors are small here.
+``in_order`` maps a function over independent items (frames), ``share`` splits the iterations of one compiled loop;
+loops inside an item of ``in_order`` run serially. Neither changes a result: the tasks of a loop write disjoint memory,
+and results are collected in the order of the items. PyTorch runs single-threaded on the CPU, because the rounding of
+its sums depends on the number of threads, and because its tensors are small here.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_here = threading.local()  # .piece: whether this thread works on a piece, while others work on other pieces
+_here = threading.local()  # .piece: whether this thread is a worker of ``in_order``
 _lock = threading.Lock()
-_asked = 0  # 0: all
-_helpers: ThreadPoolExecutor | None = None  # threads that loops are shared with
+_asked = 0  # number of threads that was set; 0: all cores
+_helpers: ThreadPoolExecutor | None = None  # workers of ``share``
 
 
 def available() -> int:
-    """Cores that this process may use."""
+    """Number of cores in this process's CPU affinity."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def count() -> int:
-    """Threads to work with, at least 1."""
+    """Number of threads in use, at least 1."""
     return _asked or available()
 
 
 def use(number: int) -> None:
-    """Set how many threads the process works with.
+    """Set the number of threads, also OpenCV's; PyTorch's becomes 1.
 
     Args:
         number: of threads; 0 for all cores that this process may use.
@@ -49,7 +49,7 @@ def use(number: int) -> None:
     if number < 0:
         raise ValueError(f"threads: {number}; give a number of threads, or 0 for all cores")
     with _lock:
-        _asked, _helpers = number, None  # helpers that are at work finish; without work left they end
+        _asked, _helpers = number, None  # busy workers finish their tasks, then their pool ends
     import cv2
     import torch
 
@@ -59,7 +59,7 @@ def use(number: int) -> None:
 
 @contextmanager
 def for_networks() -> Iterator[None]:
-    """PyTorch with all threads: around networks, whose layers are large enough to be shared on the CPU."""
+    """Let PyTorch use all threads in the context: for networks, whose layers are large enough to gain on the CPU."""
     import torch
 
     before = torch.get_num_threads()
@@ -76,14 +76,13 @@ def in_order(
     done: Callable[[int], object] = lambda number: None,
     several: bool = True,
 ) -> list[Result]:
-    """The results of a function in the order of its arguments, worked out by several threads.
+    """Parallel map: the results of a function in the order of its arguments.
 
     Args:
-        function: may not depend on which of the arguments were handled before.
+        function: must not depend on the order in which the items are processed.
         items: its arguments.
-        done: called in this thread with the number of results that are there so far.
-        several: False works them out in this thread, one after the other: for work on a GPU, whose rasteriser takes
-            one caller at a time.
+        done: progress callback, called in the calling thread with the number of results so far.
+        several: False runs serially in the calling thread: for work on a GPU, whose rasteriser is not reentrant.
     """
     items = list(items)
     threads = min(count(), len(items))
@@ -106,12 +105,12 @@ def _begin_piece() -> None:
 
 
 def share(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
-    """Run a compiled loop over all its tasks, on several threads at once.
+    """Run the iterations of a compiled loop on several threads, in contiguous ranges.
 
     Args:
-        kernel: releases the interpreter lock; called as kernel(first, last, *arguments) for tasks first to last - 1.
-        tasks: how many there are.
-        arguments: handed on.
+        kernel: releases the interpreter lock; kernel(first, last, *arguments) runs iterations first to last - 1.
+        tasks: number of iterations.
+        arguments: passed to the kernel unchanged.
     """
     parts = 1 if getattr(_here, "piece", False) else min(count(), tasks)
     if parts <= 1:
@@ -122,13 +121,13 @@ def share(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
     others = [pool.submit(kernel, first, last, *arguments) for first, last in runs[1:]]
     try:
         kernel(*runs[0], *arguments)
-    finally:  # arrays are not handed back while another thread writes them
+    finally:  # do not return while another thread still writes the arrays
         for other in others:
             other.result()
 
 
 def _pool() -> ThreadPoolExecutor:
-    """The helpers, started when they are first needed."""
+    """Return the pool of workers of ``share``, created at first use."""
     global _helpers  # noqa: PLW0603 - see ``use``
     with _lock:
         if _helpers is None:
