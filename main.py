@@ -1,8 +1,8 @@
-"""A video of one moving object becomes one animated, textured mesh: the command, four stages in order."""
+"""The command line program: four stages reconstruct the moving object of a video as one animated, textured mesh."""
 
 from __future__ import annotations
 
-import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
+import v2m4  # noqa: F401  # isort: skip  # before torch: sets the OpenMP wait policy
 import logging
 import math
 import platform
@@ -24,8 +24,8 @@ from v2m4.report import TqdmHandler, table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
 
-# PyTorch and all that rests on it take seconds to load: they are imported in the functions that work, so that a command
-# line that cannot be followed is refused at once.
+# PyTorch and the modules that import it take seconds to load: they are imported inside the functions that use them, so
+# that an invalid command line is refused at once.
 if TYPE_CHECKING:
     from v2m4.frame import Clip
     from v2m4.io.video import Source
@@ -34,16 +34,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("v2m4")
 
 STAGES = ("frames", "generation", "camera_search", "registration", "texture", "export")
-Stage = Callable[[str], AbstractContextManager[None]]  # times a stage and notes in the manifest how it ended
+Stage = Callable[[str], AbstractContextManager[None]]  # times a stage and records its state in the manifest
 
 
 class UsageError(Exception):
-    """The command asks for something that cannot be done here; exit code 2, before any work."""
+    """An option is invalid, or requires what is not available on this machine; exit code 2, before any work."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one animation ended; ``error`` is None when it ended well."""
+    """Result of one animation.
+
+    Attributes:
+        name: of the animation.
+        frames: number of frames.
+        seconds: wall time.
+        result: path of the written GLB, or of the output folder with ``--baseline``; None after an error.
+        error: one line; None on success.
+    """
 
     name: str
     frames: int
@@ -53,10 +61,10 @@ class Outcome:
 
 
 def check(config: Config) -> Config:
-    """Resolve ``auto`` values and refuse what cannot be had here.
+    """Validate the options and resolve ``auto`` values.
 
     Raises:
-        UsageError: with one line that says what to do.
+        UsageError: an option is invalid or requires what is missing; one line with what to do.
     """
     check_fov(config.fov)
     if config.skip < 1:
@@ -70,7 +78,7 @@ def check(config: Config) -> Config:
     if config.mesh is not None and config.mesh.suffix.lower() == ".fbx" and config.blender_path is None:
         raise UsageError(f"--mesh {config.mesh}: FBX is read through Blender; give --blender_path, or save it as GLB")
     if config.mesh is not None and config.baseline:
-        raise UsageError("--baseline generates meshes; it does not go with --mesh")
+        raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     root = config.root if config.video is None else config.video
@@ -81,17 +89,20 @@ def check(config: Config) -> Config:
 
 
 def check_fov(fov: float | str) -> None:
-    """Refuse a field of view that no ordinary lens has.
+    """Check that a field of view lies in the supported range.
+
+    Args:
+        fov: degrees, or ``auto``.
 
     Raises:
-        UsageError: with one line that says what to do.
+        UsageError: it does not; one line with the range.
     """
     if not isinstance(fov, str) and not LEAST_FOV <= fov <= LARGEST_FOV:
         raise UsageError(f"--fov {fov:g}: must lie between {LEAST_FOV} and {LARGEST_FOV} degrees, or be auto")
 
 
 def describe_run(clip: Clip, config: Config) -> dict[str, object]:
-    """What the manifest tells of the program, the machine, the options and the input."""
+    """Return the manifest's record of options, versions, input and learned parts."""
     import camera_search
     import registration
 
@@ -112,7 +123,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
 
 
 def key_indices(clip: Clip, config: Config) -> list[int]:
-    """Every frame for the baseline, the first where the video moves its mesh, else one in every ``--skip``."""
+    """Indices of the key frames: all for the baseline, the first with ``--motion video``, else by ``--key_frames``."""
     from v2m4.keyframes import choose_key_frames
 
     if config.baseline:
@@ -123,7 +134,7 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 
 
 def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
-    """One animation from pictures to ``output_animation.glb``."""
+    """Process one animation, from its pictures to ``output_animation.glb``."""
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
     from v2m4.workspace import Workspace
@@ -149,7 +160,7 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
 
 
 def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
-    """Meshes of key frames, their cameras, one topology for all of them, one texture."""
+    """Run the four stages (generation, camera search, registration, texture) and export; returns the GLB's path."""
     import camera_search
     import generators
     import registration
@@ -190,7 +201,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
 
 
 def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
-    """The user's own mesh: its camera in the first frame, its pose there, and then the motion of the video."""
+    """Animate a user mesh: search its camera and pose in the first frame, track it through the video, and export it."""
     import camera_search
     import registration
     from v2m4.contact_sheet import draw_contact_sheet
@@ -219,7 +230,7 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
 
 
 def convert(result: Path, clip: Clip, config: Config) -> None:
-    """The animation as .fbx, .usd and .abc too, where there is a Blender."""
+    """Convert the GLB to .fbx, .usd and .abc if ``--blender_path`` is given."""
     if config.blender_path is not None:
         from v2m4.io.blender import export_with_blender
 
@@ -227,13 +238,13 @@ def convert(result: Path, clip: Clip, config: Config) -> None:
 
 
 def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
-    """``reconstruct``, with a failure told in one line so that the other animations go on."""
+    """Call ``reconstruct``; log an exception as one line and return it in the outcome, so that others still run."""
     start, at = time.perf_counter(), progress.n
     try:
         return reconstruct(source, config, progress)
-    except Exception as error:  # one broken video never stops the others
+    except Exception as error:  # one failing video must not stop the others
         reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where
+        if isinstance(error, OSError) and error.filename is None:  # that of a full disk names no path
             reason += f" (working on {config.output / source.name})"
         log.error("%s: %s", source.name, reason, exc_info=config.verbose)
         return Outcome(source.name, source.count, time.perf_counter() - start, error=reason)
@@ -242,7 +253,7 @@ def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
 
 
 def compile_kernels() -> None:
-    """Compile what numba has not compiled on this machine yet, as a step of its own."""
+    """Compile all numba kernels that are not in the cache yet, with a progress bar."""
     from v2m4 import kernels
 
     if kernels.compiled():
@@ -257,7 +268,14 @@ def compile_kernels() -> None:
 
 
 def run(config: Config) -> int:
-    """All animations of this process's share; returns the exit code."""
+    """Process this process's shard of the animations and print the summary.
+
+    Returns:
+        Exit code: 0, or 1 when an animation failed.
+
+    Raises:
+        UsageError: ``--threads`` is negative, or ``--video`` holds several animations.
+    """
     from v2m4 import threads
     from v2m4.io.video import find_animations
     from v2m4.workspace import peak_memory_mib
@@ -270,7 +288,9 @@ def run(config: Config) -> int:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
     mine = shard(sources, config.N, config.n)
     if not mine:
-        log.warning("%s: nothing for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources))
+        log.warning(
+            "%s: no animation for process %d of %d (%d animations)", config.root, config.n, config.N, len(sources)
+        )
         return 0
     threads.use(config.threads)
     compile_kernels()
@@ -287,7 +307,7 @@ def run(config: Config) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
+    """Entry point; returns the exit code: 0 on success, 1 when an animation failed, 2 on bad usage, 130 on Ctrl-C."""
     config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(
         level=logging.DEBUG if config.verbose else logging.INFO,
@@ -303,7 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error, exc_info=config.verbose)
         return 2
     except KeyboardInterrupt:
-        log.error("stopped; start the same command again to go on")
+        log.error("interrupted; run the same command again to resume")
         return 130
 
 

@@ -1,8 +1,7 @@
-"""Cameras: the one place that knows the conventions (DESIGN section 2).
+"""Pinhole and orbit cameras; the only module that defines the coordinate conventions (DESIGN section 2).
 
 World: right-handed, y up, objects face +z. Camera: OpenCV axes (x right, y down, z forward). Image: row 0 is the top.
-Clip space has y = -1 at row 0, so that a rasteriser that fills rows from y = -1 on
-gives a picture the right way up.
+Clip space has y = -1 at row 0, so that a rasteriser whose first row is y = -1 gives an upright picture.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from torch import Tensor
 
 DEFAULT_FOV = math.radians(40.0)
 NEAR, FAR = 0.01, 100.0  # of a camera with the default field of view
-OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # y up, looking along -z: glTF's cameras
+OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # glTF's camera axes: y up, view direction -z
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A batch of pinhole cameras that look at one picture, or at a window of it.
+    """A batch of pinhole cameras that share the intrinsics of one picture, or of a window of it.
 
     Attributes:
         extrinsics: (B, 4, 4) world to camera, rigid.
         fov: vertical field of view of the whole picture, radians.
         aspect: width / height of the whole picture.
-        window: (x0, y0, x1, y1), the part of the picture that is rendered, in fractions of its width and height;
-            a crop is kept here, never forgotten.
+        window: (x0, y0, x1, y1), the part of the picture that is rendered (a crop), in fractions of its width and
+            height.
     """
 
     extrinsics: Tensor
@@ -41,7 +40,7 @@ class Camera:
 
     @classmethod
     def identity(cls, fov: float = DEFAULT_FOV, aspect: float = 1.0, device: torch.device | str = "cpu") -> Camera:
-        """The video's camera: after stage 2 everything lives in its space."""
+        """The video's camera: from stage 2 on all coordinates are in its space."""
         return cls(torch.eye(4, device=device)[None], fov, aspect)
 
     def __len__(self) -> int:
@@ -56,7 +55,11 @@ class Camera:
         return replace(self, extrinsics=self.extrinsics.to(device))
 
     def cropped(self, window: tuple[float, float, float, float]) -> Camera:
-        """The same cameras looking at another window of the whole picture."""
+        """The same cameras with another window of the whole picture.
+
+        Raises:
+            ValueError: the window is empty.
+        """
         x0, y0, x1, y1 = window
         if not (x1 > x0 and y1 > y0):
             raise ValueError(f"window: expected x0 < x1 and y0 < y1, got {window}")
@@ -69,19 +72,19 @@ class Camera:
 
     @property
     def depth_range(self) -> tuple[float, float]:
-        """Nearest and farthest depth that is drawn; grows with the focal length, as the distance of what is seen does.
+        """Near and far plane; proportional to the focal length, as the distance of an object of fixed apparent size is.
 
-        With a fixed near plane, float32 could not tell the front from the back of an object far from a long lens.
+        With a fixed near plane, float32 depth could not resolve the front and back of an object far from a long lens.
         """
         return NEAR * self.zoom, FAR * self.zoom
 
     def positions(self) -> Tensor:
-        """Camera centres in the world, (B, 3)."""
+        """Camera centres in world space, (B, 3)."""
         rotation, translation = self.extrinsics[:, :3, :3], self.extrinsics[:, :3, 3]
         return -(rotation.transpose(1, 2) @ translation[..., None])[..., 0]
 
     def intrinsics(self, size: tuple[int, int]) -> Tensor:
-        """The (3, 3) pixel matrix of the window at ``size`` (height, width); pixel (0, 0) is centred at (0.5, 0.5)."""
+        """Intrinsic matrix (3, 3) of the window at ``size`` (height, width); pixel (0, 0) is centred at (0.5, 0.5)."""
         height, width = size
         x0, y0, x1, y1 = self.window
         focal_y = 0.5 / math.tan(self.fov / 2)
@@ -98,8 +101,8 @@ class Camera:
         )
 
     def projection(self) -> Tensor:
-        """The (4, 4) matrix from camera space to clip space."""
-        pixel = self.intrinsics((2, 2))  # clip coordinates are pixels of a 2 x 2 picture, less one
+        """Projection matrix (4, 4) from camera space to clip space."""
+        pixel = self.intrinsics((2, 2))  # clip coordinates are pixels of a 2 x 2 picture, minus one
         matrix = torch.zeros(4, 4, dtype=self.extrinsics.dtype, device=self.extrinsics.device)
         matrix[:2, :3] = pixel[:2]
         matrix[:2, 2] -= 1.0
@@ -110,16 +113,16 @@ class Camera:
         return matrix
 
     def to_camera_space(self, points: Tensor) -> Tensor:
-        """World points (N, 3) or (B, N, 3) in camera space, (B, N, 3)."""
+        """Transform world points (N, 3) or (B, N, 3) to camera space, (B, N, 3)."""
         return points @ self.extrinsics[:, :3, :3].transpose(1, 2) + self.extrinsics[:, None, :3, 3]
 
     def clip(self, points: Tensor) -> Tensor:
-        """World points (N, 3) or (B, N, 3) in clip space, (B, N, 4)."""
+        """Transform world points (N, 3) or (B, N, 3) to clip space, (B, N, 4)."""
         matrix = self.projection() @ self.extrinsics
         return points @ matrix[:, :, :3].transpose(1, 2) + matrix[:, None, :, 3]
 
     def project(self, points: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Pixels (B, N, 2) as (x, y), the first pixel centred at (0.5, 0.5), and depths (B, N) of world points."""
+        """Project world points: pixels (B, N, 2) as (x, y), the first centred at (0.5, 0.5), and depths (B, N)."""
         seen = self.to_camera_space(points)
         depth = seen[..., 2]
         pixels = seen @ self.intrinsics(size).T
@@ -135,11 +138,11 @@ class Camera:
 
 @dataclass(frozen=True)
 class Orbit:
-    """A batch of cameras as the paper's six numbers (V2M4, section 3.2).
+    """A batch of upright cameras by six parameters (V2M4, section 3.2).
 
     Attributes:
-        yaw: (B,) radians; 0 looks at the object's front (from +z), pi/2 stands on +x.
-        pitch: (B,) radians; positive looks down from above.
+        yaw: (B,) radians; at 0 the camera is on +z and views the object's front, at pi/2 on +x.
+        pitch: (B,) radians; positive is above, looking down.
         radius: (B,) distance from ``look_at``.
         look_at: (B, 3).
     """
@@ -151,18 +154,18 @@ class Orbit:
 
     @classmethod
     def from_parameters(cls, parameters: Tensor) -> Orbit:
-        """From (B, 6): yaw, pitch, radius, look_at."""
+        """Split parameters (B, 6): yaw, pitch, radius, look_at."""
         return cls(parameters[:, 0], parameters[:, 1], parameters[:, 2], parameters[:, 3:6])
 
     @classmethod
     def of(
         cls, yaw: float = 0.0, pitch: float = 0.0, radius: float = 2.0, look_at: tuple[float, ...] = (0, 0, 0)
     ) -> Orbit:
-        """One camera from plain numbers."""
+        """One camera (batch of 1); angles in radians."""
         return cls.from_parameters(torch.tensor([[yaw, pitch, radius, *look_at]], dtype=torch.float32))
 
     def parameters(self) -> Tensor:
-        """(B, 6): yaw, pitch, radius, look_at."""
+        """The parameters (B, 6): yaw, pitch, radius, look_at."""
         return torch.cat([torch.stack([self.yaw, self.pitch, self.radius], 1), self.look_at], 1)
 
     def __len__(self) -> int:
@@ -177,7 +180,7 @@ class Orbit:
         return Orbit.from_parameters(self.parameters().to(device))
 
     def camera(self, fov: float = DEFAULT_FOV, aspect: float = 1.0) -> Camera:
-        """The pinhole cameras, differentiable in the six numbers."""
+        """The pinhole cameras, differentiable in the six parameters."""
         sin_yaw, cos_yaw = torch.sin(self.yaw), torch.cos(self.yaw)
         sin_pitch, cos_pitch = torch.sin(self.pitch), torch.cos(self.pitch)
         zero = torch.zeros_like(self.yaw)
@@ -193,11 +196,11 @@ class Orbit:
 
 
 def orbit_from_extrinsics(extrinsics: Tensor, depth: Tensor | float) -> Orbit:
-    """The six numbers of upright cameras; ``look_at`` is put on the optical axis at ``depth``.
+    """Orbit parameters of upright cameras; ``look_at`` is the point of the optical axis at ``depth``.
 
     Args:
         extrinsics: (B, 4, 4); roll about the optical axis is not representable and is dropped.
-        depth: (B,) or a number, the radius to report.
+        depth: (B,) or a number, the resulting radius.
     """
     rotation = extrinsics[:, :3, :3]
     backward = -rotation[:, 2]
@@ -209,17 +212,17 @@ def orbit_from_extrinsics(extrinsics: Tensor, depth: Tensor | float) -> Orbit:
 
 
 def framing(poses: Tensor, yaw: float, pitch: float, share: float, fov: float = DEFAULT_FOV) -> Tensor:
-    """The camera in whose square picture a motion is centred and spans a share of the side.
+    """Camera whose square picture centres a motion and fits it to a fraction of the side, by fixed-point iteration.
 
     Args:
         poses: (T, V, 3).
         yaw: degrees.
         pitch: degrees.
-        share: of the picture's side.
+        share: fraction of the picture's side.
         fov: vertical field of view, radians.
 
     Returns:
-        (6,), the numbers of an ``Orbit``.
+        (6,), the parameters of an ``Orbit``.
     """
     points = poses.reshape(-1, 3)
     angles = torch.deg2rad(torch.tensor([yaw, pitch]))[:, None]
@@ -231,7 +234,7 @@ def framing(poses: Tensor, yaw: float, pitch: float, share: float, fov: float = 
         lower, upper = pixels[0].amin(0), pixels[0].amax(0)
         middle = camera.unproject(((lower + upper) / 2)[None, None], radius[None, None], (1, 1))
         look_at = middle[0, 0]
-        # The share grows faster than the inverse radius where the camera is near: wide lenses take smaller steps.
+        # The share grows faster than 1 / radius where the camera is near: damp the step for wide lenses.
         radius = radius * ((upper - lower).max() / share) ** min(1.0, camera.zoom)
     return Orbit(orbit.yaw, orbit.pitch, radius[None], look_at[None]).parameters()[0]
 
@@ -242,7 +245,7 @@ def hammersley_rig(count: int, radius: float = 2.0, offset: float = 0.0) -> Orbi
     Args:
         count: number of cameras B.
         radius: distance of each.
-        offset: in [0, 1), turns the whole rig in yaw, for another draw of the same spread.
+        offset: in [0, 1), rotates the whole rig in yaw, by this fraction of a full turn.
     """
     index = torch.arange(count, dtype=torch.float64)
     reverse = torch.zeros_like(index)
@@ -257,5 +260,5 @@ def hammersley_rig(count: int, radius: float = 2.0, offset: float = 0.0) -> Orbi
 
 
 def image_fractions(camera: Camera, points: Tensor) -> Tensor:
-    """Where points (N, 3) are seen, in fractions of the whole picture's width and height, (N, 2)."""
+    """Project points (N, 3) of the first camera to fractions of the picture's width and height, (N, 2)."""
     return camera.project(points, (1, 1))[0][0]

@@ -1,4 +1,7 @@
-"""Every option of the program, once. The comments are the command's help; the presets are values, not code paths."""
+"""Dataclasses of all options of the program.
+
+The comment above a field is its help text on the command line; a preset is a set of values, not a code path.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +33,21 @@ RembgModel = Literal[
 
 @dataclass(frozen=True)
 class FramesConfig:
-    """How frames become pictures with a transparent background."""
+    """Input: frames and their foreground masks."""
 
-    # How the object is told from the background: auto takes a given alpha channel, else a black or white
-    # background, else GrabCut; the networks rembg (BiRefNet, U2-Net) and sam2 (SAM 2) must be asked for.
+    # Foreground segmentation: auto uses the input's alpha channel where there is one, else a black or white
+    # background, else GrabCut; the networks rembg (BiRefNet, U2-Net) and sam2 (SAM 2) are never chosen by auto.
     foreground: Literal["auto", "alpha", "key", "grabcut", "rembg", "sam2"] = "auto"
-    # The network of rembg; V2M4 takes birefnet-massive.
+    # Network that rembg runs; V2M4 uses birefnet-massive.
     rembg_model: RembgModel = "birefnet-massive"
-    # Repository of SAM 2's weights; facebook/sam2.1-hiera-tiny, -small and -base-plus are faster.
+    # Hugging Face repository of SAM 2's weights; facebook/sam2.1-hiera-tiny, -small and -base-plus are faster.
     sam2_weights: str = "facebook/sam2.1-hiera-large"
-    # Where the object is in the first frame, for SAM 2: left, upper, right and lower edge as shares of width and height
-    # (0.2 0.1 0.8 0.95). Without it, where auto finds it.
+    # Bounding box of the object in the first frame, the prompt of SAM 2: left, upper, right and lower edge as fractions
+    # of width and height (0.2 0.1 0.8 0.95). By default the box of the mask that auto finds.
     sam2_box: tuple[float, float, float, float] | None = None
-    # Frames per second of a folder of pictures; a video file knows its own.
+    # Frame rate of a folder of pictures, frames per second; a video file carries its own.
     fps: float = 30.0
-    # Larger pictures are reduced to this longer side, so that memory stays small; 0 keeps them as they are.
+    # Longer side of the frames, pixels, at most: larger pictures are downsampled to save memory; 0 never does.
     max_side: int = 1080
 
 
@@ -52,26 +55,27 @@ class FramesConfig:
 class GenerationConfig:
     """Stage 1: a mesh for every key frame."""
 
-    # Longer side of the grid that the silhouette is inflated on, cells (Inflate).
+    # Longer side of the grid on which the silhouette is inflated, cells (Inflate).
     grid: int = 224
-    # Texture size of the generated meshes, pixels.
+    # Texture size of the generated meshes, pixels (side).
     texture_size: int = 512
-    # Colours of a learned generator's mesh: by its texture network, or none: then the mesh has the frame's mean colour
-    # and stage 4 takes the texture from the video alone. TripoSG and Craftsman have none of their own: MV-Adapter's.
+    # Texture of a learned generator's mesh: network runs its texture network (MV-Adapter for TripoSG and Craftsman,
+    # which have none of their own); none gives the mesh the frame's mean colour, and stage 4 solves for the texture
+    # from the video alone.
     paint: Literal["network", "none"] = "network"
-    # Which of the owner's weights, where other than the usual ones are wanted, as repository or repository/subfolder
-    # (Hunyuan: tencent/Hunyuan3D-2mini/hunyuan3d-dit-v2-mini), or an absolute path to a copy of it.
+    # Weights of the generator in place of the default ones, as repository or repository/subfolder
+    # (Hunyuan: tencent/Hunyuan3D-2mini/hunyuan3d-dit-v2-mini), or an absolute path to a local copy.
     weights: str = ""
-    # Sampling steps of a learned generator; 0 takes the number that its owner recommends.
+    # Diffusion sampling steps of a learned generator; 0 uses the number that its authors recommend.
     steps: int = 0
-    # Cells along a side of the volume that a learned generator's surface is taken from; 0 takes its owner's number.
+    # Grid resolution of a learned generator's surface extraction, cells per side; 0 uses its authors' number.
     resolution: int = 0
-    # Key frames whose shapes are sampled together, where the owner's code can (Hunyuan): faster on a large GPU. Meshes
-    # may then differ in their last digits with what they are sampled together with.
+    # Batch size, key frames, of the shape sampling where the generator's code supports it (Hunyuan): faster on a large
+    # GPU. The meshes may then depend on the composition of the batch in their last digits.
     batch: int = 1
-    # Whether a key frame's mesh is painted anew once its camera is known, where the generator can (TRELLIS): by how its
-    # render's pixels differ from the frame, or also as the networks DreamSim and LPIPS see it, which V2M4 asks.
-    # published takes the networks where they are installed.
+    # Appearance refinement of a key frame's mesh once its camera is known, where the generator supports it (TRELLIS):
+    # its loss is the difference of pixels between render and frame, or, as in V2M4, also the perceptual distances
+    # DreamSim and LPIPS (networks). published uses the networks where they are installed.
     refine: Literal["no", "pixels", "networks", "published"] = "pixels"
 
 
@@ -79,67 +83,67 @@ class GenerationConfig:
 class SearchConfig:
     """Stage 2: the camera of every key frame."""
 
-    # What compares renders with the frame: agreement of masks, colours and edges, or the network DreamSim; published
-    # takes DreamSim where it is installed.
+    # Similarity between a render and the frame: agreement of masks, colours and edges, or the network DreamSim;
+    # published uses DreamSim where it is installed.
     similarity: Literal["agreement", "dreamsim", "published"] = "agreement"
-    # Where one more guess of the camera comes from: matches between the frame and the best renders, or the point maps
-    # of a network, aligned with the mesh; published takes DUSt3R or VGGT where one is installed.
+    # Source of a further initial camera: feature matches between the frame and the best renders, or the point map of a
+    # network, aligned with the mesh; published uses DUSt3R or VGGT where one is installed.
     point_map: Literal["matches", "vggt", "dust3r", "published"] = "matches"
-    # Cameras drawn at first.
+    # Random cameras that are scored first.
     samples: int = 512
-    # Best views, well apart, that each start a particle swarm of their own; 0 makes one swarm of all the best views and
-    # of the guess, which is then made before, as published.
+    # Particle swarms, each started at one of the best views, chosen well apart; 0 runs a single swarm that starts at
+    # all best views and at the initial camera from point_map, as published.
     islands: int = 8
-    # Particles of all swarms together.
+    # Particles, the sum over all swarms.
     particles: int = 64
-    # Rounds of the particle swarms.
+    # Iterations of the particle swarms.
     swarm_steps: int = 12
-    # Best renders that the frame is matched with, for one more guess each.
+    # Best renders that the frame is matched with; each gives one further initial camera.
     guessed_from: int = 4
-    # Views that follow the gradient at the end.
+    # Best cameras that are refined by gradient descent at the end.
     refined: int = 3
-    # Adam steps there.
+    # Adam steps of that refinement.
     refine_steps: int = 60
-    # What the gradient is of: the agreement of masks, colours and edges, or of the masks alone, as published.
+    # Objective of that refinement: agreement of masks, colours and edges, or of the masks alone, as published.
     refine_on: Literal["picture", "mask"] = "picture"
-    # Pixels (side) of the window that is compared while searching; the refinement doubles it.
+    # Resolution of the compared window during the search, pixels (side); the refinement doubles it.
     size: int = 96
-    # Faces of the reduced mesh that is searched with.
+    # Faces of the decimated mesh that is rendered during the search.
     proxy_faces: int = 2000
-    # Faces of the mesh in the refinement, at most.
+    # Faces of the mesh that is rendered during the refinement, at most.
     refine_faces: int = 10000
 
 
 @dataclass(frozen=True)
 class EnergyWeights:
-    """Stage 3: weights of the energy's terms; 0 leaves a term out."""
+    """Stage 3: weights of the terms of the energy; 0 leaves a term out."""
 
-    # L1 of normal maps in random views of the whole sphere, towards the key frame's own mesh.
+    # L1 difference of normal maps from the key frame's own mesh, in random views over the whole sphere.
     normals: float = 0.02
-    # Squared distances to the key frame's own mesh.
+    # Squared Chamfer distance to the key frame's own mesh, in the fine fit.
     chamfer: float = 1.0
-    # The same in the coarse fit.
+    # Squared Chamfer distance in the coarse fit.
     coarse_chamfer: float = 1.0
     # Mean squared logarithm of the anisotropic scale in the coarse fit.
     coarse_scale: float = 1.0
-    # As-rigid-as-possible, towards the shape of the key frame whose mesh is moved.
+    # As-rigid-as-possible energy, relative to the mesh of the reference key frame.
     arap: float = 2.0
-    # Squared change of edge lengths, towards the same (arap sees to it where this is 0).
+    # Squared change of edge lengths, relative to the same mesh (where this is 0, arap preserves them).
     edge_length: float = 0.0
-    # Squared change of face areas, towards the same.
+    # Squared change of face areas, relative to the same mesh.
     face_area: float = 0.0
-    # Masks in the video's own view.
+    # Difference of masks in the video's view.
     silhouette: float = 1.0
-    # Colours in the video's own view.
+    # Difference of colours in the video's view.
     colour: float = 1.0
-    # Point tracks from key frame to key frame, in the video's own view; 0 also leaves out the as-rigid-as-possible
-    # deformation by the tracks that the fine fit starts from.
+    # Point tracks from key frame to key frame in the video's view; 0 also leaves out the initial as-rigid-as-possible
+    # deformation by these tracks.
     flow: float = 1.0
     # Point tracks in rendered views of the key frames' meshes (with --use_tracking).
     tracking: float = 0.2
-    # Squared acceleration of vertices from key frame to key frame (joint refinement).
+    # Squared acceleration of vertices over key frames (key-frame refinement).
     smoothness: float = 0.05
-    # Squared distance of trusted poses from where they took their key frame's shape (joint refinement).
+    # Squared distance from the poses that were fitted to their key frame's mesh, see trust (key-frame refinement).
     stay: float = 300.0
 
 
@@ -147,78 +151,79 @@ class EnergyWeights:
 class RegistrationConfig:
     """Stage 3: one topology for all key frames."""
 
-    # Whose mesh is moved through all key frames: the one with the longest outline, where limbs stand apart, or the
-    # first one, as in the paper.
+    # Reference key frame, whose mesh is registered to all others: spread picks the one with the longest outline, where
+    # limbs are apart; first is the paper's choice.
     reference: Literal["spread", "first"] = "spread"
     # Adam steps of the coarse fit (rotation, translation, anisotropic scale).
     coarse_steps: int = 40
-    # Adam steps of each half-turn's trial; 0 tries none.
+    # Adam steps of the trial of each rotation by 180 degrees; 0 tries none.
     half_turn_steps: int = 10
     # Adam steps of the fine fit (vertices).
     fine_steps: int = 120
-    # Longest step of the fine fit at first, relative to the object's size.
+    # Initial step size of the fine fit, at most, relative to the object's size.
     fine_rate: float = 0.01
-    # Smoothness of the steps (lambda of Large Steps) for a mesh of 10,000 faces.
+    # Smoothing of the gradient (lambda of Nicolet et al. 2021, Large Steps) for a mesh of 10,000 faces.
     smoothness: float = 25.0
-    # Views of the whole sphere that a step of the fine fit compares normals in.
+    # Random views per step of the fine fit in which normal maps are compared.
     views: int = 1
-    # The same in the coarse fit.
+    # Random views per step of the coarse fit.
     coarse_views: int = 1
-    # Pixels (side) of those views.
+    # Resolution of the random views, pixels (side).
     size: int = 64
-    # Pixels (side) of the video's own view, a window around the object.
+    # Resolution of the video's view, a window around the object, pixels (side).
     video_size: int = 192
-    # Surface points that distances between meshes are measured with.
+    # Surface samples per mesh for the Chamfer distance.
     points: int = 2000
-    # Share of these distances that count, the smallest; the rest is taken for parts that one of the meshes lacks.
+    # Fraction of the distances, the smallest, that enters the Chamfer distance; the others are taken for parts that
+    # one of the meshes lacks.
     chamfer_kept: float = 0.9
-    # Steps of the joint refinement of all key frames by the frames between them; 0 leaves it out.
+    # Steps of the key-frame refinement: all key frames' poses together, by the frames between them; 0 leaves it out.
     joint_steps: int = 240
-    # Frames that a step of the joint refinement looks at.
+    # Frames per step of the key-frame refinement.
     joint_frames: int = 4
-    # What holds the thickness of the body, relative to what holds its surface (ARAP).
+    # Weight of the rigidity across the body's thickness, relative to that of its surface (ARAP).
     thickness: float = 0.5
-    # Whether the key frames' meshes are trusted to be right all round, also where the video shows nothing: a trusted
-    # mesh's shape is taken, another only guides. fits takes a shape if one body can have both, that is if it comes as
-    # near and stretches as little as the next two options say.
+    # Whether a key frame's mesh is accepted as correct on all sides, also where the video does not show them: the
+    # reference mesh is fitted to an accepted mesh's shape (non-rigid ICP); any other is only a term of the energy.
+    # fits accepts a mesh where that fit meets the limits of the next two options.
     trust: Literal["fits", "yes", "no"] = "fits"
-    # Largest distance from a trusted mesh's surface (rms), relative to the object's size.
+    # Largest residual of that fit: rms distance from the mesh's surface, relative to the object's size.
     trusted_residual: float = 0.006
-    # Largest mean squared relative stretch (ARAP energy) on the way there.
+    # Largest deformation of that fit: mean squared relative stretch (ARAP energy).
     trusted_stretch: float = 0.1
-    # Rounds of partners and solves in which the shape of a key frame's mesh is taken.
+    # Iterations of that fit (correspondences, then a solve).
     settle_rounds: int = 30
-    # What follows points through rendered views (with --use_tracking): the network CoTracker3, or dense optical flow,
-    # which needs no weights.
+    # Point tracker in rendered views (with --use_tracking): the network CoTracker3, or dense optical flow, which needs
+    # no weights.
     tracker: Literal["cotracker", "flow"] = "cotracker"
-    # Views of every key frame's mesh that points are followed in.
+    # Rendered views of every key frame's mesh in which points are tracked.
     tracked_views: int = 20
-    # Pixels (side) of those views.
+    # Resolution of those views, pixels (side).
     tracked_size: int = 256
-    # Points followed in a view, at most.
+    # Tracked points per view, at most.
     tracked_points: int = 500
     weights: EnergyWeights = field(default_factory=EnergyWeights)
 
 
 @dataclass(frozen=True)
 class VideoTrackingConfig:
-    """Stage 3 where one mesh is moved as the video shows (--mesh, --motion video, --inbetween fit)."""
+    """Stage 3, video-driven deformation: poses fitted to the frames (--mesh, --motion video, --inbetween fit)."""
 
-    # Nodes of the deformation graph that moves the mesh, at most.
+    # Nodes of the embedded deformation graph, at most.
     nodes: int = 300
-    # Pixels (side) of the window around the object that a frame is looked at in.
+    # Resolution of a frame's window around the object, pixels (side).
     size: int = 384
-    # Points of the surface that are observed in a frame, at most.
+    # Surface points with a photometric constraint per frame, at most.
     points: int = 1500
-    # Times that a frame is observed anew and the pose solved for again.
+    # Iterations per frame: correspondences are sought anew, then the pose is solved for.
     rounds: int = 4
-    # Passes over all frames together, at the end.
+    # Final passes that solve for the poses of many frames together.
     passes: int = 2
-    # Frames that are solved together; longer videos go through windows that overlap.
+    # Frames that are solved together; a longer video is solved in overlapping windows.
     window: int = 48
-    # Weight of rigidity, 1: what proved best. Less follows outlines closer, more keeps depth better.
+    # Weight of rigidity; 1 measured best. Less fits outlines closer, more preserves depth better.
     rigidity: float = 1.0
-    # Weight of slow motion, against that of rigidity.
+    # Weight of temporal smoothness, relative to that of rigidity.
     smoothness: float = 0.1
 
 
@@ -228,17 +233,18 @@ class TextureConfig:
 
     # Texture size, pixels (side).
     size: int = 1024
-    # least_squares solves for the texels; adam is the paper's way (Adam + total variation).
+    # Solver of the texels: linear least squares, or, as in the paper, Adam with total variation.
     solver: Literal["least_squares", "adam"] = "least_squares"
-    # Views of the first frame's mesh, beside the aligned view of every frame.
+    # Rendered views of the first frame's mesh, in addition to the video frames.
     views: int = 16
-    # Pixels (side) of the views.
+    # Resolution of all views, pixels (side).
     view_size: int = 512
-    # Weight of a view of the first frame's mesh, where a video frame's weight is 1.
+    # Weight of a rendered view of the first frame's mesh, relative to that of a video frame.
     asset_weight: float = 0.05
-    # Weight of differences between neighbouring texels, where a frame's best pixel has 1 (solver least_squares).
+    # Spatial smoothness: weight of differences between neighbouring texels, relative to that of a frame's best pixel
+    # (solver least_squares).
     smoothness: float = 0.1
-    # How often the frames are shifted onto the texture by optical flow and the texture is solved again.
+    # Rounds of alignment: the frames are warped onto the texture by optical flow, then it is solved for again.
     alignments: int = 1
     # Adam steps (solver adam).
     steps: int = 400
@@ -248,9 +254,9 @@ class TextureConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One moving object in a video becomes one animated, textured mesh.
+    """Reconstruct the one moving object of a video as one animated, textured mesh.
 
-    Every animation of --root (a folder of frames, or a video file) goes through four stages and ends as
+    Every animation in --root (a folder of frames, or a video file) is processed in four stages; the result is
     <output>/<animation>/output_animation.glb.
     """
 
@@ -264,53 +270,54 @@ class Config:
     N: int = 1
     # Index of this process, from 0 to N - 1.
     n: int = 0
-    # A mesh of your own (.glb .gltf .obj .ply .stl .off, .fbx through Blender) that is moved as the video shows; its
-    # topology, UVs, materials and textures are kept.
+    # User mesh (.glb .gltf .obj .ply .stl .off, .fbx through Blender) to animate by the video; its topology, UVs,
+    # materials and textures are kept.
     mesh: Path | None = None
     # One video file or folder of frames, in place of --root.
     video: Path | None = None
-    # What moves the mesh: registration of a mesh for every key frame (V2M4's way), or the video alone, from the first
+    # Source of the motion: registration between the meshes of all key frames (V2M4), or the video alone, from the first
     # frame's mesh on. With --mesh it is always the video.
     motion: Literal["registration", "video"] = "registration"
     # One key frame in every skip frames.
     skip: int = 5
-    # The frames between key frames: fitted to the video, or linear between the poses of key frames, as published.
+    # Poses of the frames between key frames: fitted to the video, or interpolated linearly between those of the key
+    # frames, as published.
     inbetween: Literal["fit", "linear"] = "fit"
-    # Where the key frames are put: motion takes as many as even (every skip-th), but where the motion turns.
+    # Choice of the key frames: every skip-th frame (even), or as many frames at the motion's turning points (motion).
     key_frames: Literal["motion", "even"] = "motion"
-    # Vertical field of view of the video's camera, degrees, from 5 to 120; auto takes the focal length that the first
-    # picture's EXIF data give, else 40.
+    # Vertical field of view of the video's camera, degrees, from 5 to 120; auto uses the focal length in the EXIF data
+    # of the first picture, else 40.
     fov: float | Literal["auto"] = 40.0
-    # Threads to work with; 0 takes all cores that the process may use. The result does not depend on it.
+    # Number of threads; 0 for all cores that the process may use. The result does not depend on it.
     threads: int = 0
-    # Seed of everything random. The same seed gives the same bytes on the same machine (CPU).
+    # Random seed. The same seed gives byte-identical results on the same machine (CPU).
     seed: int = 42
-    # Only generate a mesh per frame, without stages 2 to 4.
+    # Only generate a mesh for every frame, without stages 2 to 4.
     baseline: bool = False
     # Use VGGT point maps in the camera search (short for --search.point_map vggt).
     use_vggt: bool = False
-    # Follow points through rendered views of the key frames' meshes (CoTracker3) and hold the registration to them.
+    # Track points through rendered views of the key frames' meshes and add the tracks to the registration's energy.
     use_tracking: bool = False
-    # Distance of the cameras that points are tracked from, in sizes of the object (with --use_tracking).
+    # Distance of the cameras of these rendered views, in sizes of the object (with --use_tracking).
     tracking_camera_radius: float = 8.0
-    # Folder of a Blender installation; the animation is then written as .fbx, .usd and .abc too.
+    # Folder of a Blender installation; the animation is then also written as .fbx, .usd and .abc.
     blender_path: Path | None = None
     # Faces of the meshes, at most.
     max_faces: int = 10000
-    # Folder with the weights of learned parts, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Without
-    # it, or where they are not there, they are looked for in the Hugging Face cache.
+    # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not
+    # in it are taken from the Hugging Face cache.
     weights_dir: Path | None = None
-    # Fetch weights that are not on the disk from the Hugging Face hub; without it nothing is ever downloaded.
+    # Download weights that are not on disk from the Hugging Face hub; without it nothing is ever downloaded.
     download: bool = False
-    # Keep only the network that is at work on the GPU, the others in main memory.
+    # Keep only the network in use in GPU memory, the others in main memory.
     low_vram: bool = False
-    # Where the work is done.
+    # Compute device; auto uses CUDA where everything that it requires is installed.
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    # fast (auto, on every device) is the program's own way; paper is V2M4's published method, step by step.
+    # Default values of all options: fast (auto, on every device) is this program's method, paper V2M4's as published.
     preset: PresetName = "auto"
-    # Redo everything, also what an earlier run has finished.
+    # Recompute everything, including stages that an earlier run has finished.
     overwrite: bool = False
-    # Show the trace of an error and debugging messages.
+    # Log tracebacks and debug messages.
     verbose: bool = False
 
     frames: FramesConfig = field(default_factory=FramesConfig)
@@ -321,7 +328,7 @@ class Config:
     texture: TextureConfig = field(default_factory=TextureConfig)
 
     def describe(self) -> dict[str, Any]:
-        """All options as plain values, for manifests and hashes."""
+        """Return all options as nested dicts of plain values, for manifests and hashes."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, dict):
@@ -332,7 +339,7 @@ class Config:
 
 
 FAST = Config(preset="fast")
-# What V2M4's released code does, as far as this program has it; docs/paper.md lists what differs.
+# The method of V2M4's released code, as far as it is implemented here; docs/paper.md lists the differences.
 PAPER = replace(
     FAST,
     preset="paper",
@@ -394,14 +401,15 @@ PRESETS = {"fast": FAST, "paper": PAPER}
 
 
 def resolve_preset(preset: PresetName) -> PresetName:
-    """The preset that ``auto`` stands for: fast, on every device."""
+    """Return the preset that ``auto`` selects: fast, on every device."""
     return "fast" if preset == "auto" else preset
 
 
 def parse(arguments: Sequence[str]) -> Config:
-    """Read the command line: first the preset, then every option over the preset's values.
+    """Parse the command line; options override the values of the preset that it names.
 
-    Exits with code 2 and one line on bad usage.
+    Raises:
+        SystemExit: with code 2 after one line on bad usage, with code 0 after ``--help``.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="auto")

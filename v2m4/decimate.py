@@ -1,4 +1,4 @@
-"""Colours of a texture at a mesh's vertices, and meshes with fewer faces that keep them."""
+"""Mesh decimation by quadric error metrics that keeps vertex colours, and sampling of textures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from v2m4.mesh import Mesh
 
 
 def sample_texture(texture: Tensor, uvs: Tensor) -> Tensor:
-    """Bilinear lookup, wrapped around at the edges as glTF does unless told otherwise.
+    """Bilinear texture lookup with wrapping coordinates (glTF's default sampler).
 
     Args:
         texture: (H, W, C), row 0 at v = 0.
@@ -36,7 +36,7 @@ def sample_texture(texture: Tensor, uvs: Tensor) -> Tensor:
 
 
 def vertex_colors(mesh: Mesh) -> Tensor:
-    """Vertex colours (V, 3): the mesh's own, else its texture's, the mean over a vertex's corners at seams.
+    """Vertex colours (V, 3): the mesh's own, else sampled from its texture, averaged over a vertex's corners at seams.
 
     Raises:
         ValueError: the mesh has neither colours nor a texture with uvs.
@@ -55,16 +55,15 @@ def vertex_colors(mesh: Mesh) -> Tensor:
 
 
 def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
-    """A mesh of at most about ``faces`` faces with vertex colours instead of a texture.
+    """Decimate a mesh to about ``faces`` faces; its colours become vertex colours.
 
-    Every old vertex gives its colour to the nearest new one, so that a new vertex has the mean colour of its
-    surroundings.
+    A new vertex has the mean colour of the old vertices whose nearest new vertex it is.
 
     Args:
         mesh: with vertex colours or a texture.
-        faces: number of faces to keep; a mesh that has no more is only welded.
-        weld: make vertices at the same place one first, or the surface tears along texture seams that are split; a mesh
-            that is welded already need not be, and its parts stay apart where they touch.
+        faces: target number of faces; a mesh that has no more is only welded.
+        weld: first merge vertices of equal position; otherwise the surface tears along split texture seams. Not needed
+            for a welded mesh, whose parts then stay separate where they touch.
     """
     colors = vertex_colors(mesh).detach().cpu().numpy()
     points = mesh.vertices.detach().cpu().numpy()

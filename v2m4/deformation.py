@@ -1,4 +1,4 @@
-"""How a surface is stretched and turned about each of its vertices, from one pose to another."""
+"""Deformation gradients at the vertices of a surface, from a rest pose to another pose."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import numpy as np
 
 from v2m4.kernels import kernel
 
-FLAT = 1e-12  # of the mean area: faces that are smaller have no shape to speak of
+FLAT = 1e-12  # relative to the mean area: smaller faces are treated as degenerate
 
 
 class SurfaceGradients:
-    """Deformation gradients at the vertices of a mesh: what a small step from a vertex becomes in another pose.
+    """Deformation gradients (3 x 3) at the vertices of a mesh.
 
-    A face's gradient takes its edges to where they are in the other pose and its unit normal to the unit normal there
-    (a surface says nothing about its thickness); a vertex has the mean of its faces, weighted by their area at rest.
-    It is exact where the motion is rigid, and the identity, to the bit, where nothing moves.
+    A face's gradient maps its rest edges to its posed edges and its unit normal to the posed unit normal, as a surface
+    does not determine the stretch across itself; a vertex has the mean of its faces, weighted by their rest area. The
+    result is exact for rigid motion, and bit for bit the identity where nothing moves.
 
     Attributes:
-        faces: (F, 3) those that have an area at rest.
+        faces: (F, 3) the faces that are not degenerate at rest.
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        """Prepare for many poses.
+        """Precompute what does not depend on the pose.
 
         Args:
             vertices: (V, 3) the rest pose.
-            faces: (F, 3); faces without an area at rest are passed over.
+            faces: (F, 3); faces that are degenerate at rest are ignored.
         """
         rest, corners = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
         area = np.linalg.norm(np.cross(*np.moveaxis(rest[corners[:, 1:]] - rest[corners[:, :1]], 1, 0)), axis=1)
@@ -37,7 +37,7 @@ class SurfaceGradients:
         self._inverse = np.linalg.inv(self._rest)
 
     def changes(self, pose: np.ndarray) -> np.ndarray:
-        """The gradients less the identity, (V, 3, 3) float64; 0 at vertices without a face that has an area.
+        """Deformation gradients minus the identity, (V, 3, 3) float64; 0 at vertices without a non-degenerate face.
 
         Args:
             pose: (V, 3).
@@ -48,10 +48,10 @@ class SurfaceGradients:
 
 
 def turned_normals(changes: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Normals under deformation gradients: the cofactor matrix times the normal, of length 1.
+    """Transform unit normals by deformation gradients (cofactor matrix times normal, normalised).
 
     Args:
-        changes: (N, 3, 3) gradients less the identity.
+        changes: (N, 3, 3) gradients minus the identity.
         normals: (N, 3) at rest; those of length 0 stay so.
     """
     a, b, c = np.moveaxis(changes + np.eye(3), 2, 0)

@@ -1,8 +1,8 @@
-"""Which device the work is done on, decided by one function, also where PyTorch is not loaded yet.
+"""Selection of the compute device (CPU or CUDA), without loading PyTorch.
 
-CUDA is taken only where all that it needs is there: a PyTorch built for CUDA, a driver that counts a GPU, and
-nvdiffrast, without which nothing is rendered on a GPU. ``main.check`` asks ``choose_device`` and writes the answer into
-the options; the stages read it with ``device_of``.
+CUDA is selected only where all its requirements are met: a build of PyTorch for CUDA, a driver that reports a GPU, and
+nvdiffrast, the rasteriser on GPUs. ``main.check`` calls ``choose_device`` and writes the result into the options; the
+stages read it with ``device_of``.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ CUDA_TORCH = (
 
 
 class NoCuda(Exception):
-    """``--device cuda`` was asked for and something is missing; the message names it and the command."""
+    """``--device cuda`` was requested and a requirement is missing; the message names it and its install command."""
 
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """The device, and why it is not the GPU where there is one.
+    """The selected device, and the reason where a GPU is present but not used.
 
     Attributes:
         name: ``cpu`` or ``cuda``.
-        missing: what CUDA lacks although a GPU is in sight, with the command that mends it; empty otherwise.
+        missing: the requirement that keeps a present GPU from use, with the command to install it; empty otherwise.
     """
 
     name: Literal["cpu", "cuda"]
@@ -46,16 +46,16 @@ class DeviceChoice:
 
 
 def choose_device(asked: str, *, load: bool = False, rasteriser: bool = True) -> DeviceChoice:
-    """Resolve ``auto``, ``cpu`` or ``cuda``; every decision for a device is made here.
+    """Select the device for ``auto``, ``cpu`` or ``cuda``; the only place that does.
 
     Args:
         asked: the option's value.
-        load: also load PyTorch and nvdiffrast, which takes seconds, where everything seems to be there; their word is
-            the last (a driver that is too old, an extension built for another PyTorch).
-        rasteriser: whether nvdiffrast is needed for the work.
+        load: where all requirements appear to be met, also load PyTorch and nvdiffrast, which takes seconds, to detect
+            a driver that is too old or an extension built for another PyTorch.
+        rasteriser: whether nvdiffrast is required.
 
     Raises:
-        NoCuda: ``cuda`` was asked for and cannot be had.
+        NoCuda: ``cuda`` was requested and is not available.
     """
     if asked == "cpu":
         return DeviceChoice("cpu")
@@ -70,7 +70,7 @@ def choose_device(asked: str, *, load: bool = False, rasteriser: bool = True) ->
 
 
 def device_of(config: Config) -> torch.device:
-    """The device that ``config.device`` names; an ``auto`` that nobody resolved is what ``choose_device`` says."""
+    """Return the device of ``config.device``; an unresolved ``auto`` is resolved by ``choose_device``."""
     import torch
 
     return torch.device(choose_device(config.device).name if config.device == "auto" else config.device)
@@ -82,9 +82,10 @@ def on_gpu(config: Config) -> bool:
 
 
 def cuda_in_sight() -> bool:
-    """Whether PyTorch can use a GPU: its own word where it is loaded, which takes seconds, else a likely guess.
+    """Whether PyTorch can use a GPU.
 
-    The guess: PyTorch was built for CUDA, and the driver, which is asked directly, counts a device.
+    Where PyTorch is loaded already this is ``torch.cuda.is_available()``; else, as loading takes seconds, an estimate:
+    it was built for CUDA and the driver, queried directly, reports a device.
     """
     loaded = sys.modules.get("torch")
     if loaded is not None:
@@ -93,9 +94,9 @@ def cuda_in_sight() -> bool:
 
 
 def torch_build() -> tuple[str, str]:
-    """Version of the PyTorch that would be loaded, and of the CUDA that it was built for; empty where there is none.
+    """Version of the installed PyTorch and of the CUDA that it was built for; empty strings where there is none.
 
-    Read from its ``version.py``: loading PyTorch takes seconds.
+    Parsed from its ``version.py``, because loading PyTorch takes seconds.
     """
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
@@ -111,7 +112,7 @@ def torch_build() -> tuple[str, str]:
 
 
 def placement(config: Config) -> str:
-    """Which stages run on which device, in words, for the log; ``config.device`` is resolved."""
+    """Log line that lists the stages by device; ``config.device`` must be resolved."""
     if config.device != "cuda":
         return "all stages run on the CPU"
     registered = config.mesh is None and config.motion == "registration"
@@ -140,29 +141,29 @@ def placement(config: Config) -> str:
 
 
 def _missing_for_cuda(rasteriser: bool) -> str:
-    """What CUDA lacks here and the command for it; empty where nothing does. Loads nothing."""
+    """The first unmet requirement of CUDA, with the command to install it; empty if all are met. Loads nothing."""
     if not cuda_in_sight():
         version, cuda = torch_build()
         if not version:
             return "PyTorch is not installed; pip install -r requirements.txt"
         if _devices() == 0:
-            return "the driver counts no GPU; install NVIDIA's driver, see Install.md"
+            return "the driver reports no GPU; install NVIDIA's driver, see Install.md"
         if not cuda:
             return f"PyTorch {version} is a build without CUDA; {CUDA_TORCH}"
-        return f"PyTorch {version} (CUDA {cuda}) cannot use the GPU that the driver has; update the driver"
+        return f"PyTorch {version} (CUDA {cuda}) cannot use the GPU that the driver reports; update the driver"
     if rasteriser and importlib.util.find_spec("nvdiffrast") is None:
         return f"nvdiffrast is not installed; {NVDIFFRAST}"
     return ""
 
 
 def _refused_by(modules: list[str]) -> str:
-    """Load what works on a GPU; what went wrong, or nothing."""
+    """Import the modules; the reason why one is not usable on a GPU, empty if all are."""
     for name in modules:
         try:
             module = import_module(name)
         except (ImportError, OSError) as error:
             line = " ".join(str(error).split())[:200]
-            again = f"; build it anew: {NVDIFFRAST} --force-reinstall --no-deps" if name != "torch" else ""
+            again = f"; rebuild it: {NVDIFFRAST} --force-reinstall --no-deps" if name != "torch" else ""
             return f"{name} cannot be loaded ({line}){again}"
         if name == "torch" and not module.cuda.is_available():
             return _missing_for_cuda(rasteriser=False)
@@ -170,7 +171,7 @@ def _refused_by(modules: list[str]) -> str:
 
 
 def _devices() -> int:
-    """GPUs that the CUDA driver counts; 0 where there is no driver."""
+    """Number of GPUs that the CUDA driver reports; 0 without a driver."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:

@@ -1,7 +1,7 @@
-"""What this machine can run, in one table: ``python -m v2m4.doctor [--weights_dir FOLDER] [--json]``.
+"""Table of what this machine can run: ``python -m v2m4.doctor [--weights_dir FOLDER] [--json]``.
 
-Exit code 0 when ``python main.py`` can run with its defaults, else 1. Nothing heavy is imported: packages are looked
-up, versions read from their metadata.
+Exit code 0 when ``python main.py`` can run with its defaults, else 1. Packages are not imported: their versions are
+read from their metadata.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-CORE = {  # what requirements.txt lists, and the module of each where it has another name
+CORE = {  # the packages of requirements.txt and their modules
     **{name: name for name in ("torch", "numpy", "scipy", "numba", "imageio", "av", "trimesh", "xatlas", "cholespy")},
     **{"opencv-python-headless": "cv2", "pillow": "PIL", "fast-simplification": "fast_simplification"},
     **{"scikit-image": "skimage", "tqdm": "tqdm", "tyro": "tyro", "pyyaml": "yaml"},
 }
 PYTHON = ((3, 10), (3, 13))  # from, and below
-LEAST_FREE = 2.0  # GiB on the disk of the results
+LEAST_FREE = 2.0  # GiB of free space for the results
 PYTORCH3D = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d@9381c40"
 
 
@@ -34,10 +34,10 @@ class Finding:
     """One row of the table.
 
     Attributes:
-        what: a part of the machine, or an option of ``main.py``.
-        state: ready; missing, that is, needed by ``what`` and not here; or optional, and not here.
-        note: version or place, or what is missing with the command that brings it, one line each.
-        needed: by the default job.
+        what: a component of the machine, or an option of ``main.py``.
+        state: ready; missing: required by ``what``; or optional: absent and not required.
+        note: version or path, or what is missing with the command that installs it, one line each.
+        needed: whether the default job requires it.
     """
 
     what: str
@@ -55,12 +55,12 @@ def examine(weights_dir: Path | None, output: Path) -> list[Finding]:
 
 
 def can_run_default(findings: Sequence[Finding]) -> bool:
-    """Whether all that the default job needs is ready."""
+    """Whether everything that the default job requires is ready."""
     return all(finding.state == "ready" for finding in findings if finding.needed)
 
 
 def layout(findings: Sequence[Finding]) -> str:
-    """The rows for a terminal; what is missing stands line by line, so that a command can be copied."""
+    """Format the rows for a terminal; each missing item has its own line, so that its command can be copied."""
     width = max(len(finding.what) for finding in findings)
     lines = []
     for finding in findings:
@@ -71,7 +71,7 @@ def layout(findings: Sequence[Finding]) -> str:
 
 
 def _machine(output: Path) -> Iterator[Finding]:
-    """Python, the core's packages, threads, video, Blender, the disk."""
+    """Rows on Python, the core's packages, threads, video, Blender and free disk space."""
     right = PYTHON[0] <= sys.version_info[:2] < PYTHON[1]
     wanted = "" if right else f"; needs {'.'.join(map(str, PYTHON[0]))} up to below {'.'.join(map(str, PYTHON[1]))}"
     yield Finding("Python", "ready" if right else "missing", platform.python_version() + wanted, needed=True)
@@ -97,7 +97,7 @@ def _machine(output: Path) -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    """PyTorch's build, the device that ``--device auto`` takes, the packages for CUDA."""
+    """Rows on PyTorch's build, the device that ``--device auto`` selects, and the packages for CUDA."""
     from v2m4.device import NVDIFFRAST, choose_device, torch_build
 
     version, cuda = torch_build()
@@ -111,14 +111,14 @@ def _devices() -> Iterator[Finding]:
 
 
 def _options(weights_dir: Path | None) -> Iterator[Finding]:
-    """Each ``--model``, and each option with a learned part."""
+    """Rows on each ``--model`` and each option with a learned part."""
     for option, problems in _learned_options(weights_dir).items():
         missing = problems()
         yield Finding(option, "missing" if missing else "ready", "\n".join(missing))
 
 
 def _learned_options(weights_dir: Path | None) -> dict[str, Callable[[], list[str]]]:
-    """What lists the problems of each option."""
+    """Functions that list the unmet requirements of each option, by option."""
     from dataclasses import replace
 
     from v2m4 import dreamsim, lpips
@@ -169,16 +169,18 @@ def _version(package: str) -> str | None:
 
 
 def _found(what: str, found: str | None, otherwise: str) -> Finding:
-    """A row of something that the default job can do without."""
+    """A row on something optional."""
     return Finding(what, "optional", f"not here; {otherwise}") if found is None else Finding(what, "ready", found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 when the default job can run, else 1."""
+    """Entry point; returns the exit code: 0 when the default job can run, else 1."""
     parser = argparse.ArgumentParser(prog="python -m v2m4.doctor", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--weights_dir", type=Path, default=None, help="folder with the weights of learned parts")
-    parser.add_argument("--output", type=Path, default=Path("results"), help="where results would go")
-    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.add_argument("--weights_dir", type=Path, default=None, help="folder of network weights, as in main.py")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results"), help="folder for the results, to check its free space"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     findings = examine(options.weights_dir, options.output)
     fine = can_run_default(findings)

@@ -1,4 +1,4 @@
-"""DreamSim, a network that compares pictures as people do: its files, and the owner's loader.
+"""DreamSim, a perceptual similarity: its files, and the loader of its package.
 
 Owner: ssundaram21/dreamsim, ``dreamsim`` 0.2.1 on PyPI; MIT licence. The ensemble: DINO, CLIP and OpenCLIP, all
 ViT-B/16, with LoRA. Its loader downloads whatever is missing, so all parts are looked for first; they lie in
@@ -38,7 +38,7 @@ PARTS = {  # where each comes from; alternatives are separated by "|"
 
 
 def check(config: Config) -> None:
-    """Look whether package and weights are there, in no time.
+    """Check that package and weights are present, without loading them.
 
     Raises:
         Unavailable: says what to install, or which files to put where.
@@ -48,7 +48,7 @@ def check(config: Config) -> None:
 
 
 def check_files(config: Config) -> None:
-    """Look whether its weights are there.
+    """Check that its weights are on disk.
 
     Raises:
         Unavailable: says which files to put where.
@@ -64,7 +64,7 @@ def check_files(config: Config) -> None:
 
 
 def folders(weights_dir: Path | None) -> list[Path]:
-    """Where its files may lie, in order."""
+    """Candidate folders of its files, in order."""
     return ([weights_dir / "dreamsim"] if weights_dir is not None else []) + [Path("models")]
 
 
@@ -84,7 +84,7 @@ def lacking(folder: Path) -> str:
 
 
 def version(config: Config) -> str:
-    """What tells one copy of the weights from another."""
+    """Fingerprint of the copy of the weights on disk."""
     return fingerprint("dreamsim", folder_of(config), [name for part in PARTS for name in part.split("|")])
 
 

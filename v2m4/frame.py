@@ -34,17 +34,17 @@ class Frame:
         return self.rgba.shape[1] / self.rgba.shape[0]
 
     def camera(self, device: torch.device | str = "cpu") -> Camera:
-        """The video's camera: the identity, with this picture's lens and aspect."""
+        """The video's camera: identity extrinsics, with this picture's field of view and aspect."""
         return Camera.identity(self.fov, self.aspect, device)
 
     def tensors(
         self, size: int, window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0), background: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Colour on a plain background and mask, area-averaged to ``size`` rows of a window of the picture.
+        """Resample a window of the picture to ``size`` rows (area average): colour on a plain background, and mask.
 
         Args:
             size: rows of the result; columns follow from the window's shape (a square window gives a square).
-            window: (x0, y0, x1, y1) in fractions of width and height, as in ``Camera.window``; may reach outside.
+            window: (x0, y0, x1, y1) in fractions of width and height, as in ``Camera.window``; may extend outside.
             background: grey value behind the object.
 
         Returns:
@@ -55,7 +55,7 @@ class Frame:
         columns = max(1, round(size * (x1 - x0) * width / ((y1 - y0) * height)))
         picture = self.rgba.astype(np.float32) / 255.0
         picture[..., :3] *= picture[..., 3:]
-        # Each output pixel averages the input pixels that it covers: blur to the output's scale, then sample.
+        # Antialiasing: a Gaussian at the output's scale, then bilinear sampling.
         scale_x, scale_y = (x1 - x0) * width / columns, (y1 - y0) * height / size
         if window == (0.0, 0.0, 1.0, 1.0) and scale_x >= 1 and scale_y >= 1:
             picture = cv2.resize(picture, (columns, size), interpolation=cv2.INTER_AREA)
@@ -83,8 +83,8 @@ class Clip:
         name: the animation's name, also its folder in the output.
         frames: in order of time.
         fps: frames per second.
-        source: hash of the input, for staleness.
-        foreground: how the object was told from the background.
+        source: hash of the input, part of the keys of all artefacts.
+        foreground: description of the segmentation method.
     """
 
     name: str
@@ -99,7 +99,11 @@ class Clip:
         return self.frames[0].fov
 
     def key_indices(self, skip: int) -> list[int]:
-        """Every ``skip``-th frame from the first, and the last, so that nothing is extrapolated."""
+        """Indices of every ``skip``-th frame from the first, and of the last, so that no pose is extrapolated.
+
+        Raises:
+            ValueError: ``skip`` is less than 1.
+        """
         if skip < 1:
             raise ValueError(f"skip: must be at least 1, got {skip}")
         last = len(self.frames) - 1

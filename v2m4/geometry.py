@@ -18,30 +18,30 @@ from v2m4 import threads
 
 log = logging.getLogger(__name__)
 
-EXACT = "donot_use_mm_for_euclid_dist"  # the quick way loses four digits
-PAIRS_AT_ONCE = 1 << 25  # distances in memory at once, where all pairs are compared
+EXACT = "donot_use_mm_for_euclid_dist"  # the default by matrix products loses four digits
+PAIRS_AT_ONCE = 1 << 25  # distances in memory at once in a brute-force search
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Cross products of two edges: normals of twice the face's area, (..., F, 3).
+    """Face normals (..., F, 3), not normalised: cross products of two edges, of length twice the face's area.
 
     Args:
         vertices: (..., V, 3).
         faces: (F, 3).
     """
-    # index_select, not indexing: the latter's gradient is summed by threads in any order and differs between runs.
+    # index_select, not indexing, whose gradient is summed in a nondeterministic order.
     corners = vertices.index_select(-2, faces.reshape(-1).long()).reshape(*vertices.shape[:-2], len(faces), 3, 3)
     a, b, c = corners.unbind(-2)
     return torch.cross(b - a, c - a, dim=-1)
 
 
 def face_areas(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Areas (..., F)."""
+    """Face areas (..., F)."""
     return 0.5 * face_normals(vertices, faces).norm(dim=-1)
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals, area-weighted means over each vertex's faces, (..., V, 3); zero at vertices without a face."""
+    """Area-weighted unit vertex normals (..., V, 3); zero at vertices without a face."""
     normals = face_normals(vertices, faces)
     total = torch.zeros_like(vertices)
     for corner in range(3):
@@ -56,12 +56,12 @@ def unique_edges(faces: Tensor) -> Tensor:
 
 
 def connected_components(edges: np.ndarray, count: int) -> np.ndarray:
-    """The connected component of each of ``count`` vertices, (count,) int32.
+    """Label of the connected component of each vertex, (count,) int32.
 
     Components are numbered in the order of their first vertices; a vertex without an edge is one of its own.
 
     Args:
-        edges: (E, 2) vertex indices, either direction, repeats allowed; or faces (F, 3), whose corners hang together.
+        edges: (E, 2) vertex indices, either direction, repeats allowed; or faces (F, 3), whose corners are connected.
         count: number of vertices.
     """
     pairs = np.concatenate([edges[:, :2], edges[:, 1:3]]) if edges.shape[1] > 2 else edges
@@ -70,7 +70,7 @@ def connected_components(edges: np.ndarray, count: int) -> np.ndarray:
 
 
 def uniform_laplacian(faces: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Graph Laplacian (degree minus adjacency), (V, V) sparse COO, as Large Steps uses it.
+    """Graph Laplacian (degree minus adjacency), (V, V) sparse COO.
 
     Source: Nicolet et al. 2021, "Large Steps in Inverse Rendering of Geometry", section 3.
     """
@@ -87,19 +87,19 @@ def uniform_laplacian(faces: Tensor, count: int, dtype: torch.dtype = torch.floa
 def sample_surface(
     vertices: Tensor, faces: Tensor, count: int, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Points spread evenly over the area (stratified along the cumulative area).
+    """Sample surface points uniformly by area (stratified along the cumulative area).
 
     Args:
         vertices: (V, 3); the points are differentiable in it.
         faces: (F, 3).
         count: number of points N.
-        generator: CPU generator; the draw is the same on every device.
+        generator: CPU generator; the samples are the same on every device.
 
     Returns:
         points (N, 3), face indices (N,), barycentric weights (N, 3).
 
     Raises:
-        ValueError: no face has an area.
+        ValueError: the total area is 0.
     """
     with torch.no_grad():
         areas = face_areas(vertices, faces).double().cpu()
@@ -120,9 +120,9 @@ def sample_surface(
 
 
 class NearestPoints:
-    """Search for the nearest of a set of points, on the device of the points.
+    """Nearest-neighbour search in a point set, on the device of the points.
 
-    On a CPU a KD-tree, built once. On CUDA pytorch3d's ``knn_points`` where it is installed, else all pairs in torch.
+    On a CPU by a k-d tree, built once; on CUDA by pytorch3d's ``knn_points`` if it is installed, else by brute force.
 
     Args:
         points: (M, 3), float32 on CUDA for pytorch3d.
@@ -169,7 +169,7 @@ def nearest(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_of_all_pairs(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """``nearest`` by exact distances of all pairs, in blocks, on any device; the twin of ``nearest_by_pytorch3d``."""
+    """``nearest`` by brute force over all pairs, in blocks; the reference implementation, for any device."""
     block = max(1, PAIRS_AT_ONCE // len(points))
     with torch.no_grad():
         parts = [torch.cdist(part, points, compute_mode=EXACT).argmin(1) for part in queries.split(block)]
@@ -178,7 +178,7 @@ def nearest_of_all_pairs(queries: Tensor, points: Tensor) -> tuple[Tensor, Tenso
 
 
 def nearest_by_pytorch3d(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """``nearest`` by pytorch3d's ``knn_points``, on any device that it was built for; float32 only.
+    """``nearest`` by pytorch3d's ``knn_points``, float32 only.
 
     Raises:
         RuntimeError: pytorch3d is not installed, or was not built for this device.
@@ -192,7 +192,7 @@ def nearest_by_pytorch3d(queries: Tensor, points: Tensor) -> tuple[Tensor, Tenso
 
 @cache
 def pytorch3d_for(device: str) -> Callable[..., Any] | None:
-    """pytorch3d's ``knn_points`` where it is installed and was built for a kind of device, else None.
+    """Return pytorch3d's ``knn_points`` if it is installed and built for a device type, else None.
 
     Args:
         device: "cpu" or "cuda".
@@ -215,18 +215,18 @@ def pytorch3d_for(device: str) -> Callable[..., Any] | None:
 
 
 def _takes_pytorch3d(queries: Tensor, points: Tensor) -> bool:
-    """Whether the search goes to pytorch3d: on CUDA, in float32 (its gradients know no other), where it is there."""
+    """Whether pytorch3d is used: on CUDA, in float32 (the only type of its gradients), if it is available."""
     if queries.device.type != "cuda" or queries.dtype != torch.float32 or points.dtype != torch.float32:
         return False
     return pytorch3d_for("cuda") is not None
 
 
 def _distances(queries: Tensor, points: Tensor, index: Tensor) -> Tensor:
-    """Distances (N,) of queries from the points of these indices, differentiable, also where they are 0."""
+    """Distances (N,) between queries and the points at ``index``; with finite gradients also at 0."""
     return ((queries - points[index]).square().sum(1) + 1e-20).sqrt()
 
 
 def chamfer(first: Tensor, second: Tensor, squared: bool = True) -> Tensor:
-    """Mean nearest distance one way plus mean the other way, of points (N, 3) and (M, 3)."""
+    """Chamfer distance of points (N, 3) and (M, 3): the mean (squared) nearest distances of both directions, summed."""
     power = 2 if squared else 1
     return nearest(first, second)[0].pow(power).mean() + nearest(second, first)[0].pow(power).mean()

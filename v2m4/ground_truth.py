@@ -1,4 +1,4 @@
-"""The truth of an animation: the mesh of every frame and the camera that saw it, in one file."""
+"""Ground truth of a synthetic animation: the mesh of every frame and the camera, in one file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = 10000  # the quantisation: steps along the longest side of the box of al
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """One topology through time, as it lies in <root>/ground_truth/<name>.npz.
+    """Animated mesh of constant topology, quantised, as stored in <root>/ground_truth/<name>.npz.
 
     Attributes:
         vertices: (T, V, 3) int16; times ``step``, plus ``origin``, they are positions, y up. The error is at most half
@@ -27,7 +27,7 @@ class GroundTruth:
         step: length of one step.
         origin: (3,) position of (0, 0, 0).
         faces: (F, 3) int32, counter-clockwise from outside.
-        colors: (V, 3) uint8 sRGB, the paint without light.
+        colors: (V, 3) uint8 sRGB, albedo.
         camera: (6,) yaw, pitch, radius, look_at (``v2m4.camera.Orbit``; radians), the same for all frames.
         fov: vertical field of view, radians; the pictures are square.
         fps: frames per second.
@@ -46,13 +46,13 @@ class GroundTruth:
     def of(
         cls, positions: np.ndarray, faces: np.ndarray, colors: np.ndarray, camera: Tensor, fov: float, fps: float
     ) -> GroundTruth:
-        """Quantise.
+        """Quantise positions and colours.
 
         Args:
             positions: (T, V, 3).
             faces: (F, 3).
             colors: (V, 3) sRGB in [0, 1].
-            camera: (6,) the numbers of an ``Orbit``.
+            camera: (6,) the parameters of an ``Orbit``.
             fov: vertical field of view, radians.
             fps: frames per second.
         """
@@ -74,7 +74,7 @@ class GroundTruth:
         return torch.from_numpy((self.vertices * self.step + self.origin).astype(np.float32))
 
     def orbit(self) -> Orbit:
-        """The camera as its six numbers, a batch of one."""
+        """The camera, a batch of 1."""
         return Orbit.from_parameters(torch.from_numpy(self.camera.astype(np.float32))[None])
 
     def sequence(self) -> MeshSequence:
@@ -85,7 +85,7 @@ class GroundTruth:
         return MeshSequence(positions, mesh, np.arange(len(positions)) / float(self.fps))
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         with atomic(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **self.__dict__)
 
@@ -94,8 +94,8 @@ class GroundTruth:
         """Read a file written by ``save``.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is no ground truth.
+            FileNotFoundError: there is no such file.
+            ValueError: it is not a ground truth file.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:

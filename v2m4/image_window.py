@@ -1,4 +1,4 @@
-"""The crop of a picture about an object, and its camera."""
+"""Crops of a frame around its object, with the matching cameras."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from v2m4.camera import Camera, image_fractions
 from v2m4.frame import Frame
 
-MARGIN = 0.08  # of the object's longer side, around it
-VIEW_MARGIN = 0.1  # the same, of the window that a pose is looked at in
+MARGIN = 0.08  # relative to the longer side of the object's box
+VIEW_MARGIN = 0.1  # the same, for ``ImageWindow.of``
 
 Window = tuple[float, float, float, float]
 
@@ -27,12 +27,12 @@ def object_box(frame: Frame) -> Window:
 
 
 def window_around(boxes: Sequence[Window], aspect: float, margin: float = MARGIN, square: bool = False) -> Window:
-    """The smallest window that holds all boxes and a margin.
+    """The smallest window that contains all boxes and a margin.
 
     Args:
         boxes: in fractions of the picture.
         aspect: width / height of the picture.
-        margin: of the longer side.
+        margin: relative to the longer side.
         square: as high as it is wide, counted in pixels.
     """
     x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
@@ -46,14 +46,14 @@ def window_around(boxes: Sequence[Window], aspect: float, margin: float = MARGIN
 
 @dataclass(frozen=True)
 class ImageWindow:
-    """A frame seen through a square window around the object.
+    """A frame cropped to a square window around its object.
 
     Attributes:
         frame: the whole picture.
-        camera: the video's, cropped to the window.
+        camera: the video's camera, cropped to the window.
         color: (h, w, 3) float32 sRGB, straight (not weighted by the mask); 0 where there is no object.
         mask: (h, w) float32, coverage.
-        box: of the frame's object, fractions of the picture.
+        box: bounding box of the frame's object, fractions of the picture.
     """
 
     frame: Frame
@@ -64,7 +64,7 @@ class ImageWindow:
 
     @classmethod
     def of(cls, frame: Frame, camera: Camera, size: int, poses: list[Tensor]) -> ImageWindow:
-        """The window that holds the frame's object and the poses (V, 3), at ``size`` rows; they may then move in it."""
+        """The window around the frame's object and the projected poses (V, 3), with a margin, at ``size`` rows."""
         box, boxes = object_box(frame), []
         if frame.rgba[..., 3].max() > 127:
             boxes.append(box)
@@ -77,7 +77,7 @@ class ImageWindow:
 
     @classmethod
     def through(cls, frame: Frame, camera: Camera, size: int) -> ImageWindow:
-        """The camera's window at ``size`` rows."""
+        """Crop the frame to the camera's window at ``size`` rows."""
         color, mask = (part.numpy() for part in frame.tensors(size, camera.window, background=0.0))
         straight = np.where(mask > 0.05, color / np.maximum(mask, 0.05), 0).clip(0, 1)
         return cls(frame, camera, straight, np.ascontiguousarray(mask[..., 0]), object_box(frame))
@@ -89,7 +89,7 @@ class ImageWindow:
 
     @property
     def pixel(self) -> np.ndarray:
-        """(2,) a pixel's width and height, in fractions of the picture's."""
+        """A pixel's width and height in fractions of the picture's, (2,)."""
         x0, y0, x1, y1 = self.camera.window
         return np.array([(x1 - x0) / self.shape[1], (y1 - y0) / self.shape[0]])
 
@@ -99,7 +99,7 @@ class ImageWindow:
         return float(((np.array(self.box[2:]) - np.array(self.box[:2])) / self.pixel).max())
 
     def fractions(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (N, 2) of the window, the first centred at (0.5, 0.5), in fractions of the whole picture."""
+        """Convert pixels (N, 2) of the window, the first centred at (0.5, 0.5), to fractions of the whole picture."""
         return np.asarray(self.camera.window[:2]) + pixels * self.pixel
 
     def pixels(self, fractions: np.ndarray) -> np.ndarray:

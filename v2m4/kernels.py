@@ -1,13 +1,13 @@
-"""How numba kernels are compiled, and where what was compiled is kept on disk.
+"""Compilation of numba kernels, ahead of time and in parallel, and their cache on disk.
 
-All kernels of the program pass through ``kernel``: without the interpreter lock, kept on disk, dividing as numpy does.
-Loops that are worth several threads take the first and the last of their tasks, and are run by ``threads.share``: that
-compiles in a third of the time of numba's own parallel loops, and several callers may run at once.
+All kernels of the program are decorated with ``kernel``: compiled without the interpreter lock, cached on disk, with
+numpy's rules of division. A parallel loop takes its first and last iteration as arguments and is run by
+``threads.share``: that compiles in a third of the time of numba's own parallel loops, and is reentrant.
 
-numba's index on disk notices an edit of a kernel's own file, but not of a kernel that it imports from another one. So
-the folder's name carries a hash of all sources that define kernels: an edit of any of them starts an empty folder. It
-lies in NUMBA_CACHE_DIR where that is set, else beside this file, else, where that cannot be written, in the user's
-cache folder; of each program the latest few are kept.
+numba's cache is invalidated by an edit of a kernel's own file, but not by one of a kernel that it imports. Therefore
+the cache folder's name contains a hash of all sources that define kernels, so that any edit starts an empty folder. It
+is created in NUMBA_CACHE_DIR where that is set, else beside this file, else, if that is not writable, in the user's
+cache folder; the latest few folders of each place are kept.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from v2m4 import threads
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("v2m4", "generators", "camera_search", "registration", "texture", "evaluation")  # where kernels may be
-PROCESSES = 4  # that compile at the same time, at most: each loads PyTorch, 2.5 s and 300 MB
+PACKAGES = ("v2m4", "generators", "camera_search", "registration", "texture", "evaluation")  # that may define kernels
+PROCESSES = 4  # compiling at the same time, at most: each loads PyTorch (2.5 s, 300 MB)
 KEPT = 4  # cache folders in one place; the least recently used beyond that are removed
 _HERE = Path(__file__).resolve()
 _PROGRAM = _HERE.parent.parent
@@ -44,7 +44,7 @@ _IMPORT = b"from v2m4.kernels import"
 
 
 def kernel_sources() -> dict[str, bytes]:
-    """Every source that defines kernels, by its path relative to the program's folder; this module among them."""
+    """Contents of every source that defines kernels, and of this module, by path relative to the program's folder."""
     sources = {}
     for package in PACKAGES:
         for file in sorted((_PROGRAM / package).rglob("*.py")):
@@ -55,7 +55,7 @@ def kernel_sources() -> dict[str, bytes]:
 
 
 def _parents() -> Iterator[Path]:
-    """Folders that may hold the cache, in order of preference."""
+    """Candidate parent folders of the cache, in order of preference."""
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         yield Path(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
     yield _PROGRAM / "v2m4" / "__pycache__"
@@ -68,7 +68,7 @@ def _parents() -> Iterator[Path]:
 
 
 def _choose_folder() -> Path | None:
-    """The folder for kernels compiled from the sources as they are now; None where no folder can be written."""
+    """Create the cache folder of the current sources; None where no candidate is writable."""
     digest = hashlib.sha256()
     for name, content in kernel_sources().items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -80,17 +80,17 @@ def _choose_folder() -> Path | None:
             os.utime(folder)
             tempfile.TemporaryFile(dir=folder).close()
         except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home folder
-            log.debug("compiled kernels are not kept in %s: %s", parent, error)
+            log.debug("compiled kernels cannot be cached in %s: %s", parent, error)
             continue
         _remove_old(parent)
-        log.debug("compiled kernels are kept in %s", folder)
+        log.debug("compiled kernels are cached in %s", folder)
         return folder
-    log.warning("no folder for compiled kernels can be written; they are compiled in every run (set NUMBA_CACHE_DIR)")
+    log.warning("no cache folder for kernels is writable; they are compiled in every run (set NUMBA_CACHE_DIR)")
     return None
 
 
 def _remove_old(parent: Path) -> None:
-    """Remove all but the ``KEPT`` folders of kernels that were used last."""
+    """Remove all but the ``KEPT`` most recently used cache folders."""
     folders = []
     for folder in parent.glob("kernels-*"):
         try:
@@ -107,12 +107,12 @@ _decorating = threading.Lock()
 
 @dataclass(frozen=True)
 class Declared:
-    """A kernel that Python calls.
+    """A registered kernel that Python code calls.
 
     Attributes:
-        dispatcher: numba's.
-        types: of its arguments.
-        ahead: whether the default run needs it.
+        dispatcher: numba's dispatcher.
+        types: signature of its arguments, as in ``kernel``.
+        ahead: whether ``compile_all`` compiles it.
     """
 
     dispatcher: Any
@@ -121,11 +121,11 @@ class Declared:
 
     @property
     def signature(self) -> Any:
-        """The types as numba holds them."""
+        """The argument types, parsed by numba."""
         return normalize_signature(f"({self.types},)")[0]
 
     def compile(self) -> None:
-        """Compile it, or load it from disk."""
+        """Compile the kernel, or load it from the cache."""
         self.dispatcher.compile(self.signature)
 
 
@@ -133,14 +133,14 @@ _declared: list[Declared] = []
 
 
 def kernel(types: str | Callable[..., Any], ahead: bool = True) -> Any:
-    """Compile a function; what is compiled is kept in ``cache_folder``.
+    """Decorator that compiles a function with numba and caches it in ``cache_folder``.
 
-    ``@kernel`` is for functions that other kernels call, and only these: what Python needs to call one takes a tenth of
-    the time to compile. ``@kernel("f8[:,::1], i8")`` is for those that Python calls.
+    ``@kernel`` is for functions that only other kernels call: it omits the wrapper for calls from Python, which takes
+    a tenth of the compile time. ``@kernel("f8[:,::1], i8")`` is for functions that Python code calls.
 
     Args:
-        types: of the arguments, as numba writes them; or the function itself.
-        ahead: whether ``compile_all`` compiles it, as the default run needs it.
+        types: signature of the arguments in numba's notation; or the function itself.
+        ahead: whether ``compile_all`` compiles it, because the default run calls it.
     """
     if callable(types):
         return _compiled(types, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -155,8 +155,8 @@ def kernel(types: str | Callable[..., Any], ahead: bool = True) -> Any:
 
 def _compiled(function: Callable[..., Any], **options: bool) -> Any:
     dispatcher = njit(nogil=True, error_model="numpy", **options)(function)  # type: ignore[call-overload]
-    if cache_folder is not None and hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the function
-        with _decorating:  # the folder is read when the cache is opened: other users of numba keep theirs
+    if cache_folder is not None and hasattr(dispatcher, "enable_caching"):  # else NUMBA_DISABLE_JIT is set
+        with _decorating:  # numba reads CACHE_DIR at this call only: other users of numba keep theirs
             before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
             numba.config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
             try:
@@ -167,22 +167,22 @@ def _compiled(function: Callable[..., Any], **options: bool) -> Any:
 
 
 def compiled() -> bool:
-    """Whether ``compile_all`` has been here: on this processor, with this numba, for the sources as they are."""
+    """Whether the cache is complete for this processor, this version of numba and the current sources."""
     return cache_folder is not None and _mark(cache_folder).is_file()
 
 
 def _mark(folder: Path) -> Path:
-    """The file that says that all kernels are in the folder."""
+    """Path of the marker file that says that all kernels are in the folder."""
     return folder / f"all.{sys.implementation.cache_tag}.{numba.__version__}.{binding.get_host_cpu_name()}"
 
 
 def compile_all(progress: Callable[[int, int], object] = lambda done, of: None) -> None:
-    """Compile the kernels of the default run that are not on disk yet, some of them in processes of their own.
+    """Compile the kernels of the default run that are not cached yet, in several processes.
 
-    A kernel that cannot be compiled here is left to its first call, and a warning says so.
+    Where a process fails, a warning is logged, and its kernels are compiled when they are first called.
 
     Args:
-        progress: called with the number of kernels that are ready, and of all.
+        progress: callback with the number of compiled kernels and their total.
     """
     shares = _shares()
     count = sum(len(share) for share in shares)
@@ -200,7 +200,7 @@ def compile_all(progress: Callable[[int, int], object] = lambda done, of: None) 
 
 
 def _shares() -> list[list[Declared]]:
-    """The kernels that the default run needs, in shares that take about as long; a module's stay together."""
+    """Partition the kernels of the default run into shares of similar source size; a module is never split."""
     sources = kernel_sources()
     names = {name.removesuffix(".py").replace("/", "."): name for name in sources if not name.startswith("evaluation/")}
     for module in names:
@@ -215,7 +215,7 @@ def _shares() -> list[list[Declared]]:
 
 
 def _start(part: int, parts: int) -> subprocess.Popen[str]:
-    """A process that compiles one of the shares."""
+    """Start a process that compiles one of the shares."""
     code = f"from v2m4 import kernels, threads; threads.use({parts}); kernels.compile_share({part})"
     path = os.pathsep.join(filter(None, [str(_PROGRAM), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
@@ -229,6 +229,6 @@ def _start(part: int, parts: int) -> subprocess.Popen[str]:
 
 
 def compile_share(part: int) -> None:
-    """Compile one of the shares in this process; for ``compile_all``."""
+    """Compile one of the shares in this process; entry point of the processes of ``compile_all``."""
     for entry in _shares()[part]:
         entry.compile()

@@ -1,4 +1,4 @@
-"""The light of the pictures that this repository makes: two soft lights and a sky."""
+"""Lighting of synthetic pictures: two wrapped directional lights and a hemispherical sky."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from v2m4.camera import Orbit
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 
 SKY, GROUND = (0.52, 0.56, 0.62), (0.34, 0.30, 0.28)
-LIGHTS = (  # direction to the light seen from the camera (x right, y up, z back), colour, how far it wraps round
+LIGHTS = (  # direction to the light in camera axes (x right, y up, z back), colour, wrap
     ((-0.55, 0.75, 0.65), (0.74, 0.70, 0.64), 0.25),
     ((0.85, 0.20, 0.45), (0.15, 0.18, 0.24), 0.35),
 )
 
 
 def shade(colors: Tensor, normals: Tensor, occlusion: Tensor, orbit: Orbit) -> Tensor:
-    """Two soft lights and a sky, all fixed in the world (placed as the video's camera sees them).
+    """Shade colours by wrapped Lambertian lights, fixed relative to the video's camera, and a sky with occlusion.
 
     Args:
-        colors: (..., 3) paint, sRGB.
+        colors: (..., 3) albedo, sRGB.
         normals: (..., 3) world normals of any length.
-        occlusion: (..., 1) open share of the sky.
+        occlusion: (..., 1) visible fraction of the sky.
         orbit: the video's camera.
 
     Returns:

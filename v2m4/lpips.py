@@ -1,4 +1,4 @@
-"""LPIPS, a network that compares pictures as people do, on VGG-16: its files, and the owner's loader.
+"""LPIPS, a perceptual distance on VGG-16: its files, and the loader of its package.
 
 Owner: richzhang/PerceptualSimilarity, ``lpips`` 0.1.4 on PyPI; BSD licence. The package ships the linear layers; the
 trunk is torchvision's file, which lies in ``<weights_dir>`` or in torch.hub's ``checkpoints``.
@@ -22,7 +22,7 @@ VGG_FILE, VGG_SOURCE = "vgg16-397923af.pth", "https://download.pytorch.org/model
 
 
 def check(config: Config) -> None:
-    """Look whether package and weights are there, in no time.
+    """Check that package and weights are present, without loading them.
 
     Raises:
         Unavailable: says what to install, or which file to put where.
@@ -32,7 +32,7 @@ def check(config: Config) -> None:
 
 
 def check_files(config: Config) -> None:
-    """Look whether the trunk's weights are there.
+    """Check that the trunk's weights are on disk.
 
     Raises:
         Unavailable: says which file to put where.
@@ -51,7 +51,7 @@ def file_of(config: Config) -> Path:
 
 
 def version(config: Config) -> str:
-    """What tells one copy of the weights from another."""
+    """Fingerprint of the copy of the weights on disk."""
     return fingerprint("lpips", file_of(config).parent, [VGG_FILE])
 
 

@@ -1,4 +1,4 @@
-"""Meshes: one mesh, one mesh with its camera hint, one topology that moves through time."""
+"""Triangle meshes: a single mesh, a generator's asset, an asset posed in camera space, an animated sequence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from v2m4.geometry import vertex_normals
 
 
 def _check(name: str, value: Tensor | None, shape: tuple[int | None, ...], integer: bool = False) -> None:
-    """Raise ValueError when ``value`` has not the shape or the kind of dtype asked for (None matches any length)."""
+    """Raise ValueError unless ``value`` has the shape (None matches any length) and the kind of dtype expected."""
     if value is None:
         return
     fits = len(shape) == value.ndim and all(
@@ -29,7 +29,7 @@ def _check(name: str, value: Tensor | None, shape: tuple[int | None, ...], integ
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh; texture seams live in ``uv_faces``, so the topology stays welded.
+    """A triangle mesh; UVs have their own faces, so that vertices stay welded along texture seams.
 
     Attributes:
         vertices: (V, 3) float32.
@@ -66,10 +66,10 @@ class Mesh:
         return replace(self, vertices=vertices)
 
     def transformed(self, matrix: Tensor) -> Mesh:
-        """Vertices under a 4x4 affine map; faces are turned round where the map is a reflection.
+        """Apply an affine map to the vertices; the winding of the faces is reversed for a reflection.
 
         Args:
-            matrix: (4, 4).
+            matrix: (4, 4), for column vectors.
         """
         matrix = matrix.to(self.vertices)
         vertices = self.vertices @ matrix[:3, :3].T + matrix[:3, 3]
@@ -79,11 +79,11 @@ class Mesh:
         return replace(self, vertices=vertices, faces=self.faces.flip(1), uv_faces=uv_faces)
 
     def normals(self) -> Tensor:
-        """Unit vertex normals (V, 3), weighted by area."""
+        """Area-weighted unit vertex normals (V, 3)."""
         return vertex_normals(self.vertices, self.faces)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Lower and upper corner, (3,) each.
+        """Lower and upper corner of the bounding box, (3,) each.
 
         Raises:
             ValueError: the mesh has no vertices.
@@ -93,7 +93,7 @@ class Mesh:
         return self.vertices.amin(0), self.vertices.amax(0)
 
     def normalizing(self, side: float = 1.0) -> Tensor:
-        """The (4, 4) similarity that brings the mesh into the cube of that side about the origin."""
+        """Similarity (4, 4) that centres the bounding box at the origin and scales its longest side to ``side``."""
         lower, upper = self.bounds()
         scale = side / (upper - lower).max().clamp_min(1e-12)
         matrix = torch.eye(4, dtype=self.vertices.dtype, device=self.vertices.device)
@@ -102,23 +102,23 @@ class Mesh:
         return matrix
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The tensors that are there, by field name; ``Mesh.from_arrays`` reads them back exactly."""
+        """The tensors that are not None as arrays, by field name; ``Mesh.from_arrays`` is the exact inverse."""
         return {name: value.detach().cpu().numpy() for name, value in self.__dict__.items() if value is not None}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Mesh:
-        """The inverse of ``arrays``; names that are no field of a mesh are passed over."""
+        """The inverse of ``arrays``; other names are ignored."""
         names = [name for name in cls.__dataclass_fields__ if name in arrays]
         return cls(**{name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names})
 
 
 @dataclass(frozen=True)
 class Asset:
-    """What a generator makes of one frame: a mesh in canonical pose (DESIGN section 2) and, if known, its camera.
+    """A generator's result for one frame: a mesh in canonical pose (DESIGN section 2) and, if known, its camera.
 
     Attributes:
         mesh: closed, textured, with vertex colours, in the cube [-0.5, 0.5]^3 facing +z.
-        hint: the camera that the generator thinks the frame was taken with (batch of 1), or None.
+        hint: the generator's estimate of the frame's camera (batch of 1), or None.
     """
 
     mesh: Mesh
@@ -127,16 +127,16 @@ class Asset:
 
 @dataclass(frozen=True)
 class PosedAsset:
-    """An asset in the video camera's space (stage 2): rendered with the identity camera it overlays its frame.
+    """An asset in the video camera's space (stage 2): rendered with the identity camera it aligns with its frame.
 
     ``mesh.vertices = scale * (extrinsics applied to the canonical vertices)``. A scaling about the camera's centre
-    leaves the picture unchanged; stage 2 uses it to bring the objects of all frames to one depth.
+    does not change the picture; stage 2 uses it to place the objects of all frames at one depth.
 
     Attributes:
         mesh: in camera space (OpenCV axes: x right, y down, z forward).
-        extrinsics: (4, 4) rigid, canonical pose to the camera that was found.
-        scale: the scaling about the camera's centre that followed.
-        score: how well the render agrees with the frame, 1 is perfect.
+        extrinsics: (4, 4) rigid, from the canonical pose to the estimated camera.
+        scale: the scaling about the camera's centre, applied after the extrinsics.
+        score: similarity of render and frame, at most 1.
     """
 
     mesh: Mesh
@@ -155,10 +155,10 @@ class PosedAsset:
 
 @dataclass(frozen=True)
 class MeshSequence:
-    """One topology through time.
+    """An animated mesh of constant topology.
 
     Attributes:
-        vertices: (T, V, 3) float32.
+        vertices: (T, V, 3) float32, the poses.
         mesh: topology, UVs and texture; its vertices are the rest pose.
         times: (T,) float64, seconds or frame numbers, ascending.
     """
@@ -179,7 +179,7 @@ class MeshSequence:
         return self.mesh.with_vertices(self.vertices[index])
 
     def sampled(self, times: Sequence[float] | np.ndarray) -> MeshSequence:
-        """The sequence at other times, linear between the given ones and constant outside."""
+        """Resample the sequence at other times: linear interpolation, constant extrapolation."""
         asked = np.asarray(times, dtype=np.float64)
         position = np.interp(asked, self.times, np.arange(len(self.times)))
         lower = np.clip(np.floor(position).astype(np.int64), 0, max(len(self) - 2, 0))
@@ -190,6 +190,6 @@ class MeshSequence:
 
 
 def _map_tensors(value: Any, function: Any) -> Any:
-    """A dataclass of tensors with ``function`` applied to each."""
+    """Apply ``function`` to every tensor field of a dataclass."""
     changed = {name: function(item) for name, item in value.__dict__.items() if isinstance(item, Tensor)}
     return replace(value, **changed)

@@ -1,8 +1,8 @@
-"""Dense optical flow, and point tracks through a video by it: the twin of CoTracker that needs no weights.
+"""Dense optical flow by dense inverse search, and point tracks chained from it: the tracker without weights.
 
-``dense_flow`` is the one place that calls OpenCV's dense inverse search (DIS). Tracks are chains of flow between
-consecutive frames, computed both ways in a window around the object. A point's confidence falls with the
-forward-backward error of the flow, and where the point leaves the object.
+``dense_flow`` is the only caller of OpenCV's dense inverse search (DIS). Tracks chain the flow between consecutive
+frames, computed in both directions in a window around the object. A point's confidence decreases with the
+forward-backward error of the flow, and where the point leaves the object's mask.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from v2m4.image_window import Window, object_box, window_around
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """Settings of the dense inverse search; None: as the preset has it.
+    """Settings of the dense inverse search; None keeps the preset's value.
 
     Attributes:
-        preset: OpenCV's, which says how fine the finest level is and how often variational refinement runs.
-        patch_size: pixels (side) of the patches that are searched for.
-        patch_stride: pixels from one patch to the next.
+        preset: of OpenCV; sets the finest pyramid level and the iterations of the variational refinement.
+        patch_size: side of the matched patches, pixels.
+        patch_stride: distance between patches, pixels.
         descent_steps: gradient descent steps of each patch.
     """
 
@@ -49,8 +49,8 @@ def dense_flow(
         first: (h, w) uint8.
         second: (h, w) uint8.
         settings: of the search.
-        start: (h, w, 2) float32 estimate to start from. Zeros are not the same as None: with a start OpenCV crops the
-            coarse levels another way where the sides are not multiples of their scale.
+        start: (h, w, 2) float32 initial flow, pixels. Zeros are not equivalent to None: with an initial flow OpenCV
+            crops the coarse levels differently where the sides are not multiples of their scale.
     """
     search = cv2.DISOpticalFlow.create(settings.preset)
     if settings.patch_size is not None:
@@ -64,7 +64,7 @@ def dense_flow(
 
 @dataclass(frozen=True)
 class FlowField:
-    """Motion between two consecutive frames, within a window of the picture.
+    """Optical flow between two consecutive frames, in a window of the picture.
 
     Attributes:
         window: (x0, y0, x1, y1) in fractions of the picture.
@@ -81,10 +81,10 @@ class FlowField:
 
 @dataclass(frozen=True)
 class Tracks:
-    """Where points of one frame are in other frames.
+    """Point tracks from one frame through others.
 
     Attributes:
-        positions: (T, N, 2) fractions of the picture's width and height; the first is where they were set.
+        positions: (T, N, 2) fractions of the picture's width and height; the first are the query points.
         confidence: (T, N) in [0, 1].
     """
 
@@ -93,14 +93,14 @@ class Tracks:
 
 
 def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
-    """Dense inverse search flow (medium preset) both ways, at most ``longest`` pixels on a side."""
+    """Dense inverse search flow (medium preset), both directions, in a window of at most ``longest`` pixels a side."""
     height, width = first.rgba.shape[:2]
     window = window_around([object_box(first), object_box(second)], first.aspect)
     wide, high = (window[2] - window[0]) * width, (window[3] - window[1]) * height
     rows = max(16, round(high * min(1.0, longest / max(wide, high))))
     pictures = [frame.tensors(rows, window, background=0.0) for frame in (first, second)]
     (colour, mask), (_, other_mask) = pictures
-    # The background gets the shade that is farther from the object's, so that outlines move with it.
+    # Maximum contrast to the object, so that its outline is tracked, not the background.
     background = 1.0 if float(colour.sum() / mask.sum().clamp_min(1) / 3) < 0.5 else 0.0
     shades = [
         cv2.cvtColor((np.clip((c + background * (1 - m)).numpy(), 0, 1) * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
@@ -122,7 +122,7 @@ def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
 
 
 def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The shift and stretch that bring one mask's centre and extent to another's: a start for fast motion.
+    """Translation and per-axis scale between the moments of two masks: an initial flow for fast motion.
 
     Args:
         first: (h, w) coverage.
@@ -144,7 +144,7 @@ def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def agreement(field: FlowField, stride: int = 4) -> float:
-    """How far flow there and back agrees and stays on the object: mean confidence over both masks, in [0, 1]."""
+    """Forward-backward consistency of the flow: mean confidence over both masks, in [0, 1]."""
     shares = []
     for time, alpha in enumerate(field.alphas):
         rows, columns = np.nonzero(alpha[::stride, ::stride] > 0.5)
@@ -155,7 +155,7 @@ def agreement(field: FlowField, stride: int = 4) -> float:
 
 
 def _step(pixels: np.ndarray, field: FlowField, ahead: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 2) of the window, pixels, one frame further: where they go, and how far that is trusted (N,)."""
+    """Move points (N, 2), pixels of the window, by one frame; returns the new points and their confidence (N,)."""
     going, coming = (field.forward, field.backward) if ahead else (field.backward, field.forward)
     moved = pixels + _sample(going, pixels)
     returned = moved + _sample(coming, moved)
@@ -173,13 +173,13 @@ def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def track(points: np.ndarray, start: int, stop: int, flows: Sequence[FlowField]) -> Tracks:
-    """Follow points from one frame to another, either way in time.
+    """Track points from one frame to another, forward or backward in time.
 
     Args:
         points: (N, 2) in frame ``start``, fractions of the picture.
         start: frame index.
-        stop: frame index; before ``start`` to go back in time.
-        flows: flow t joins frames t and t + 1.
+        stop: frame index; less than ``start`` to track backward in time.
+        flows: flow t is between frames t and t + 1.
 
     Returns:
         positions and confidences in frames start ... stop, ``abs(stop - start) + 1`` of them.

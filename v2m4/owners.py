@@ -1,4 +1,4 @@
-"""Networks of other people: loaded and run so that their code leaves nothing behind."""
+"""Third-party networks: loaded and run so that their code has no side effects on this process."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def owners_code(seed: int) -> Iterator[None]:
-    """Around the code of an owner that seeds, prints and warns as it likes.
+    """Context for third-party code, which may seed, print and warn.
 
-    PyTorch's global generators are seeded, and put back afterwards; what is printed goes to the log; the Hugging Face
-    client is offline. On the CPU networks have all threads.
+    PyTorch's global generators are seeded, and restored afterwards; standard output goes to the log; the Hugging Face
+    client is offline; on the CPU all threads are used.
     """
     printed = io.StringIO()
     try:
@@ -37,7 +37,7 @@ def owners_code(seed: int) -> Iterator[None]:
             warnings.catch_warnings(),
             for_networks(),
         ):
-            warnings.simplefilter("ignore")  # of deprecated names: nothing that a user could mend
+            warnings.simplefilter("ignore")  # deprecations, which a user cannot fix
             torch.manual_seed(seed)
             yield
     finally:
@@ -47,11 +47,11 @@ def owners_code(seed: int) -> Iterator[None]:
 
 @contextmanager
 def loading(part: str, place: Path, seed: int = 0) -> Iterator[None]:
-    """Around the code of an owner that loads a network.
+    """Context for third-party code that loads a network.
 
     Args:
-        part: its name, for the message.
-        place: what is loaded.
+        part: name of the network, for the message.
+        place: path that is loaded.
         seed: for networks that are filled with noise before their weights are read.
 
     Raises:
@@ -67,13 +67,13 @@ def loading(part: str, place: Path, seed: int = 0) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class OwnersNetwork:
-    """A network that is only asked, never trained.
+    """A third-party network for inference only.
 
     Attributes:
-        network: the owner's.
-        device: where it works.
-        seed: of whatever randomness its owner's code has.
-        low_memory: whether it waits in main memory.
+        network: the module.
+        device: for inference.
+        seed: of PyTorch's generators during inference.
+        low_memory: whether it is moved to main memory between uses.
     """
 
     network: Any
@@ -85,7 +85,7 @@ class OwnersNetwork:
     def load(
         cls, part: str, needs: Needs, config: Config, make: Callable[[Path], Any], file: str = ""
     ) -> OwnersNetwork:
-        """The network as the options want it used.
+        """Load a network, as the options require.
 
         Args:
             part: its name, for messages.
@@ -105,7 +105,7 @@ class OwnersNetwork:
 
     @contextmanager
     def at_work(self) -> Iterator[Any]:
-        """The network on its device, its owner's code kept apart."""
+        """Yield the network on its device, in the context of ``owners_code``."""
         self.network.to(self.device)
         with owners_code(self.seed):
             yield self.network

@@ -1,4 +1,4 @@
-"""What the commands print: summary tables, and log lines beside a progress bar."""
+"""Terminal output of the commands: summary tables, and a log handler that keeps progress bars intact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TqdmHandler(logging.Handler):
 
 
 def _width(text: str) -> int:
-    """Columns that the text takes in a terminal: wide East Asian characters take two, combining marks none."""
+    """Display width in terminal columns: wide East Asian characters count 2, combining marks 0."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
@@ -36,7 +36,7 @@ def _is_number(value: object) -> bool:
 
 
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    """Rows under headers with a rule between; a column of numbers is set to the right, other columns to the left.
+    """Format a table with a header rule; numeric columns are right-aligned, others left-aligned.
 
     Args:
         rows: cells of any kind, written with ``str``; a line break becomes a space. Floats should come formatted.

@@ -1,8 +1,8 @@
-"""The rotation algebra: quaternions, matrices, 6D, exponential and logarithm, half-turns, the 24 of the cube.
+"""Rotation algebra: quaternions, matrices, 6D, exponential map and logarithm, and closed-form alignment.
 
 Layout. A rotation matrix is (..., 3, 3) and acts on column vectors. A quaternion is (..., 4) in the order x, y, z, w,
-as in glTF. A rotation vector is (..., 3), axis times angle in radians. What takes ``Array`` works on numpy arrays and
-on tensors alike, batched, and is differentiable on tensors.
+as in glTF. A rotation vector is (..., 3), axis times angle in radians. Functions of ``Array`` accept numpy arrays and
+tensors, batched, and are differentiable for tensors.
 
 ``best_rotations`` aligns two sets of vectors in closed form. For a 3 x 3 correlation S = sum of r e^T the rotation that
 maximises tr(R S) is found as a unit quaternion: the eigenvector of the largest eigenvalue of Horn's symmetric 4 x 4
@@ -25,20 +25,20 @@ from torch import Tensor
 from v2m4.kernels import kernel
 
 _NEWTON_STEPS = 40
-_CLEAR = 1e-7  # least cofactor that an eigenvector is read from
-_SQUARINGS = 36  # of a matrix, after which what is left of its smaller eigenvalues is nothing
-_SMALL = 1e-3  # radians, below which a sine over its angle is a series
+_CLEAR = 1e-7  # diagonal cofactor below which the eigenvector is taken from a general solver
+_SQUARINGS = 36  # after which the ratio of the smaller eigenvalues to the largest has vanished
+_SMALL = 1e-3  # radians, below which sin(x) / x is evaluated as a Taylor series
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 def _library(value: Any) -> Any:
-    """The module whose functions take ``value``: torch or numpy."""
+    """Return the module for operations on ``value``: torch or numpy."""
     return torch if isinstance(value, Tensor) else np
 
 
 def _matrix(rows: Sequence[Sequence[Array]]) -> Array:
-    """Matrices (..., 3, 3) of entries (...)."""
+    """Stack entries (...) into matrices (..., 3, 3)."""
     stack = _library(rows[0][0]).stack
     return stack([stack(list(row), -1) for row in rows], -2)
 
@@ -56,7 +56,7 @@ def matrix_from_quaternion(quaternion: Array) -> Array:
 
 
 def quaternion_from_matrix(rotation: np.ndarray) -> np.ndarray:
-    """The unit quaternions (..., 4), w >= 0, of matrices (..., 3, 3), or of the rotations nearest to them.
+    """Unit quaternions (..., 4), w >= 0, of the rotations nearest to matrices (..., 3, 3).
 
     Source: Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix": the eigenvector of the
     largest eigenvalue.
@@ -74,7 +74,7 @@ def quaternion_from_matrix(rotation: np.ndarray) -> np.ndarray:
 
 
 def quaternion_product(second: Array, first: Array) -> Array:
-    """The quaternions (..., 4) of the rotation by ``first``, then by ``second``."""
+    """Hamilton product (..., 4): the rotation by ``first``, then by ``second``."""
     a, b, c, d = (second[..., index] for index in range(4))
     x, y, z, w = (first[..., index] for index in range(4))
     return _library(first).stack(
@@ -99,20 +99,20 @@ def unit_quaternion(quaternion: np.ndarray) -> np.ndarray:
 
 
 def slerp(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Spherical linear interpolation: unit quaternions (T, 4) at constant speed along the shorter arc.
+    """Spherical linear interpolation of unit quaternions (T, 4) along the shorter arc.
 
     Source: Shoemake 1985, "Animating rotation with quaternion curves".
 
     Args:
         first: (T, 4) unit quaternions.
         second: (T, 4) unit quaternions.
-        share: (T, 1) of the way.
+        share: (T, 1) interpolation parameter, 0 for ``first``, 1 for ``second``.
     """
     second = np.where((first * second).sum(-1, keepdims=True) < 0, -second, second)
     chord, sum_ = (np.linalg.norm(value, axis=-1, keepdims=True) for value in (first - second, first + second))
     angle = 2 * np.arctan2(chord, sum_)
     sine = np.sin(angle)
-    close = sine < 1e-9  # nearly the same: there the straight way is as even
+    close = sine < 1e-9  # nearly equal: linear interpolation is exact to rounding
     divisor = np.where(close, 1.0, sine)
     weights = (
         np.where(close, 1 - share, np.sin((1 - share) * angle) / divisor),
@@ -126,7 +126,7 @@ def rotation_exp(vector: Array) -> Array:
     library = _library(vector)
     square = (vector * vector).sum(-1)
     small = square < _SMALL**2
-    angle = library.sqrt(library.where(small, library.ones_like(square), square))  # no root of zero: it has no gradient
+    angle = library.sqrt(library.where(small, library.ones_like(square), square))  # sqrt has no gradient at 0
     sine = library.where(small, 0.5 - square / 48 + square * square / 3840, library.sin(angle / 2) / angle)
     cosine = library.where(small, 1 - square / 8 + square * square / 384, library.cos(angle / 2))
     return matrix_from_quaternion(library.concatenate([sine[..., None] * vector, cosine[..., None]], -1))
@@ -141,9 +141,9 @@ def rotation_log(rotation: np.ndarray) -> np.ndarray:
 
 
 def rotation_vector_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The shortest rotations (N, 3), as vectors, of one unit vector (3,) onto others (N, 3).
+    """Rotation vectors (N, 3) of least angle that take one unit vector (3,) to others (N, 3).
 
-    Of opposite vectors no shortest rotation is the only one; the result is then half a turn about one axis of them.
+    For opposite vectors the axis is not unique; the result is then a rotation by pi about one perpendicular axis.
     """
     axis = np.cross(first, second)
     sine = np.linalg.norm(axis, axis=1)
@@ -157,7 +157,7 @@ def rotation_vector_between(first: np.ndarray, second: np.ndarray) -> np.ndarray
 def angles_between(first: Array, second: Array) -> Array:
     """Geodesic angles (...) in radians between rotations (..., 3, 3), broadcast."""
     library, difference = _library(first), first - second
-    # The chord keeps its precision at small angles, where the trace's arc cosine has none.
+    # From the Frobenius norm: the arc cosine of the trace loses all precision at small angles.
     chord = library.linalg.norm(difference.reshape(*difference.shape[:-2], 9), axis=-1)
     return 2 * library.arcsin((chord / (2 * math.sqrt(2))).clip(max=1.0))
 
@@ -181,7 +181,7 @@ def half_turn(axis: Array) -> Array:
 
 
 def cube_rotations() -> np.ndarray:
-    """The 24 rotations (24, 3, 3) that bring the axes onto the axes; the identity comes first."""
+    """The rotation group of the cube, (24, 3, 3); the identity comes first."""
     found = []
     for order in permutations(range(3)):
         for signs in product((1.0, -1.0), repeat=3):
@@ -196,9 +196,9 @@ def best_rotations(correlation: Tensor, by_squaring: bool | None = None) -> Tens
     """R (..., 3, 3) with det +1 that maximises tr(R S), i.e. that minimises the sum of |e - R r|^2 for S = sum r e^T.
 
     Args:
-        correlation: S, (..., 3, 3). Where it says nothing (S = 0) the identity is returned.
-        by_squaring: take ``largest_eigenvectors`` in place of PyTorch's eigensolver, which works through thousands of
-            small matrices slowly on CUDA; None does so there.
+        correlation: S, (..., 3, 3). For S = 0 the identity is returned.
+        by_squaring: use ``largest_eigenvectors`` in place of PyTorch's eigensolver, which is slow on CUDA for batches
+            of thousands of small matrices; None does so on CUDA only.
     """
     s = correlation.double()
     xx, xy, xz, yx, yy, yz, zx, zy, zz = s.flatten(-2).unbind(-1)
@@ -219,9 +219,9 @@ def best_rotations(correlation: Tensor, by_squaring: bool | None = None) -> Tens
 def largest_eigenvectors(matrices: Tensor) -> Tensor:
     """Unit eigenvectors (..., N) of the largest eigenvalue of symmetric matrices (..., N, N), by repeated squaring.
 
-    Every matrix is made positive semidefinite by a multiple of the identity, then squared until the projector on the
-    eigenvector is left; of an eigenvalue that is there twice any vector of its space comes out. The same operations for
-    any input: no decision that a GPU would have to be asked for.
+    Every matrix is shifted by a multiple of the identity to be positive semidefinite, then squared until it is the
+    projector onto the eigenvector; for a repeated eigenvalue the result is any vector of its eigenspace. The number of
+    operations does not depend on the input, so that a GPU is never synchronised with.
 
     Args:
         matrices: float64; a matrix of zeros gives a vector of zeros.
@@ -230,7 +230,7 @@ def largest_eigenvectors(matrices: Tensor) -> Tensor:
     identity = torch.eye(size).to(matrices)
     power = matrices + matrices.flatten(-2).norm(dim=-1)[..., None, None] * identity
     for step in range(_SQUARINGS):
-        if step % 3 == 0:  # the largest eigenvalue is at least 1/4 of the trace: three squarings lose nothing
+        if step % 3 == 0:  # the largest eigenvalue is at least 1/4 of the trace: three squarings cannot underflow
             power = power / power.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(1e-300)[..., None, None]
         power = power @ power
     column = power.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*power.shape[:-1], 1)
@@ -238,10 +238,10 @@ def largest_eigenvectors(matrices: Tensor) -> Tensor:
 
 
 def rotation_from_6d(parameters: Tensor) -> Tensor:
-    """The rotation whose first two rows are the two given vectors made orthonormal (Zhou et al. 2019).
+    """Rotations (..., 3, 3) whose first two rows are two vectors, orthonormalised by Gram-Schmidt (Zhou et al. 2019).
 
     Args:
-        parameters: (..., 6).
+        parameters: (..., 6), the two vectors.
     """
     first = torch.nn.functional.normalize(parameters[..., :3], dim=-1)
     second = parameters[..., 3:] - (first * parameters[..., 3:]).sum(-1, keepdim=True) * first
@@ -250,7 +250,7 @@ def rotation_from_6d(parameters: Tensor) -> Tensor:
 
 
 def rotation_to_6d(rotation: Array) -> Array:
-    """The first two rows (..., 6) of matrices (..., 3, 3), which ``rotation_from_6d`` completes."""
+    """First two rows (..., 6) of matrices (..., 3, 3); the inverse of ``rotation_from_6d``."""
     return rotation[..., :2, :].reshape(*rotation.shape[:-2], 6)
 
 
@@ -308,7 +308,10 @@ def best_rotation_into(s, rotation):  # noqa: PLR0912
     matrix[2, 3] = matrix[3, 2] = yz + zy
     # x^4 - 2 |S|^2 x^2 - 8 det(S) x + det(K) = 0 with |S| = 1: the largest root is at most sqrt(3).
     linear = -8.0 * (xx * (yy * zz - yz * zy) - xy * (yx * zz - yz * zx) + xz * (yx * zy - yy * zx))
-    constant, top = 0.0, np.int64(0)  # typed as a variable is: a literal would be compiled for apart
+    constant, top = (
+        0.0,
+        np.int64(0),
+    )  # int64: a literal would compile _cofactor a second time
     for column in range(4):
         constant += matrix[0, column] * _cofactor(matrix, top, column)
     root = np.sqrt(3.0)
@@ -336,7 +339,7 @@ def best_rotation_into(s, rotation):  # noqa: PLR0912
         length = np.sqrt(square)
         for i in range(4):
             quaternion[i] /= length
-    else:  # two (nearly) equal largest eigenvalues: the adjugate says little
+    else:  # two (nearly) equal largest eigenvalues: the adjugate is ill-conditioned
         vectors = np.linalg.eigh(matrix)[1]
         for i in range(4):
             quaternion[i] = vectors[i, 3]

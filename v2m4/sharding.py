@@ -1,4 +1,4 @@
-"""Which process does which animation: ``--N`` processes, this one is ``--n``."""
+"""Distribution of animations over ``--N`` processes; this one is ``--n``."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from v2m4.io.names import natural_key
 
 
 class Countable(Protocol):
-    """What can be shared out: it has a name and a number of pictures."""
+    """A work item with a name and a number of pictures."""
 
     @property
     def name(self) -> str:
-        """Unique among what is shared out."""
+        """Unique among the items."""
 
     @property
     def count(self) -> int:
-        """How much work it is, in pictures."""
+        """Amount of work, in pictures."""
 
 
 Item = TypeVar("Item", bound=Countable)
 
 
 def shard(sources: Sequence[Item], N: int, n: int) -> list[Item]:
-    """The share of process ``n`` of ``N``: pictures are balanced over the processes (V2M4's way, by image count).
+    """The animations of process ``n`` of ``N``, balanced by number of pictures, as in V2M4.
 
-    Greedy: the animations go, the longest first, to the process that has the fewest pictures so far. Every process
-    works out the same split, whatever the order of ``sources``, so that they need not talk to each other.
+    Greedy: each animation, longest first, is assigned to the process with the fewest pictures so far. The partition
+    does not depend on the order of ``sources``, so that the processes need not communicate.
 
     Args:
         sources: all animations, in any order, with unique names.

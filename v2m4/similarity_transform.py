@@ -1,4 +1,4 @@
-"""Similarity transforms between point sets: in closed form from matched points, and by iterated closest points.
+"""Similarity transforms between point sets: Umeyama's closed form, and trimmed iterative closest points (ICP).
 
 Sources: Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns"; Besl and
 McKay 1992, "A Method for Registration of 3-D Shapes"; Chetverikov et al. 2002, "The Trimmed Iterative Closest Point
@@ -18,7 +18,7 @@ from v2m4.rotation import angles_between
 
 @dataclass(frozen=True)
 class SimilarityTransform:
-    """x -> scale * rotation @ x + translation.
+    """The map x -> scale * rotation @ x + translation.
 
     Attributes:
         scale: positive.
@@ -36,7 +36,7 @@ class SimilarityTransform:
 
     @property
     def matrix(self) -> np.ndarray:
-        """The same as a (4, 4) matrix for column vectors."""
+        """Homogeneous (4, 4) matrix, for column vectors."""
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.scale * self.rotation, self.translation
         return matrix
@@ -46,34 +46,34 @@ class SimilarityTransform:
         return SimilarityTransform(self.scale * first.scale, self.rotation @ first.rotation, self(first.translation))
 
     def inverse(self) -> SimilarityTransform:
-        """The transform that undoes this one."""
+        """The inverse transform."""
         return SimilarityTransform(1 / self.scale, self.rotation.T, -self.translation @ self.rotation / self.scale)
 
     def angle(self, other: SimilarityTransform) -> float:
-        """Radians between the rotations."""
+        """Angle between the two rotations, radians."""
         return float(angles_between(self.rotation, other.rotation))
 
 
 def umeyama(
     source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None, scale: float | None = None
 ) -> SimilarityTransform:
-    """The transform of least weighted mean squared distance between matched points; never a reflection.
+    """Similarity transform of least weighted mean squared distance between corresponding points; never a reflection.
 
     Source: Umeyama 1991, equations 39 to 43.
 
     Args:
         source: (N, 3).
         target: (N, 3).
-        weights: (N,) not negative; equal if None.
-        scale: kept at this value where one is given.
+        weights: (N,) non-negative; equal if None.
+        scale: fixed scale; solved for if None.
 
     Raises:
-        ValueError: there is no weight, or the source is a single point and no scale is given.
+        ValueError: the weights sum to 0, or all source points coincide and no scale is given.
     """
     weights = np.ones(len(source)) if weights is None else weights
     total = weights.sum()
     if not total > 0:
-        raise ValueError("umeyama: no matches with a weight")
+        raise ValueError("umeyama: no correspondence has a positive weight")
     weights = weights / total
     source_mean, target_mean = weights @ source, weights @ target
     source, target = source - source_mean, target - target_mean
@@ -83,23 +83,23 @@ def umeyama(
     if scale is None:
         spread = float(weights @ (source**2).sum(1))
         if spread <= 0:
-            raise ValueError("umeyama: all source points are one")
+            raise ValueError("umeyama: all source points coincide")
         scale = max(float(values @ signs) / spread, 1e-12)
     return SimilarityTransform(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 
 class SimilarityIcp:
-    """Iterated closest points between two sets of points; see ``run``.
+    """Iterative closest points between two point sets; see ``run``.
 
-    A similarity keeps neighbours, so each side's tree is built once.
+    A similarity preserves nearest neighbours, so each set's k-d tree is built once.
 
     Args:
         source: (N, 3).
         target: (M, 3).
-        both_ways: matches go from the source to the target and back, either way with the same weight in all, and the
-            scale is solved for: one way alone rewards shrinking the source into a part of the target. Otherwise they
-            only go from the source, which may show a part of the target, and the scale stays.
-        kept: share of each way's matches that count, those of least distance.
+        both_ways: use correspondences in both directions, with equal total weights, and solve for the scale: with one
+            direction alone the residual falls as the source shrinks into a part of the target. Otherwise
+            correspondences go from the source only, which may be a part of the target, and the scale is fixed.
+        kept: fraction of each direction's correspondences that is kept, those of least distance (trimmed ICP).
         workers: threads of the search; the result does not depend on it.
     """
 
@@ -112,10 +112,10 @@ class SimilarityIcp:
         self.source_tree = cKDTree(source, balanced_tree=False, compact_nodes=False) if both_ways else None
 
     def run(self, start: SimilarityTransform, steps: int, tolerance: float = 1e-6) -> tuple[SimilarityTransform, float]:
-        """The transform reached from ``start``, and its mean distance of closest points, a mean over the ways.
+        """Run ICP from ``start``; returns the transform and its mean closest-point distance, averaged over directions.
 
-        Ends after ``steps``, or when the mean squared distance falls by less than ``tolerance`` of itself. Of all
-        steps' transforms the one of least mean distance is kept.
+        Stops after ``steps``, or when the relative decrease of the mean squared distance is less than ``tolerance``.
+        The result is the iterate of least mean distance.
         """
         current, best, least, previous = start, start, math.inf, math.inf
         for _ in range(steps + 1):
@@ -134,7 +134,7 @@ class SimilarityIcp:
         return best, least
 
     def _matches(self, current: SimilarityTransform) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of each way the matched points of the source (K, 3) and of the target (K, 3), and their distances (K,)."""
+        """For each direction the corresponding points of source (K, 3) and target (K, 3), and their distances (K,)."""
         distance, index = self.target_tree.query(current(self.source), workers=self.workers)
         ways = [(self.source, self.target[index], distance)]
         if self.source_tree is not None:

@@ -1,4 +1,4 @@
-"""Points on triangles (face, barycentric weights), carried from pose to pose."""
+"""Surface points by face and barycentric coordinates, valid in every pose of a mesh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Points on a mesh's surface, wherever its vertices are.
+    """Points on a mesh's surface, independent of its vertex positions.
 
     Attributes:
         faces: (N,) int64.
@@ -20,6 +20,6 @@ class SurfacePoints:
     weights: Tensor
 
     def on(self, vertices: Tensor, triangles: Tensor) -> Tensor:
-        """Where they are, (N, 3), on vertices (V, 3) joined by ``triangles`` (F, 3)."""
+        """Positions (N, 3) for vertices (V, 3) and faces ``triangles`` (F, 3)."""
         corners = triangles.index_select(0, self.faces).reshape(-1)
         return (vertices.index_select(0, corners).reshape(-1, 3, 3) * self.weights[..., None]).sum(1)

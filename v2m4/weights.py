@@ -1,10 +1,10 @@
-"""Packages and weights of learned parts: where they are looked for, and what is said when they are not there.
+"""Packages and weights of learned parts: where they are searched for, and the errors when they are missing.
 
-Weights are looked for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is fetched unless the
-user said ``--download``. Owners' code runs with the hub's client offline (``hub_offline``), so that no loader fetches
-on its own; what it needs lies on the disk by then.
+Weights are searched for in ``<weights_dir>/<repository>`` and in the Hugging Face cache. Nothing is downloaded without
+``--download``. Third-party code runs with the hub's client offline (``hub_offline``), so that no loader downloads on
+its own; its files are on disk by then.
 
-Nothing here needs PyTorch, which takes seconds to load: what is missing is told in no time.
+Nothing here imports PyTorch, which takes seconds to load.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from v2m4.device import on_gpu
 
 
 class Unavailable(Exception):
-    """A learned part that exists by name cannot run here; the message says in one line what to install or put where."""
+    """A learned part cannot run here; the message says in one line what to install, or which file to put where."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """Something the user installs.
+    """A Python package that the user installs.
 
     Attributes:
         module: name of the top-level module.
@@ -45,8 +45,8 @@ class Weights:
 
     Attributes:
         repository: ``owner/name``, or an absolute path to a copy of it.
-        files: files and folders in it without which nothing can be loaded.
-        patterns: what ``--download`` fetches.
+        files: files and folders in it that are required.
+        patterns: glob patterns of the files that ``--download`` fetches.
         places: further folders that may hold a copy of the repository.
     """
 
@@ -58,13 +58,13 @@ class Weights:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a learned part must find here; looked for before any work.
+    """Requirements of a learned part, checked before any work.
 
     Attributes:
-        packages: in the order in which they are asked for.
-        gpu: what is said where there is none; empty where the part works without.
-        weights: all of them.
-        further: looks for whatever else there must be; raises Unavailable.
+        packages: in the order in which they are checked.
+        gpu: error message where there is no GPU; empty if none is required.
+        weights: required weights.
+        further: checks any other requirement; raises Unavailable.
     """
 
     packages: tuple[Package, ...] = ()
@@ -73,7 +73,7 @@ class Needs:
     further: Callable[[Config], None] | None = None
 
     def check(self, config: Config) -> None:
-        """Look whether everything is here, in no time.
+        """Check all requirements, without loading anything.
 
         Raises:
             Unavailable: in one line, what to install, or which files to put where.
@@ -91,12 +91,12 @@ class Needs:
         packages = missing_packages(self.packages)
         found = packages + ([self.gpu] if self.gpu and not on_gpu(config) else [])
         checks = [partial(require_weights, part, config) for part in self.weights]
-        if self.further is not None and not packages:  # it may ask the packages
+        if self.further is not None and not packages:  # it may import the packages
             checks.append(partial(self.further, config))
         return found + refusals(checks)
 
     def folders(self, config: Config) -> dict[Weights, Path]:
-        """Where each part of the weights lies; they are fetched where they are missing and the user allows it.
+        """Folders of the weights; missing ones are downloaded with ``--download``.
 
         Raises:
             Unavailable: they are not there and may not, or could not, be fetched.
@@ -104,7 +104,7 @@ class Needs:
         return {part: get_weights(part, config) for part in self.weights}
 
     def version(self, config: Config) -> str:
-        """What tells one copy of the weights from another."""
+        """Fingerprint of the copies of the weights on disk."""
         found = self.folders(config)
         return "".join(fingerprint(part.repository, folder, part.files) for part, folder in found.items())
 
@@ -119,7 +119,7 @@ def installed(module: str) -> bool:
 
 
 def require_packages(packages: Iterable[Package]) -> None:
-    """Look whether packages are installed, without importing them.
+    """Check that packages are installed, without importing them.
 
     Raises:
         Unavailable: with the command that installs the first that is not.
@@ -139,7 +139,7 @@ def missing_packages(packages: Iterable[Package]) -> list[str]:
 
 
 def refusals(checks: Iterable[Callable[[], None]]) -> list[str]:
-    """What those of the checks say that refuse."""
+    """Messages of the checks that raise Unavailable."""
     said = []
     for check in checks:
         try:
@@ -150,7 +150,7 @@ def refusals(checks: Iterable[Callable[[], None]]) -> list[str]:
 
 
 def find_weights(weights: Weights, config: Config) -> Path | None:
-    """The folder that holds a whole copy of the repository's files, or None."""
+    """Folder with a complete copy of the required files, or None."""
     places = [*weights.places]
     if config.weights_dir is not None:
         places[:0] = [config.weights_dir / weights.repository, config.weights_dir / weights.repository.split("/")[-1]]
@@ -162,7 +162,7 @@ def find_weights(weights: Weights, config: Config) -> Path | None:
 
 
 def require_weights(weights: Weights, config: Config) -> None:
-    """Look for weights on the disk, where they may not be fetched.
+    """Check that weights are on disk, or may be downloaded.
 
     Raises:
         Unavailable: in one line, with repository, files and folder; or what fetches them is not installed.
@@ -189,7 +189,7 @@ def torch_hub() -> Path:
 
 
 def require_folder(config: Config) -> None:
-    """Refuse a ``--weights_dir`` that is not there.
+    """Check that the folder of ``--weights_dir`` exists.
 
     Raises:
         Unavailable: names the folder.
@@ -199,7 +199,7 @@ def require_folder(config: Config) -> None:
 
 
 def get_weights(weights: Weights, config: Config) -> Path:
-    """The folder of the repository's files; they are fetched where they are missing and the user allows it.
+    """Folder of the repository's files; missing ones are downloaded with ``--download``.
 
     Raises:
         Unavailable: they are not there and may not, or could not, be fetched.
@@ -219,12 +219,12 @@ def get_weights(weights: Weights, config: Config) -> Path:
 
 
 def fingerprint(name: str, folder: Path, files: Iterable[str]) -> str:
-    """What tells one copy of weights from another without reading them: names and sizes of files and of folders' files.
+    """Hash of the names and sizes of weight files, to distinguish copies without reading them.
 
     Args:
         name: of the weights.
-        folder: where the files lie.
-        files: files and folders in it; those that are not there do not count.
+        folder: folder of the files.
+        files: files and folders in it; absent ones are ignored.
     """
     from v2m4.workspace import digest
 
@@ -239,7 +239,7 @@ def _missing(weights: Weights, place: Path) -> list[str]:
 
 
 def _cached(weights: Weights, config: Config) -> list[Path]:
-    """Folders of the repository in the Hugging Face cache, the user's own folder read as a cache first."""
+    """Folders of the repository in the Hugging Face cache; ``--weights_dir`` is tried as a cache first."""
     if not installed("huggingface_hub"):
         return []
     from huggingface_hub import try_to_load_from_cache
@@ -256,9 +256,9 @@ def _cached(weights: Weights, config: Config) -> list[Path]:
 
 @contextmanager
 def hub_offline() -> Iterator[None]:
-    """Within it the hub's client fetches nothing, whatever an owner's loader asks it for.
+    """Context in which the hub's client is offline, so that third-party loaders cannot download.
 
-    The environment variable, and the client's copy of it, are as before afterwards.
+    The environment variable and the client's copy of it are restored afterwards.
     """
     before, client = os.environ.get(_OFFLINE), sys.modules.get(_CLIENT)
     copied = client is not None and client.HF_HUB_OFFLINE
@@ -272,7 +272,7 @@ def hub_offline() -> Iterator[None]:
             del os.environ[_OFFLINE]
         else:
             os.environ[_OFFLINE] = before
-        if client is None:  # imported meanwhile, perhaps: then it read the variable as it was set here
+        if client is None:  # if imported meanwhile, it has read the variable set above
             client, copied = sys.modules.get(_CLIENT), (before or "").upper() in {"1", "ON", "YES", "TRUE"}
         if client is not None:
             client.HF_HUB_OFFLINE = copied  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
-"""One animation's output folder: names, atomic writes, what is done, what is stale.
+"""Output folder of one animation: file names, atomic writes, and a cache of artefacts by key.
 
-An artefact is a file whose contents follow from a key: a hash of what it was made from (inputs, options, code). The
-manifest remembers the key of every artefact; when the key that is asked for differs, the artefact is stale and is made
-again. What is returned is always what lies on disk, so a run that was killed goes on as one that was not.
+An artefact is a file whose contents are determined by a key: a hash of its inputs, options and code. The manifest
+stores the key of every artefact; where the requested key differs, the artefact is stale and is written anew. Results
+are always read back from disk, so that a resumed run gives the same results as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def digest(*parts: Any) -> str:
 
 
 def code_version(*packages: str) -> str:
-    """A hash of the source of top-level packages, so that results of older code are stale.
+    """Hash of the sources of top-level packages, so that results of older code are stale.
 
     Args:
-        packages: folder names beside ``v2m4``; ``v2m4`` itself is always counted.
+        packages: folder names beside ``v2m4``, which is always included.
     """
     return folder_version("v2m4", *packages)
 
 
 def folder_version(*folders: str) -> str:
-    """A hash of the source in folders of this repository, such as ``v2m4/io``."""
+    """Hash of the sources in folders of this repository, such as ``v2m4/io``."""
     root = Path(__file__).resolve().parent.parent
     state = hashlib.sha256()
     for folder in sorted(set(folders)):
@@ -68,7 +68,7 @@ def folder_version(*folders: str) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path with the same suffix, renamed to ``path`` when the block ends well, removed when it does not."""
+    """Yield a temporary path of the same suffix; it is renamed to ``path`` on success, removed on an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -82,14 +82,15 @@ class Workspace:
     """The folder ``<output>/<animation>`` and its manifest."""
 
     def __init__(self, root: Path, overwrite: bool = False) -> None:
-        """Open or make the folder.
+        """Open or create the folder.
 
         Args:
             root: the animation's own folder.
-            overwrite: forget what an earlier run has finished.
+            overwrite: ignore the results of earlier runs.
 
         Raises:
-            OSError: the folder cannot be made or written.
+            OSError: the folder cannot be created or written.
+            ValueError: its manifest is not valid JSON.
         """
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
@@ -105,15 +106,15 @@ class Workspace:
                 raise ValueError(f"{file}: not readable as JSON ({error}); delete it or use --overwrite") from error
 
     def path(self, name: str) -> Path:
-        """Where a file of this animation lies."""
+        """Path of a file of this animation."""
         return self.root / name
 
     def stage_path(self, stage: str, name: str) -> Path:
-        """Where a stage's own intermediate lies, e.g. ``1_generation/0.npz``."""
+        """Path of a stage's intermediate file, e.g. ``1_generation/0.npz``."""
         return self.root / STAGE_FOLDERS[stage] / name
 
     def fresh(self, name: str, key: str) -> bool:
-        """Whether the artefact lies on disk, whole, made from what ``key`` stands for."""
+        """Whether the artefact is complete on disk and was written for ``key``."""
         entry = self.manifest["artefacts"].get(name)
         file = self.root / name
         return (
@@ -121,7 +122,7 @@ class Workspace:
         )
 
     def record(self, name: str, key: str) -> None:
-        """Note in the manifest that the artefact has been written for ``key``."""
+        """Record in the manifest that the artefact has been written for ``key``."""
         with self._lock:
             self._note(name, key)
             self.save_manifest()
@@ -130,7 +131,7 @@ class Workspace:
         self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}
 
     def make_file(self, name: str, key: str, write: Callable[[Path], None]) -> Path:
-        """The file ``name``; written atomically by ``write(temporary path)`` where it is missing or stale."""
+        """Path of the file ``name``; written atomically by ``write(temporary path)`` if it is missing or stale."""
         file = self.root / name
         if not self.fresh(name, key):
             with atomic(file) as temporary:
@@ -139,13 +140,13 @@ class Workspace:
         return file
 
     def make_files(self, names: Sequence[str], key: str, write: Callable[[int, Path], None], threads: int) -> None:
-        """Files that follow from one key, written by several threads where they are missing or stale.
+        """Write the missing or stale ones of several files of one key, on several threads.
 
         Args:
             names: of the files.
-            key: digest of everything that all of them follow from.
+            key: digest of everything that determines them.
             write: writes the file of a position in ``names`` to a temporary path.
-            threads: that write at once.
+            threads: number of threads.
         """
 
         def make(index: int) -> None:
@@ -155,7 +156,7 @@ class Workspace:
         stale = [index for index, name in enumerate(names) if not self.fresh(name, key)]
         if not stale:
             return
-        for index in stale:  # a run that is killed half-way leaves new files, and must not leave old keys beside them
+        for index in stale:  # an interrupted run must not leave old keys for new files
             self.manifest["artefacts"].pop(names[index], None)
         self.save_manifest()
         with ThreadPoolExecutor(threads) as pool:
@@ -165,11 +166,11 @@ class Workspace:
         self.save_manifest()
 
     def make_arrays(self, name: str, key: str, make: Callable[[], Arrays]) -> Arrays:
-        """Named arrays kept as ``.npz``: ``make()`` where missing or stale; always read back from the disk.
+        """Named arrays cached as ``.npz``: computed by ``make()`` if missing or stale, always read back from disk.
 
         Args:
             name: relative to the animation's folder, ends in ``.npz``.
-            key: digest of everything that the arrays follow from.
+            key: digest of everything that determines the arrays.
             make: computes them.
         """
 
@@ -183,7 +184,7 @@ class Workspace:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and keep its state in the manifest: running, done, or failed with the reason."""
+        """Time a stage and record its state in the manifest: running, done, or failed with the reason."""
         start = time.perf_counter()
         entry: dict[str, Any] = {"state": "running"}
         self.manifest["stages"][name] = entry
@@ -207,7 +208,7 @@ class Workspace:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, MiB (0 where the system does not tell)."""
+    """Peak resident memory of this process, MiB (0 where the system does not report it)."""
     try:
         import resource
     except ImportError:  # Windows

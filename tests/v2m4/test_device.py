@@ -65,7 +65,7 @@ def test_what_is_missing_beside_a_gpu_is_named_with_its_command(machine, gpus, u
 def test_a_plain_machine_takes_the_cpu_without_a_word(machine):
     machine(0, False, build=("2.13.0+cpu", ""))
     assert choose_device("auto") == DeviceChoice("cpu")
-    with pytest.raises(NoCuda, match="the driver counts no GPU"):
+    with pytest.raises(NoCuda, match="the driver reports no GPU"):
         choose_device("cuda")
 
 

@@ -125,7 +125,7 @@ def test_a_program_that_cannot_be_written_keeps_kernels_with_the_user(tmp_path) 
     folder = Path(done.stdout.decode().strip())
     assert tmp_path in folder.parents
     assert copy not in folder.parents
-    assert f"compiled kernels are kept in {folder}" in done.stderr.decode()
+    assert f"compiled kernels are cached in {folder}" in done.stderr.decode()
     assert f"not kept in {copy / 'v2m4/__pycache__'}" in done.stderr.decode()
 
 

@@ -1,4 +1,4 @@
-"""A clip with its background removed, kept on disk: what removes backgrounds runs once."""
+"""Segmented clips, cached in the workspace."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from v2m4.workspace import Workspace, digest, folder_version
 log = logging.getLogger(__name__)
 
 PICTURE = "{}_rmbg.png"
-RECORD = "frames"  # in the manifest: what the pictures were made of, their names, how the background was removed
+RECORD = "frames"  # entry of the manifest: key, names of the pictures, segmentation method
 
 
 def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: Segmenter | None = None) -> Clip:
-    """Every frame without its background, as it lies in the workspace as ``<frame>_rmbg.png``.
+    """Return the segmented clip, cached in the workspace as ``<frame>_rmbg.png``.
 
-    Where these were made from the same input, options, weights and code, the input is neither decoded nor segmented.
-    The field of view changes no picture.
+    If the cache is of the same input, options, weights and code, the input is neither decoded nor segmented. The field
+    of view does not affect the pictures.
 
     Args:
         source: from ``find_animations``.
         workspace: the animation's folder.
-        config: all options; ``frames`` and ``fov`` count here.
+        config: all options; ``frames`` and ``fov`` are used.
         segmenter: the network, where the options ask for one (from ``open_segmenter``).
 
     Raises:
@@ -46,7 +46,9 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
     key = digest("frames", follows, folder_version("v2m4/io"))
     record = workspace.manifest.get(RECORD, {})
     if record.get("key") == key and all(workspace.fresh(PICTURE.format(name), key) for name in record["names"]):
-        log.info("%s: %d frames are there, foreground: %s", source.name, len(record["names"]), record["foreground"])
+        log.info(
+            "%s: %d frames read from the cache, foreground: %s", source.name, len(record["names"]), record["foreground"]
+        )
     else:
         record = _make(source, workspace, config, segmenter, key)
     images = threads.in_order(read_png, [workspace.path(PICTURE.format(name)) for name in record["names"]])
@@ -59,7 +61,7 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
 def _make(
     source: Source, workspace: Workspace, config: Config, segmenter: Segmenter | None, key: str
 ) -> dict[str, Any]:
-    """Read the input, remove its background and write the pictures; returns what the manifest notes of them."""
+    """Read and segment the input, and write the pictures; returns their entry in the manifest."""
     clip = read_clip(source, config.frames, segmenter)
 
     def write(index: int, path: Path) -> None:
@@ -73,7 +75,7 @@ def _make(
 
 
 def content_hash(source: Source) -> str:
-    """A hash of an animation's files; nothing is decoded.
+    """Hash of an animation's files, without decoding them.
 
     Raises:
         ValueError: there are none, or one cannot be read.
@@ -104,7 +106,7 @@ def video_fov(source: Source, config: Config) -> float:
 
 
 def encoded(picture: np.ndarray) -> bytes:
-    """An (H, W, 4) uint8 RGBA picture as a PNG file, which ``read_png`` reads back exactly.
+    """Encode an (H, W, 4) uint8 RGBA picture as PNG; ``read_png`` is the exact inverse.
 
     OpenCV's own settings are its fastest (rows subtracted, run lengths only): a third of the time of Pillow's or of
     deflate at level 1, and smaller for pictures of one object. Neither touches colours under transparent pixels.
@@ -116,10 +118,10 @@ def encoded(picture: np.ndarray) -> bytes:
 
 
 def read_png(path: Path) -> np.ndarray:
-    """The (H, W, 4) uint8 RGBA picture that ``encoded`` has written.
+    """Read an (H, W, 4) uint8 RGBA picture written by ``encoded``.
 
     Raises:
-        ValueError: the file is broken, or is not one of these.
+        ValueError: the file is broken or was not written by ``encoded``.
         OSError: it cannot be read.
     """
     data = np.frombuffer(path.read_bytes(), np.uint8)

@@ -1,4 +1,4 @@
-"""What files and their frames follow from, as hashes."""
+"""Hashes of input files, and of everything that a clip's pictures depend on."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def picture_hash(file: Path, data: bytes) -> bytes:
 
 
 def folder_hash(pictures: Iterable[bytes]) -> str:
-    """Hash of a folder by the hashes of its pictures, in order."""
+    """Hash of a folder: of the hashes of its pictures, in order."""
     return hashlib.sha256(b"".join(pictures)).hexdigest()
 
 
 def video_hash(path: Path) -> str:
-    """Hash of a video file's content, read piece by piece."""
+    """Hash of a video file's content, read in chunks."""
     state = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
@@ -42,7 +42,7 @@ def video_hash(path: Path) -> str:
 
 
 def input_hash(content: str, config: FramesConfig, segmenter: Segmenter | None = None) -> str:
-    """A hash of all that a clip's pictures follow from: the input's content, the options, the network."""
+    """Hash of everything that a clip's pictures depend on: the input's content, the options, the network."""
     follows = f"{content} {config.foreground} {config.max_side}"
     if segmenter is not None:
         follows += f" {segmenter.identity}"

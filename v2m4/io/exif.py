@@ -1,4 +1,4 @@
-"""The field of view that a camera noted in a picture's EXIF data."""
+"""Field of view from a picture's EXIF data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 DIAGONAL_35MM = math.hypot(36, 24)  # millimetres
 UNITS = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit: inch, centimetre, millimetre, micrometre
-TURNED = (5, 6, 7, 8)  # orientations in which the picture's columns become its rows
+TURNED = (5, 6, 7, 8)  # orientations that swap the picture's rows and columns
 
 # Tags, EXIF 3.0 (CIPA DC-008).
 ORIENTATION, EXIF_IFD = 0x0112, 0x8769
@@ -20,11 +20,11 @@ PLANE_RESOLUTION, PLANE_UNIT = (0xA20E, 0xA20F), 0xA210  # FocalPlaneXResolution
 
 
 def vertical_fov(file: Path) -> float | None:
-    """The vertical field of view of a picture, turned upright, in degrees; None where its EXIF data do not give it.
+    """Vertical field of view of a picture in upright orientation, degrees; None if its EXIF data do not determine it.
 
     FocalLengthIn35mmFilm is the focal length of the same diagonal field of view on 36 x 24 mm film (CIPA DCG-001).
-    Where it is absent, FocalLength and the density of pixels on the sensor (FocalPlane*Resolution) are taken. That a
-    picture may have been cropped afterwards is not known here.
+    Where it is absent, FocalLength and the density of pixels on the sensor (FocalPlane*Resolution) are used. A later
+    crop of the picture cannot be detected.
 
     Raises:
         ValueError: the file cannot be read as a picture.
@@ -35,7 +35,7 @@ def vertical_fov(file: Path) -> float | None:
             exif = stored.get_ifd(EXIF_IFD)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file}: cannot be read as a picture ({error}); replace or remove it") from error
-    vertical = 0 if stored.get(ORIENTATION) in TURNED else 1  # the stored side that is upright
+    vertical = 0 if stored.get(ORIENTATION) in TURNED else 1  # index of the stored side that is vertical when upright
     rows = size[vertical]
     equivalent = _positive(exif.get(FOCAL_LENGTH_35MM))
     if equivalent is not None:
@@ -44,17 +44,17 @@ def vertical_fov(file: Path) -> float | None:
     if focal is None or density is None:
         return None
     unit = UNITS.get(exif.get(PLANE_UNIT, 2), UNITS[2])
-    taken = _positive(exif.get(PIXEL_SIZE[vertical])) or rows  # more than there are, where the picture was made smaller
+    taken = _positive(exif.get(PIXEL_SIZE[vertical])) or rows  # differs from rows where the picture was downsampled
     return _angle(taken / density * unit, focal)
 
 
 def _angle(side: float, focal: float) -> float:
-    """Degrees of view over a side of the sensor, both in millimetres."""
+    """Field of view in degrees of a sensor side and a focal length, both in millimetres."""
     return math.degrees(2 * math.atan(side / (2 * focal)))
 
 
 def _positive(value: Any) -> float | None:
-    """A number from EXIF data, None where there is none or it is unknown (0, or n / 0)."""
+    """Positive number from EXIF data; None where it is absent or unknown (0, or n / 0)."""
     try:
         number = float(value)
     except (TypeError, ValueError, ZeroDivisionError):

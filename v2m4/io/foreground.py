@@ -1,13 +1,13 @@
-"""The object told from its background: a given alpha, a plain background keyed out, GrabCut, or a network's masks.
+"""Foreground segmentation: the input's alpha, keying of a plain background, GrabCut, or a network's masks.
 
-Every way ends in the same picture: RGBA with straight alpha, specks removed, and the object's colours carried on a
-little way under the transparent pixels, so that neither bilinear sampling nor a filter picks up the old background.
+All methods return RGBA with straight alpha, specks removed, and the object's colours extended under the transparent
+pixels around it, so that neither bilinear sampling nor a filter mixes in the old background.
 
 Rules that decide what is kept:
 
 - Regions of the background's colour that the object surrounds are parts of the object (dark boots, white eyes), unless
-  they are as flat as the background outside, as large as a real gap and sharply bounded: then one sees through there.
-- Parts apart from the largest one are kept when they have at least ``SPECK`` of its area; smaller ones are specks.
+  they are as uniform as the background outside, large enough and sharply bounded: then they are holes.
+- Components other than the largest one are kept if they have at least ``SPECK`` of its area; smaller ones are specks.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from v2m4.io.matting import fitted_to_picture, is_compressed, matte, nearest_kno
 
 Mode = Literal["auto", "alpha", "key", "grabcut"]
 
-SPECK = 0.005  # of the largest part's area
-BLEED = 1 / 100  # of the picture's longer side: how far colours are carried outwards
-PLAIN_TOLERANCE = 20  # how far (largest channel, of 255) a border pixel may be from a plain background
+SPECK = 0.005  # relative to the largest component's area
+BLEED = 1 / 100  # relative to the picture's longer side: how far colours are extended outwards
+PLAIN_TOLERANCE = 20  # levels of 255 (largest channel) that a border pixel may differ from a plain background
 PLAIN_SHARE = 0.6  # of the border's pixels; the object may cover the rest
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Method:
-    """How one clip's background is removed; decided once, so that frames do not flicker between ways.
+    """Segmentation method of one clip; chosen once, so that all frames use the same one.
 
     Attributes:
-        kind: the way.
+        kind: of the method.
         background: (key) the background's colour, sRGB 0-255.
-        threshold: (key) largest distance from that colour, in the channel that differs most, that counts as background.
-        ringing: (key) share of an edge's height that may lie on the background beside it.
+        threshold: (key) largest difference from that colour, over channels, that counts as background, of 255.
+        ringing: (key) amplitude of compression ringing beside an edge, as a fraction of the edge's contrast.
     """
 
     kind: Literal["alpha", "key", "grabcut"]
@@ -53,11 +53,11 @@ class Method:
 
 
 def choose_method(samples: Sequence[np.ndarray], mode: Mode = "auto") -> Method:
-    """Decide how the background of a clip is removed.
+    """Choose the segmentation method of a clip.
 
     Args:
         samples: some of its frames, (H, W, 3 or 4) uint8.
-        mode: what the user asks for; ``auto`` takes a given alpha, else a plain background, else GrabCut.
+        mode: the option's value; ``auto`` selects the input's alpha, else keying, else GrabCut.
 
     Raises:
         ValueError: no samples, ``alpha`` asked for but not there, or ``key`` asked for but the border is not plain.
@@ -79,7 +79,7 @@ def choose_method(samples: Sequence[np.ndarray], mode: Mode = "auto") -> Method:
 
 
 def has_alpha(picture: np.ndarray) -> bool:
-    """Whether the picture's alpha tells an object from a background: both opaque and transparent pixels are there."""
+    """Whether the picture has an alpha channel with both opaque and transparent pixels."""
     if picture.shape[2] < 4:
         return False
     alpha = picture[..., 3]
@@ -89,12 +89,12 @@ def has_alpha(picture: np.ndarray) -> bool:
 def remove_background(
     picture: np.ndarray, method: Method | Mode = "auto", previous: np.ndarray | None = None
 ) -> np.ndarray:
-    """The picture with its background transparent.
+    """Segment a picture and make its background transparent.
 
     Args:
         picture: (H, W, 3 or 4) uint8 sRGB, straight alpha.
-        method: the clip's way; a mode is decided from this picture alone.
-        previous: (H, W, 4) result of the frame before, which helps GrabCut.
+        method: the clip's method; a mode is resolved by this picture alone.
+        previous: (H, W, 4) result of the previous frame, which initialises GrabCut.
 
     Returns:
         (H, W, 4) uint8 sRGB, straight alpha. All of it may be transparent where no object is found.
@@ -112,10 +112,10 @@ def remove_background(
 
 
 def cut_out(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The picture with an alpha that a network found, as ``remove_background`` returns it.
+    """Apply a network's alpha to a picture; the result is as that of ``remove_background``.
 
     Args:
-        picture: (H, W, 3 or 4) uint8 sRGB; what alpha it has is passed over.
+        picture: (H, W, 3 or 4) uint8 sRGB; its own alpha is ignored.
         alpha: (H, W) uint8.
     """
     rgb = np.ascontiguousarray(picture[..., :3])
@@ -123,7 +123,7 @@ def cut_out(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _finished(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Straight colour (H, W, 3) and alpha (H, W) as one picture without specks, its colours bled outwards."""
+    """Join straight colour (H, W, 3) and alpha (H, W), remove specks and extend the colours outwards."""
     alpha = _without_specks(alpha)
     return np.dstack([_bled(colour, alpha), alpha])
 
@@ -135,7 +135,7 @@ def _border(picture: np.ndarray) -> np.ndarray:
 
 
 def _plain_background(samples: Sequence[np.ndarray]) -> Method | None:
-    """How to key a background that is plain in every sample, or None where it is not."""
+    """Keying parameters for a background that is plain in every sample; None where it is not."""
     borders = [_border(sample).astype(np.float64) for sample in samples]
     colour = np.median(np.concatenate(borders), axis=0)
     for ideal in (BLACK, WHITE):
@@ -158,7 +158,7 @@ def _plain_background(samples: Sequence[np.ndarray]) -> Method | None:
 
 
 def _distance(rgb: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
-    """How far each pixel is from the background, in the channel that differs most, (H, W) uint8."""
+    """Difference of each pixel from the background, the maximum over channels, (H, W) uint8."""
     if background == BLACK:
         return rgb.max(2)
     return cv2.absdiff(rgb, np.full_like(rgb, background)).max(2)
@@ -172,7 +172,7 @@ def _key(rgb: np.ndarray, method: Method) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _without_specks(alpha: np.ndarray) -> np.ndarray:
-    """Alpha without parts that are far smaller than the largest one; a part's soft rim goes with it."""
+    """Remove connected components far smaller than the largest one, with their soft edges."""
     visible = (alpha > 12).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(visible, connectivity=8)
     if count <= 2:
@@ -184,7 +184,7 @@ def _without_specks(alpha: np.ndarray) -> np.ndarray:
 
 
 def _bled(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours carried from the object a little way under its transparent surroundings; black beyond."""
+    """Extend the object's colours under nearby transparent pixels (nearest known colour); black beyond."""
     result = np.where(alpha[..., None] > 0, colour, 0).astype(np.uint8)
     known = alpha > 127
     if not known.any():
@@ -201,11 +201,11 @@ def _bled(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _grabcut(rgb: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Alpha and straight colour by GrabCut (Rother et al. 2004) at a reduced size, edges then fitted to the picture.
+    """Alpha and straight colour by GrabCut (Rother et al. 2004) at low resolution, edges refined by a guided filter.
 
     Args:
         rgb: (H, W, 3) uint8.
-        previous: (H, W) uint8 alpha of the frame before, or None.
+        previous: (H, W) uint8 alpha of the previous frame, or None.
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, 360 / max(height, width))
@@ -215,11 +215,11 @@ def _grabcut(rgb: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray, 
     state = _first_guess(small, earlier)
     if not np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).any():
         return np.zeros((height, width), np.uint8), rgb
-    cv2.setRNGSeed(0)  # its k-means draws at random
+    cv2.setRNGSeed(0)  # its k-means is randomised
     cv2.grabCut(small, state, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
     found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     opened = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
-    # What the object surrounds belongs to it.
+    # Fill enclosed regions.
     flooded = np.pad(_without_specks(opened * 255) >> 7, 1)
     cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
     solid = (flooded[1:-1, 1:-1] != 2).astype(np.float32)
@@ -228,7 +228,7 @@ def _grabcut(rgb: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray, 
 
 
 def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
-    """GrabCut's start (h, w) uint8: what looks unlike the border is probably the object."""
+    """GrabCut's initial labels (h, w) uint8: pixels whose colour differs from the border are probable foreground."""
     height, width = small.shape[:2]
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
     ring = np.ones((height, width), bool)
@@ -241,7 +241,7 @@ def _first_guess(small: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
     unlike = np.min([np.linalg.norm(lab - centre, axis=2) for centre in centres], axis=0)
     typical = float(np.percentile(unlike[ring], 90))
     likely = unlike > max(2 * typical, 12.0)
-    if not 0.03 < likely.mean() < 0.7:  # colour tells nothing: begin with the middle of the picture
+    if not 0.03 < likely.mean() < 0.7:  # colour is not informative: start with the middle of the picture
         likely = np.zeros((height, width), bool)
         likely[height // 10 : height - height // 10, width // 8 : width - width // 8] = True
     state = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Read picture files as arrays, and reduce pictures."""
+"""Read picture files as arrays, and downsample pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
     """Read a picture of any format as (H, W, 3 or 4) uint8 sRGB with straight alpha, its EXIF orientation applied.
 
     Args:
-        file: named in errors, and read where ``data`` is None.
+        file: path, for errors; read if ``data`` is None.
         data: the file's contents.
 
     Raises:
@@ -39,7 +39,7 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
 
 
 def reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
-    """The picture reduced to a longer side of at most ``max_side`` (0: unchanged), area-averaged weighted by alpha."""
+    """Downsample to a longer side of at most ``max_side`` pixels (0: unchanged); alpha-weighted area average."""
     longer = max(picture.shape[:2])
     if max_side <= 0 or longer <= max_side:
         return picture

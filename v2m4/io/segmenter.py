@@ -1,7 +1,7 @@
-"""Networks that tell the object from its background in a whole clip; asked for by name, nothing imported before.
+"""Interface of the segmentation networks, and their lazy import.
 
-``v2m4.needs.foreground`` looks whether the one that is asked for can work here; ``open_segmenter`` gets its weights
-ready; the network itself is made when a clip is segmented, and let go with the segmenter.
+``v2m4.preflight.foreground`` checks that a network can run here; ``open_segmenter`` fetches its weights; the network is
+loaded when a clip is segmented, and released with the segmenter.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from v2m4.config import Config
 
 
 class Segmenter(Protocol):
-    """A network that finds one object in every frame of a clip; its ``str`` says which."""
+    """A network that segments one object in every frame of a clip; its ``str`` names it."""
 
     @property
     def identity(self) -> str:
-        """What its results follow from, beside the pictures."""
+        """Key of everything but the pictures that its results depend on."""
         ...
 
     def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The object's alpha in each picture, (H, W) uint8; a picture is taken when its alpha is asked for.
+        """Yield the object's alpha in each picture, (H, W) uint8; the pictures are consumed lazily.
 
         Args:
             pictures: (H, W, 3) uint8 sRGB each, all of one size, in order of time.
@@ -32,7 +32,7 @@ class Segmenter(Protocol):
 
 
 def open_segmenter(config: Config) -> Segmenter | None:
-    """The network of ``--frames.foreground``; None where that is a way without one.
+    """Return the network of ``--frames.foreground``; None for a method without one.
 
     Raises:
         Unavailable: something is missing here, or its weights could not be fetched.

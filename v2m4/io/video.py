@@ -1,4 +1,4 @@
-"""Animations on disk: folders of pictures and video files, found in natural order, read into clips; videos written."""
+"""Find animations on disk (folders of pictures, video files), read them into clips, and write videos."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov"})
-SAMPLES = 5  # frames that the way of removing the background is decided from
-LEAST_OBJECT = 1e-4  # of the picture's area; less is no foreground
+SAMPLES = 5  # frames from which the segmentation method is chosen
+LEAST_OBJECT = 1e-4  # least area of the foreground, relative to the picture's
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Source:
     Attributes:
         name: safe as a folder name, unique among the animations of one root.
         path: the folder of pictures, or the video file.
-        kind: which of the two.
-        count: number of pictures (for a video file, as its header tells; 0 where it cannot be read).
+        kind: of the path.
+        count: number of pictures (of a video file by its header; 0 if unreadable).
     """
 
     name: str
@@ -49,7 +49,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of an animation as they are on disk.
+    """The decoded pictures of an animation, before segmentation.
 
     Attributes:
         names: one per picture, unique, safe as the beginning of file names.
@@ -65,7 +65,7 @@ class Pictures:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order; hidden files and files of other kinds are passed over."""
+    """The picture files of a folder in natural order; hidden files and other file types are ignored."""
     return sorted(
         (file for file in folder.iterdir() if _visible(file) and _is_picture(file)),
         key=lambda file: natural_key(file.name),
@@ -77,7 +77,7 @@ def _visible(path: Path) -> bool:
 
 
 def _holds_other_things(folder: Path) -> bool:
-    """Whether the folder holds something, but no picture; an empty folder is an animation that lost its frames."""
+    """Whether the folder has files but no picture; an empty folder counts as an animation without frames."""
     return not list_pictures(folder) and any(_visible(path) for path in folder.iterdir())
 
 
@@ -94,7 +94,7 @@ def find_animations(root: Path) -> list[Source]:
 
     Args:
         root: a folder of frame folders and video files, as V2M4 has it. A folder of pictures, or one video file, counts
-            as one animation. Folders that hold only other things are passed over.
+            as one animation. Folders without pictures are ignored.
 
     Raises:
         FileNotFoundError: there is no such folder, or no animation in it.
@@ -143,16 +143,16 @@ def _video_source(path: Path, name: str) -> Source:
     try:
         count = int(iio.improps(path, plugin="pyav").shape[0])
     except (OSError, FFmpegError, ValueError, IndexError):
-        count = 0  # reading it will say what is wrong
+        count = 0  # read_pictures raises the error
     return Source(name, path, "video", count)
 
 
 def read_pictures(source: Source, config: FramesConfig) -> Pictures:
-    """Read an animation without touching its background.
+    """Read an animation without segmenting it.
 
     Args:
         source: from ``find_animations``.
-        config: frame rate of folders, and the size that larger pictures are reduced to.
+        config: frame rate of folders, and the largest side.
 
     Raises:
         ValueError: nothing in it, a broken file, pictures of different size or with one name.
@@ -164,15 +164,15 @@ def read_pictures(source: Source, config: FramesConfig) -> Pictures:
 
 
 def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None = None) -> Clip:
-    """Read an animation and remove its background, in one way for all its frames.
+    """Read and segment an animation, with one method for all its frames.
 
     Args:
         source: from ``find_animations``.
-        config: how.
+        config: the options.
         segmenter: the network, where ``config.foreground`` asks for one (from ``open_segmenter``).
 
     Raises:
-        ValueError: as ``read_pictures``; the background cannot be removed that way; a frame shows no object.
+        ValueError: as ``read_pictures``; the method is not applicable; no object is found in a frame.
     """
     pictures = read_pictures(source, config)
     images = pictures.images
@@ -191,7 +191,7 @@ def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None 
 
 
 def video_rate(path: Path) -> float:
-    """Frames per second of a video file, 0 where it tells none.
+    """Frame rate of a video file, frames per second; 0 if it has none.
 
     Raises:
         ValueError: the file cannot be read as a video.
@@ -209,10 +209,10 @@ def no_video(path: Path, error: Exception) -> ValueError:
 
 
 def _remove_backgrounds(name: str, images: list[np.ndarray], config: FramesConfig, segmenter: Segmenter | None) -> str:
-    """Replace pictures by their RGBA results, in place, so that memory holds each frame once; returns the way.
+    """Segment pictures in place, so that memory holds each frame once; returns a description of the method.
 
     Raises:
-        ValueError: it cannot be done that way.
+        ValueError: the method is not applicable.
     """
     match config.foreground:
         case "rembg" | "sam2" as network:
@@ -231,8 +231,8 @@ def _remove_backgrounds(name: str, images: list[np.ndarray], config: FramesConfi
 
 
 def _apply(images: list[np.ndarray], method: Method) -> None:
-    """Replace pictures by their RGBA results in a way that needs no network."""
-    if method.kind == "grabcut":  # a frame starts from the one before
+    """Segment pictures in place by a method without a network."""
+    if method.kind == "grabcut":  # initialised by the previous frame's result
         previous = None
         for index, picture in enumerate(images):
             previous = images[index] = remove_background(picture, method, previous)
@@ -305,7 +305,7 @@ def _read_video(path: Path, config: FramesConfig) -> Pictures:
         raise ValueError(f"{path}: no frames in it; convert it to H.264 or to frames")
     fps = video_rate(path)
     if fps <= 0:
-        log.warning("%s: tells no frame rate; %g frames a second assumed (--frames.fps)", path, config.fps)
+        log.warning("%s: no frame rate in the file; %g frames per second assumed (--frames.fps)", path, config.fps)
         fps = config.fps
     digits = len(str(len(pictures) - 1))
     names = [f"{index:0{digits}d}" for index in range(len(pictures))]
@@ -317,7 +317,7 @@ def _opaque_as_rgb(picture: np.ndarray) -> np.ndarray:
 
 
 def _quarter_turns(path: Path) -> int:
-    """Quarter turns counter-clockwise that set decoded frames upright (telephones note how they were held)."""
+    """Counter-clockwise rotation of the decoded frames by the display matrix, in multiples of 90 degrees."""
     import av
 
     with av.open(str(path)) as container:
@@ -327,7 +327,7 @@ def _quarter_turns(path: Path) -> int:
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Write pictures as H.264 (yuv420p, .mp4), atomically; odd sizes gain a row or column, as the format asks for.
+    """Write pictures as H.264 (yuv420p, .mp4), atomically; odd sizes are padded to even ones, as yuv420p requires.
 
     Args:
         path: ends in .mp4.

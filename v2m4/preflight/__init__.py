@@ -1,7 +1,6 @@
-"""What the learned parts need on this machine, all in one place: packages, weights, a GPU.
+"""Preflight: the requirements of the learned parts (packages, weights, a GPU), checked before any work.
 
-The stages ask here when they load a part, and the commands before any work. Nothing here imports PyTorch or what rests
-on it before all that can be refused has been: that takes seconds, and what is missing is told within one.
+Nothing here imports PyTorch, which takes seconds, before everything that can be checked without it has been.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ log = logging.getLogger("v2m4.preflight")
 
 
 def require(config: Config) -> None:
-    """Refuse whatever the options ask for and cannot be had here.
+    """Check the requirements of all options.
 
     Raises:
         Unavailable: in one line, the option, what is missing and what to do.
@@ -28,9 +27,9 @@ def require(config: Config) -> None:
 
 
 def resolve(config: Config) -> Config:
-    """Decide the device and every ``published`` part, and refuse what cannot be had here, before any work.
+    """Select the device, resolve every ``published`` part, and check all requirements.
 
-    One line of the log says why a GPU that is in sight is not used, and one which parts stand in for published ones.
+    Logs one line on why a present GPU is not used, and one on which parts replace published ones.
 
     Raises:
         Unavailable: in one line, the option, what is missing and what to do.
@@ -38,7 +37,7 @@ def resolve(config: Config) -> Config:
     try:
         device = choose_device(config.device)
         resolved, stand_ins = _checked(config, device.name)
-        if device.name == "cuda":  # what can be refused without PyTorch has been: now it is worth its seconds
+        if device.name == "cuda":  # all checks without PyTorch have passed: now load it
             device = choose_device(config.device, load=True)
             resolved, stand_ins = _checked(config, device.name)
     except NoCuda as error:

@@ -1,4 +1,4 @@
-"""The value ``published`` of options: the network that V2M4 uses where it is installed, else its weight-free twin."""
+"""The value ``published`` of options: the network that V2M4 uses if installed, else a method without weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUBLISHED = "published"
 
 
 def resolve(config: Config) -> tuple[Config, str]:
-    """Replace every ``published`` by the network that is here, or by its twin that needs no weights.
+    """Replace every ``published`` by an installed network, or by the method that needs no weights.
 
     Args:
         config: with a resolved device.
@@ -52,7 +52,7 @@ def resolve(config: Config) -> tuple[Config, str]:
 
 
 def require_resolved(config: Config) -> None:
-    """Refuse options that ``resolve`` has not seen.
+    """Check that the options have been resolved by ``resolve``.
 
     Raises:
         ValueError: names the function that resolves them.
@@ -72,7 +72,7 @@ def _check_refinement(config: Config) -> None:
 
 
 def _first_ready(networks: Mapping[str, Callable[[Config], None]], config: Config) -> str | None:
-    """The first network that can work here, None where none can."""
+    """The first network whose requirements are met; None if there is none."""
     for name, check in networks.items():
         try:
             check(config)
