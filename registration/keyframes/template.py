@@ -49,7 +49,7 @@ class Template:
         arap = Arap(shape_graph(mesh.vertices, mesh.faces, config.thickness, connections))
         # sqrt(lambda) edges are one length on the surface, however finely it is cut.
         smoothness = config.smoothness * len(mesh.faces) / PAPER_FACES
-        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, links=torch.from_numpy(connections))
+        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, connections=torch.from_numpy(connections))
         return cls(mesh, camera, arap, large_steps, float((upper - lower).max()))
 
     def shape_terms(self, config: RegistrationConfig) -> list[Term]:

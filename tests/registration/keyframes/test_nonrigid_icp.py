@@ -150,34 +150,34 @@ def test_lifted_tracks_have_the_true_depth(moving) -> None:
     assert np.median(off) < 0.015
 
 
-def test_links_join_all_parts_and_leave_one_part_alone(sphere) -> None:
+def test_connections_join_all_components_and_one_component_has_none(sphere) -> None:
     vertices, faces = sphere
     assert len(component_connections(vertices, faces)) == 0
     places = [[0, 0, 0], [1.1, 0, 0], [2.2, 0, 0], [0, 5, 0]]
     parts = [trimesh.creation.icosphere(1, 0.5).apply_translation(place) for place in places]
     vertices, faces = tensors(trimesh.util.concatenate(parts))
-    links = component_connections(vertices, faces, most=4)
-    part = links // (len(vertices) // 4)
+    connections = component_connections(vertices, faces, max_connections=4)
+    part = connections // (len(vertices) // 4)
     assert (part[:, 0] != part[:, 1]).all()
     assert {tuple(pair) for pair in part} == {(0, 1), (1, 2), (0, 3)}
-    graph = shape_graph(vertices, faces, 0.0, links)
+    graph = shape_graph(vertices, faces, 0.0, connections)
     constant = graph.laplacian() @ np.ones(len(vertices))
     assert np.abs(constant).max() < 1e-9
     assert len(np.flatnonzero(np.linalg.eigvalsh(graph.laplacian().toarray()) < 1e-8)) == 1
 
 
-def test_a_hand_beside_a_thigh_is_not_tied_to_it() -> None:
+def test_a_hand_beside_a_thigh_is_not_connected_to_it() -> None:
     sizes = [(0.2, 0.4, 0.2), (0.1, 0.5, 0.1), (0.1, 0.5, 0.1)]  # body, arm and leg
     places = [(0, 0.2, 0), (0.16, 0.1, 0), (0, -0.26, 0)]
     boxes = [trimesh.creation.box(size).subdivide().subdivide() for size in sizes]
     for box, place in zip(boxes, places, strict=True):
         box.apply_translation(place)
-    links = component_connections(*tensors(trimesh.util.concatenate(boxes)))
+    connections = component_connections(*tensors(trimesh.util.concatenate(boxes)))
     part = np.repeat(np.arange(3), [len(box.vertices) for box in boxes])
-    assert {tuple(pair) for pair in np.sort(part[links], 1).tolist()} == {(0, 1), (0, 2)}
+    assert {tuple(pair) for pair in np.sort(part[connections], 1).tolist()} == {(0, 1), (0, 2)}
 
 
-def test_a_linked_part_takes_part_in_smooth_steps() -> None:
+def test_large_steps_spread_across_connections() -> None:
     vertices, faces = tensors(
         trimesh.util.concatenate(
             [trimesh.creation.icosphere(1, 0.5), trimesh.creation.icosphere(1, 0.5).apply_translation([1.1, 0, 0])]
@@ -186,8 +186,8 @@ def test_a_linked_part_takes_part_in_smooth_steps() -> None:
     half = len(vertices) // 2
     push = torch.zeros_like(vertices)
     push[:half] = 1.0
-    links = torch.from_numpy(component_connections(vertices, faces))
+    connections = torch.from_numpy(component_connections(vertices, faces))
     alone = LargeSteps(faces, len(vertices), 20.0).from_differential(push)
-    joined = LargeSteps(faces, len(vertices), 20.0, links=links).from_differential(push)
+    joined = LargeSteps(faces, len(vertices), 20.0, connections=connections).from_differential(push)
     assert float(alone[half:].abs().max()) < 1e-5
     assert float(joined[half:].min()) > 0.05
