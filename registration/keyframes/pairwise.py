@@ -70,7 +70,7 @@ def register_pair(
         )
         if config.trust == "yes" or fits(icp_fit, config):
             curves = {"residual": icp_fit.residual, "stretch": icp_fit.stretch}
-            return Descent(icp_fit.vertices, curves, trusted=True)
+            return Descent(icp_fit.vertices, curves, takes_shape=True)
         told = (frames[stop].name, icp_fit.residual[-1], icp_fit.stretch[-1])
         log.info("%s: its mesh is no pose of the same body (residual %.4f, stretch %.4f) and only guides", *told)
     rigid_fit = fit_rigid(
@@ -112,7 +112,7 @@ def _towards(
     weights, faces = config.weights, template.mesh.faces
     chamfer, views = (weights.coarse_chamfer, config.coarse_views) if coarse else (weights.chamfer, config.views)
     return [
-        Chamfer(chamfer, faces, target, template.unit, generator, config.points, keep=config.chamfer_kept),
+        Chamfer(chamfer, faces, target, template.unit, generator, config.points, kept_share=config.chamfer_kept),
         NormalMaps(weights.normals, faces, target, views, config.size),
     ]
 

@@ -83,7 +83,7 @@ def run(
         found = stage.descent(
             f"{names[stop]}.npz", key, partial(stage.register_pair, poses[start], template, start, stop)
         )
-        poses[stop], trusted[stop] = found.vertices, found.trusted
+        poses[stop], trusted[stop] = found.vertices, found.takes_shape
         log.info("%s: %s", names[stop], _last(found))
     together = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
@@ -154,7 +154,7 @@ class _Stage:
         def arrays() -> Arrays:
             made = make()
             curves = {CURVE + term: values for term, values in made.curves.items()}
-            return {"vertices": made.vertices.cpu().numpy(), "trusted": np.array(made.trusted), **curves}
+            return {"vertices": made.vertices.cpu().numpy(), "trusted": np.array(made.takes_shape), **curves}
 
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {term.removeprefix(CURVE): values for term, values in stored.items() if term.startswith(CURVE)}
