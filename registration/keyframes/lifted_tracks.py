@@ -152,8 +152,10 @@ class SurfaceTracks:
     def project(self, points: Tensor) -> Tensor:
         """Projects points (P, 3) of the video camera's space into their tracks' views: (P, 2), as ``positions``."""
         matrices = self.extrinsics.index_select(0, self.view)
-        rendered = (matrices[:, :3, :3] @ _transformed(points, self.matrix)[..., None])[..., 0] + matrices[:, :3, 3]
-        pixels = rendered @ Camera(self.extrinsics).intrinsics((1, 1)).T
+        camera_points = (matrices[:, :3, :3] @ _transformed(points, self.matrix)[..., None])[..., 0] + matrices[
+            :, :3, 3
+        ]
+        pixels = camera_points @ Camera(self.extrinsics).intrinsics((1, 1)).T
         return pixels[:, :2] / pixels[:, 2:]
 
     def arrays(self) -> Arrays:
@@ -306,5 +308,5 @@ def _facing(mesh: Mesh, camera: Camera) -> Tensor:
     """Whether each face (F,) faces the camera, not too obliquely."""
     corners = mesh.vertices.index_select(0, mesh.faces.reshape(-1)).reshape(-1, 3, 3)
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    cosine = camera.positions()[0] - corners.mean(1)
-    return torch.nn.functional.cosine_similarity(normals, cosine, dim=1) > MIN_FACING_COSINE
+    to_camera = camera.positions()[0] - corners.mean(1)
+    return torch.nn.functional.cosine_similarity(normals, to_camera, dim=1) > MIN_FACING_COSINE
