@@ -133,7 +133,7 @@ def nonrigid_icp(
             )
             targets[vertex_targets.index] = weighted_sum / np.maximum(total, 1e-30)[:, None]
             weights[vertex_targets.index] = total
-        # Both terms in units of the Laplacian: ARAP / measure * stiffness * 0.01 against pull / unit^2.
+        # Both terms in units of the Laplacian: ARAP / measure * stiffness * 0.01 against weights / unit^2.
         data_weight = weights * measure / (unit**2 * 0.01 * round_stiffness)
         factor = factorize(laplacian + sparse.diags(data_weight + 1e-8 * laplacian.diagonal().mean()))
         for _ in range(STEPS_PER_ROUND):
