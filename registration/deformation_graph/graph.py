@@ -21,7 +21,7 @@ from torch import Tensor
 from registration.deformation_graph.block_cholesky import BlockPattern
 from registration.deformation_graph.geodesic_kernels import farthest_points, nearest_nodes
 from registration.deformation_graph.tuning import TUNING
-from registration.elasticity.connectivity import component_connections, thickness_links
+from registration.elasticity.connectivity import component_connections, thickness_connections
 from v2m4.geometry import connected_components, unique_edges
 from v2m4.rotation import best_rotations
 from v2m4.surface_points import SurfacePoints
@@ -288,10 +288,10 @@ def _medial_points(
 ) -> np.ndarray:
     """Point of the medial axis below each node, (K, 3); the node's own position where there is none.
 
-    The median, over the vertices whose first influence is the node, of the midpoints of their thickness links.
+    The median, over the vertices whose first influence is the node, of the midpoints of their thickness connections.
     """
     points = vertices.detach().cpu().double().numpy()
-    links = thickness_links(vertices, faces)
+    links = thickness_connections(vertices, faces)
     links = links[components[links[:, 0]] == components[links[:, 1]]]
     node = influences[links[:, 0], 0]
     midpoints = points[links].mean(1)

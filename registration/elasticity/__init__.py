@@ -1,1 +1,1 @@
-"""As-rigid-as-possible energies, smooth descent, sparse solvers, and the connectivity that they work on."""
+"""As-rigid-as-possible energies, preconditioned descent, sparse solvers, connectivity and proxy binding."""

@@ -1,8 +1,8 @@
-"""As-rigid-as-possible: how far a deformed shape is from being locally a rotated copy of its rest shape.
+"""The as-rigid-as-possible (ARAP) energy of a deformed shape, its gradient, and the local and global steps on it.
 
-Energy, gradient and the right-hand side of the global step come from one pass over a graph of weighted edges: the
-mesh's own edges, and links through the body between opposite sides, which keep its thickness (a surface alone bends
-flat for free).
+The energy is summed over a graph of weighted edges: the mesh's edges with cotangent weights, connections between its
+components, and connections through the body between opposite sides, which preserve its thickness (a surface alone can
+flatten without any stretch).
 
 Source: Sorkine and Alexa 2007, "As-Rigid-As-Possible Surface Modeling"; rotations have determinant +1 (rotations.py).
 """
@@ -17,14 +17,14 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from registration.elasticity.connectivity import thickness_links
+from registration.elasticity.connectivity import thickness_connections
 from v2m4.geometry import unique_edges
 from v2m4.kernels import kernel
 from v2m4.rotation import best_rotation_into, best_rotations
 from v2m4.threads import share
 
-COTANGENT_RANGE = (0.05, 3.0)  # obtuse and thin triangles neither repel nor dominate
-CONNECTION_WEIGHT = 1.0  # of a link between parts; a regular mesh's edges have 0.58
+COTANGENT_RANGE = (0.05, 3.0)  # limits of a weight: negative at obtuse angles, very large in thin triangles
+CONNECTION_WEIGHT = 1.0  # of a connection between components; a regular mesh's edges have 0.58
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Graph:
 
     @classmethod
     def of(cls, vertices: Tensor, edges: np.ndarray, weights: np.ndarray) -> Graph:
-        """From undirected edges (E, 2) with weights (E,) and rest vertices (V, 3); the same edge twice adds up."""
+        """The graph of undirected edges (E, 2) with weights (E,) and rest vertices (V, 3); duplicates add up."""
         points = vertices.detach().cpu().double().numpy()
         count = len(points)
         both = np.concatenate([edges, edges[:, ::-1]])
@@ -93,13 +93,13 @@ def cotangent_weights(vertices: Tensor, faces: Tensor) -> tuple[np.ndarray, np.n
 def shape_graph(
     vertices: Tensor, faces: Tensor, thickness: float = 0.0, connections: np.ndarray | None = None
 ) -> Graph:
-    """The graph of a rest shape.
+    """Returns the ARAP graph of a rest shape: mesh edges, component connections and thickness connections.
 
     Args:
         vertices: (V, 3) rest positions.
         faces: (F, 3).
-        thickness: measure of the links through the body, relative to that of the surface's edges.
-        connections: (N, 2) links between parts.
+        thickness: ``measure`` of the connections through the body, relative to that of the surface's edges.
+        connections: (N, 2) vertices, connections between components.
     """
     edges, weights = cotangent_weights(vertices, faces)
     if connections is not None and len(connections):
@@ -107,21 +107,21 @@ def shape_graph(
         weights = np.concatenate([weights, np.full(len(connections), CONNECTION_WEIGHT)])
     if thickness <= 0:
         return Graph.of(vertices, edges, weights)
-    links = thickness_links(vertices, faces)
+    opposite = thickness_connections(vertices, faces)
     points = vertices.detach().cpu().double().numpy()
-    surface = float((weights * np.square(points[edges[:, 0]] - points[edges[:, 1]]).sum(1)).sum())
-    through = float(np.square(points[links[:, 0]] - points[links[:, 1]]).sum()) if len(links) else 0.0
-    if through <= 0:
+    surface_measure = float((weights * np.square(points[edges[:, 0]] - points[edges[:, 1]]).sum(1)).sum())
+    opposite_measure = float(np.square(points[opposite[:, 0]] - points[opposite[:, 1]]).sum()) if len(opposite) else 0.0
+    if opposite_measure <= 0:
         return Graph.of(vertices, edges, weights)
-    link_weights = np.full(len(links), thickness * surface / through)
-    return Graph.of(vertices, np.concatenate([edges, links]), np.concatenate([weights, link_weights]))
+    opposite_weights = np.full(len(opposite), thickness * surface_measure / opposite_measure)
+    return Graph.of(vertices, np.concatenate([edges, opposite]), np.concatenate([weights, opposite_weights]))
 
 
 class Arap:
-    """The energy of one rest shape, for any number of poses.
+    """The ARAP energy of poses of one rest shape.
 
     The energy is the sum over i, j of w_ij |(v_i - v_j) - R_i (r_i - r_j)|^2, with the best R_i, over the graph's
-    ``measure``: a mean squared relative stretch, free of units.
+    ``measure``: a mean squared relative stretch, dimensionless.
 
     Args:
         graph: rest shape.
@@ -130,14 +130,14 @@ class Arap:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._scale = 1.0 / max(graph.measure(), 1e-300)
-        self._elsewhere: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+        self._tensors: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __call__(self, vertices: Tensor) -> Tensor:
-        """The energy of one pose (V, 3), a scalar; exact gradient, since the best rotations are stationary."""
+        """The energy () of one pose (V, 3), differentiable; the gradient is exact, as the rotations are stationary."""
         return _Energy.apply(vertices, self)
 
     def evaluate(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy () and gradient (V, 3)."""
+        """The energy () of a pose (V, 3) and its gradient (V, 3)."""
         if vertices.device.type != "cpu":
             return self.reference(vertices)
         points, gradient = vertices.detach().double().numpy(), np.empty(vertices.shape)
@@ -149,32 +149,32 @@ class Arap:
         return energy, torch.from_numpy(gradient * self._scale).to(vertices)
 
     def reference(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """The same in torch, on the vertices' device and in their precision: for GPUs, and the tests' oracle."""
+        """``evaluate`` in torch, on the vertices' device and in their precision: for GPUs and as a reference."""
         row, column, weight, rest = self._on(vertices)
         points = vertices.detach()
         edge = points.index_select(0, row) - points.index_select(0, column)
         outer = ((weight * rest)[:, :, None] * edge[:, None, :]).flatten(1)
         correlation = points.new_zeros(len(points), 9).index_add(0, row, outer).unflatten(1, (3, 3))
         rotation = best_rotations(correlation).index_select(0, row)
-        off = edge - (rotation @ rest[..., None])[..., 0]
-        energy = (weight * off.square()).sum() * self._scale
-        push = 2 * self._scale * weight * off  # the best rotations are stationary: only the edges' own change counts
-        gradient = torch.zeros_like(points).index_add(0, row, push).index_add(0, column, -push)
+        residual = edge - (rotation @ rest[..., None])[..., 0]
+        energy = (weight * residual.square()).sum() * self._scale
+        edge_gradient = 2 * self._scale * weight * residual  # the best rotations are stationary
+        gradient = torch.zeros_like(points).index_add(0, row, edge_gradient).index_add(0, column, -edge_gradient)
         return energy, gradient
 
     def _on(self, vertices: Tensor) -> tuple[Tensor, ...]:
-        """Rows, columns, weights (H, 1) and rest vectors where and as the vertices are; brought there once."""
+        """Rows, columns, weights (H, 1) and rest vectors (H, 3) on the vertices' device, in their precision; cached."""
         key = (vertices.device, vertices.dtype)
-        if key not in self._elsewhere:
+        if key not in self._tensors:
             graph = self.graph
             indices = (torch.from_numpy(part.astype(np.int64)) for part in (graph.rows, graph.neighbour))
             values = (torch.from_numpy(part) for part in (graph.weight[:, None], graph.rest))
-            moved = [part.to(vertices.device) for part in indices], [part.to(vertices) for part in values]
-            self._elsewhere[key] = (*moved[0], *moved[1])
-        return self._elsewhere[key]
+            tensors = [part.to(vertices.device) for part in indices], [part.to(vertices) for part in values]
+            self._tensors[key] = (*tensors[0], *tensors[1])
+        return self._tensors[key]
 
     def fit(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The best rotation (V, 3, 3) of every vertex's cell and what it leaves (V,), not divided by the measure.
+        """The local step: each cell's best rotation (V, 3, 3) and residual energy (V,), not divided by the measure.
 
         Args:
             vertices: a pose (V, 3), float64.
@@ -186,7 +186,7 @@ class Arap:
         return rotations, cells
 
     def right_side(self, rotations: np.ndarray) -> np.ndarray:
-        """The right-hand side b (V, 3) of the global step L v = b: Sorkine and Alexa 2007, equation 8."""
+        """Returns the right-hand side b (V, 3) of the global step L v = b: Sorkine and Alexa 2007, equation 8."""
         graph = self.graph
         right = np.empty((len(rotations), 3))
         edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
@@ -195,7 +195,7 @@ class Arap:
 
 
 class _Energy(torch.autograd.Function):
-    """The energy with its gradient computed alongside."""
+    """The ARAP energy as an autograd function: ``forward`` already computes the gradient."""
 
     @staticmethod
     def forward(ctx: Any, vertices: Tensor, arap: Arap) -> Tensor:
@@ -211,7 +211,7 @@ class _Energy(torch.autograd.Function):
 
 @kernel("i8, i8, f8[:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[::1]")
 def _fit_rotations(first, last, points, start, neighbour, weight, rest, rotations, cells):
-    """Each cell's best rotation and its energy; every vertex writes its own, so threads change nothing."""
+    """Fits each cell's rotation and energy; a vertex writes its own row, so threads do not change the result."""
     for i in range(first, last):
         s = np.zeros((3, 3))
         for h in range(start[i], start[i + 1]):
@@ -225,25 +225,25 @@ def _fit_rotations(first, last, points, start, neighbour, weight, rest, rotation
         for h in range(start[i], start[i + 1]):
             j = neighbour[h]
             for a in range(3):
-                off = points[i, a] - points[j, a]
+                residual = points[i, a] - points[j, a]
                 for b in range(3):
-                    off -= rotations[i, a, b] * rest[h, b]
-                total += weight[h] * off * off
+                    residual -= rotations[i, a, b] * rest[h, b]
+                total += weight[h] * residual * residual
         cells[i] = total
 
 
 @kernel("i8, i8, f8[:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[:,::1]")
 def _gradient(first, last, points, start, neighbour, weight, rest, rotations, gradient):
-    """Derivative of the energy by the points: an edge counts in both of its cells."""
+    """Gradient of the energy with respect to the points: an edge belongs to the cells of both of its ends."""
     for i in range(first, last):
         for a in range(3):
             total = 0.0
             for h in range(start[i], start[i + 1]):
                 j = neighbour[h]
-                off = 2.0 * (points[i, a] - points[j, a])
+                residual = 2.0 * (points[i, a] - points[j, a])
                 for b in range(3):
-                    off -= (rotations[i, a, b] + rotations[j, a, b]) * rest[h, b]
-                total += 2.0 * weight[h] * off
+                    residual -= (rotations[i, a, b] + rotations[j, a, b]) * rest[h, b]
+                total += 2.0 * weight[h] * residual
             gradient[i, a] = total
 
 

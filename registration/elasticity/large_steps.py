@@ -1,9 +1,9 @@
-"""Large Steps: smooth descent on vertices.
+"""Large Steps: gradient descent on vertices, preconditioned by the Laplacian.
 
 Source: Nicolet, Jacobson and Jakob 2021, "Large Steps in Inverse Rendering of Geometry".
 
-Vertices v are driven through u = (I + lambda L) v: a step along a gradient in u is a smooth step in v, so sparse, noisy
-gradients from silhouettes move the whole surface and leave no spikes.
+The variables are u = (I + lambda L) v of vertices v: a step along a gradient in u is a smooth step in v, so that the
+sparse, noisy gradients of silhouettes displace whole regions of the surface and leave no spikes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger("v2m4.registration")
 
 
 class _Solve(torch.autograd.Function):
-    """A solve whose gradient is a solve with the same (symmetric) matrix."""
+    """The linear solve as an autograd function: its gradient is a solve with the same symmetric matrix."""
 
     @staticmethod
     def forward(ctx: Any, right: Tensor, solver: Solver) -> Tensor:
@@ -42,7 +42,7 @@ class LargeSteps:
         count: number of vertices V.
         smoothness: lambda; a step is spread over about sqrt(lambda) edges.
         solver: a factored matrix instead of the fastest one installed.
-        links: (N, 2) further edges, that join parts of the mesh.
+        connections: (N, 2) vertices, connections between components of the mesh.
     """
 
     def __init__(
@@ -51,47 +51,51 @@ class LargeSteps:
         count: int,
         smoothness: float,
         solver: Solver | None = None,
-        links: Tensor | None = None,
+        connections: Tensor | None = None,
     ) -> None:
-        # A link is a face that begins and ends at one vertex: its edge to itself cancels out of the Laplacian.
-        joined = faces if links is None or len(links) == 0 else torch.cat([faces, links[:, [0, 1, 1]].to(faces)])
-        laplacian = uniform_laplacian(joined, count)
+        # As a degenerate face (a, b, b): the edge from b to itself cancels out of the Laplacian.
+        triangles = (
+            faces
+            if connections is None or len(connections) == 0
+            else torch.cat([faces, connections[:, [0, 1, 1]].to(faces)])
+        )
+        laplacian = uniform_laplacian(triangles, count)
         indices, values = laplacian.indices(), smoothness * laplacian.values()
         values = values + (indices[0] == indices[1])
         self.matrix = torch.sparse_coo_tensor(indices, values, (count, count), check_invariants=False).coalesce()
         self._solver = solver if solver is not None else factorize(scipy_matrix(self.matrix), faces.device)
 
     def to_differential(self, vertices: Tensor) -> Tensor:
-        """The variables u of v; (V, 3), or (T, V, 3) for many poses."""
+        """The variables u = (I + lambda L) v of vertices v, (V, 3) or (T, V, 3)."""
         if vertices.ndim == 3:
             return _unfold(self.matrix @ _fold(vertices), len(vertices))
         return self.matrix @ vertices
 
     def from_differential(self, differential: Tensor) -> Tensor:
-        """The vertices v of u, differentiable; (V, 3), or (T, V, 3) for many poses."""
+        """The vertices v = (I + lambda L)^-1 u, (V, 3) or (T, V, 3), differentiable."""
         if differential.ndim == 3:
             return _unfold(_Solve.apply(_fold(differential), self._solver), len(differential))
         return _Solve.apply(differential, self._solver)
 
 
 def _fold(poses: Tensor) -> Tensor:
-    """(T, V, 3) as the columns of (V, 3 T)."""
+    """Poses (T, V, 3) as the columns of a matrix (V, 3 T)."""
     return poses.permute(1, 0, 2).reshape(poses.shape[1], -1)
 
 
 def _unfold(columns: Tensor, count: int) -> Tensor:
-    """The inverse of ``_fold``."""
+    """A matrix (V, 3 T) as poses (T, V, 3): the inverse of ``_fold``."""
     return columns.reshape(len(columns), count, 3).permute(1, 0, 2)
 
 
 class AdamUniform(torch.optim.Optimizer):
-    """Adam whose second moment is one number for the whole tensor, so that the direction of the gradient is kept.
+    """Adam with one second moment for the whole tensor, so that the gradient keeps its direction.
 
     Source: Nicolet et al. 2021, section 4 ("AdamUniform"): the step is the first moment over the root of the largest
     second moment.
 
     Args:
-        parameters: tensors to change; each has its own moments.
+        parameters: tensors to optimise; each has its own moments.
         lr: length of the longest step.
         betas: decay of the first and second moment.
     """

@@ -1,10 +1,10 @@
-"""A large mesh that is carried by a reduced copy of it.
+"""Deformation of a full mesh by that of a decimated copy of it (a proxy).
 
-Each vertex of the large mesh hangs on a triangle of the reduced one, and moves as the corners say: every corner
-carries the surface about it by its own deformation gradient, and the vertex has the mean of what they say (blended
-local frames, as in Sumner et al. 2007, "Embedded deformation for shape manipulation", with gradients in place of
-rotations). The weights are barycentric, spread along the large mesh's own edges until they are as smooth as a reduced
-triangle is wide: so the surface neither cracks nor shows the triangles that carry it.
+Each vertex of the full mesh is bound to the nearest triangle of the reduced one. Each reduced vertex maps the surface
+around it by its own deformation gradient, and a full vertex is the weighted mean of these maps (blended local frames,
+as in Sumner et al. 2007, "Embedded deformation for shape manipulation", with deformation gradients in place of
+rotations). The weights are barycentric, then smoothed along the full mesh's edges over about the width of a reduced
+triangle, so that the surface is continuous and does not show the reduced triangles.
 """
 
 from __future__ import annotations
@@ -22,30 +22,29 @@ from v2m4.deformation import SurfaceGradients
 from v2m4.geometry import connected_components
 from v2m4.mesh import Mesh
 
-CANDIDATES = 12  # samples of triangles that are looked at for each vertex
-FINEST = 12  # samples along the side of a triangle, at most
-# Edges of the reduced mesh: how much farther a triangle counts that faces the other way; up to a right angle (sharp
-# ridges) it does not. And what a unit of normal counts where candidates are looked for.
-FACING, LEAN = 2.0, 0.5
-BLOCK = 65536  # vertices bound at once
-# Steps along edges that spread the weights, for each full face that a reduced one stands for, and at most. On a tube of
-# 300,000 vertices carried by 8,000 faces the stretch of 98 % of the edges, bent by one radian, is then right to 2 %
-# (7 % without); more steps cost more than they mend.
-SPREAD, MOST_STEPS = 0.125, 10
-LEAST_WEIGHT = 2e-3
+CANDIDATES = 12  # nearest triangle samples that are compared for each vertex
+MAX_SAMPLES_PER_SIDE = 12  # of a triangle, at most
+# In mean edge lengths of the reduced mesh: the cost of a triangle of opposite normal, times the negative cosine (0 up
+# to a right angle, for sharp ridges); and the scale of unit normals in the search for candidates.
+OPPOSITE_COST, NORMAL_SCALE = 2.0, 0.5
+BLOCK = 65536  # vertices that are bound in one batch
+# Smoothing steps of the weights for each full face a reduced face, and at most. With these the stretch of 98 % of the
+# edges of a tube of 300,000 vertices, bent by one radian by 8,000 faces, is right to 2 % (7 % without smoothing).
+SMOOTHING_PER_FACE, MAX_SMOOTHING_STEPS = 0.125, 10
+MIN_WEIGHT = 2e-3  # smaller weights are dropped after a smoothing step
 
 
 @dataclass(frozen=True)
 class ProxyBinding:
-    """How a full mesh follows a reduced one.
+    """The linear map from a reduced mesh's pose to that of a full mesh.
 
     Attributes:
         rest: (Vf, 3) float64, the full mesh.
         reduced: (Vr, 3) float64, the reduced mesh at rest.
-        gradients: of the reduced mesh.
-        influence: (Vf, 4 Vr), what the vertices take from the moves (column 4 k) and gradients (the three columns
-            after it) of the reduced vertices k.
-        distance: (Vf,) from the reduced surface at rest.
+        gradients: computes the deformation gradients of the reduced mesh.
+        influence: (Vf, 4 Vr), coefficients of the displacement (column 4 k) and of the gradient (the three columns
+            after it) of reduced vertex k.
+        distance: (Vf,) from the full mesh's vertices to the reduced surface, both at rest.
     """
 
     rest: np.ndarray
@@ -56,11 +55,10 @@ class ProxyBinding:
 
     @classmethod
     def of(cls, full: Mesh, reduced: Mesh) -> ProxyBinding:
-        """Bind a mesh to a reduced copy of it in the same pose.
+        """Binds a mesh to a reduced copy of it in the same pose.
 
-        A vertex hangs on the nearest triangle that faces as it does and belongs to the same part: parts that do not
-        hang together in the full mesh do not stick to each other where they touch. A part that is lost in the reduced
-        mesh hangs on the nearest one.
+        A vertex is bound to the nearest triangle of similar normal in the same connected component: components of the
+        full mesh that touch stay independent. A component that the reduced mesh lacks is bound to the nearest one.
 
         Args:
             full: Vf vertices.
@@ -76,153 +74,165 @@ class ProxyBinding:
         triangles = gradients.faces
         if len(triangles) == 0:
             raise ValueError("binding: the reduced mesh has no triangle with an area")
-        parts, owners = _matched_parts(points, full.faces.cpu().numpy(), vertices, triangles)
-        chosen, weights, distance = _nearest_triangles(points, normals, parts, vertices[triangles], owners)
+        components, owners = _matched_components(points, full.faces.cpu().numpy(), vertices, triangles)
+        chosen, weights, distance = _nearest_triangles(points, normals, components, vertices[triangles], owners)
         rows = np.repeat(np.arange(len(points)), 3)
-        shares = csr_array(
+        vertex_weights = csr_array(
             (weights.reshape(-1), (rows, triangles[chosen].reshape(-1))), shape=(len(points), len(vertices))
         )
-        steps = round(SPREAD * len(full.faces) / len(triangles))
-        shares = _spread(shares, full.faces.cpu().numpy(), min(steps, MOST_STEPS))
-        rows = np.repeat(np.arange(len(points)), np.diff(shares.indptr))
-        arms = np.column_stack([np.ones(len(rows)), points[rows] - vertices[shares.indices]])
-        columns = 4 * shares.indices[:, None] + np.arange(4)
+        steps = round(SMOOTHING_PER_FACE * len(full.faces) / len(triangles))
+        vertex_weights = _smoothed_weights(vertex_weights, full.faces.cpu().numpy(), min(steps, MAX_SMOOTHING_STEPS))
+        rows = np.repeat(np.arange(len(points)), np.diff(vertex_weights.indptr))
+        offsets = np.column_stack([np.ones(len(rows)), points[rows] - vertices[vertex_weights.indices]])
+        columns = 4 * vertex_weights.indices[:, None] + np.arange(4)
         influence = csr_array(
-            ((shares.data[:, None] * arms).reshape(-1), columns.reshape(-1), 4 * shares.indptr),
+            ((vertex_weights.data[:, None] * offsets).reshape(-1), columns.reshape(-1), 4 * vertex_weights.indptr),
             shape=(len(points), 4 * len(vertices)),
         )
         return cls(points, vertices, gradients, influence, distance)
 
     def pose(self, pose: np.ndarray | Tensor) -> np.ndarray:
-        """The full mesh (Vf, 3), float32, where the reduced one is at ``pose`` (Vr, 3)."""
-        moved = (pose.detach().cpu().numpy() if isinstance(pose, Tensor) else np.asarray(pose)).astype(np.float64)
-        if moved.shape != self.reduced.shape:
-            raise ValueError(f"binding: a pose of shape {moved.shape}, expected {self.reduced.shape}")
-        changes = self.gradients.changes(moved)
-        says = np.concatenate([(moved - self.reduced)[:, None], changes.swapaxes(1, 2)], 1)
-        return (self.rest + self.influence @ says.reshape(-1, 3)).astype(np.float32)
+        """The full mesh's vertices (Vf, 3), float32, at the reduced mesh's ``pose`` (Vr, 3).
+
+        Raises:
+            ValueError: the pose has another shape.
+        """
+        posed = (pose.detach().cpu().numpy() if isinstance(pose, Tensor) else np.asarray(pose)).astype(np.float64)
+        if posed.shape != self.reduced.shape:
+            raise ValueError(f"binding: a pose of shape {posed.shape}, expected {self.reduced.shape}")
+        changes = self.gradients.changes(posed)
+        coefficients = np.concatenate([(posed - self.reduced)[:, None], changes.swapaxes(1, 2)], 1)
+        return (self.rest + self.influence @ coefficients.reshape(-1, 3)).astype(np.float32)
 
     def poses(self, poses: Iterable[np.ndarray | Tensor]) -> Iterator[np.ndarray]:
-        """One pose after the other, so that memory does not grow with their number."""
+        """Yields the full mesh's vertices (Vf, 3) of each pose (Vr, 3), one at a time to bound memory."""
         return (self.pose(pose) for pose in poses)
 
     def apply(self, poses: np.ndarray | Tensor) -> np.ndarray:
-        """All poses of the full mesh (T, Vf, 3), float32, from those of the reduced one (T, Vr, 3)."""
-        moved = np.empty((len(poses), *self.rest.shape), np.float32)
+        """The full mesh's vertices (T, Vf, 3), float32, at poses (T, Vr, 3) of the reduced mesh."""
+        posed = np.empty((len(poses), *self.rest.shape), np.float32)
         for index in range(len(poses)):
-            moved[index] = self.pose(poses[index])
-        return moved
+            posed[index] = self.pose(poses[index])
+        return posed
 
 
 def decimated_copy(mesh: Mesh, faces: int) -> Mesh:
-    """A copy of at most about ``faces`` faces whose parts stay apart where they touch; the mesh itself if it has fewer.
+    """A decimated copy of about ``faces`` faces, components unwelded; the mesh itself if it has no more.
 
     Args:
         mesh: welded, with vertex colours or a texture.
-        faces: to keep.
+        faces: number of faces to keep.
     """
     return mesh if len(mesh.faces) <= faces else simplified(mesh, faces, weld=False)
 
 
-def _spread(shares: csr_array, faces: np.ndarray, steps: int) -> csr_array:
-    """Weights (Vf, Vr), rows that sum to 1, averaged with their neighbours' along edges, ``steps`` times."""
+def _smoothed_weights(vertex_weights: csr_array, faces: np.ndarray, steps: int) -> csr_array:
+    """Smooths weights (Vf, Vr), whose rows sum to 1, by ``steps`` half steps towards the mean of the neighbours."""
     edges = np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]])
     ends = np.concatenate([edges, edges[:, ::-1]])
-    count = shares.shape[0]
-    near = csr_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    degree = near.sum(1)
+    count = vertex_weights.shape[0]
+    candidates = csr_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    degree = candidates.sum(1)
     half = diags_array(0.5 / np.maximum(degree, 1))
-    mean = csr_array(half @ near + diags_array(np.where(degree > 0, 0.5, 1.0)) @ eye_array(count))
+    mean = csr_array(half @ candidates + diags_array(np.where(degree > 0, 0.5, 1.0)) @ eye_array(count))
     for _ in range(steps):
-        shares = csr_array(mean @ shares)
-        shares.data[shares.data < LEAST_WEIGHT] = 0
-        shares.eliminate_zeros()
-        shares = csr_array(diags_array(1 / shares.sum(1)) @ shares)
-    return shares
+        vertex_weights = csr_array(mean @ vertex_weights)
+        vertex_weights.data[vertex_weights.data < MIN_WEIGHT] = 0
+        vertex_weights.eliminate_zeros()
+        vertex_weights = csr_array(diags_array(1 / vertex_weights.sum(1)) @ vertex_weights)
+    return vertex_weights
 
 
-def _matched_parts(
+def _matched_components(
     points: np.ndarray, faces: np.ndarray, vertices: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of each full vertex (Vf,) and of each reduced triangle (F,), numbered alike.
+    """Component labels of the full vertices (Vf,) and of the reduced triangles (F,), matched to each other.
 
-    A reduced part belongs to that full part whose triangles are nearest to most of its own, in place and direction.
-    Full parts that none belongs to take the number of the nearest one.
+    A reduced component is matched to the full one whose triangles are nearest to most of its own, by position and
+    normal. Full components without a match take the label of the nearest one.
     """
     full, reduced = connected_components(faces, len(points)), connected_components(triangles, len(vertices))
     used = np.unique(triangles)
-    reach = LEAN * float(np.linalg.norm(vertices[triangles[:, 1]] - vertices[triangles[:, 0]], axis=1).mean())
-    near = cKDTree(_placed(points, faces, reach)).query(_placed(vertices, triangles, reach))[1]
+    normal_scale = NORMAL_SCALE * float(
+        np.linalg.norm(vertices[triangles[:, 1]] - vertices[triangles[:, 0]], axis=1).mean()
+    )
+    candidates = cKDTree(_face_features(points, faces, normal_scale)).query(
+        _face_features(vertices, triangles, normal_scale)
+    )[1]
     votes = coo_array(
-        (np.ones(len(triangles)), (reduced[triangles[:, 0]], full[faces[near, 0]])),
+        (np.ones(len(triangles)), (reduced[triangles[:, 0]], full[faces[candidates, 0]])),
         shape=(reduced.max() + 1, full.max() + 1),
     ).tocsr()
-    owner = np.asarray(votes.argmax(axis=1)).reshape(-1)
-    owners = owner[reduced[triangles[:, 0]]]
-    lost = ~np.isin(full, owners)
-    if lost.any():
-        nearest = cKDTree(vertices[used]).query(points[lost])[1]
-        of_vertex = owner[reduced[used[nearest]]]
-        ends = np.unique(full[lost], return_index=True, return_inverse=True)
+    component_of_reduced = np.asarray(votes.argmax(axis=1)).reshape(-1)
+    owners = component_of_reduced[reduced[triangles[:, 0]]]
+    unmatched = ~np.isin(full, owners)
+    if unmatched.any():
+        nearest = cKDTree(vertices[used]).query(points[unmatched])[1]
+        of_vertex = component_of_reduced[reduced[used[nearest]]]
+        ends = np.unique(full[unmatched], return_index=True, return_inverse=True)
         full = full.copy()
-        full[lost] = of_vertex[ends[1]][ends[2].reshape(-1)]
+        full[unmatched] = of_vertex[ends[1]][ends[2].reshape(-1)]
     return full, owners
 
 
-def _placed(vertices: np.ndarray, triangles: np.ndarray, reach: float) -> np.ndarray:
-    """The middles of triangles, and their unit normals times ``reach``: (F, 6)."""
+def _face_features(vertices: np.ndarray, triangles: np.ndarray, normal_scale: float) -> np.ndarray:
+    """Search features (F, 6): the centroids of triangles, and their unit normals times ``normal_scale``."""
     corners = vertices[triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.column_stack([corners.mean(1), reach * normals / np.maximum(length, 1e-300)])
+    return np.column_stack([corners.mean(1), normal_scale * normals / np.maximum(length, 1e-300)])
 
 
 def _nearest_triangles(
-    points: np.ndarray, normals: np.ndarray, parts: np.ndarray, corners: np.ndarray, owners: np.ndarray
+    points: np.ndarray, normals: np.ndarray, components: np.ndarray, corners: np.ndarray, owners: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each point the triangle that it hangs on.
+    """Finds the triangle that each point is bound to, and the nearest point on it.
 
     Args:
         points: (N, 3).
         normals: (N, 3) unit, or 0.
-        parts: (N,).
+        components: (N,) component labels.
         corners: (F, 3, 3) of the triangles.
-        owners: (F,) their parts.
+        owners: (F,) component labels of the triangles.
 
     Returns:
-        triangles (N,), barycentric weights of the nearest point there (N, 3), distances (N,).
+        triangles (N,), barycentric weights of the nearest points (N, 3), distances (N,).
     """
     sides = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2)
     edge = float(sides.mean())
-    facing = _placed(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3), 1.0)[:, 3:]
-    samples, of_sample = _samples(corners, np.ceil(sides.max(1) / edge).clip(1, FINEST).astype(int))
-    # Triangles of other parts are farther away than anything.
-    apart = 4 * float(np.ptp(corners.reshape(-1, 3), axis=0).max() + np.ptp(points, axis=0).max() + edge)
-    tree = cKDTree(np.column_stack([samples, LEAN * edge * facing[of_sample], apart * owners[of_sample]]))
-    asked = np.column_stack([points, LEAN * edge * normals, apart * parts])
+    facing = _face_features(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3), 1.0)[:, 3:]
+    samples, of_sample = _samples(corners, np.ceil(sides.max(1) / edge).clip(1, MAX_SAMPLES_PER_SIDE).astype(int))
+    # Another component's label puts a triangle farther away than any triangle of the same one.
+    component_offset = 4 * float(np.ptp(corners.reshape(-1, 3), axis=0).max() + np.ptp(points, axis=0).max() + edge)
+    tree = cKDTree(
+        np.column_stack([samples, NORMAL_SCALE * edge * facing[of_sample], component_offset * owners[of_sample]])
+    )
+    queries = np.column_stack([points, NORMAL_SCALE * edge * normals, component_offset * components])
     count = min(CANDIDATES, len(samples))
     chosen = np.empty(len(points), np.int64)
     weights, distance = np.empty((len(points), 3)), np.empty(len(points))
     for start in range(0, len(points), BLOCK):
         rows = slice(start, min(start + BLOCK, len(points)))
-        near = of_sample[tree.query(asked[rows], k=np.arange(1, count + 1))[1]]
-        found = barycentric(points[rows, None], corners[near])
-        gap = np.linalg.norm((found[..., None] * corners[near]).sum(2) - points[rows, None], axis=2)
-        turned = np.maximum(-(facing[near] * normals[rows, None]).sum(2), 0)
-        cost = gap + FACING * edge * turned + apart * (owners[near] != parts[rows, None])
+        candidates = of_sample[tree.query(queries[rows], k=np.arange(1, count + 1))[1]]
+        barycentrics = barycentric(points[rows, None], corners[candidates])
+        gap = np.linalg.norm((barycentrics[..., None] * corners[candidates]).sum(2) - points[rows, None], axis=2)
+        opposition = np.maximum(-(facing[candidates] * normals[rows, None]).sum(2), 0)
+        cost = (
+            gap + OPPOSITE_COST * edge * opposition + component_offset * (owners[candidates] != components[rows, None])
+        )
         best = cost.argmin(1)[:, None]
-        chosen[rows] = np.take_along_axis(near, best, 1)[:, 0]
-        weights[rows] = np.take_along_axis(found, best[..., None], 1)[:, 0]
+        chosen[rows] = np.take_along_axis(candidates, best, 1)[:, 0]
+        weights[rows] = np.take_along_axis(barycentrics, best[..., None], 1)[:, 0]
         distance[rows] = np.take_along_axis(gap, best, 1)[:, 0]
     return chosen, weights, distance
 
 
 def _samples(corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points inside triangles (F, 3, 3): the middles of the n^2 triangles that each is cut into; and their triangles.
+    """Points in triangles (S, 3), the centroids of n^2 equal parts of each, and their triangles' indices (S,).
 
     Args:
         corners: (F, 3, 3).
-        counts: (F,) n of each.
+        counts: (F,) n of each triangle.
     """
     points, owners = [], []
     for count in np.unique(counts).tolist():
@@ -230,15 +240,15 @@ def _samples(corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nd
         first, second = np.meshgrid(np.arange(count), np.arange(count), indexing="ij")
         up = np.stack([first, second], -1)[first + second < count] + 1 / 3
         down = np.stack([first, second], -1)[first + second < count - 1] + 2 / 3
-        shares = np.concatenate([up, down]) / count
-        weights = np.column_stack([1 - shares.sum(1), shares])
+        coordinates = np.concatenate([up, down]) / count
+        weights = np.column_stack([1 - coordinates.sum(1), coordinates])
         points.append((weights @ corners[chosen]).reshape(-1, 3))
         owners.append(np.repeat(chosen, len(weights)))
     return np.concatenate(points), np.concatenate(owners)
 
 
 def barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Weights (..., 3), none below 0, of the point of each triangle that is nearest to a point.
+    """Barycentric weights (..., 3), in [0, 1], of the point of each triangle that is nearest to a point.
 
     Source: Ericson 2005, "Real-Time Collision Detection", section 5.1.5: inside, or on the nearest of the three edges.
 
@@ -247,18 +257,18 @@ def barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
         corners: (..., 3, 3) of triangles that have an area.
     """
     a, b, c = np.moveaxis(corners, -2, 0)
-    first, second, way = b - a, c - a, points - a
+    first, second, relative = b - a, c - a, points - a
     aa, ab, bb = (first * first).sum(-1), (first * second).sum(-1), (second * second).sum(-1)
-    pa, pb = (way * first).sum(-1), (way * second).sum(-1)
+    pa, pb = (relative * first).sum(-1), (relative * second).sum(-1)
     area = aa * bb - ab * ab
     v, w = (bb * pa - ab * pb) / area, (aa * pb - ab * pa) / area
     inside = np.stack([1 - v - w, v, w], -1)
     best, least = inside, np.where((inside >= 0).all(-1), -1.0, np.inf)
     for start, end in ((0, 1), (1, 2), (2, 0)):
         side = corners[..., end, :] - corners[..., start, :]
-        arm = points - corners[..., start, :]
-        share = np.clip((arm * side).sum(-1) / (side * side).sum(-1), 0, 1)
-        gap = np.square(arm - share[..., None] * side).sum(-1)
+        offset = points - corners[..., start, :]
+        share = np.clip((offset * side).sum(-1) / (side * side).sum(-1), 0, 1)
+        gap = np.square(offset - share[..., None] * side).sum(-1)
         on_edge = np.zeros_like(inside)
         on_edge[..., start], on_edge[..., end] = 1 - share, share
         nearer = gap < least

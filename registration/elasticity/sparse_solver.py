@@ -1,4 +1,4 @@
-"""Factored sparse symmetric systems: Cholesky by cholespy, or scipy's LU."""
+"""Sparse symmetric positive definite systems, factored once: Cholesky by cholespy, or LU by scipy's SuperLU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 log = logging.getLogger("v2m4.registration")
 
-ON_GPU_AT_ONCE = 128  # right-hand sides that cholespy's CUDA code takes
+MAX_COLUMNS_ON_GPU = 128  # right-hand sides that cholespy's CUDA solver accepts in one call
 
 
 class Solver(Protocol):
@@ -28,13 +28,13 @@ class CholeskySolver:
 
     Args:
         matrix: (V, V) symmetric positive definite.
-        device: where the right-hand sides will lie.
+        device: that of the right-hand sides.
     """
 
     def __init__(self, matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> None:
         from cholespy import CholeskySolverF, MatrixType
 
-        self.at_once = ON_GPU_AT_ONCE if torch.device(device).type == "cuda" else None
+        self.max_columns = MAX_COLUMNS_ON_GPU if torch.device(device).type == "cuda" else None
 
         entries = matrix.tocoo()
         rows = torch.from_numpy(entries.row.astype(np.int32)).to(device)
@@ -45,8 +45,8 @@ class CholeskySolver:
     def solve(self, right: Tensor) -> Tensor:
         """Solution x of A x = right; right (V, C) float32."""
         right = right.detach()
-        if self.at_once is not None and right.shape[1] > self.at_once:
-            return torch.cat([self.solve(part) for part in right.split(self.at_once, 1)], 1)
+        if self.max_columns is not None and right.shape[1] > self.max_columns:
+            return torch.cat([self.solve(part) for part in right.split(self.max_columns, 1)], 1)
         right = right.contiguous()
         solution = torch.zeros_like(right)
         self._factor.solve(right, solution)
@@ -54,7 +54,11 @@ class CholeskySolver:
 
 
 class LuSolver:
-    """The same by scipy's SuperLU in double precision, for machines that cholespy has no wheel for; on the CPU only."""
+    """LU factorisation by scipy's SuperLU, double precision, CPU: for platforms that cholespy has no wheel for.
+
+    Args:
+        matrix: (V, V) symmetric positive definite.
+    """
 
     def __init__(self, matrix: sparse.spmatrix) -> None:
         self._factor = splu(
@@ -71,7 +75,12 @@ class LuSolver:
 
 
 def factorize(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> Solver:
-    """The fastest factorisation installed; both give the same solution to single precision."""
+    """Returns the fastest factorisation installed; both agree to single precision.
+
+    Args:
+        matrix: (V, V) symmetric positive definite.
+        device: that of the right-hand sides.
+    """
     try:
         return CholeskySolver(matrix, device)
     except ImportError:
@@ -80,7 +89,7 @@ def factorize(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> So
 
 
 def scipy_matrix(matrix: Tensor) -> sparse.coo_matrix:
-    """A torch sparse matrix as scipy's."""
+    """Converts a sparse torch matrix to scipy's COO format, float64."""
     matrix = matrix.coalesce().cpu()
     rows, columns = matrix.indices().numpy()
     return sparse.coo_matrix((matrix.values().double().numpy(), (rows, columns)), shape=matrix.shape)

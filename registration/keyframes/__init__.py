@@ -1,1 +1,1 @@
-"""V2M4's way: a mesh for every key frame, registered to one topology."""
+"""Key-frame registration as in V2M4: one mesh is registered to the generated mesh of every key frame."""

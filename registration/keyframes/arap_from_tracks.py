@@ -1,7 +1,7 @@
-"""A pose from point tracks alone: as rigid as possible, with anchors on viewing rays, by local and global steps.
+"""As-rigid-as-possible deformation that puts vertices on the viewing rays of point tracks, by local and global steps.
 
-Each global step is two solves with factors made once, so a whole frame's motion, however large, is followed in a
-fraction of a second; the descent that comes after only has to mend what is left.
+Each global step is two solves with matrices that are factored once, so that a large motion between frames takes a
+fraction of a second; the result is the initial pose of a descent on the full energy.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from registration.elasticity.arap import Arap
 from registration.elasticity.sparse_solver import factorize
 from v2m4.camera import Camera
 
-DEPTH_PULL = 1e-4  # weight of the depths' starting values: only what nothing else decides
-# Weight of changes of the depths' second differences, so that a patch that shrinks in the picture is not dented.
-DEPTH_BENDING = 100.0
+DEPTH_PRIOR_WEIGHT = 1e-4  # of the initial depths, which makes them unique
+# Weight of the depth changes' curvature, so that a region that shrinks in the image is not dented.
+DEPTH_CURVATURE_WEIGHT = 100.0
 
 
 def arap_from_tracks(
@@ -27,55 +27,55 @@ def arap_from_tracks(
     index: np.ndarray,
     targets: np.ndarray,
     confidence: np.ndarray,
-    strength: float = 1.0,
+    weight: float = 1.0,
     iterations: int = 20,
 ) -> Tensor:
-    """Deform a pose so that vertices come to lie on the rays of their targets.
+    """Deforms a pose so that vertices project to their targets, as rigidly as possible.
 
-    An anchor pulls x and y towards the ray at the vertex's own depth; depths follow from the rest shape's lengths, and
-    change as smoothly as they can: lengths alone would buckle what grows narrower in the picture.
+    A target constrains a vertex's x and y to the ray at the vertex's current depth. Depths follow from the ARAP energy
+    and a curvature penalty on their change; the ARAP energy alone would buckle a region that shrinks in the image.
 
     Args:
         vertices: (V, 3) in the space of the (identity) camera.
         arap: rest shape.
         camera: the video's, not cropped.
-        index: (N,) anchored vertices, each once.
+        index: (N,) vertices with a target, each once.
         targets: (N, 2) fractions of the picture.
         confidence: (N,) in [0, 1].
-        strength: weight of a fully trusted anchor, relative to the mean diagonal of the graph's Laplacian.
-        iterations: of local and global step.
+        weight: weight of a target of confidence 1, relative to the mean diagonal of the graph's Laplacian.
+        iterations: number of local and global steps.
 
     Returns:
-        (V, 3).
+        the deformed pose, (V, 3).
     """
     if len(index) == 0:
         return vertices
     points = vertices.detach().cpu().double().numpy().copy()
     laplacian = arap.graph.laplacian()
     scale = laplacian.diagonal().mean()
-    anchor = np.zeros(len(points))
-    anchor[index] = strength * scale * confidence
-    pull = DEPTH_PULL * scale
-    across = factorize(laplacian + sparse.diags(anchor + 1e-8 * scale))
-    bending = DEPTH_BENDING / scale * (laplacian @ laplacian)
-    along = factorize(laplacian + bending + sparse.diags(np.full(len(points), pull)))
+    track_weight = np.zeros(len(points))
+    track_weight[index] = weight * scale * confidence
+    depth_prior = DEPTH_PRIOR_WEIGHT * scale
+    image_solver = factorize(laplacian + sparse.diags(track_weight + 1e-8 * scale))
+    bending = DEPTH_CURVATURE_WEIGHT / scale * (laplacian @ laplacian)
+    depth_solver = factorize(laplacian + bending + sparse.diags(np.full(len(points), depth_prior)))
     pixels = torch.from_numpy(np.concatenate([targets, np.ones((len(targets), 1))], 1))
     rays = (pixels @ torch.linalg.inv(camera.intrinsics((1, 1)).double().cpu()).T).numpy()
-    first_depth = points[:, 2].copy()
+    initial_depth = points[:, 2].copy()
     for _ in range(iterations):
         right = arap.right_side(arap.fit(points)[0])
-        right[index, :2] += anchor[index, None] * rays[:, :2] * points[index, 2:]
+        right[index, :2] += track_weight[index, None] * rays[:, :2] * points[index, 2:]
         right[:, :2] += 1e-8 * scale * points[:, :2]
-        right[:, 2] += pull * first_depth + bending @ first_depth
-        # The solvers work in single precision: solve for the change, which is small.
+        right[:, 2] += depth_prior * initial_depth + bending @ initial_depth
+        # The solvers have single precision: solve for the change, which is small.
         change = right - np.concatenate(
             [
-                laplacian @ points[:, :2] + (anchor + 1e-8 * scale)[:, None] * points[:, :2],
-                (laplacian @ points[:, 2] + bending @ points[:, 2] + pull * points[:, 2])[:, None],
+                laplacian @ points[:, :2] + (track_weight + 1e-8 * scale)[:, None] * points[:, :2],
+                (laplacian @ points[:, 2] + bending @ points[:, 2] + depth_prior * points[:, 2])[:, None],
             ],
             1,
         )
         change = torch.from_numpy(change.astype(np.float32))
-        points[:, :2] += across.solve(change[:, :2].contiguous()).numpy()
-        points[:, 2:] += along.solve(change[:, 2:].contiguous()).numpy()
+        points[:, :2] += image_solver.solve(change[:, :2].contiguous()).numpy()
+        points[:, 2:] += depth_solver.solve(change[:, 2:].contiguous()).numpy()
     return torch.from_numpy(points).to(vertices)

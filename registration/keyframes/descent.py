@@ -1,4 +1,4 @@
-"""The descent on vertices. It knows terms only by their protocol: a new term needs no change here."""
+"""Gradient descent on the vertices of a pose: AdamUniform in the variables of Large Steps, for any energy terms."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from registration.keyframes.energy import State, Term, total
 
 @dataclass(frozen=True)
 class Descent:
-    """Where a descent ended and how it went.
+    """The result of a descent.
 
     Attributes:
         vertices: (V, 3).
         curves: each term's unweighted value at every step, (steps,).
-        trusted: the pose has the shape of the key frame's own mesh, which turned out to be right all round.
+        takes_shape: whether the pose has the shape of the key frame's own mesh (from non-rigid ICP);
+            else that mesh was only one term of the energy.
     """
 
     vertices: Tensor
     curves: dict[str, np.ndarray]
-    trusted: bool = False
+    takes_shape: bool = False
 
 
 def cosine(step: int, steps: int, last: float = 0.1) -> float:
-    """Learning rate at a step, relative to the first: half a cosine from 1 to ``last``."""
+    """Cosine learning-rate schedule: the factor at ``step`` of ``steps``, falling from 1 to ``last``."""
     return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
 
 
@@ -42,15 +43,15 @@ def descend(
     rate: float,
     generator: torch.Generator,
 ) -> Descent:
-    """Minimise the sum of the terms.
+    """Minimises the weighted sum of the terms by AdamUniform.
 
     Args:
-        vertices: (V, 3), where to start.
-        terms: the energy.
+        vertices: (V, 3), the initial pose.
+        terms: of the energy.
         large_steps: the change of variables.
-        steps: how many.
-        rate: length of the longest step at first, in units of the vertices.
-        generator: for terms that draw at random.
+        steps: number of steps.
+        rate: initial learning rate, the length of the longest step in units of the vertices.
+        generator: of the terms' random samples.
     """
     differential = large_steps.to_differential(vertices.detach()).requires_grad_()
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
@@ -63,10 +64,10 @@ def descend(
         optimizer.step()
         for name, value in values.items():
             curves.setdefault(name, []).append(value)
-    found = large_steps.from_differential(differential.detach()).detach()
-    return Descent(found, read_curves(curves))
+    optimum = large_steps.from_differential(differential.detach()).detach()
+    return Descent(optimum, read_curves(curves))
 
 
 def read_curves(curves: Mapping[str, Sequence[Tensor]]) -> dict[str, np.ndarray]:
-    """Each term's values, noted as tensors (), as arrays (steps,) float32: one wait for a GPU instead of many."""
+    """Each term's values, a list of tensors (), as an array (steps,) float32, with one GPU synchronisation a term."""
     return {name: torch.stack(list(values)).float().cpu().numpy() for name, values in curves.items()}

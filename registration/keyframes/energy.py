@@ -1,4 +1,4 @@
-"""The energy of a pose: a sum of terms, each a small object with a name and a weight. The loops know no more of it."""
+"""The energy of a pose as a weighted sum of terms: rigidity, edge lengths, areas, chamfer distance, normal maps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from v2m4.render import render
 
 
 class State:
-    """A pose at one step of the descent, as the terms see it.
+    """A pose at one step of the descent, the argument of every term.
 
     Args:
         vertices: (V, 3), differentiable.
         step: counts from 0.
-        generator: for terms that draw at random.
+        generator: of the terms' random samples.
     """
 
     def __init__(self, vertices: Tensor, step: int, generator: torch.Generator) -> None:
@@ -31,18 +31,18 @@ class State:
         self._shared: dict[Any, Any] = {}
 
     def shared(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What several terms need of this pose (a rendering, say), made once."""
+        """A value that several terms compute from this pose, such as a rendering; ``make`` is called once a key."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
 
 
 class Term(Protocol):
-    """One part of the energy.
+    """One term of the energy.
 
     Attributes:
         name: as in loss curves and options.
-        weight: factor in the sum; a term of weight 0 is left out.
+        weight: factor in the sum; a term of weight 0 is not evaluated.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Term(Protocol):
 def total(terms: Sequence[Term], state: State) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of all terms, and each term's unweighted value, detached.
 
-    Values stay tensors: reading one on a GPU waits for all that has been asked of it.
+    The values are tensors, as reading one would synchronise with the GPU.
     """
     energy = state.vertices.new_zeros(())
     values: dict[str, Tensor] = {}
@@ -70,7 +70,7 @@ def total(terms: Sequence[Term], state: State) -> tuple[Tensor, dict[str, Tensor
 
 
 class Rigidity:
-    """As-rigid-as-possible towards a rest shape; zero for every rigid motion of it."""
+    """The ARAP energy relative to a rest shape; zero for its rigid motions."""
 
     name = "arap"
 
@@ -116,20 +116,20 @@ class FaceArea:
 
 
 class Chamfer:
-    """Squared distances between points of the pose and of a target, both ways, in units of the object's size.
+    """Symmetric trimmed chamfer distance: mean squared, in units of the object's size.
 
-    Points and correspondences are drawn anew every few steps. The farthest matches are left out: what one frame's mesh
-    lacks, or has too much of, is no reason to pull.
+    Samples and correspondences are redrawn every few steps. The farthest correspondences are trimmed, as either mesh
+    may have parts that the other one lacks.
 
     Args:
         weight: factor in the sum.
         faces: (F, 3) of the pose.
-        target: mesh to come close to.
+        target: mesh to register to.
         unit: the object's size.
-        generator: for the points of the target, from which each step draws its own.
+        generator: draws a pool of target points, of which every redraw takes a part.
         count: points on either side.
-        every: steps between two draws.
-        keep: share of the matches that count.
+        redraw_every: steps between two redraws.
+        kept_share: share of the correspondences that are not trimmed.
     """
 
     name = "chamfer"
@@ -142,11 +142,11 @@ class Chamfer:
         unit: float,
         generator: torch.Generator,
         count: int = 2000,
-        every: int = 5,
-        keep: float = 0.9,
+        redraw_every: int = 5,
+        kept_share: float = 0.9,
     ) -> None:
         self.weight, self.faces, self.unit = weight, faces, unit
-        self.count, self.every, self.keep = count, every, keep
+        self.count, self.redraw_every, self.kept_share = count, redraw_every, kept_share
         points, _, _ = sample_surface(target.vertices, target.faces, 4 * count, generator)
         self.target = points.detach()
         self._search = NearestPoints(self.target)
@@ -156,27 +156,27 @@ class Chamfer:
         with torch.no_grad():
             points, faces, weights = sample_surface(state.vertices, self.faces, self.count, state.generator)
             chosen = torch.randperm(len(self.target), generator=state.generator)[: self.count]
-            self._back = self.target[chosen.to(points.device)]
-            near, to_target = self._search.query(points)
-            far, self._to_source = NearestPoints(points).query(self._back)
+            self._from_target = self.target[chosen.to(points.device)]
+            forward_distance, to_target = self._search.query(points)
+            backward_distance, self._to_source = NearestPoints(points).query(self._from_target)
         self._corners, self._weights = self.faces[faces].long(), weights
-        self._there = self.target[to_target]
-        self._kept, self._kept_back = (
-            torch.nonzero(distance <= torch.quantile(distance, self.keep))[:, 0]
-            for distance in (near.double(), far.double())
+        self._to_target = self.target[to_target]
+        self._inliers, self._inliers_from_target = (
+            torch.nonzero(distance <= torch.quantile(distance, self.kept_share))[:, 0]
+            for distance in (forward_distance.double(), backward_distance.double())
         )
         self._drawn_at = state.step
 
     def __call__(self, state: State) -> Tensor:
-        """Mean one way plus mean the other way."""
-        if self._drawn_at < 0 or not 0 <= state.step - self._drawn_at < self.every:
+        """The mean from pose to target plus the mean from target to pose."""
+        if self._drawn_at < 0 or not 0 <= state.step - self._drawn_at < self.redraw_every:
             self._draw(state)
         corners = state.vertices.index_select(0, self._corners.reshape(-1)).reshape(-1, 3, 3)
         points = (corners * self._weights[..., None]).sum(1)
-        there = (points - self._there).square().sum(1).index_select(0, self._kept).mean()
-        back = (points.index_select(0, self._to_source) - self._back).square().sum(1)
-        back = back.index_select(0, self._kept_back).mean()
-        return (there + back) / self.unit**2
+        forward = (points - self._to_target).square().sum(1).index_select(0, self._inliers).mean()
+        backward = (points.index_select(0, self._to_source) - self._from_target).square().sum(1)
+        backward = backward.index_select(0, self._inliers_from_target).mean()
+        return (forward + backward) / self.unit**2
 
 
 class NormalMaps:
@@ -187,10 +187,10 @@ class NormalMaps:
     Args:
         weight: factor in the sum.
         faces: (F, 3) of the pose.
-        target: mesh to look like.
-        views: cameras a step.
+        target: mesh to register to.
+        views: number of cameras a step.
         size: pixels (side) of a view.
-        pool: cameras that are drawn from.
+        pool: number of cameras that those are drawn from.
     """
 
     name = "normals"
@@ -198,8 +198,8 @@ class NormalMaps:
     def __init__(self, weight: float, faces: Tensor, target: Mesh, views: int, size: int, pool: int = 1000) -> None:
         self.weight, self.faces, self.target, self.views, self.size = weight, faces, target, views, size
         lower, upper = target.bounds()
-        centre, reach = (lower + upper) / 2, float((upper - lower).norm())
-        rig = hammersley_rig(pool, radius=1.6 * reach).to(centre.device)
+        centre, extent = (lower + upper) / 2, float((upper - lower).norm())
+        rig = hammersley_rig(pool, radius=1.6 * extent).to(centre.device)
         self.rig = Orbit(rig.yaw, rig.pitch, rig.radius, rig.look_at + centre)
 
     def _cameras(self, state: State) -> Camera:
@@ -210,6 +210,6 @@ class NormalMaps:
         """Mean over pixels and views, relative to the share of the picture that the target fills."""
         cameras = self._cameras(state)
         with torch.no_grad():
-            wanted = render(self.target.vertices, self.target.faces, cameras, self.size, channels=("normal",))
-        seen = render(state.vertices, self.faces, cameras, self.size, channels=("normal",))
-        return (seen.normal - wanted.normal).abs().sum(-1).mean() / wanted.mask.mean().clamp_min(1e-6)
+            reference = render(self.target.vertices, self.target.faces, cameras, self.size, channels=("normal",))
+        rendered = render(state.vertices, self.faces, cameras, self.size, channels=("normal",))
+        return (rendered.normal - reference.normal).abs().sum(-1).mean() / reference.mask.mean().clamp_min(1e-6)

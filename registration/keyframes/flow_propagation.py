@@ -1,4 +1,4 @@
-"""A pose carried through the video frame by frame, each step as far as dense optical flow tells."""
+"""Propagation of a pose through the video by dense optical flow, frame by frame, and lifting of tracks to a surface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from v2m4.mesh import Mesh
 from v2m4.optical_flow import FlowField, Tracks, track
 from v2m4.render import render
 
-LIFTED_FROM = 0.3  # least confidence of a track that is lifted
+MIN_CONFIDENCE = 0.3  # of a track that is lifted to the surface
 
 
 def propagate(
@@ -29,27 +29,27 @@ def propagate(
     size: int,
     iterations: int = 8,
 ) -> list[Tensor]:
-    """Poses (V, 3) of the frames after ``start`` up to ``stop``, either way in time.
+    """Poses (V, 3) of the frames after ``start`` up to ``stop``, forward or backward in time.
 
-    What the camera sees is asked anew in every frame, so points that come into view are followed from there on, and
-    none is followed through what hides it.
+    Visibility is computed again in every frame, so that vertices are tracked from where they become visible on, and not
+    through occluders.
 
     Args:
         pose: (V, 3) at frame ``start``.
-        template: the moving object.
+        template: the tracked mesh.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
         start: frame index.
         stop: frame index.
-        size: pixels (rows) that visibility is decided at.
-        iterations: of each step's local and global solves.
+        size: rows of the depth image that visibility is computed with.
+        iterations: local and global steps for each frame.
     """
     direction = 1 if stop > start else -1
     poses = []
     for frame in range(start, stop, direction):
-        seen = VisiblePoints.of(pose, template, frames[frame], size)
-        tracks = track(seen.pixels.cpu().double().numpy(), frame, frame + direction, flows)
-        index = seen.index.cpu().numpy()
+        visible = VisiblePoints.of(pose, template, frames[frame], size)
+        tracks = track(visible.pixels.cpu().double().numpy(), frame, frame + direction, flows)
+        index = visible.index.cpu().numpy()
         pose = arap_from_tracks(
             pose,
             template.arap,
@@ -65,25 +65,30 @@ def propagate(
 
 @torch.no_grad()
 def lift_to_surface(tracks: Tracks, index: np.ndarray, target: Mesh, camera: Camera, size: int) -> VertexTargets:
-    """Where the vertices at the ends of tracks lie in space: on the target's surface that is seen there.
+    """Lifts the ends of tracks to the surface of a target that is rendered in the same view.
 
     Args:
-        tracks: of N vertices, the last position in the frame that the target belongs to.
+        tracks: of N vertices, ending in the frame that the target belongs to.
         index: (N,) the vertices.
         target: mesh in the space of the video's camera.
         camera: the video's, not cropped.
-        size: pixels (side) of the window that the surface is looked up in.
+        size: side of the rendered window, pixels.
+
+    Returns:
+        targets of the vertices whose tracks are confident and end on the surface.
     """
     pixels, confidence = tracks.positions[-1], tracks.confidence[-1]
-    kept = np.flatnonzero(confidence > LIFTED_FROM)
-    if len(kept) == 0:
-        return VertexTargets(index[kept], np.zeros((0, 3)), np.zeros(0))
-    pixels = pixels[kept]
+    confident = np.flatnonzero(confidence > MIN_CONFIDENCE)
+    if len(confident) == 0:
+        return VertexTargets(index[confident], np.zeros((0, 3)), np.zeros(0))
+    pixels = pixels[confident]
     (x0, y0), (x1, y1) = pixels.min(0), pixels.max(0)
     window = window_around([(float(x0), float(y0), float(x1), float(y1))], camera.aspect, square=True)
-    seen = render(target.vertices, target.faces, camera.cropped(window), size, channels=("position",), antialias=False)
+    rendered = render(
+        target.vertices, target.faces, camera.cropped(window), size, channels=("position",), antialias=False
+    )
     origin, span = np.array(window[:2]), np.array(window[2:]) - np.array(window[:2])
     column, row = np.clip(((pixels - origin) / span * size).astype(np.int64), 0, size - 1).T
-    there = seen.mask[0, ..., 0].cpu().numpy()[row, column] > 0.99
-    points = seen.position[0].double().cpu().numpy()[row, column]
-    return VertexTargets(index[kept][there], points[there], confidence[kept][there])
+    on_surface = rendered.mask[0, ..., 0].cpu().numpy()[row, column] > 0.99
+    points = rendered.position[0].double().cpu().numpy()[row, column]
+    return VertexTargets(index[confident][on_surface], points[on_surface], confidence[confident][on_surface])

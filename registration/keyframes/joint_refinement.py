@@ -1,4 +1,4 @@
-"""All key frames at once: poses that make the linearly interpolated frames between them fit the video best."""
+"""Key-frame refinement: all key frames' poses solved together, so that the interpolated frames fit the video."""
 
 from __future__ import annotations
 
@@ -20,67 +20,67 @@ from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
 from v2m4.optical_flow import FlowField, track
 
-ROOT_FLOOR = 1e-3  # of a frame's energy, below which the root is smoothed
-TRACK_THRESHOLD = 0.01  # of the object's size: a larger deviation counts linearly
+ROOT_OFFSET = 1e-3  # added to a frame's energy under the square root, whose gradient is infinite at 0
+HUBER_THRESHOLD = 0.01  # threshold of the Huber loss of track residuals, of the object's size
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How far points of a key frame have moved in another frame, by the video.
+    """Image displacements of points from a key frame to another frame, by optical flow.
 
     Attributes:
-        key: position of the key frame in the list of key frames.
+        key: index into the list of key frames.
         index: (N,) vertices.
-        shift: (N, 2) in fractions of the picture.
-        confidence: (N,).
+        displacement: (N, 2) in fractions of the image.
+        confidence: (N,) in [0, 1].
         span: the object's size in fractions of the picture's height.
     """
 
     key: int
     index: Tensor
-    shift: Tensor
+    displacement: Tensor
     confidence: Tensor
     span: float
 
 
-def motions(
+def frame_motions(
     poses: Tensor, keys: Sequence[int], template: Template, frames: list[Frame], flows: list[FlowField], size: int
 ) -> dict[int, list[Motion]]:
-    """For every frame, how the visible points of its two neighbouring key frames have moved there.
+    """For each frame, the displacements of the visible points of the key frames before and after it.
 
     Args:
         poses: (K, V, 3) at the key frames.
         keys: K frame indices, ascending.
-        template: the moving object.
+        template: the mesh of the poses.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
-        size: pixels (rows) that visibility is decided at.
+        size: rows of the depth image that visibility is computed with.
     """
-    found: dict[int, list[Motion]] = {index: [] for index in range(len(frames))}
+    result: dict[int, list[Motion]] = {index: [] for index in range(len(frames))}
     for position, key in enumerate(keys):
-        seen = VisiblePoints.of(poses[position], template, frames[key], size)
-        start = seen.pixels.cpu().double().numpy()
+        visible = VisiblePoints.of(poses[position], template, frames[key], size)
+        start = visible.pixels.cpu().double().numpy()
         for stop in {keys[max(position - 1, 0)], keys[min(position + 1, len(keys) - 1)]} - {key}:
             tracks = track(start, key, stop, flows)
             direction = 1 if stop > key else -1
             for step in range(1, len(tracks.positions)):
-                kept = np.flatnonzero(tracks.confidence[step] > 0.05)
-                shift = (tracks.positions[step] - start)[kept].astype(np.float32)
-                confidence = tracks.confidence[step][kept].astype(np.float32)
-                chosen = torch.from_numpy(kept).to(poses.device)
+                confident = np.flatnonzero(tracks.confidence[step] > 0.05)
+                displacement = (tracks.positions[step] - start)[confident].astype(np.float32)
+                confidence = tracks.confidence[step][confident].astype(np.float32)
+                chosen = torch.from_numpy(confident).to(poses.device)
                 motion = Motion(
                     position,
-                    seen.index[chosen],
-                    torch.from_numpy(shift).to(poses),
+                    visible.index[chosen],
+                    torch.from_numpy(displacement).to(poses),
                     torch.from_numpy(confidence).to(poses),
-                    seen.span,
+                    visible.span,
                 )
-                found[key + direction * step].append(motion)
-    return found
+                result[key + direction * step].append(motion)
+    return result
 
 
-def blend(key_indices: Sequence[int], frame: int) -> tuple[int, int, float]:
-    """Positions of the key frames around a frame, and the later one's weight."""
+def interpolation_weights(key_indices: Sequence[int], frame: int) -> tuple[int, int, float]:
+    """The indices of the key frames before and after a frame, and the later one's weight of linear interpolation."""
     later = min(int(np.searchsorted(key_indices, frame, side="left")), len(key_indices) - 1)
     if key_indices[later] <= frame:
         return later, later, 0.0
@@ -89,41 +89,41 @@ def blend(key_indices: Sequence[int], frame: int) -> tuple[int, int, float]:
 
 
 def motion_energy(motion: Motion, pose: Tensor, key_pose: Tensor, template: Template) -> Tensor:
-    """How far the pose's points are from where the video moves them, from where they are in the key frame."""
+    """Huber loss of the differences between the points' projected displacements from ``key_pose`` and the flow's."""
     if len(motion.index) == 0:
         return pose.sum() * 0
-    moved = image_fractions(template.camera, pose.index_select(0, motion.index)) - image_fractions(
+    projected = image_fractions(template.camera, pose.index_select(0, motion.index)) - image_fractions(
         template.camera, key_pose.index_select(0, motion.index)
     )
-    stretch = moved.new_tensor([template.camera.aspect, 1.0]) / motion.span
-    distance = (((moved - motion.shift) * stretch).square().sum(1) + 1e-12).sqrt()
+    stretch = projected.new_tensor([template.camera.aspect, 1.0]) / motion.span
+    distance = (((projected - motion.displacement) * stretch).square().sum(1) + 1e-12).sqrt()
     zero = torch.zeros_like(distance)
-    loss = torch.nn.functional.huber_loss(distance, zero, reduction="none", delta=TRACK_THRESHOLD) / TRACK_THRESHOLD
+    loss = torch.nn.functional.huber_loss(distance, zero, reduction="none", delta=HUBER_THRESHOLD) / HUBER_THRESHOLD
     return (loss * motion.confidence).mean()
 
 
-class Stay:
-    """Mean squared distance of trusted poses from where they were, in units of the object's size.
+class PosePrior:
+    """Prior on poses that have their key frame's shape: mean squared offset from them, in units of the object's size.
 
-    Off the surface it counts in full; along it a tenth, since a surface does not tell how far it has slid.
+    Normal offsets have weight 1, tangential ones 0.1, since a surface does not determine tangential positions.
 
     Args:
-        poses: (K, V, 3).
-        template: the moving object.
-        trusted: which of them are held.
+        poses: (K, V, 3), the expected poses.
+        template: the mesh of the poses.
+        takes_shape: (K,) which of them the prior applies to.
     """
 
-    def __init__(self, poses: Tensor, template: Template, trusted: Sequence[bool]) -> None:
+    def __init__(self, poses: Tensor, template: Template, takes_shape: Sequence[bool]) -> None:
         self.unit = template.unit
-        self.held = torch.tensor([index for index, flag in enumerate(trusted) if flag], device=poses.device)
-        self.poses = poses.index_select(0, self.held)
+        self.constrained = torch.tensor([index for index, flag in enumerate(takes_shape) if flag], device=poses.device)
+        self.poses = poses.index_select(0, self.constrained)
         self.normals = vertex_normals(self.poses, template.mesh.faces)
 
     def __call__(self, vertices: Tensor) -> Tensor:
-        """Mean over the trusted poses and their vertices."""
-        way = (vertices.index_select(0, self.held) - self.poses) / self.unit
-        off = (way * self.normals).sum(2)
-        return 0.9 * off.square().mean() + 0.1 * way.square().sum(2).mean()
+        """The mean over the poses that the prior applies to and their vertices, for poses (K, V, 3)."""
+        offset = (vertices.index_select(0, self.constrained) - self.poses) / self.unit
+        normal_offset = (offset * self.normals).sum(2)
+        return 0.9 * normal_offset.square().mean() + 0.1 * offset.square().sum(2).mean()
 
 
 def refine_key_frames(
@@ -134,37 +134,39 @@ def refine_key_frames(
     flows: list[FlowField],
     config: RegistrationConfig,
     generator: torch.Generator,
-    trusted: Sequence[bool] = (),
-    further: Sequence[Sequence[Term]] = (),
+    takes_shape: Sequence[bool] = (),
+    extra_terms: Sequence[Sequence[Term]] = (),
 ) -> Descent:
-    """Descend on all poses together, each step looking at a few frames, key frames and frames between them alike.
+    """Refines all poses together by stochastic descent: each step evaluates a few frames, key frames or between them.
 
     Args:
-        poses: (K, V, 3), where to start.
+        poses: (K, V, 3), the initial poses.
         keys: K frame indices, ascending, the first and the last frame among them.
-        template: the moving object.
+        template: the mesh of the poses.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
         config: options of the stage.
-        generator: draws the frames.
-        trusted: whether each of the K poses has the right shape all round already, and is held there.
-        further: terms of each of the K poses alone.
+        generator: of the order of the frames and of the terms' random samples.
+        takes_shape: (K,) whether a pose has its key frame's shape already, so that ``PosePrior`` applies to it.
+        extra_terms: additional terms of each of the K poses.
 
     Returns:
         vertices (K, V, 3) and loss curves.
     """
     weights = config.weights
-    moved = motions(poses, keys, template, frames, flows, config.video_size)
+    flow_motions = frame_motions(poses, keys, template, frames, flows, config.video_size)
     views = []
     for index, frame in enumerate(frames):
-        first, second, _ = blend(keys, index)
+        first, second, _ = interpolation_weights(keys, index)
         views.append(template.view(frame, config.video_size, [poses[first], poses[second]]))
-    seen: list[list[Term]] = [[Silhouette(weights.silhouette, view), Colour(weights.colour, view)] for view in views]
+    view_terms: list[list[Term]] = [
+        [Silhouette(weights.silhouette, view), Colour(weights.colour, view)] for view in views
+    ]
     shape = template.shape_terms(config)
     differential = template.large_steps.to_differential(poses).requires_grad_()
     rate = config.fine_rate * template.unit
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
-    stay = Stay(poses, template, trusted) if any(trusted) else None
+    pose_prior = PosePrior(poses, template, takes_shape) if any(takes_shape) else None
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
     curves: dict[str, list[Tensor]] = {}
     order: list[int] = []
@@ -174,41 +176,41 @@ def refine_key_frames(
         vertices = template.large_steps.from_differential(differential)
         values: dict[str, Tensor] = {}
 
-        def note(found: dict[str, Tensor], share: float, values: dict[str, Tensor] = values) -> None:
-            for name, value in found.items():
-                values[name] = share * value.double() + values.get(name, 0.0)
+        def add_values(parts: dict[str, Tensor], factor: float, values: dict[str, Tensor] = values) -> None:
+            for name, value in parts.items():
+                values[name] = factor * value.double() + values.get(name, 0.0)
 
         energy = vertices.new_zeros(())
         for _ in range(config.joint_frames):
             if not order:
                 order = torch.randperm(len(frames), generator=generator).tolist()
             index = order.pop()
-            first, second, weight = blend(keys, index)
-            pose = torch.lerp(vertices[first], vertices[second], weight)
-            found, parts = total(seen[index], State(pose, step, generator))
-            # The root lets a frame that no interpolation can reach spoil its neighbours less.
-            found = (found + ROOT_FLOOR).sqrt()
-            flow = [motion_energy(motion, pose, vertices[motion.key], template) for motion in moved[index]]
+            first, second, later_weight = interpolation_weights(keys, index)
+            pose = torch.lerp(vertices[first], vertices[second], later_weight)
+            value, parts = total(view_terms[index], State(pose, step, generator))
+            # The root limits the influence of frames that interpolation cannot fit.
+            value = (value + ROOT_OFFSET).sqrt()
+            flow = [motion_energy(motion, pose, vertices[motion.key], template) for motion in flow_motions[index]]
             if flow:
                 mean = torch.stack(flow).mean()
-                found, parts = found + weights.flow * mean, {**parts, "flow": mean.detach()}
-            energy = energy + found / config.joint_frames
-            note(parts, 1 / config.joint_frames)
+                value, parts = value + weights.flow * mean, {**parts, "flow": mean.detach()}
+            energy = energy + value / config.joint_frames
+            add_values(parts, 1 / config.joint_frames)
         for position, pose in enumerate(vertices):
-            terms = [*shape, *further[position]] if further else shape
-            found, parts = total(terms, State(pose, step, generator))
-            energy = energy + found / len(vertices)
-            note(parts, 1 / len(vertices))
-        if stay is not None and weights.stay > 0:
-            away = stay(vertices)
-            energy = energy + weights.stay * away
-            note({"stay": away.detach()}, 1.0)
+            terms = [*shape, *extra_terms[position]] if extra_terms else shape
+            value, parts = total(terms, State(pose, step, generator))
+            energy = energy + value / len(vertices)
+            add_values(parts, 1 / len(vertices))
+        if pose_prior is not None and weights.stay > 0:
+            prior = pose_prior(vertices)
+            energy = energy + weights.stay * prior
+            add_values({"stay": prior.detach()}, 1.0)
         if len(vertices) > 2 and weights.smoothness > 0:
             velocity = (vertices[1:] - vertices[:-1]) / gaps
-            bend = (velocity[1:] - velocity[:-1]) * gaps[1:] / template.unit
-            smoothness = bend.square().sum(2).mean()
+            acceleration = (velocity[1:] - velocity[:-1]) * gaps[1:] / template.unit
+            smoothness = acceleration.square().sum(2).mean()
             energy = energy + weights.smoothness * smoothness
-            note({"smoothness": smoothness.detach()}, 1.0)
+            add_values({"smoothness": smoothness.detach()}, 1.0)
         energy.backward()
         optimizer.step()
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Tracks of the key frames' meshes in rendered views, made once and kept on disk, with videos for people."""
+"""Point tracks through rendered views of the key frames' meshes, stored on disk, with videos of them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from torch import Tensor
 
 from registration.correspondences import point_trackers as tracking
 from registration.correspondences.point_trackers import VISIBLE, Tracker, track_through
-from registration.keyframes.lifted_tracks import SurfaceTracks, TrackingViews, picture, set_points
+from registration.keyframes.lifted_tracks import SurfaceTracks, TrackingViews, render_view, sample_visible_points
 from v2m4.config import Config
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh, PosedAsset
 from v2m4.optical_flow import Tracks
-from v2m4.preflight import registration as needs
+from v2m4.preflight import registration as preflight
 from v2m4.surface_points import SurfacePoints
 from v2m4.workspace import Workspace, digest
 
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = "3_registration"
-SHOWN_VIEWS, SHOWN_POINTS = 6, 300  # in the videos
-FPS = 8.0  # of the videos: they have as many frames as there are key frames
-GREY = 40  # their background
+VIDEO_VIEWS, VIDEO_POINTS = 6, 300  # views with videos, and tracks in each, at most
+FPS = 8.0  # frames a second of the videos, which have one frame for each key frame
+BACKGROUND = 40  # grey level of the videos' background
 
 
 class TrackedKeyFrames:
-    """Pictures of the key frames' meshes from all views, and points followed through them.
+    """Rendered views of the key frames' meshes, and points tracked through them.
 
-    Points are set on the mesh that moves in its own key frame and followed through all others, as in V2M4. What turns
-    out of sight is lost so; points are therefore set anew wherever the pose has just been found, for one step.
+    Points are sampled on the template at its own key frame and tracked through all others, as in V2M4. These tracks are
+    lost where their points are occluded; ``ends`` therefore also tracks new samples from one key frame to the next.
 
     Args:
         posed: the mesh of each key frame, in the space of the video's camera.
-        moved: position of the mesh that moves.
+        reference: position, among the key frames, of the template's own.
         names: of the key frames.
-        workspace: keeps the tracks, and two videos for each of the first views.
+        workspace: stores the tracks, and two videos for each of the first views.
         config: all options.
         key: digest of the meshes and the options.
     """
@@ -50,66 +50,70 @@ class TrackedKeyFrames:
     def __init__(
         self,
         posed: Sequence[PosedAsset],
-        moved: int,
+        reference: int,
         names: Sequence[str],
         workspace: Workspace,
         config: Config,
         key: str,
     ) -> None:
-        """Follow the points, or read what an earlier run has followed.
+        """Tracks the points, or reads the tracks that an earlier run has stored.
 
         Raises:
             Unavailable: the tracker cannot be loaded.
         """
-        self.moved, self.config, self.options = moved, config, config.registration
-        meshes, upright = [asset.mesh for asset in posed], posed[moved].extrinsics
-        self.triangles = meshes[moved].faces
+        self.reference, self.config, self.options = reference, config, config.registration
+        meshes, upright = [asset.mesh for asset in posed], posed[reference].extrinsics
+        self.triangles = meshes[reference].faces
         self.views = TrackingViews.around(
-            meshes, moved, upright, config.tracking_camera_radius, self.options.tracked_views
+            meshes, reference, upright, config.tracking_camera_radius, self.options.tracked_views
         )
-        warn_of_leaving(self.views, names)
-        self.meshes = [self.views.moved(mesh) for mesh in meshes]
+        warn_of_cropping(self.views, names)
+        self.meshes = [self.views.to_view_space(mesh) for mesh in meshes]
         self._tracker: Tracker | None = None
-        self.key = digest(key, moved, config.seed, config.tracking_camera_radius, needs.version(config))
-        every = range(len(meshes))
+        self.key = digest(key, reference, config.seed, config.tracking_camera_radius, preflight.version(config))
+        all_keys = range(len(meshes))
         stored = workspace.make_arrays(
-            f"{FOLDER}/tracks.npz", self.key, lambda: self._follow(self.meshes[moved], every, moved).arrays()
+            f"{FOLDER}/tracks.npz", self.key, lambda: self._track(self.meshes[reference], all_keys, reference).arrays()
         )
-        self.tracks = SurfaceTracks.from_arrays(stored, meshes[moved].vertices.device)
-        self._show(workspace)
-        seen = (self.tracks.confidence >= VISIBLE).double().mean(1).tolist()
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, seen, strict=True))
-        log.info("tracking: %d points in %d views, seen in %s", len(self.tracks.view), len(self.views.cameras), shares)
+        self.tracks = SurfaceTracks.from_arrays(stored, meshes[reference].vertices.device)
+        self._write_videos(workspace)
+        visible = (self.tracks.confidence >= VISIBLE).double().mean(1).tolist()
+        shares = ", ".join(f"{name} {fraction:.0%}" for name, fraction in zip(names, visible, strict=True))
+        log.info(
+            "tracking: %d points in %d views, visible in %s", len(self.tracks.view), len(self.views.cameras), shares
+        )
 
     def ends(self, pose: Tensor, start: int, stop: int) -> SurfaceTracks:
-        """Where points of the mesh that moves are seen at a key frame.
+        """Tracks of the template's points at a key frame, K = 1: from its own key frame and from a neighbour.
 
         Args:
-            pose: (V, 3) at key frame ``start``, in the video camera's space; points are set anew on it.
+            pose: (V, 3) at key frame ``start``, in the video camera's space; new points are sampled on it.
             start: position of a key frame.
-            stop: position of the key frame that is asked for.
+            stop: position of the key frame that the tracks end at.
         """
-        fresh = self._follow(self.views.moved(Mesh(pose, self.triangles)), (start, stop), 0)
-        return self.tracks.at(stop).joined(fresh.at(1))
+        resampled = self._track(self.views.to_view_space(Mesh(pose, self.triangles)), (start, stop), 0)
+        return self.tracks.at(stop).joined(resampled.at(1))
 
     def pictures(self, view: int, keys: Sequence[int]) -> np.ndarray:
-        """The meshes of some key frames in one view, (K, H, W, 4) uint8."""
+        """Renders the meshes of key frames ``keys`` in a view: (K, H, W, 4) uint8."""
         camera, size = self.views.cameras[view], self.options.tracked_size
-        return np.stack([picture(self.meshes[key], camera, size) for key in keys])
+        return np.stack([render_view(self.meshes[key], camera, size) for key in keys])
 
-    def _follow(self, mesh: Mesh, keys: Sequence[int], start: int) -> SurfaceTracks:
-        """Set points on a mesh of the views' space, in picture ``start`` of key frames ``keys``, and follow them."""
+    def _track(self, mesh: Mesh, keys: Sequence[int], start: int) -> SurfaceTracks:
+        """Samples points on a mesh in view space, key frame ``keys[start]``, and tracks them through ``keys``."""
         if self._tracker is None:
             self._tracker = tracking.load(self.config)
         draw = torch.Generator().manual_seed(int(digest(self.config.seed, "tracks", list(keys), start)[:12], 16))
         parts: list[SurfacePoints] = []
         tracks: list[Tracks] = []
         for index, camera in enumerate(self.views.cameras):
-            points, at = set_points(mesh, camera, self.options.tracked_size, self.options.tracked_points, draw)
-            found = track_through(self._tracker, self.pictures(index, keys), at, start)
+            points, queries = sample_visible_points(
+                mesh, camera, self.options.tracked_size, self.options.tracked_points, draw
+            )
+            tracked = track_through(self._tracker, self.pictures(index, keys), queries, start)
             origin, span = np.array(camera.window[:2]), np.array(camera.window[2:]) - np.array(camera.window[:2])
             parts.append(points)
-            tracks.append(Tracks(origin + found.positions * span, found.confidence))
+            tracks.append(Tracks(origin + tracked.positions * span, tracked.confidence))
         counts = torch.tensor([len(points.faces) for points in parts])
         device = mesh.vertices.device
         return SurfaceTracks(
@@ -119,74 +123,74 @@ class TrackedKeyFrames:
             torch.arange(len(parts)).repeat_interleave(counts).to(device),
             torch.cat([points.faces for points in parts]),
             torch.cat([points.weights for points in parts]),
-            torch.from_numpy(np.concatenate([found.positions for found in tracks], 1)).float().to(device),
-            torch.from_numpy(np.concatenate([found.confidence for found in tracks], 1)).float().to(device),
+            torch.from_numpy(np.concatenate([part.positions for part in tracks], 1)).float().to(device),
+            torch.from_numpy(np.concatenate([part.confidence for part in tracks], 1)).float().to(device),
             counts.to(device),
         )
 
-    def _show(self, workspace: Workspace) -> None:
-        """Two videos of each of the first views: the pictures alone, and with tracks drawn in."""
-        for view in range(min(SHOWN_VIEWS, len(self.views.cameras))):
-            for name, drawn in (("track_video", False), ("track_result", True)):
-                write = partial(self._write, view=view, drawn=drawn)
+    def _write_videos(self, workspace: Workspace) -> None:
+        """Writes two videos of each of the first views: without and with the tracks drawn."""
+        for view in range(min(VIDEO_VIEWS, len(self.views.cameras))):
+            for name, with_tracks in (("track_video", False), ("track_result", True)):
+                write = partial(self._write, view=view, with_tracks=with_tracks)
                 workspace.make_file(f"{FOLDER}/{name}{view}.mp4", self.key, write)
 
-    def _write(self, path: Path, view: int, drawn: bool) -> None:
-        """One view's video, with some of its tracks drawn in or not."""
+    def _write(self, path: Path, view: int, with_tracks: bool) -> None:
+        """Writes one view's video, with some of its tracks drawn or without."""
         pictures = self.pictures(view, range(len(self.meshes)))
-        if not drawn:
+        if not with_tracks:
             write_video(path, opaque(pictures), FPS)
             return
-        here = torch.nonzero(self.tracks.view == view)[:, 0]
-        shown = self.tracks.of(here[:: max(1, math.ceil(len(here) / SHOWN_POINTS))])
-        window = shown.windows[view].double().cpu().numpy()
-        positions = (shown.positions.double().cpu().numpy() - window[:2]) / (window[2:] - window[:2])
-        write_video(path, draw_tracks(pictures, positions, shown.confidence.cpu().numpy(), self.moved), FPS)
+        in_view = torch.nonzero(self.tracks.view == view)[:, 0]
+        selected = self.tracks.select(in_view[:: max(1, math.ceil(len(in_view) / VIDEO_POINTS))])
+        window = selected.windows[view].double().cpu().numpy()
+        positions = (selected.positions.double().cpu().numpy() - window[:2]) / (window[2:] - window[:2])
+        write_video(path, draw_tracks(pictures, positions, selected.confidence.cpu().numpy(), self.reference), FPS)
 
 
-def warn_of_leaving(views: TrackingViews, names: Sequence[str]) -> None:
-    """Say where the object leaves a view, and from which ``--tracking_camera_radius`` on it does not."""
+def warn_of_cropping(views: TrackingViews, names: Sequence[str]) -> None:
+    """Logs the key frames at which the object leaves a view, and the ``--tracking_camera_radius`` that avoids it."""
     if views.leaving.any():
         log.warning(
             "tracking: the object leaves a view in %s; its tracks end there. --tracking_camera_radius %g (now %g) "
             "shows the whole motion",
             ", ".join(name for name, left in zip(names, views.leaving, strict=True) if left),
-            math.ceil(10 * views.needed) / 10,
+            math.ceil(10 * views.min_radius) / 10,
             views.radius,
         )
 
 
 def draw_tracks(
-    pictures: np.ndarray, positions: np.ndarray, confidence: np.ndarray, moved: int
+    pictures: np.ndarray, positions: np.ndarray, confidence: np.ndarray, reference: int
 ) -> Iterator[np.ndarray]:
-    """Pictures with points and their ways drawn in, each point in a colour by where it was set.
+    """Draws points and their paths into images, each point in a colour by its position in the reference image.
 
     Args:
         pictures: (K, H, W, 4) uint8.
-        positions: (K, N, 2) fractions of the picture.
+        positions: (K, N, 2) fractions of the image.
         confidence: (K, N).
-        moved: the picture that points are set in.
+        reference: index of the image that the points were sampled in.
 
     Yields:
         (H, W, 3) uint8.
     """
     size = np.array([pictures.shape[2], pictures.shape[1]])
-    low, high = positions[moved].min(0, initial=1.0), positions[moved].max(0, initial=0.0)
-    place = (positions[moved] - low) / np.maximum(high - low, 1e-9)
-    hsv = np.stack([179 * place[:, 0], 120 + 135 * place[:, 1], np.full(len(place), 255)], 1).astype(np.uint8)
-    colours = cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0].tolist() if len(place) else []
+    low, high = positions[reference].min(0, initial=1.0), positions[reference].max(0, initial=0.0)
+    position = (positions[reference] - low) / np.maximum(high - low, 1e-9)
+    hsv = np.stack([179 * position[:, 0], 120 + 135 * position[:, 1], np.full(len(position), 255)], 1).astype(np.uint8)
+    colours = cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0].tolist() if len(position) else []
     corners = (positions * size * 8).round().astype(np.int64)
-    for time, drawn in enumerate(opaque(pictures)):
-        step = 1 if time >= moved else -1
+    for time, canvas in enumerate(opaque(pictures)):
+        step = 1 if time >= reference else -1
         for point in np.flatnonzero(confidence[time] >= VISIBLE):
-            way = corners[moved : time + step if time + step >= 0 else None : step, point]
-            cv2.polylines(drawn, [way.astype(np.int32)], False, colours[point], 1, cv2.LINE_AA, shift=3)
-            cv2.circle(drawn, corners[time, point].tolist(), 16, colours[point], -1, cv2.LINE_AA, shift=3)
-        yield drawn
+            path = corners[reference : time + step if time + step >= 0 else None : step, point]
+            cv2.polylines(canvas, [path.astype(np.int32)], False, colours[point], 1, cv2.LINE_AA, shift=3)
+            cv2.circle(canvas, corners[time, point].tolist(), 16, colours[point], -1, cv2.LINE_AA, shift=3)
+        yield canvas
 
 
 def opaque(pictures: np.ndarray) -> Iterator[np.ndarray]:
-    """Pictures (K, H, W, 4) on grey, (H, W, 3) uint8 each."""
+    """Yields images (K, H, W, 4) composited over grey, (H, W, 3) uint8 each."""
     for rgba in pictures:
-        share = rgba[..., 3:].astype(np.float32) / 255
-        yield (rgba[..., :3] * share + GREY * (1 - share)).round().astype(np.uint8)
+        alpha = rgba[..., 3:].astype(np.float32) / 255
+        yield (rgba[..., :3] * alpha + BACKGROUND * (1 - alpha)).round().astype(np.uint8)

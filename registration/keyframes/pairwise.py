@@ -1,4 +1,4 @@
-"""One key frame after another: the pose of one is carried to the next, first coarsely, then in detail."""
+"""Registration of the template's pose at one key frame to the mesh of the next, first coarsely, then in detail."""
 
 from __future__ import annotations
 
@@ -38,87 +38,100 @@ def register_pair(
     generator: torch.Generator,
     ends: SurfaceTracks | None = None,
 ) -> Descent:
-    """The pose of frame ``stop`` from that of frame ``start``.
+    """Registers the pose at frame ``start`` to the mesh generated for frame ``stop``.
+
+    With ``config.trust`` "yes" or "fits", the pose is that of non-rigid ICP to the target (for "fits" only if its
+    residual and stretch are small). Otherwise it results from coarse alignment, as-rigid-as-possible deformation to the
+    optical-flow tracks, and descent on all terms, of which the distance to the target is one.
 
     Args:
         previous: (V, 3), the pose at frame ``start``.
-        template: the moving object.
+        template: the mesh that is registered.
         target: the mesh generated for frame ``stop``, in the space of the video's camera.
         frames: all frames.
         flows: flow t joins frames t and t + 1.
-        start: frame index.
-        stop: frame index.
+        start: frame index of ``previous``.
+        stop: frame index of the target.
         config: options of the stage.
-        generator: for everything random.
-        ends: of tracks of the moving object's points in rendered views, where the target is seen.
+        generator: of all random samples.
+        ends: tracks of the template's points in rendered views of the target, if there are any.
+
+    Returns:
+        the pose (V, 3) at frame ``stop``, and the curves of the descent or of non-rigid ICP.
     """
-    points = None
+    flow_tracks = None
     if needs_flow(config):
-        seen = VisiblePoints.of(previous, template, frames[start], config.video_size)
-        tracks = track(seen.pixels.cpu().double().numpy(), start, stop, flows)
-        points = FlowTracks(
+        visible = VisiblePoints.of(previous, template, frames[start], config.video_size)
+        tracks = track(visible.pixels.cpu().double().numpy(), start, stop, flows)
+        flow_tracks = FlowTracks(
             config.weights.flow,
             template.camera,
-            seen.index,
+            visible.index,
             torch.from_numpy(tracks.positions[-1].astype(np.float32)).to(previous.device),
             torch.from_numpy(tracks.confidence[-1].astype(np.float32)).to(previous.device),
-            seen.span,
+            visible.span,
         )
     if config.trust != "no":
         icp_fit = _icp_fit(
-            previous, template, target, frames, flows, (start, stop), seen, tracks, config, generator, ends
+            previous, template, target, frames, flows, (start, stop), visible, tracks, config, generator, ends
         )
-        if config.trust == "yes" or fits(icp_fit, config):
+        if config.trust == "yes" or takes_shape(icp_fit, config):
             curves = {"residual": icp_fit.residual, "stretch": icp_fit.stretch}
-            return Descent(icp_fit.vertices, curves, trusted=True)
-        told = (frames[stop].name, icp_fit.residual[-1], icp_fit.stretch[-1])
-        log.info("%s: its mesh is no pose of the same body (residual %.4f, stretch %.4f) and only guides", *told)
+            return Descent(icp_fit.vertices, curves, takes_shape=True)
+        log_values = (frames[stop].name, icp_fit.residual[-1], icp_fit.stretch[-1])
+        log.info(
+            "%s: its mesh is not a pose of the template (residual %.4f, stretch %.4f): used as one energy term",
+            *log_values,
+        )
     rigid_fit = fit_rigid(
         previous,
-        [*_towards(target, template, config, generator, coarse=True), *([] if points is None else [points])],
+        [
+            *_target_terms(target, template, config, generator, coarse=True),
+            *([] if flow_tracks is None else [flow_tracks]),
+        ],
         config.coarse_steps,
         generator,
         half_turns=config.half_turn_steps > 0,
         trial_steps=config.half_turn_steps,
         scale_prior=config.weights.coarse_scale,
     )
-    begun = rigid_fit(previous)
-    if points is not None and config.weights.flow > 0:
-        index, targets, confidence = seen.index.cpu().numpy(), tracks.positions[-1], tracks.confidence[-1]
-        begun = arap_from_tracks(begun, template.arap, template.camera, index, targets, confidence)
-    view = template.view(frames[stop], config.video_size, [begun])
+    initial = rigid_fit(previous)
+    if flow_tracks is not None and config.weights.flow > 0:
+        index, targets, confidence = visible.index.cpu().numpy(), tracks.positions[-1], tracks.confidence[-1]
+        initial = arap_from_tracks(initial, template.arap, template.camera, index, targets, confidence)
+    view = template.view(frames[stop], config.video_size, [initial])
     terms: list[Term] = [
         *template.shape_terms(config),
-        *_towards(target, template, config, generator),
-        *([] if points is None else [points]),
+        *_target_terms(target, template, config, generator),
+        *([] if flow_tracks is None else [flow_tracks]),
         Silhouette(config.weights.silhouette, view),
         Colour(config.weights.colour, view),
     ]
     if ends is not None:
         terms.append(MultiviewTracks(config.weights.tracking, ends, template.mesh.faces))
     rate = config.fine_rate * template.unit
-    return descend(begun, terms, template.large_steps, config.fine_steps, rate, generator)
+    return descend(initial, terms, template.large_steps, config.fine_steps, rate, generator)
 
 
 def needs_flow(config: RegistrationConfig) -> bool:
-    """Whether the pose of a key frame follows from optical flow, too."""
+    """Whether the options need optical flow between the frames."""
     return config.weights.flow > 0 or config.trust != "no"
 
 
-def _towards(
+def _target_terms(
     target: Mesh, template: Template, config: RegistrationConfig, generator: torch.Generator, *, coarse: bool = False
 ) -> list[Term]:
-    """The terms that bring a pose to the key frame's own mesh: chamfer distance and normal maps."""
+    """The terms of a pose's distance to the key frame's mesh: chamfer distance and normal maps."""
     weights, faces = config.weights, template.mesh.faces
     chamfer, views = (weights.coarse_chamfer, config.coarse_views) if coarse else (weights.chamfer, config.views)
     return [
-        Chamfer(chamfer, faces, target, template.unit, generator, config.points, keep=config.chamfer_kept),
+        Chamfer(chamfer, faces, target, template.unit, generator, config.points, kept_share=config.chamfer_kept),
         NormalMaps(weights.normals, faces, target, views, config.size),
     ]
 
 
-def fits(icp_fit: IcpFit, config: RegistrationConfig) -> bool:
-    """Whether one body can have both shapes: it reaches the target's surface, and need not stretch for it."""
+def takes_shape(icp_fit: IcpFit, config: RegistrationConfig) -> bool:
+    """Whether the template can take the target's shape: the fit's final residual and stretch are below their limits."""
     return bool(icp_fit.residual[-1] < config.trusted_residual and icp_fit.stretch[-1] < config.trusted_stretch)
 
 
@@ -128,20 +141,23 @@ def _icp_fit(
     target: Mesh,
     frames: list[Frame],
     flows: list[FlowField],
-    way: tuple[int, int],
-    seen: VisiblePoints,
+    frame_pair: tuple[int, int],
+    visible: VisiblePoints,
     tracks: Tracks,
     config: RegistrationConfig,
     generator: torch.Generator,
     ends: SurfaceTracks | None,
 ) -> IcpFit:
-    """The pose that has the target's shape; ``way`` is the start's and the target's frame index."""
-    followed = propagate(previous, template, frames, flows, *way, config.video_size)[-1]
-    known = lift_to_surface(tracks, seen.index.cpu().numpy(), target, template.camera, 2 * config.video_size)
+    """Propagates the pose to the target's frame by optical flow and registers it to the target by non-rigid ICP.
+
+    ``frame_pair`` holds the frame indices of the pose and of the target; the others are as in ``register_pair``.
+    """
+    propagated = propagate(previous, template, frames, flows, *frame_pair, config.video_size)[-1]
+    targets = lift_to_surface(tracks, visible.index.cpu().numpy(), target, template.camera, 2 * config.video_size)
     if ends is not None:
-        anchored = vertex_targets(ends, followed, template.mesh.faces, target, 2 * config.tracked_size)
-        known = merge_targets(known, anchored)
+        track_targets = vertex_targets(ends, propagated, template.mesh.faces, target, 2 * config.tracked_size)
+        targets = merge_targets(targets, track_targets)
     surface = TargetSurface(target, template.unit, 4 * config.points, generator)
     return nonrigid_icp(
-        followed, template.mesh.faces, template.arap, surface, config.settle_rounds, vertex_targets=known
+        propagated, template.mesh.faces, template.arap, surface, config.settle_rounds, vertex_targets=targets
     )

@@ -1,4 +1,4 @@
-"""Stage 3 as the driver calls it: key frame after key frame, then all of them together; every step kept on disk."""
+"""Stage 3, key-frame registration: each key frame from its neighbour, then all together; results stored on disk."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from v2m4.workspace import Arrays, Workspace, code_version, digest
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = "3_registration"
-CURVE = "curve_"  # before a term's name, among a descent's arrays
+CURVE_PREFIX = "curve_"  # of the names of loss curves among a descent's arrays
 
 
 def run(
     frames: list[Frame], key_indices: list[int], posed: list[PosedAsset], workspace: Workspace, config: Config
 ) -> MeshSequence:
-    """Stage 3: one topology for all key frames.
+    """Registers one mesh, the template, to the meshes of all key frames.
 
     Args:
         frames: all frames of the clip, background removed.
         key_indices: frame indices of the key frames, ascending.
         posed: the mesh of each key frame, in the space of the video's camera.
         workspace: the animation's folder.
-        config: all options; ``seed``, ``device`` and ``registration`` count here.
+        config: all options; ``seed``, ``device``, ``registration`` and those of tracking are used.
 
     Returns:
-        the poses of the key frames at times ``key_indices``, on the CPU; topology and look of one key frame's mesh (see
+        the poses of the key frames at times ``key_indices``, on the CPU; topology and appearance of the template (see
         ``RegistrationConfig.reference``), the first key frame's pose as the rest pose.
 
     Raises:
@@ -67,38 +67,38 @@ def run(
     stage = _Stage(frames, key_indices, posed, workspace, config)
     names = [frames[index].name for index in key_indices]
     reference = 0 if options.reference == "first" else longest_outline([frames[index] for index in key_indices])
-    log.info("%s: the mesh that moves", names[reference])
+    log.info("%s: its mesh is the template", names[reference])
     source = posed[reference].mesh
     template = Template.of(source, frames[0].aspect, options, frames[0].fov)
-    poses, trusted = {reference: source.vertices}, {}
+    poses, takes_shape = {reference: source.vertices}, {}
     key = digest(stage.key, reference, *_fingerprint(posed[reference]))
     if config.use_tracking and len(posed) > 1:
-        every = digest(stage.key, *(part for asset in posed for part in _fingerprint(asset)))
-        stage.tracked = TrackedKeyFrames(posed, reference, names, workspace, config, every)
+        all_meshes = digest(stage.key, *(part for asset in posed for part in _fingerprint(asset)))
+        stage.tracked = TrackedKeyFrames(posed, reference, names, workspace, config, all_meshes)
         key = digest(key, stage.tracked.key)
-    onward = [(position - 1, position) for position in range(reference + 1, len(posed))]
-    backward = [(position + 1, position) for position in range(reference - 1, -1, -1)]
-    for start, stop in onward + backward:
+    forward_pairs = [(position - 1, position) for position in range(reference + 1, len(posed))]
+    backward_pairs = [(position + 1, position) for position in range(reference - 1, -1, -1)]
+    for start, stop in forward_pairs + backward_pairs:
         key = digest(key, start, stop, *_fingerprint(posed[stop]))
-        found = stage.descent(
+        result = stage.descent(
             f"{names[stop]}.npz", key, partial(stage.register_pair, poses[start], template, start, stop)
         )
-        poses[stop], trusted[stop] = found.vertices, found.trusted
-        log.info("%s: %s", names[stop], _last(found))
-    together = torch.stack([poses[position] for position in range(len(posed))])
+        poses[stop], takes_shape[stop] = result.vertices, result.takes_shape
+        log.info("%s: %s", names[stop], _final_values(result))
+    all_poses = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
-        # The mesh that moves has its own key frame's shape; that is right where the others' shapes are.
-        held = [trusted.get(position, all(trusted.values())) for position in range(len(posed))]
-        found = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, together, template, held))
-        together = found.vertices
-        log.info("all key frames together: %s", _last(found))
-    stage.show(source, together)
-    together, source = together.cpu(), source.to("cpu")
-    return MeshSequence(together, source.with_vertices(together[0]), np.asarray(key_indices, np.float64))
+        # The template has its own key frame's shape; the prior applies to it if it applies to all others.
+        has_prior = [takes_shape.get(position, all(takes_shape.values())) for position in range(len(posed))]
+        result = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, all_poses, template, has_prior))
+        all_poses = result.vertices
+        log.info("key-frame refinement: %s", _final_values(result))
+    stage.write_outputs(source, all_poses)
+    all_poses, source = all_poses.cpu(), source.to("cpu")
+    return MeshSequence(all_poses, source.with_vertices(all_poses[0]), np.asarray(key_indices, np.float64))
 
 
 class _Stage:
-    """The inputs of one run, and what it leaves on disk."""
+    """The inputs of one run, and the computation and storage of its results."""
 
     def __init__(
         self,
@@ -110,25 +110,25 @@ class _Stage:
     ) -> None:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
-        pictures = [part for frame in frames for part in (frame.name, frame.fov, frame.rgba)]
+        frame_parts = [part for frame in frames for part in (frame.name, frame.fov, frame.rgba)]
         options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
-        self.key = digest(options, *pictures)
+        self.key = digest(options, *frame_parts)
         self.tracked: TrackedKeyFrames | None = None
         self._flows: list[FlowField] | None = None
 
     @property
     def flows(self) -> list[FlowField]:
-        """Flow t joins frames t and t + 1; computed when first asked for."""
+        """Optical flow t from frame t to t + 1 and back; computed on first use."""
         if self._flows is None:
             self._flows = in_order(lambda pair: flow_between(*pair), pairwise(self.frames))
         return self._flows
 
     def generator(self, *parts: int) -> torch.Generator:
-        """Randomness that follows from the seed and the piece of work alone."""
+        """A generator seeded by the run's seed and ``parts``, independent of earlier draws."""
         return torch.Generator().manual_seed(int(digest(self.config.seed, parts)[:12], 16))
 
     def register_pair(self, previous: Tensor, template: Template, start: int, stop: int) -> Descent:
-        """The pose of one key frame from that of a neighbour; both given by their positions among the key frames."""
+        """Registers the pose ``previous`` (V, 3) of key frame ``start`` to the mesh of its neighbour ``stop``."""
         target, options = self.posed[stop].mesh, self.config.registration
         first, last = self.key_indices[start], self.key_indices[stop]
         generator = self.generator(1, last)
@@ -136,35 +136,37 @@ class _Stage:
         flows = self.flows if needs_flow(options) else []
         return register_pair(previous, template, target, self.frames, flows, first, last, options, generator, ends)
 
-    def refine(self, poses: Tensor, template: Template, trusted: list[bool]) -> Descent:
-        """All poses together."""
+    def refine(self, poses: Tensor, template: Template, takes_shape: list[bool]) -> Descent:
+        """Refines all key frames' poses (K, V, 3) together."""
         options = self.config.registration
         generator = self.generator(0, len(poses))
-        further: list[list[Term]] = []
+        extra_terms: list[list[Term]] = []
         if self.tracked is not None:
             ends = [self.tracked.tracks.at(position) for position in range(len(poses))]
-            further = [[MultiviewTracks(options.weights.tracking, part, template.mesh.faces)] for part in ends]
+            extra_terms = [[MultiviewTracks(options.weights.tracking, part, template.mesh.faces)] for part in ends]
         return refine_key_frames(
-            poses, self.key_indices, template, self.frames, self.flows, options, generator, trusted, further
+            poses, self.key_indices, template, self.frames, self.flows, options, generator, takes_shape, extra_terms
         )
 
-    def descent(self, name: str, key: str, make: partial[Descent]) -> Descent:
-        """A descent kept as ``.npz``, with a picture of its loss curves beside it."""
+    def descent(self, name: str, key: str, compute: partial[Descent]) -> Descent:
+        """Computes a descent, or reads it, as ``.npz``; also writes a plot of its loss curves."""
 
         def arrays() -> Arrays:
-            made = make()
-            curves = {CURVE + term: values for term, values in made.curves.items()}
-            return {"vertices": made.vertices.cpu().numpy(), "trusted": np.array(made.trusted), **curves}
+            computed = compute()
+            curves = {CURVE_PREFIX + term: values for term, values in computed.curves.items()}
+            return {"vertices": computed.vertices.cpu().numpy(), "trusted": np.array(computed.takes_shape), **curves}
 
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
-        curves = {term.removeprefix(CURVE): values for term, values in stored.items() if term.startswith(CURVE)}
-        picture = f"{FOLDER}/{Path(name).stem}_loss.png"
-        self.workspace.make_file(picture, key, partial(draw_curves, curves=curves))
+        curves = {
+            term.removeprefix(CURVE_PREFIX): values for term, values in stored.items() if term.startswith(CURVE_PREFIX)
+        }
+        plot = f"{FOLDER}/{Path(name).stem}_loss.png"
+        self.workspace.make_file(plot, key, partial(draw_curves, curves=curves))
         vertices = torch.from_numpy(stored["vertices"]).to(self.posed[0].mesh.vertices.device)
         return Descent(vertices, curves, bool(stored["trusted"]))
 
-    def show(self, source: Mesh, poses: Tensor) -> None:
-        """Each key frame's mesh as GLB, and a picture of it over its frame."""
+    def write_outputs(self, source: Mesh, poses: Tensor) -> None:
+        """Writes each key frame's mesh as GLB, and an image of it over its frame."""
         for position, index in enumerate(self.key_indices):
             frame, mesh = self.frames[index], source.with_vertices(poses[position])
             name = f"{frame.name}_consistency_sample.glb"
@@ -175,29 +177,29 @@ class _Stage:
 
 
 def longest_outline(frames: Sequence[Frame]) -> int:
-    """Position of the frame with the longest outline: where limbs stand apart, its mesh can follow all other frames.
+    """Index of the frame with the longest outline, in which limbs are most separate.
 
-    A mesh whose legs are one lump never shows two; one with two legs can hide one behind the other.
+    A mesh with separate legs can take the shape of frames where they overlap, but merged legs cannot be separated.
 
     Args:
         frames: key frames.
     """
     lengths = []
     for frame in frames:
-        # Smoothed, lest a rough edge counts for a long one; at a fixed share of the height, for any resolution.
-        soft = cv2.GaussianBlur(frame.rgba[..., 3], (0, 0), max(0.004 * frame.rgba.shape[0], 0.5))
-        outlines, _ = cv2.findContours((soft > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        # Smoothed, as rough edges are longer; by a share of the height, to be independent of the resolution.
+        smoothed = cv2.GaussianBlur(frame.rgba[..., 3], (0, 0), max(0.004 * frame.rgba.shape[0], 0.5))
+        outlines, _ = cv2.findContours((smoothed > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         lengths.append(sum(cv2.arcLength(outline, True) for outline in outlines))
     return int(np.argmax(lengths))
 
 
 def _fingerprint(posed: PosedAsset) -> list[np.ndarray]:
-    """What a posed mesh is made of, for digests."""
+    """The arrays of a posed mesh, for digests."""
     arrays = posed.mesh.arrays()
     return [arrays[name] for name in sorted(arrays)]
 
 
-def _last(descent: Descent) -> str:
-    """The terms' values at the end, for the log."""
+def _final_values(descent: Descent) -> str:
+    """The terms' mean values over the last steps, for the log."""
     parts: Sequence[str] = [f"{name} {float(np.mean(values[-8:])):.4f}" for name, values in descent.curves.items()]
     return ", ".join(parts)

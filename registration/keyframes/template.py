@@ -1,4 +1,4 @@
-"""What moves: one mesh with its rigidity, and which of its points the video shows."""
+"""The template: the mesh that is registered to all key frames, its rigidity, and its visible vertices in a frame."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from v2m4.frame import Frame
 from v2m4.image_window import object_box, window_around
 from v2m4.mesh import Mesh
 
-WINDOW_MARGIN = 0.15
-PAPER_FACES = 10000  # the mesh that the published smoothness is meant for
+WINDOW_MARGIN = 0.15  # around the object, of the longer side of its bounding box
+PAPER_FACES = 10000  # faces of the meshes that the published smoothness was chosen for
 
 
 @dataclass(frozen=True)
 class Template:
-    """What stays the same over the whole clip.
+    """A mesh with the operators that are the same in all frames.
 
     Attributes:
-        mesh: topology and look; its vertices are the rest shape, in the space of the video's camera.
+        mesh: topology and appearance; its vertices are the rest shape, in the space of the video's camera.
         camera: the video's, not cropped.
         arap: rigidity of the rest shape.
-        large_steps: the change of variables.
-        unit: the rest shape's longest side.
+        large_steps: the change of variables of the descent.
+        unit: the longest side of the rest shape's bounding box, "the object's size".
     """
 
     mesh: Mesh
@@ -42,18 +42,25 @@ class Template:
 
     @classmethod
     def of(cls, mesh: Mesh, aspect: float, config: RegistrationConfig, fov: float = DEFAULT_FOV) -> Template:
-        """Factor and measure once."""
+        """Builds the ARAP graph and factors the Large Steps matrix of a rest shape.
+
+        Args:
+            mesh: the rest shape, in the space of the video's camera.
+            aspect: width over height of the frames.
+            config: options of the stage.
+            fov: vertical field of view, radians.
+        """
         lower, upper = mesh.bounds()
         camera = Camera.identity(fov, aspect, mesh.vertices.device)
         connections = component_connections(mesh.vertices, mesh.faces)
         arap = Arap(shape_graph(mesh.vertices, mesh.faces, config.thickness, connections))
-        # sqrt(lambda) edges are one length on the surface, however finely it is cut.
+        # Scaled so that sqrt(lambda) edges have the same length at any resolution.
         smoothness = config.smoothness * len(mesh.faces) / PAPER_FACES
-        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, links=torch.from_numpy(connections))
+        large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, connections=torch.from_numpy(connections))
         return cls(mesh, camera, arap, large_steps, float((upper - lower).max()))
 
     def shape_terms(self, config: RegistrationConfig) -> list[Term]:
-        """What keeps a pose like the rest shape."""
+        """The terms that keep a pose close to the rest shape: rigidity, edge lengths, face areas."""
         weights, mesh = config.weights, self.mesh
         return [
             Rigidity(weights.arap, self.arap),
@@ -62,7 +69,7 @@ class Template:
         ]
 
     def view(self, frame: Frame, size: int, poses: list[Tensor]) -> VideoView:
-        """A frame seen through a square window that holds the object and the given poses."""
+        """The view of a frame through a square window, ``size`` rows, around the object and poses (V, 3)."""
         boxes = [object_box(frame)]
         for pose in poses:
             pixels = image_fractions(self.camera, pose)
@@ -74,7 +81,7 @@ class Template:
 
 @dataclass(frozen=True)
 class VisiblePoints:
-    """Vertices of a pose that the video shows, and where.
+    """The visible vertices of a pose in a frame, and their image positions.
 
     Attributes:
         index: (N,) vertices.
@@ -88,7 +95,7 @@ class VisiblePoints:
 
     @classmethod
     def of(cls, vertices: Tensor, template: Template, frame: Frame, size: int) -> VisiblePoints:
-        """The vertices that the camera sees in this pose."""
+        """The visible vertices of a pose (V, 3), from a depth image of ``size`` rows."""
         box = object_box(frame)
         window = window_around([box], frame.aspect, WINDOW_MARGIN, square=True)
         index = visible_vertices(vertices, template.mesh.faces, template.camera.cropped(window), size)

@@ -10,7 +10,7 @@ import torch
 
 from registration.correspondences import cotracker as _cotracker
 from registration.correspondences.point_trackers import VISIBLE, FlowTracker, track_through
-from registration.keyframes.lifted_tracks import TrackingViews, picture, set_points
+from registration.keyframes.lifted_tracks import TrackingViews, render_view, sample_visible_points
 from tests.registration.moving_shapes import clip, motion
 from v2m4.config import FAST
 from v2m4.frame import Frame
@@ -26,9 +26,9 @@ def rendered_clip():
     """One view of six frames: images, query points in frame 2, and their true projections (6, N, 2)."""
     posed = clip(6)
     views = TrackingViews.around([asset.mesh for asset in posed], 2, posed[0].extrinsics, 8.0, 3)
-    camera, meshes = views.cameras[1], [views.moved(asset.mesh) for asset in posed]
-    video = np.stack([picture(mesh, camera, SIZE) for mesh in meshes])
-    points, queries = set_points(meshes[2], camera, SIZE, 400, torch.Generator().manual_seed(0))
+    camera, meshes = views.cameras[1], [views.to_view_space(asset.mesh) for asset in posed]
+    video = np.stack([render_view(mesh, camera, SIZE) for mesh in meshes])
+    points, queries = sample_visible_points(meshes[2], camera, SIZE, 400, torch.Generator().manual_seed(0))
     rotation, translation = motion(2)
     mesh = posed[2].mesh
     canonical = (points.on(mesh.vertices, mesh.faces) - translation) @ rotation

@@ -5,7 +5,7 @@ from scipy.optimize import brentq
 from scipy.special import ellipe
 
 from registration.elasticity.arap import Arap, shape_graph
-from registration.elasticity.connectivity import thickness_links
+from registration.elasticity.connectivity import thickness_connections
 from tests.registration.shapes import random_rotation
 
 
@@ -14,7 +14,7 @@ def arap(request, capsule) -> Arap:
     return Arap(shape_graph(*capsule, thickness=request.param))
 
 
-def test_rigid_motion_costs_nothing_and_pulls_nowhere(arap, capsule) -> None:
+def test_rigid_motion_has_zero_energy_and_gradient(arap, capsule) -> None:
     for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
         moved = (capsule[0].double() @ random_rotation(generator).T + torch.randn(3, generator=generator)).float()
@@ -66,23 +66,23 @@ def test_right_side_is_stationary_at_a_rotated_rest_shape(arap, capsule) -> None
     assert np.allclose(arap.graph.laplacian() @ pose, arap.right_side(rotations), atol=1e-5)
 
 
-def test_links_join_opposite_sides(sphere) -> None:
+def test_thickness_connections_join_opposite_sides(sphere) -> None:
     vertices, faces = sphere
-    links = thickness_links(vertices, faces)
-    assert len(links) > 0.9 * len(vertices)
-    lengths = (vertices[links[:, 0]] - vertices[links[:, 1]]).norm(dim=1)
+    pairs = thickness_connections(vertices, faces)
+    assert len(pairs) > 0.9 * len(vertices)
+    lengths = (vertices[pairs[:, 0]] - vertices[pairs[:, 1]]).norm(dim=1)
     assert lengths.min() > 0.8  # the diameter is 1
-    first, second = (torch.nn.functional.normalize(vertices[links[:, side]], dim=1) for side in (0, 1))
+    first, second = (torch.nn.functional.normalize(vertices[pairs[:, side]], dim=1) for side in (0, 1))
     assert (first * second).sum(1).max() < -0.3
 
 
-def test_links_resist_flattening_where_a_surface_alone_bends_for_free(capsule) -> None:
+def test_thickness_connections_resist_flattening_that_a_surface_alone_does_not(capsule) -> None:
     flat = capsule[0] * torch.tensor([1.0, 1.0, 0.3])
     without, with_links = (Arap(shape_graph(*capsule, thickness=value)).evaluate(flat)[0] for value in (0.0, 1.0))
     assert with_links > 2.5 * without  # squeezed so, the capsule's surface is strained as well
 
 
-def test_links_resist_an_isometric_collapse_twenty_times_as_much_as_the_surface() -> None:
+def test_thickness_connections_resist_an_isometric_collapse_twenty_times_as_much_as_the_surface() -> None:
     """A tube whose section goes from a circle to an ellipse of the same circumference: its surface only bends."""
 
     def tube(thin: float) -> torch.Tensor:

@@ -7,7 +7,7 @@ from registration.elasticity.large_steps import AdamUniform, LargeSteps
 from registration.elasticity.sparse_solver import CholeskySolver, LuSolver, scipy_matrix
 
 
-def test_there_and_back(sphere) -> None:
+def test_from_differential_inverts_to_differential(sphere) -> None:
     vertices, faces = sphere
     steps = LargeSteps(faces, len(vertices), 20.0)
     assert torch.allclose(steps.from_differential(steps.to_differential(vertices)), vertices, atol=1e-5)
@@ -45,7 +45,7 @@ def test_more_right_hand_sides_than_a_gpu_takes_are_solved_in_parts(sphere) -> N
             widths.append(right.shape[1])
             inner.solve(right, solution)
 
-    solver._factor, solver.at_once = Narrow(), 5
+    solver._factor, solver.max_columns = Narrow(), 5
     assert torch.allclose(solver.solve(right), whole, atol=1e-6)
     assert widths == [5, 5, 2]
     assert torch.allclose(solver.solve(right[:, :5]), whole[:, :5], atol=1e-6)
@@ -60,7 +60,7 @@ def test_solve_has_the_gradient_of_the_inverse() -> None:
     assert torch.autograd.gradcheck(steps.from_differential, (inputs,))
 
 
-def test_larger_lambda_spreads_a_push_wider(sphere) -> None:
+def test_larger_lambda_spreads_a_step_wider(sphere) -> None:
     vertices, faces = sphere
     push = torch.zeros_like(vertices)
     push[0, 0] = 1.0

@@ -1,4 +1,4 @@
-"""A large mesh that follows a reduced one: laws, and motions whose truth is known."""
+"""Binding of a full mesh to a reduced one: invariants, and deformations of known result."""
 
 import time
 
@@ -29,9 +29,9 @@ def tube(along: int, around: int) -> Mesh:
 
 def bent(points: np.ndarray, angle: float) -> np.ndarray:
     """Space bent along y into an arc of ``angle``, and twisted by half of it."""
-    turn = angle / 4 * points[:, 1]
-    x = points[:, 0] * np.cos(turn) - points[:, 2] * np.sin(turn)
-    z = points[:, 0] * np.sin(turn) + points[:, 2] * np.cos(turn)
+    rotation = angle / 4 * points[:, 1]
+    x = points[:, 0] * np.cos(rotation) - points[:, 2] * np.sin(rotation)
+    z = points[:, 0] * np.sin(rotation) + points[:, 2] * np.cos(rotation)
     radius = 2 / angle
     at = points[:, 1] / radius
     return np.stack([radius - (radius - x) * np.cos(at), (radius - x) * np.sin(at), z], 1)
@@ -42,7 +42,7 @@ def mesh_of(shape: trimesh.Trimesh) -> Mesh:
     return Mesh(vertices, torch.tensor(shape.faces), colors=torch.ones_like(vertices))
 
 
-def together(*meshes: Mesh) -> Mesh:
+def concatenated(*meshes: Mesh) -> Mesh:
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
     faces = torch.cat([mesh.faces + int(start) for mesh, start in zip(meshes, starts, strict=False)])
     vertices = torch.cat([mesh.vertices for mesh in meshes])
@@ -83,23 +83,23 @@ def test_the_proxys_rest_pose_gives_the_full_meshs_rest_pose_exactly(bound: tupl
 def test_rigid_motions_are_exact(bound: tuple[Mesh, ProxyBinding], seed: int) -> None:
     full, binding = bound
     rng = np.random.default_rng(seed)
-    turn, move = Rotation.random(random_state=seed % 2**31).as_matrix(), rng.normal(size=3)
-    moved = binding.apply((binding.reduced @ turn.T + move)[None])[0]
-    assert np.abs(moved - (full.vertices.numpy().astype(float) @ turn.T + move)).max() < 1e-6
+    rotation, translation = Rotation.random(random_state=seed % 2**31).as_matrix(), rng.normal(size=3)
+    moved = binding.apply((binding.reduced @ rotation.T + translation)[None])[0]
+    assert np.abs(moved - (full.vertices.numpy().astype(float) @ rotation.T + translation)).max() < 1e-6
 
 
-def test_all_poses_are_each_pose(bound: tuple[Mesh, ProxyBinding]) -> None:
+def test_apply_agrees_with_poses(bound: tuple[Mesh, ProxyBinding]) -> None:
     _, binding = bound
     poses = torch.tensor(np.stack([bent(binding.reduced, angle) for angle in (0.5, 1.0)]))
     assert np.array_equal(binding.apply(poses), np.stack(list(binding.poses(poses))))
 
 
-def test_a_bent_tube_is_where_bending_takes_it() -> None:
+def test_a_bent_tube_has_the_analytic_shape() -> None:
     check_bent(tube(300, 100), 3000, mean=5e-4, most=3e-3, stretch=1.07)
 
 
 @pytest.mark.slow
-def test_300000_vertices_follow_quickly() -> None:
+def test_300000_vertices_are_posed_quickly() -> None:
     binding = check_bent(tube(1000, 300), 8000, mean=3e-4, most=2e-3, stretch=1.06)
     start = time.process_time()
     for angle in np.linspace(0.1, 1, 10):
@@ -107,7 +107,7 @@ def test_300000_vertices_follow_quickly() -> None:
     assert time.process_time() - start < 10 * 0.2
 
 
-def test_a_copy_of_all_faces_moves_as_it_does() -> None:
+def test_an_undecimated_copy_reproduces_the_pose() -> None:
     full = tube(30, 20)
     binding = ProxyBinding.of(full, decimated_copy(full, 10**6))
     moved = bent(binding.reduced, 1.0)
@@ -115,22 +115,22 @@ def test_a_copy_of_all_faces_moves_as_it_does() -> None:
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-3])
-def test_parts_that_touch_do_not_stick(gap: float) -> None:
-    """Two boxes face to face, of equal vertices there: one goes away, and takes all of its own and nothing else."""
+def test_components_that_touch_stay_independent(gap: float) -> None:
+    """Two boxes face to face, of equal vertices there: one is displaced, with all of its vertices and no others."""
     box = trimesh.creation.box((1, 1, 1))
     for _ in range(4):
         box = box.subdivide()
     first = mesh_of(box)
     second = first.with_vertices(first.vertices + torch.tensor([1.0 + gap, 0, 0]))
-    full = together(first, second)
+    full = concatenated(first, second)
     reduced = decimated_copy(full, 600)
     assert len(reduced.faces) <= 600
-    parts = trimesh.Trimesh(reduced.vertices, reduced.faces, process=False).split(only_watertight=False)
-    assert len(parts) == 2
-    components = trimesh.graph.connected_component_labels(
+    components = trimesh.Trimesh(reduced.vertices, reduced.faces, process=False).split(only_watertight=False)
+    assert len(components) == 2
+    labels = trimesh.graph.connected_component_labels(
         trimesh.Trimesh(reduced.vertices, reduced.faces, process=False).edges, len(reduced.vertices)
     )
-    right = components == components[int(reduced.vertices[:, 0].argmax())]
+    right = labels == labels[int(reduced.vertices[:, 0].argmax())]
     pose = reduced.vertices.numpy() + np.where(right[:, None], [0.5, 0.2, 0], 0)
     moved = ProxyBinding.of(full, reduced).pose(pose) - full.vertices.numpy()
     half = len(first.vertices)
@@ -138,12 +138,12 @@ def test_parts_that_touch_do_not_stick(gap: float) -> None:
     assert np.abs(moved[half:] - [0.5, 0.2, 0]).max() < 1e-6
 
 
-def test_parts_that_share_places_keep_to_their_own() -> None:
+def test_vertices_are_bound_to_their_own_component_where_components_coincide() -> None:
     """A large box and a small one on its lid whose every vertex is a vertex of the large one too; triangles of many
-    sizes: each vertex lies on its own part's surface."""
+    sizes: each vertex lies on its own component's surface."""
     large = trimesh.creation.box((1, 1, 1)).subdivide().subdivide()
     low = trimesh.creation.box((0.5, 0.5, 0.5), transform=trimesh.transformations.translation_matrix([0, 0, 0.75]))
-    full = together(mesh_of(large), mesh_of(low))
+    full = concatenated(mesh_of(large), mesh_of(low))
     assert len({tuple(row) for row in full.vertices.tolist()}) == len(full.vertices) - 4
     binding = ProxyBinding.of(full, full)
     assert binding.distance.max() < 1e-6
@@ -151,8 +151,8 @@ def test_parts_that_share_places_keep_to_their_own() -> None:
     assert np.abs(binding.pose(pose) - pose).max() < 1e-6
 
 
-def test_the_two_sides_of_a_thin_sheet_keep_to_their_own() -> None:
-    """A sheet of one part, thinner than its reduced triangles are wide: its sides are drawn apart."""
+def test_the_two_sides_of_a_thin_sheet_are_bound_to_their_own_side() -> None:
+    """A sheet of one component, thinner than its reduced triangles are wide: its sides are drawn apart."""
     box = trimesh.creation.box((1, 1, 0.002))
     for _ in range(5):
         box = box.subdivide()
@@ -166,11 +166,11 @@ def test_the_two_sides_of_a_thin_sheet_keep_to_their_own() -> None:
     assert np.allclose(np.abs(moved[inside, 2]), 0.3, atol=0.01)
 
 
-def test_a_part_that_is_lost_goes_with_the_nearest() -> None:
+def test_a_component_without_a_match_is_bound_to_the_nearest() -> None:
     ball = mesh_of(trimesh.creation.icosphere(2))
     button = ball.with_vertices(ball.vertices * 0.01 + torch.tensor([1.0, 0, 0]))
-    moved = ProxyBinding.of(together(ball, button), ball).pose(ball.vertices.numpy() + 1)
-    assert np.abs(moved - together(ball, button).vertices.numpy() - 1).max() < 1e-6
+    moved = ProxyBinding.of(concatenated(ball, button), ball).pose(ball.vertices.numpy() + 1)
+    assert np.abs(moved - concatenated(ball, button).vertices.numpy() - 1).max() < 1e-6
 
 
 def test_the_nearest_point_of_a_triangle_is_the_nearest() -> None:
@@ -183,13 +183,13 @@ def test_the_nearest_point_of_a_triangle_is_the_nearest() -> None:
     assert np.allclose(found, np.linalg.norm(nearest - points, axis=1))
 
 
-def test_points_hang_on_the_nearest_of_all_triangles(bound: tuple[Mesh, ProxyBinding]) -> None:
+def test_points_are_bound_to_the_nearest_triangle(bound: tuple[Mesh, ProxyBinding]) -> None:
     """Of two triangles that are equally near, the one whose normal agrees with the vertex's is taken."""
     full, binding = bound
     points, normals = full.vertices.double().numpy()[::16], full.normals().double().numpy()[::16]
     corners = binding.reduced[decimated_copy(full, 600).faces.numpy()]
-    parts, owners = np.zeros(len(points), np.int64), np.zeros(len(corners), np.int64)
-    _, weights, distance = _nearest_triangles(points, normals, parts, corners, owners)
+    components, owners = np.zeros(len(points), np.int64), np.zeros(len(corners), np.int64)
+    _, weights, distance = _nearest_triangles(points, normals, components, corners, owners)
     queries = np.repeat(points, len(corners), 0)
     closest = trimesh.triangles.closest_point(np.tile(corners, (len(points), 1, 1)), queries)
     oracle = np.linalg.norm(closest - queries, axis=1).reshape(len(points), -1).min(1)

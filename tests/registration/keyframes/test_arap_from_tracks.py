@@ -18,32 +18,32 @@ def body(capsule):
     return vertices + AWAY, Arap(shape_graph(vertices, faces, 0.5))
 
 
-def propagate(body, goal: torch.Tensor, index: np.ndarray, **options) -> torch.Tensor:
+def deformed(body, goal: torch.Tensor, index: np.ndarray, **options) -> torch.Tensor:
     targets = image_fractions(CAMERA, goal[index]).double().numpy()
     return arap_from_tracks(body[0], body[1], CAMERA, index, targets, np.ones(len(index)), **options)
 
 
-def test_few_anchors_carry_the_whole_body_along(body) -> None:
+def test_few_targets_translate_the_whole_body(body) -> None:
     goal = body[0] + torch.tensor([0.3, -0.2, 0.0])
     index = np.arange(0, len(goal), 40)
-    assert (propagate(body, goal, index) - goal).abs().max() < 0.01
+    assert (deformed(body, goal, index) - goal).abs().max() < 0.01
 
 
-def test_seen_side_bends_the_hidden_side_along(body) -> None:
+def test_targets_on_the_visible_side_bend_the_hidden_side(body) -> None:
     vertices, arap = body
     goal = bent(vertices - AWAY, 0.8) + AWAY
     front = np.flatnonzero((vertices[:, 2] < 2.95).numpy())
-    found = propagate(body, goal, front, iterations=60)
-    assert (found - goal).norm(dim=1).mean() < 0.015
-    assert arap.evaluate(found)[0] < 0.01
+    result = deformed(body, goal, front, iterations=60)
+    assert (result - goal).norm(dim=1).mean() < 0.015
+    assert arap.evaluate(result)[0] < 0.01
 
 
-def test_untrusted_anchors_and_no_anchors_change_nothing(body) -> None:
+def test_targets_of_confidence_0_and_no_targets_change_nothing(body) -> None:
     vertices, arap = body
     index = np.arange(10)
     far = np.full((10, 2), 0.9)
-    still = arap_from_tracks(vertices, arap, CAMERA, index, far, np.zeros(10))
-    assert torch.allclose(still, vertices, atol=1e-4)
+    unchanged = arap_from_tracks(vertices, arap, CAMERA, index, far, np.zeros(10))
+    assert torch.allclose(unchanged, vertices, atol=1e-4)
     none = arap_from_tracks(vertices, arap, CAMERA, index[:0], far[:0], np.zeros(0))
     assert torch.equal(none, vertices)
 
@@ -52,8 +52,8 @@ def test_depths_of_a_ball_squashed_in_the_picture_change_smoothly(sphere) -> Non
     rest, faces = sphere
     squashed = rest * torch.tensor([1.0, 0.5, 1.0])
     front = np.flatnonzero((rest[:, 2] < -0.1).numpy())
-    found = propagate((rest + AWAY, Arap(shape_graph(rest, faces, 0.5))), squashed + AWAY, front)
-    cosine = (vertex_normals(found, faces) * vertex_normals(squashed, faces)).sum(1)[front]
+    result = deformed((rest + AWAY, Arap(shape_graph(rest, faces, 0.5))), squashed + AWAY, front)
+    cosine = (vertex_normals(result, faces) * vertex_normals(squashed, faces)).sum(1)[front]
     assert cosine.min() > 0.9
-    change = (found - rest)[:, 2][unique_edges(faces)]
+    change = (result - rest)[:, 2][unique_edges(faces)]
     assert (change[:, 0] - change[:, 1]).abs().mean() < 1e-3

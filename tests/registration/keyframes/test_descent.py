@@ -105,7 +105,7 @@ def test_no_step_reads_back_from_the_device(capsule, monkeypatch) -> None:
     targets = image_fractions(view.camera.cropped((0, 0, 1, 1)), mesh.vertices[index]) + 0.02
     camera = view.camera.cropped((0.0, 0.0, 1.0, 1.0))
     terms = [
-        Chamfer(1.0, faces, mesh, 1.0, torch.Generator().manual_seed(0), count=200, every=100),  # draws once
+        Chamfer(1.0, faces, mesh, 1.0, torch.Generator().manual_seed(0), count=200, redraw_every=100),  # draws once
         Rigidity(1.0, Arap(shape_graph(mesh.vertices, faces))),
         EdgeLength(1.0, mesh.vertices, faces, 1.0),
         FaceArea(1.0, mesh.vertices, faces, 1.0),

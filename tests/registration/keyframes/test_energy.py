@@ -20,7 +20,7 @@ def shape_terms(vertices, faces) -> list:
 
 
 @pytest.mark.parametrize("which", range(3), ids=["arap", "edge_length", "face_area"])
-def test_terms_of_shape_are_zero_and_flat_under_rigid_motion(capsule, which) -> None:
+def test_shape_terms_and_their_gradients_are_zero_under_rigid_motion(capsule, which) -> None:
     generator = torch.Generator().manual_seed(which)
     term = shape_terms(*capsule)[which]
     moved = (capsule[0].double() @ random_rotation(generator).T + torch.randn(3, generator=generator)).float()
@@ -44,7 +44,7 @@ def test_gradients_of_shape_terms_are_those_of_finite_differences(capsule, which
     assert (ahead - behind) / 2e-6 == pytest.approx(float((gradient * direction).sum()), rel=1e-2)
 
 
-def test_chamfer_falls_towards_the_target_and_pulls_there(sphere) -> None:
+def test_chamfer_falls_towards_the_target_and_its_gradient_points_away_from_it(sphere) -> None:
     vertices, faces = sphere
     target = Mesh(vertices, faces)
     there = float(Chamfer(1.0, faces, target, 1.0, torch.Generator().manual_seed(0))(state(vertices)))
@@ -55,9 +55,9 @@ def test_chamfer_falls_towards_the_target_and_pulls_there(sphere) -> None:
     assert off.grad[:, 0].sum() > 5 * off.grad[:, 1].sum().abs()
 
 
-def test_chamfer_has_the_gradient_of_finite_differences_while_its_matches_are_kept(sphere) -> None:
+def test_chamfer_has_the_gradient_of_finite_differences_for_fixed_correspondences(sphere) -> None:
     vertices, faces = sphere
-    term = Chamfer(1.0, faces, Mesh(1.2 * vertices, faces), 1.0, torch.Generator().manual_seed(0), every=5)
+    term = Chamfer(1.0, faces, Mesh(1.2 * vertices, faces), 1.0, torch.Generator().manual_seed(0), redraw_every=5)
     generator = torch.Generator().manual_seed(0)
     pose = vertices.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(term(state(pose, step=0)), pose)
@@ -66,18 +66,19 @@ def test_chamfer_has_the_gradient_of_finite_differences_while_its_matches_are_ke
     assert (ahead - behind) / 2e-3 == pytest.approx(float((gradient * direction).sum()), rel=1e-2)
 
 
-def test_chamfer_leaves_out_what_is_far_from_everything(sphere) -> None:
+def test_chamfer_trims_the_farthest_correspondences(sphere) -> None:
     vertices, faces = sphere
     few = faces[:20].reshape(-1).unique()
     spiky = vertices.clone()
     spiky[few] *= 3.0
     trimmed, plain = (
-        Chamfer(1.0, faces, Mesh(spiky, faces), 1.0, torch.Generator().manual_seed(0), keep=keep) for keep in (0.6, 1.0)
+        Chamfer(1.0, faces, Mesh(spiky, faces), 1.0, torch.Generator().manual_seed(0), kept_share=keep)
+        for keep in (0.6, 1.0)
     )
     assert float(trimmed(state(vertices))) < 0.05 * float(plain(state(vertices)))
 
 
-def test_normal_maps_of_the_same_mesh_agree_and_of_a_turned_one_do_not(capsule) -> None:
+def test_normal_maps_of_the_same_mesh_agree_and_of_a_rotated_one_do_not(capsule) -> None:
     vertices, faces = capsule
     term = NormalMaps(1.0, faces, Mesh(vertices, faces), views=4, size=48)
     assert float(term(state(vertices))) == 0.0
@@ -85,7 +86,7 @@ def test_normal_maps_of_the_same_mesh_agree_and_of_a_turned_one_do_not(capsule) 
     assert float(term(state(turned))) > 0.2
 
 
-def test_total_weighs_terms_and_leaves_out_those_of_no_weight(capsule) -> None:
+def test_total_weights_the_terms_and_skips_those_of_weight_0(capsule) -> None:
     class Count:
         def __init__(self, name: str, weight: float) -> None:
             self.name, self.weight, self.calls = name, weight, 0

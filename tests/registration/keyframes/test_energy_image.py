@@ -27,34 +27,34 @@ def scene(capsule):
 
 
 @pytest.mark.parametrize("term", [Silhouette, Colour])
-def test_the_true_pose_costs_next_to_nothing_and_a_shifted_one_is_pulled_back(scene, term) -> None:
+def test_the_true_pose_has_little_energy_and_a_shifted_one_a_gradient_back(scene, term) -> None:
     mesh, view = scene
-    there = float(term(1.0, view)(state(mesh.vertices)))
-    off = (mesh.vertices + torch.tensor([0.03, 0.0, 0.0])).requires_grad_()
-    value = term(1.0, view)(state(off))
+    energy = float(term(1.0, view)(state(mesh.vertices)))
+    shifted = (mesh.vertices + torch.tensor([0.03, 0.0, 0.0])).requires_grad_()
+    value = term(1.0, view)(state(shifted))
     value.backward()
-    assert there < 0.1 * float(value.detach())
-    assert off.grad[:, 0].sum() > 2 * off.grad[:, 1].sum().abs()
+    assert energy < 0.1 * float(value.detach())
+    assert shifted.grad[:, 0].sum() > 2 * shifted.grad[:, 1].sum().abs()
 
 
 @pytest.mark.parametrize("fov", [0.4, 1.1])
-def test_a_frame_of_another_lens_costs_as_little(capsule, fov) -> None:
+def test_a_frame_of_another_field_of_view_has_as_little_energy(capsule, fov) -> None:
     vertices, faces = capsule
     mesh = painted(vertices + torch.tensor([0.0, 0.0, 1.2 / math.tan(fov / 2)]), faces)
     frame = photographed(mesh, 0, fov=fov)
-    there, usual = (
+    energy, usual = (
         float(Silhouette(1.0, VideoView.of(seen, WINDOW, 96, mesh))(state(mesh.vertices)))
         for seen in (frame, replace(frame, fov=DEFAULT_FOV))
     )
-    assert there < 0.02 * usual
+    assert energy < 0.02 * usual
     assert Template.of(mesh, 1.0, FAST.registration, fov).camera.fov == fov
 
 
-def test_the_coarse_scale_reaches_an_outline_that_lies_beside(scene) -> None:
+def test_the_coarse_level_has_a_gradient_without_overlap(scene) -> None:
     mesh, view = scene
-    off = (mesh.vertices + torch.tensor([0.33, 0.0, 0.0])).requires_grad_()  # 0.3 wide: no overlap
-    Silhouette(1.0, view, levels=3)(state(off)).backward()
-    assert off.grad[:, 0].sum() > 0
+    shifted = (mesh.vertices + torch.tensor([0.33, 0.0, 0.0])).requires_grad_()  # 0.3 wide: no overlap
+    Silhouette(1.0, view, levels=3)(state(shifted)).backward()
+    assert shifted.grad[:, 0].sum() > 0
 
 
 def test_one_rendering_serves_all_terms_of_a_view(scene) -> None:
@@ -63,15 +63,17 @@ def test_one_rendering_serves_all_terms_of_a_view(scene) -> None:
     assert view.rendering(pose) is view.rendering(pose)
 
 
-def test_tracks_cost_nothing_where_they_are_and_pull_with_the_gradient_of_finite_differences(scene) -> None:
+def test_tracks_have_zero_energy_at_their_positions_and_the_gradient_of_finite_differences(scene) -> None:
     mesh, _ = scene
     camera = Camera.identity()
     index = torch.arange(0, len(mesh.vertices), 3)
-    here = image_fractions(camera, mesh.vertices[index])
+    projected = image_fractions(camera, mesh.vertices[index])
     confidence = torch.linspace(0, 1, len(index))
-    assert float(FlowTracks(1.0, camera, index, here, confidence, 0.5)(state(mesh.vertices))) < 1e-8
+    assert float(FlowTracks(1.0, camera, index, projected, confidence, 0.5)(state(mesh.vertices))) < 1e-8
     generator = torch.Generator().manual_seed(2)
-    term = FlowTracks(1.0, camera, index, here + 0.02 * torch.randn(here.shape, generator=generator), confidence, 0.5)
+    term = FlowTracks(
+        1.0, camera, index, projected + 0.02 * torch.randn(projected.shape, generator=generator), confidence, 0.5
+    )
     camera64 = Camera(camera.extrinsics.double())
     term.camera = camera64
     pose = mesh.vertices.double().requires_grad_()
@@ -81,7 +83,7 @@ def test_tracks_cost_nothing_where_they_are_and_pull_with_the_gradient_of_finite
     assert (ahead - behind) / 2e-6 == pytest.approx(float((gradient * direction).sum()), rel=1e-3)
 
 
-def test_no_tracks_cost_nothing(scene) -> None:
+def test_no_tracks_have_zero_energy(scene) -> None:
     none = torch.zeros(0, dtype=torch.long)
     term = FlowTracks(1.0, Camera.identity(), none, torch.zeros(0, 2), torch.zeros(0), 0.5)
     assert float(term(state(scene[0].vertices))) == 0.0
@@ -89,14 +91,14 @@ def test_no_tracks_cost_nothing(scene) -> None:
 
 def test_visible_vertices_are_those_on_the_near_side(sphere) -> None:
     vertices, faces = sphere
-    seen = visible_vertices(vertices + AWAY, faces, Camera.identity(), 128, facing=0.2)
+    seen = visible_vertices(vertices + AWAY, faces, Camera.identity(), 128, min_cosine=0.2)
     assert vertices[seen, 2].max() < 0
     expected = (vertices[:, 2] < -0.25).sum()
     assert expected * 0.9 < len(seen) < len(vertices) / 2
 
 
-def test_what_another_part_hides_is_not_visible(sphere) -> None:
+def test_occluded_vertices_are_not_visible(sphere) -> None:
     vertices, faces = sphere
-    both = torch.cat([vertices + AWAY, 0.5 * vertices + AWAY + torch.tensor([0.0, 0.0, 2.0])])
-    seen = visible_vertices(both, torch.cat([faces, faces + len(vertices)]), Camera.identity(), 128)
+    spheres = torch.cat([vertices + AWAY, 0.5 * vertices + AWAY + torch.tensor([0.0, 0.0, 2.0])])
+    seen = visible_vertices(spheres, torch.cat([faces, faces + len(vertices)]), Camera.identity(), 128)
     assert seen.max() < len(vertices)

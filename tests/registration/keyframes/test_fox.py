@@ -52,7 +52,7 @@ def test_one_pose_becomes_another() -> None:
     generator = torch.Generator().manual_seed(0)
     faces = source.faces
     shape = [
-        Chamfer(10.0, faces, target, 1.0, torch.Generator().manual_seed(0), count=4000, keep=1.0),
+        Chamfer(10.0, faces, target, 1.0, torch.Generator().manual_seed(0), count=4000, kept_share=1.0),
         NormalMaps(0.02, faces, target, 2, 96),
     ]
     moved_to_mask = fit_rigid(source.vertices, shape, 40, generator)(source.vertices)

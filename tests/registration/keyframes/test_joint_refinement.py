@@ -1,4 +1,4 @@
-"""All key frames refined together: what the video says of the frames between, and what holds trusted poses."""
+"""Key-frame refinement: the video's constraints on the frames between, and the prior on poses with their shape."""
 
 import itertools
 from dataclasses import replace
@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from registration.keyframes.joint_refinement import Motion, Stay, blend, motion_energy, motions, refine_key_frames
+from registration.keyframes.joint_refinement import (
+    Motion,
+    PosePrior,
+    frame_motions,
+    interpolation_weights,
+    motion_energy,
+    refine_key_frames,
+)
 from registration.keyframes.template import Template
 from tests.registration.shapes import painted, photographed
 from v2m4.camera import image_fractions
@@ -41,28 +48,28 @@ def refined(moving, start, **options):
 
 def test_blend_weighs_the_two_key_frames_around() -> None:
     for frame in range(11):
-        first, second, weight = blend([0, 4, 10], frame)
+        first, second, weight = interpolation_weights([0, 4, 10], frame)
         time = (1 - weight) * [0, 4, 10][first] + weight * [0, 4, 10][second]
         assert time == pytest.approx(frame)
         assert 0 <= weight < 1
         assert second - first == (0 if frame in (0, 4, 10) else 1)
 
 
-def test_motions_are_those_of_the_video(moving) -> None:
+def test_motions_are_the_true_image_displacements(moving) -> None:
     template, poses, frames, flows = moving
-    found = motions(poses[KEYS], KEYS, template, frames, flows, SIZE)
-    assert {frame: sorted(motion.key for motion in found[frame]) for frame in range(5)} == {
+    result = frame_motions(poses[KEYS], KEYS, template, frames, flows, SIZE)
+    assert {frame: sorted(motion.key for motion in result[frame]) for frame in range(5)} == {
         0: [1], 1: [0, 1], 2: [0, 2], 3: [1, 2], 4: [1],
     }  # fmt: skip
-    for frame, of_frame in found.items():
+    for frame, of_frame in result.items():
         for motion in of_frame:
             places = [image_fractions(template.camera, poses[at][motion.index]) for at in (KEYS[motion.key], frame)]
-            off = (motion.shift - (places[1] - places[0])).norm(dim=1)
+            off = (motion.displacement - (places[1] - places[0])).norm(dim=1)
             assert len(motion.index) > 100
             assert float(off.median()) * SIZE < 0.3
 
 
-def test_motion_energy_is_zero_at_the_truth_and_grows_beside_it(moving) -> None:
+def test_motion_energy_is_zero_at_the_truth_and_grows_away_from_it(moving) -> None:
     template, poses, _, _ = moving
     index = torch.arange(0, len(poses[0]), 3)
     places = [image_fractions(template.camera, pose[index]) for pose in poses[:2]]
@@ -72,7 +79,7 @@ def test_motion_energy_is_zero_at_the_truth_and_grows_beside_it(moving) -> None:
     assert (np.diff(energies) > 0).all()
     silent = replace(motion, confidence=torch.zeros(len(index)))
     assert float(motion_energy(silent, poses[1] + STEP, poses[0], template)) == 0
-    nothing = Motion(0, index[:0], motion.shift[:0], motion.confidence[:0], 0.5)
+    nothing = Motion(0, index[:0], motion.displacement[:0], motion.confidence[:0], 0.5)
     assert float(motion_energy(nothing, poses[1], poses[0], template)) == 0
 
 
@@ -80,50 +87,50 @@ def test_motion_energy_has_the_gradient_of_finite_differences(moving) -> None:
     template, poses, _, _ = moving
     template = replace(template, camera=replace(template.camera, extrinsics=template.camera.extrinsics.double()))
     index = torch.arange(0, 60, 7)
-    shift = 0.02 * torch.randn(len(index), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    motion = Motion(0, index, shift, torch.linspace(0.1, 1, len(index), dtype=torch.float64), 0.5)
+    displacement = 0.02 * torch.randn(len(index), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    motion = Motion(0, index, displacement, torch.linspace(0.1, 1, len(index), dtype=torch.float64), 0.5)
     pose, key = (poses[at, :60].double().requires_grad_() for at in (1, 0))
     assert torch.autograd.gradcheck(lambda a, b: motion_energy(motion, a, b, template), (pose, key))
 
 
-def test_stay_counts_the_way_off_the_surface_ten_times_that_along_it(moving, sphere) -> None:
+def test_pose_prior_weights_normal_offsets_ten_times_as_much_as_tangential_ones(moving, sphere) -> None:
     vertices, faces = sphere
     template = replace(moving[0], unit=1.0, mesh=replace(moving[0].mesh, vertices=vertices, faces=faces))
-    stay = Stay(torch.stack([vertices, vertices]), template, [True, False])
-    assert float(stay(torch.stack([vertices, 2 * vertices]))) == 0  # the second is not held
+    pose_prior = PosePrior(torch.stack([vertices, vertices]), template, [True, False])
+    assert float(pose_prior(torch.stack([vertices, 2 * vertices]))) == 0  # the second is not held
     outward = torch.nn.functional.normalize(vertices, dim=1)
     along = torch.nn.functional.normalize(torch.cross(outward, torch.tensor([[0.3, 1.0, 0.2]]), dim=1), dim=1)
-    off, slid = (float(stay(torch.stack([vertices + 0.01 * way, vertices]))) for way in (outward, along))
+    off, slid = (float(pose_prior(torch.stack([vertices + 0.01 * offset, vertices]))) for offset in (outward, along))
     assert off == pytest.approx(1e-4, rel=0.01)
     assert slid == pytest.approx(1e-5, rel=0.05)
 
 
-def test_wrong_poses_are_brought_nearer_to_the_video(moving) -> None:
+def test_wrong_poses_are_corrected_by_the_video(moving) -> None:
     _, poses, _, _ = moving
     start = poses[KEYS].clone()
     start[1] += torch.tensor([0.03, 0.02, 0.0])
-    found = refined(moving, start)
-    before, after = ((pose - poses[2])[:, :2].norm(dim=1).mean() for pose in (start[1], found.vertices[1]))
+    result = refined(moving, start)
+    before, after = ((pose - poses[2])[:, :2].norm(dim=1).mean() for pose in (start[1], result.vertices[1]))
     assert after < 0.5 * before
-    assert (found.vertices[[0, 2]] - poses[[0, 4]])[..., :2].norm(dim=2).mean() < 0.01
-    assert all(len(curve) == 40 for curve in found.curves.values())
-    assert found.curves["flow"][-8:].mean() < 0.5 * found.curves["flow"][:8].mean()
-    assert "stay" not in found.curves
+    assert (result.vertices[[0, 2]] - poses[[0, 4]])[..., :2].norm(dim=2).mean() < 0.01
+    assert all(len(curve) == 40 for curve in result.curves.values())
+    assert result.curves["flow"][-8:].mean() < 0.5 * result.curves["flow"][:8].mean()
+    assert "stay" not in result.curves
 
 
-def test_a_trusted_pose_is_held(moving) -> None:
+def test_a_pose_with_a_prior_changes_less(moving) -> None:
     _, poses, _, _ = moving
     start = poses[KEYS].clone()
     start[1] += torch.tensor([0.03, 0.02, 0.0])
     firm = {"weights": replace(CONFIG.weights, stay=20 * CONFIG.weights.stay)}
-    held = refined(moving, start, trusted=[False, True, False], config=firm)
+    held = refined(moving, start, takes_shape=[False, True, False], config=firm)
     free = refined(moving, start)
-    moved = [(found.vertices[1] - start[1]).norm(dim=1).mean() for found in (held, free)]
-    assert moved[0] < 0.5 * moved[1]
+    displacements = [(result.vertices[1] - start[1]).norm(dim=1).mean() for result in (held, free)]
+    assert displacements[0] < 0.5 * displacements[1]
     assert "stay" in held.curves
 
 
-def test_further_terms_pull_their_own_pose_alone(moving) -> None:
+def test_extra_terms_change_their_own_pose_alone(moving) -> None:
     _, poses, _, _ = moving
 
     class Push:
@@ -133,17 +140,17 @@ def test_further_terms_pull_their_own_pose_alone(moving) -> None:
             return (state.vertices[:, 1] - 0.2).square().mean()
 
     plain = refined(moving, poses[KEYS])
-    pushed = refined(moving, poses[KEYS], further=[[], [Push()], []])
-    way = (pushed.vertices - plain.vertices)[..., 1].mean(1)
-    assert way[1] > 0.02
-    assert way[[0, 2]].abs().max() < 0.5 * way[1]
+    pushed = refined(moving, poses[KEYS], extra_terms=[[], [Push()], []])
+    offset = (pushed.vertices - plain.vertices)[..., 1].mean(1)
+    assert offset[1] > 0.02
+    assert offset[[0, 2]].abs().max() < 0.5 * offset[1]
     assert len(pushed.curves["push"]) == 40
 
 
 def test_no_steps_change_nothing_and_a_seed_gives_the_same_bytes(moving) -> None:
     _, poses, _, _ = moving
-    still = refined(moving, poses[KEYS], config={"joint_steps": 0})
-    torch.testing.assert_close(still.vertices, poses[KEYS], atol=1e-4, rtol=0)
-    assert still.curves == {}
+    unchanged = refined(moving, poses[KEYS], config={"joint_steps": 0})
+    torch.testing.assert_close(unchanged.vertices, poses[KEYS], atol=1e-4, rtol=0)
+    assert unchanged.curves == {}
     first, second = (refined(moving, poses[KEYS], config={"joint_steps": 5}) for _ in range(2))
     assert torch.equal(first.vertices, second.vertices)

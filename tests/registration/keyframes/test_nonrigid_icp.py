@@ -22,7 +22,7 @@ def rms(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first - second).square().sum(1).mean().sqrt())
 
 
-def test_a_pose_that_lies_there_stays(capsule) -> None:
+def test_a_pose_on_the_surface_is_unchanged(capsule) -> None:
     vertices, faces = capsule
     arap, surface = (
         Arap(shape_graph(vertices, faces, 0.5)),
@@ -34,7 +34,7 @@ def test_a_pose_that_lies_there_stays(capsule) -> None:
     assert icp_fit.stretch[-1] < 1e-3
 
 
-def test_a_bent_body_is_reached_without_stretching(capsule) -> None:
+def test_a_bent_body_is_registered_without_stretching(capsule) -> None:
     vertices, faces = capsule
     target = bent(vertices, 0.8)
     order = torch.randperm(len(vertices), generator=torch.Generator().manual_seed(1))
@@ -63,19 +63,19 @@ def test_a_pose_comes_as_near_to_the_surface_as_trimeshs_nonrigid_icp_and_slides
     surface = TargetSurface(Mesh(target, faces), 1.0, 4000, torch.Generator().manual_seed(0))
     ours = nonrigid_icp(vertices, faces, Arap(shape_graph(vertices, faces, 0.5)), surface, 30).vertices.numpy()
 
-    def off_surface(points: np.ndarray) -> float:
+    def distance_from_surface(points: np.ndarray) -> float:
         triangles = np.tile(goal.triangles, (len(points), 1, 1))
         queries = np.repeat(points, len(goal.triangles), 0)
         closest = trimesh.triangles.closest_point(triangles, queries)
         distance = np.linalg.norm(closest - queries, axis=1).reshape(len(points), -1).min(1)
         return float(np.sqrt(np.square(distance).mean()))
 
-    def slid(points: np.ndarray) -> float:
+    def tangential_error(points: np.ndarray) -> float:
         return float(np.linalg.norm(points - target.numpy(), axis=1).mean())
 
-    assert off_surface(vertices.numpy()) > 0.02
-    assert off_surface(ours) < max(1.5 * off_surface(amberg), 5e-4)
-    assert slid(ours) < 0.7 * slid(amberg)
+    assert distance_from_surface(vertices.numpy()) > 0.02
+    assert distance_from_surface(ours) < max(1.5 * distance_from_surface(amberg), 5e-4)
+    assert tangential_error(ours) < 0.7 * tangential_error(amberg)
 
 
 def test_the_target_surface_lies_on_the_mesh(capsule) -> None:
@@ -90,7 +90,7 @@ def test_the_target_surface_lies_on_the_mesh(capsule) -> None:
         assert (own @ normal).max() > 0.999
 
 
-def test_another_body_is_not_reached_or_stretches(capsule) -> None:
+def test_another_body_leaves_a_residual_or_a_stretch(capsule) -> None:
     vertices, faces = capsule
     fat = Mesh(vertices * torch.tensor([2.2, 1.0, 2.2]), faces)
     icp_fit = nonrigid_icp(
@@ -104,10 +104,10 @@ def test_another_body_is_not_reached_or_stretches(capsule) -> None:
     assert icp_fit.residual[-1] > options.trusted_residual or icp_fit.stretch[-1] > options.trusted_stretch
 
 
-def test_anchors_tell_how_far_a_ball_has_turned(sphere) -> None:
+def test_vertex_targets_determine_the_rotation_of_a_ball(sphere) -> None:
     vertices, faces = sphere
-    turn = torch.tensor(trimesh.transformations.rotation_matrix(0.4, [0, 1, 0])[:3, :3], dtype=torch.float32)
-    target = vertices @ turn.T
+    rotation = torch.tensor(trimesh.transformations.rotation_matrix(0.4, [0, 1, 0])[:3, :3], dtype=torch.float32)
+    target = vertices @ rotation.T
     arap, surface = (
         Arap(shape_graph(vertices, faces, 0.0)),
         TargetSurface(Mesh(target, faces), 1.0, 4000, torch.Generator().manual_seed(0)),
@@ -128,7 +128,7 @@ def moving(capsule):
     return Template.of(rest, 1.0, FAST.registration), poses, frames, [flow_between(*frames[i : i + 2]) for i in (0, 1)]
 
 
-def test_follow_keeps_to_the_picture_both_ways_in_time(moving) -> None:
+def test_flow_propagation_reaches_the_true_pose_in_both_directions_of_time(moving) -> None:
     template, poses, frames, flows = moving
     for start, stop in ((0, 2), (2, 0)):
         found = propagate(poses[start], template, frames, flows, start, stop, 160)
@@ -141,53 +141,53 @@ def test_follow_keeps_to_the_picture_both_ways_in_time(moving) -> None:
 
 def test_lifted_tracks_have_the_true_depth(moving) -> None:
     template, poses, frames, flows = moving
-    seen = VisiblePoints.of(poses[0], template, frames[0], 160)
-    index = seen.index.numpy()
-    tracks = track(seen.pixels.double().numpy(), 0, 2, flows)
+    visible = VisiblePoints.of(poses[0], template, frames[0], 160)
+    index = visible.index.numpy()
+    tracks = track(visible.pixels.double().numpy(), 0, 2, flows)
     vertex_targets = lift_to_surface(tracks, index, template.mesh.with_vertices(poses[2]), Camera.identity(), 320)
     assert len(vertex_targets.index) > 0.5 * len(index)
-    off = np.linalg.norm(vertex_targets.points - poses[2][vertex_targets.index].double().numpy(), axis=1)
-    assert np.median(off) < 0.015
+    error = np.linalg.norm(vertex_targets.points - poses[2][vertex_targets.index].double().numpy(), axis=1)
+    assert np.median(error) < 0.015
 
 
-def test_links_join_all_parts_and_leave_one_part_alone(sphere) -> None:
+def test_connections_join_all_components_and_one_component_has_none(sphere) -> None:
     vertices, faces = sphere
     assert len(component_connections(vertices, faces)) == 0
     places = [[0, 0, 0], [1.1, 0, 0], [2.2, 0, 0], [0, 5, 0]]
-    parts = [trimesh.creation.icosphere(1, 0.5).apply_translation(place) for place in places]
-    vertices, faces = tensors(trimesh.util.concatenate(parts))
-    links = component_connections(vertices, faces, most=4)
-    part = links // (len(vertices) // 4)
-    assert (part[:, 0] != part[:, 1]).all()
-    assert {tuple(pair) for pair in part} == {(0, 1), (1, 2), (0, 3)}
-    graph = shape_graph(vertices, faces, 0.0, links)
+    spheres = [trimesh.creation.icosphere(1, 0.5).apply_translation(place) for place in places]
+    vertices, faces = tensors(trimesh.util.concatenate(spheres))
+    connections = component_connections(vertices, faces, max_connections=4)
+    component = connections // (len(vertices) // 4)
+    assert (component[:, 0] != component[:, 1]).all()
+    assert {tuple(pair) for pair in component} == {(0, 1), (1, 2), (0, 3)}
+    graph = shape_graph(vertices, faces, 0.0, connections)
     constant = graph.laplacian() @ np.ones(len(vertices))
     assert np.abs(constant).max() < 1e-9
     assert len(np.flatnonzero(np.linalg.eigvalsh(graph.laplacian().toarray()) < 1e-8)) == 1
 
 
-def test_a_hand_beside_a_thigh_is_not_tied_to_it() -> None:
+def test_a_hand_beside_a_thigh_is_not_connected_to_it() -> None:
     sizes = [(0.2, 0.4, 0.2), (0.1, 0.5, 0.1), (0.1, 0.5, 0.1)]  # body, arm and leg
     places = [(0, 0.2, 0), (0.16, 0.1, 0), (0, -0.26, 0)]
     boxes = [trimesh.creation.box(size).subdivide().subdivide() for size in sizes]
     for box, place in zip(boxes, places, strict=True):
         box.apply_translation(place)
-    links = component_connections(*tensors(trimesh.util.concatenate(boxes)))
-    part = np.repeat(np.arange(3), [len(box.vertices) for box in boxes])
-    assert {tuple(pair) for pair in np.sort(part[links], 1).tolist()} == {(0, 1), (0, 2)}
+    connections = component_connections(*tensors(trimesh.util.concatenate(boxes)))
+    component = np.repeat(np.arange(3), [len(box.vertices) for box in boxes])
+    assert {tuple(pair) for pair in np.sort(component[connections], 1).tolist()} == {(0, 1), (0, 2)}
 
 
-def test_a_linked_part_takes_part_in_smooth_steps() -> None:
+def test_large_steps_spread_across_connections() -> None:
     vertices, faces = tensors(
         trimesh.util.concatenate(
             [trimesh.creation.icosphere(1, 0.5), trimesh.creation.icosphere(1, 0.5).apply_translation([1.1, 0, 0])]
         )
     )
     half = len(vertices) // 2
-    push = torch.zeros_like(vertices)
-    push[:half] = 1.0
-    links = torch.from_numpy(component_connections(vertices, faces))
-    alone = LargeSteps(faces, len(vertices), 20.0).from_differential(push)
-    joined = LargeSteps(faces, len(vertices), 20.0, links=links).from_differential(push)
+    step = torch.zeros_like(vertices)
+    step[:half] = 1.0
+    connections = torch.from_numpy(component_connections(vertices, faces))
+    alone = LargeSteps(faces, len(vertices), 20.0).from_differential(step)
+    joined = LargeSteps(faces, len(vertices), 20.0, connections=connections).from_differential(step)
     assert float(alone[half:].abs().max()) < 1e-5
     assert float(joined[half:].min()) > 0.05

@@ -1,4 +1,4 @@
-"""One key frame after another: the neighbour's pose brought onto a mesh of another topology, trusted or not."""
+"""One key frame after another: a pose registered to a mesh of another topology, for each value of ``trust``."""
 
 import itertools
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 
 from registration.keyframes import pairwise
 from registration.keyframes.nonrigid_icp import IcpFit
-from registration.keyframes.pairwise import fits, register_pair
+from registration.keyframes.pairwise import register_pair, takes_shape
 from registration.keyframes.template import Template
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.config import FAST
@@ -50,27 +50,27 @@ def registered(pair, seed: int = 0, target: Mesh | None = None, **options):
 
 
 @pytest.mark.parametrize("trust", ["fits", "yes", "no"])
-def test_the_targets_pose_is_reached_whoever_is_trusted(pair, trust: str) -> None:
+def test_the_pose_is_registered_to_the_target_for_each_value_of_trust(pair, trust: str) -> None:
     _, poses, _, _, _ = pair
-    found = registered(pair, trust=trust)
-    before, after = ((pose - poses[2]).norm(dim=1).mean() for pose in (poses[0], found.vertices))
+    result = registered(pair, trust=trust)
+    before, after = ((pose - poses[2]).norm(dim=1).mean() for pose in (poses[0], result.vertices))
     assert after < 0.5 * before  # it may spin about its length
     surface, _, _ = sample_surface(poses[2], pair[0].mesh.faces, 20000, torch.Generator().manual_seed(0))
-    far, near = (nearest(pose, surface)[0].mean() for pose in (poses[0], found.vertices))
+    far, near = (nearest(pose, surface)[0].mean() for pose in (poses[0], result.vertices))
     assert near < 0.25 * far
-    assert found.trusted == (trust != "no")
-    assert set(found.curves) >= ({"residual", "stretch"} if found.trusted else {"arap", "chamfer", "silhouette"})
-    assert all(len(curve) == (12 if found.trusted else 40) for curve in found.curves.values())
+    assert result.takes_shape == (trust != "no")
+    assert set(result.curves) >= ({"residual", "stretch"} if result.takes_shape else {"arap", "chamfer", "silhouette"})
+    assert all(len(curve) == (12 if result.takes_shape else 40) for curve in result.curves.values())
 
 
-def test_a_mesh_of_another_body_only_guides_unless_it_is_trusted_blindly(pair) -> None:
+def test_a_mesh_of_another_body_is_one_term_unless_trust_is_yes(pair) -> None:
     template, poses, _, _, own = pair
     middle = own.vertices.mean(0)
     fat = own.with_vertices((own.vertices - middle) * torch.tensor([2.2, 1.0, 2.2]) + middle)
     guided, blind = (registered(pair, target=fat, trust=trust) for trust in ("fits", "yes"))
-    assert not guided.trusted and blind.trusted
+    assert not guided.takes_shape and blind.takes_shape
     widths = [float(pose[:, 0].amax() - pose[:, 0].amin()) for pose in (guided.vertices, blind.vertices, poses[2])]
-    assert widths[0] < 0.75 * widths[1]  # it follows the video's outline, not the fat mesh
+    assert widths[0] < 0.75 * widths[1]  # as wide as the video's outline, not as the fat mesh
     assert widths[0] < 1.5 * widths[2]
     assert float(template.arap(guided.vertices)) < float(template.arap(blind.vertices))
 
@@ -80,7 +80,7 @@ def test_without_trust_the_nonrigid_icp_does_not_run(pair, monkeypatch) -> None:
         raise AssertionError("nonrigid_icp ran")
 
     monkeypatch.setattr(pairwise, "nonrigid_icp", refused)
-    assert not registered(pair, trust="no", fine_steps=2, coarse_steps=2).trusted
+    assert not registered(pair, trust="no", fine_steps=2, coarse_steps=2).takes_shape
     with pytest.raises(AssertionError, match="nonrigid_icp ran"):
         registered(pair, trust="fits")
 
@@ -97,7 +97,9 @@ def test_a_fit_is_judged_by_its_last_round_alone() -> None:
     config = replace(CONFIG, trusted_residual=0.01, trusted_stretch=0.1)
 
     def fit(residual, stretch) -> bool:
-        return fits(IcpFit(torch.zeros(1, 3), torch.tensor(residual).numpy(), torch.tensor(stretch).numpy()), config)
+        return takes_shape(
+            IcpFit(torch.zeros(1, 3), torch.tensor(residual).numpy(), torch.tensor(stretch).numpy()), config
+        )
 
     assert fit([0.5, 0.009], [0.5, 0.09])
     assert not fit([0.001, 0.011], [0.0, 0.0])

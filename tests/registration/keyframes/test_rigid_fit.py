@@ -50,7 +50,7 @@ def test_half_turns_about_every_principal_axis_are_recovered(hook, axis) -> None
     assert (found(vertices) - goal).norm(dim=1).mean() < 0.02
 
 
-def test_without_half_turns_the_start_is_not_left(hook) -> None:
+def test_without_half_turns_none_is_taken(hook) -> None:
     vertices, faces = hook
     goal = turned(vertices, half_turn(principal_axes(vertices)[1]))
     found = fit_rigid(vertices, terms(faces, Mesh(goal, faces)), 60, torch.Generator().manual_seed(0), half_turns=False)

@@ -8,7 +8,7 @@ import torch
 
 import registration
 from registration.keyframes import pairwise, stage
-from registration.keyframes.joint_refinement import blend
+from registration.keyframes.joint_refinement import interpolation_weights
 from registration.keyframes.stage import longest_outline
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.camera import Camera
@@ -68,12 +68,12 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(torch.minimum(first, second).sum() / torch.maximum(first, second).sum())
 
 
-def test_every_vertex_follows_the_truth(clip, result) -> None:
+def test_every_vertex_is_near_the_truth(clip, result) -> None:
     _, _, truth, shuffle = clip
     sequence, _ = result
     for position, index in enumerate(KEYS):
-        off = (sequence.vertices[position] - truth[index].vertices[shuffle]).norm(dim=1)
-        assert off.mean() < 0.02  # the body is 1 long
+        error = (sequence.vertices[position] - truth[index].vertices[shuffle]).norm(dim=1)
+        assert error.mean() < 0.02  # the body is 1 long
 
 
 def test_frames_between_the_key_frames_overlay_the_video(clip, result) -> None:
@@ -93,7 +93,7 @@ def test_sequence_has_the_reference_topology_and_the_first_pose_as_rest(clip, re
     assert sequence.times.tolist() == [0.0, 2.0, 4.0]
 
 
-def test_everything_a_person_needs_lies_on_disk(config, result) -> None:
+def test_meshes_images_and_curves_are_written(config, result) -> None:
     _, workspace = result
     for index in KEYS:
         assert workspace.path(f"{index}_consistency_sample.glb").is_file()
@@ -110,7 +110,7 @@ def test_everything_a_person_needs_lies_on_disk(config, result) -> None:
                 assert len(stored[curve]) == (12 if stored["trusted"] else 40)
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(clip, config, result, tmp_path, monkeypatch) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bytes(clip, config, result, tmp_path, monkeypatch) -> None:
     frames, posed, _, _ = clip
     stopped = registration.keyframes.stage._Stage.refine
 
@@ -121,12 +121,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(clip, config, result, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
     monkeypatch.setattr(registration.keyframes.stage._Stage, "refine", stopped)
-    monkeypatch.setattr(registration.keyframes.stage._Stage, "register_pair", killed)  # the carried poses lie on disk
+    monkeypatch.setattr(registration.keyframes.stage._Stage, "register_pair", killed)  # the pairwise poses are on disk
     again = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
     assert again.vertices.numpy().tobytes() == result[0].vertices.numpy().tobytes()
 
 
-def test_tracks_guide_the_registration_and_lie_on_disk(clip, config, tmp_path_factory) -> None:
+def test_tracks_are_used_and_written(clip, config, tmp_path_factory) -> None:
     frames, posed, truth, shuffle = clip
     small = replace(config.registration, tracker="flow", tracked_views=4, tracked_size=96, tracked_points=100)
     tracked = replace(config, use_tracking=True, registration=small)
@@ -134,8 +134,8 @@ def test_tracks_guide_the_registration_and_lie_on_disk(clip, config, tmp_path_fa
     sequences = [registration.run(frames, KEYS, posed, folder, tracked) for folder in folders]
     assert sequences[0].vertices.numpy().tobytes() == sequences[1].vertices.numpy().tobytes()
     for position, index in enumerate(KEYS):
-        off = (sequences[0].vertices[position] - truth[index].vertices[shuffle]).norm(dim=1)
-        assert off.mean() < 0.02
+        error = (sequences[0].vertices[position] - truth[index].vertices[shuffle]).norm(dim=1)
+        assert error.mean() < 0.02
     for view in range(4):
         assert read_video(folders[0].path(f"3_registration/track_video{view}.mp4")) == 3
         assert read_video(folders[0].path(f"3_registration/track_result{view}.mp4")) == 3
@@ -156,28 +156,28 @@ def test_without_tracking_nothing_is_tracked(result) -> None:
     assert not [file.name for file in folder.iterdir() if file.name.startswith("track")]
 
 
-def test_other_options_make_stale(clip, config, result, monkeypatch) -> None:
+def test_other_options_invalidate_stored_results(clip, config, result, monkeypatch) -> None:
     frames, posed, _, _ = clip
-    asked = []
+    calls = []
 
     def register_pair(self, previous, template, start, stop):
-        asked.append(stop)
+        calls.append(stop)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registration.keyframes.stage._Stage, "register_pair", register_pair)
     other = replace(config, registration=replace(config.registration, fine_steps=41))
     with pytest.raises(KeyboardInterrupt):
         registration.run(frames, KEYS, posed, Workspace(result[1].root), other)
-    assert asked == [1]
+    assert calls == [1]
 
 
-def test_a_mesh_of_another_body_is_trusted_only_blindly(clip, config, tmp_path, monkeypatch) -> None:
+def test_the_shape_of_another_body_is_taken_only_if_trust_is_yes(clip, config, tmp_path, monkeypatch) -> None:
     frames, posed, _, _ = clip
     mesh = posed[1].mesh
     middle = mesh.vertices.mean(0)
     fat = mesh.with_vertices((mesh.vertices - middle) * torch.tensor([2.2, 1.0, 2.2]) + middle)
-    pair, asked, icp = [posed[0], PosedAsset(fat, torch.eye(4))], [], pairwise.nonrigid_icp
-    monkeypatch.setattr(pairwise, "nonrigid_icp", lambda *given, **more: (asked.append(1), icp(*given, **more))[1])
+    pair, calls, icp = [posed[0], PosedAsset(fat, torch.eye(4))], [], pairwise.nonrigid_icp
+    monkeypatch.setattr(pairwise, "nonrigid_icp", lambda *given, **more: (calls.append(1), icp(*given, **more))[1])
 
     def stored(trust: str) -> dict:
         workspace = Workspace(tmp_path / trust)
@@ -187,22 +187,22 @@ def test_a_mesh_of_another_body_is_trusted_only_blindly(clip, config, tmp_path, 
         return dict(np.load(workspace.path("3_registration/2.npz")))
 
     own = config.registration.trust
-    found = stored(own)
-    assert not found["trusted"]
-    assert len(found["curve_silhouette"]) == 40  # the descent ran
-    assert len(asked) == (own == "fits")  # without trust its shape is not even tried
+    guided = stored(own)
+    assert not guided["trusted"]
+    assert len(guided["curve_silhouette"]) == 40  # the descent ran
+    assert len(calls) == (own == "fits")  # with trust "no", non-rigid ICP does not run
     blind = stored("yes")
     assert blind["trusted"]
-    width = [float(np.ptp(arrays["vertices"][:, 0])) for arrays in (found, blind)]
+    width = [float(np.ptp(arrays["vertices"][:, 0])) for arrays in (guided, blind)]
     assert width[0] < 0.75 * width[1]
 
 
-def test_one_mesh_for_each_key_frame_is_asked_for(clip, config, tmp_path) -> None:
+def test_a_missing_mesh_is_an_error(clip, config, tmp_path) -> None:
     with pytest.raises(ValueError, match="2 meshes for 3 key frames"):
         registration.run(clip[0], KEYS, clip[1][:2], Workspace(tmp_path), config)
 
 
-def test_one_key_frame_is_a_sequence_that_stands_still(clip, config, tmp_path) -> None:
+def test_one_key_frame_gives_a_sequence_of_its_own_pose(clip, config, tmp_path) -> None:
     frames, posed, _, _ = clip
     sequence = registration.run(frames[:1], [0], posed[:1], Workspace(tmp_path), config)
     assert torch.equal(sequence.vertices[0], posed[0].mesh.vertices)
@@ -210,11 +210,11 @@ def test_one_key_frame_is_a_sequence_that_stands_still(clip, config, tmp_path) -
 
 def test_the_work_is_done_on_the_device_and_comes_back(clip, config, tmp_path, monkeypatch) -> None:
     frames, posed, _, _ = clip
-    moved, worked = [], []
+    devices, worked = [], []
     to = Mesh.to
 
     def noted(self: Mesh, device: torch.device | str) -> Mesh:
-        moved.append(str(device))
+        devices.append(str(device))
         return to(self, "cpu")
 
     register_pair = stage.register_pair
@@ -225,7 +225,7 @@ def test_the_work_is_done_on_the_device_and_comes_back(clip, config, tmp_path, m
         stage, "register_pair", lambda *given: (worked.append(given[0].device), register_pair(*given))[1]
     )
     sequence = registration.run(frames, KEYS, posed, Workspace(tmp_path), config)
-    assert moved[:3] == ["cuda"] * 3 and moved[-1] == "cpu" and len(worked) == 2
+    assert devices[:3] == ["cuda"] * 3 and devices[-1] == "cpu" and len(worked) == 2
     assert sequence.vertices.device.type == sequence.mesh.vertices.device.type == "cpu"
 
 
@@ -238,7 +238,7 @@ def kept(tensor: torch.Tensor, *to, **more) -> torch.Tensor:
     return _to(tensor, *given, **more)
 
 
-def test_limbs_apart_are_the_longest_outline() -> None:
+def test_separate_limbs_have_the_longest_outline() -> None:
     def figure(angle: float) -> Frame:
         picture = np.zeros((200, 200, 4), np.uint8)
         for side in (-1, 1):
@@ -250,11 +250,11 @@ def test_limbs_apart_are_the_longest_outline() -> None:
 
 
 def test_blend_is_linear_between_key_frames() -> None:
-    assert blend([0, 5, 8], 5) == (1, 1, 0.0)
-    first, second, weight = blend([0, 5, 8], 7)
+    assert interpolation_weights([0, 5, 8], 5) == (1, 1, 0.0)
+    first, second, weight = interpolation_weights([0, 5, 8], 7)
     assert (first, second) == (1, 2)
     assert weight == pytest.approx(2 / 3)
-    assert blend([0, 5, 8], 11) == (2, 2, 0.0)
+    assert interpolation_weights([0, 5, 8], 11) == (2, 2, 0.0)
 
 
 def test_paper_preset_has_the_published_weights() -> None:
