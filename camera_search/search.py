@@ -7,8 +7,7 @@ the last few views are compared with a finer mesh at higher resolution.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -26,6 +25,7 @@ from v2m4.config import SearchConfig
 from v2m4.decimate import simplified
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
+from v2m4.threads import torch_threads
 
 log = logging.getLogger("v2m4.camera_search")
 
@@ -74,19 +74,8 @@ def find_camera(
     Raises:
         ValueError: the frame has no foreground, or the mesh no faces or no colours.
     """
-    with one_thread():
+    with torch_threads(1):  # for small tensors OpenMP's threads spin for longer than they compute on busy cores
         return _search(mesh, frame, config, generator, hints, similarity, proposers)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread: for small tensors OpenMP's threads spin for longer than they compute on busy cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _search(

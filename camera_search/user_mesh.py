@@ -22,7 +22,7 @@ from camera_search.learned_parts import LearnedParts
 from camera_search.pointmap import CameraProposer
 from camera_search.refine import refine
 from camera_search.sampling import hull_points, sample_views
-from camera_search.search import find_camera, one_thread
+from camera_search.search import find_camera
 from camera_search.similarity import ImageAgreement, Similarity
 from camera_search.stage import FOLDER, cameras_json, draw_posed, pose_asset, write_text
 from v2m4.camera import Orbit, orbit_from_extrinsics
@@ -34,6 +34,7 @@ from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
 from v2m4.rotation import cube_rotations
+from v2m4.threads import torch_threads
 from v2m4.workspace import Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")
@@ -148,7 +149,7 @@ def find_user_mesh_camera(
     rotations = [torch.from_numpy(rotation).to(mesh.vertices) for rotation in upright_rotations()]
     proxy, fine = (simplified(mesh, faces) for faces in (config.proxy_faces, config.refine_faces))
     similarity = similarity or ImageAgreement()
-    with one_thread():
+    with torch_threads(1):
         coarse_scores = [
             _coarse_score(rotated(proxy, rotation), frame, config, generator, similarity) for rotation in rotations
         ]

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -60,16 +60,21 @@ def use(number: int) -> None:
 
 
 @contextmanager
-def for_networks() -> Iterator[None]:
-    """PyTorch with all threads: around networks, whose layers are large enough to be shared on the CPU."""
+def torch_threads(number: int) -> Iterator[None]:
+    """Run PyTorch with a number of threads, and restore the number from before."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count())
+    torch.set_num_threads(number)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def for_networks() -> AbstractContextManager[None]:
+    """Run PyTorch with all threads: around networks, whose layers are large enough to be shared on the CPU."""
+    return torch_threads(count())
 
 
 def in_order(
