@@ -12,129 +12,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from generators._edge_collapse import CORNER_COSINE, MAX_EDGE_RATIO, collapse_short_edges, keeps_orientation
+from generators._sheet import (
+    dot,
+    edge_length,
+    face_normal,
+    incident_faces,
+    project_to_contour,
+    project_to_sheet,
+    sample,
+    signed_area,
+    target_length,
+)
 from v2m4.kernels import kernel
 
-MIN_EDGE_RATIO, MAX_EDGE_RATIO = 0.75, 1.35  # of target lengths; the paper's 4/5 and 4/3 with hysteresis
 MAX_CHORD_ERROR = 0.12  # distance of a border edge from the contour allowed, cells
-CORNER_COSINE = 0.75  # a border vertex with a smaller cosine of the turning angle is a corner, and stays fixed
-MIN_HEIGHT = 0.02  # least height of an inner vertex, cells
-
-
-@kernel("f8[:,::1], f8, f8", ahead=False)
-def sample(grid: np.ndarray, x: float, y: float) -> tuple[float, float, float]:  # pragma: no cover
-    """Value of a grid (h, w) at column x, row y, and its derivatives along x and y.
-
-    Linear on the two triangles of each cell, as ``triangulate`` cuts them, so that the zero level is their border.
-    """
-    height, width = grid.shape
-    column, row = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
-    s, t = x - column, y - row
-    a, b = grid[row, column], grid[row, column + 1]
-    c, d = grid[row + 1, column], grid[row + 1, column + 1]
-    along_x, along_y = (d - c, c - a) if t > s else (b - a, d - b)
-    return a + s * along_x + t * along_y, along_x, along_y
-
-
-@kernel
-def _project_to_sheet(point: np.ndarray, level: np.ndarray, factor: np.ndarray) -> None:  # pragma: no cover
-    """Project a point to the sheet in place: Newton steps along the gradient of z^2 - level * factor."""
-    for _ in range(3):
-        value, along_x, along_y = sample(level, point[0], point[1])
-        scale, more_x, more_y = sample(factor, point[0], point[1])
-        residual = point[2] * point[2] - value * scale
-        slope_x, slope_y, slope_z = along_x * scale + value * more_x, along_y * scale + value * more_y, 2 * point[2]
-        slope = slope_x * slope_x + slope_y * slope_y + slope_z * slope_z
-        if slope < 1e-12:
-            return
-        point[0] += residual / slope * slope_x
-        point[1] += residual / slope * slope_y
-        point[2] -= residual / slope * slope_z
-    point[2] = max(point[2], MIN_HEIGHT)
-
-
-@kernel
-def _project_to_contour(point: np.ndarray, level: np.ndarray) -> None:  # pragma: no cover
-    """Project a point to the zero level in the plane in place, by Newton steps."""
-    for _ in range(3):
-        value, along_x, along_y = sample(level, point[0], point[1])
-        slope = along_x * along_x + along_y * along_y
-        if slope < 1e-6:
-            return
-        point[0] -= value * along_x / slope
-        point[1] -= value * along_y / slope
-
-
-@kernel("f8[:,::1], b1[::1], f8[:,::1], f8[:,::1]")
-def lift(points: np.ndarray, border: np.ndarray, level: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Points of the plane lifted to the sheet, those of the border projected to the contour.
-
-    Args:
-        points: (V, 2) in lattice units.
-        border: (V,) bool.
-        level: (h, w).
-        factor: (h, w).
-
-    Returns:
-        (V, 3).
-    """
-    result = np.zeros((len(points), 3))
-    for v in range(len(points)):
-        result[v, 0], result[v, 1] = points[v, 0], points[v, 1]
-        if border[v]:
-            _project_to_contour(result[v], level)
-        else:
-            square = sample(level, points[v, 0], points[v, 1])[0] * sample(factor, points[v, 0], points[v, 1])[0]
-            result[v, 2] = np.sqrt(max(square, MIN_HEIGHT**2))
-    return result
-
-
-@kernel
-def _incident(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
-    """Faces around each vertex, in compressed rows: those of v are items[start[v]:start[v + 1]]."""
-    start = np.zeros(count + 1, np.int64)
-    for f in range(len(faces)):
-        for k in range(3):
-            start[faces[f, k] + 1] += 1
-    for v in range(count):
-        start[v + 1] += start[v]
-    fill = start[:-1].copy()
-    items = np.empty(3 * len(faces), np.int64)
-    for f in range(len(faces)):
-        for k in range(3):
-            v = faces[f, k]
-            items[fill[v]] = f
-            fill[v] += 1
-    return start, items
-
-
-@kernel
-def _signed_area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pragma: no cover
-    """Twice the signed area of the triangle's projection to the plane, positive for upward faces (y points down)."""
-    return -((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
-
-
-@kernel
-def _normal(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float]:  # pragma: no cover
-    """Cross product of two edges."""
-    px, py, pz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-    qx, qy, qz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
-    return py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
-
-
-@kernel
-def _dot(a, b):  # pragma: no cover
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-@kernel
-def _length(a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
-    return np.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
-
-
-@kernel
-def _target(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover
-    """Target length of an edge between two points."""
-    return sample(size, 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]))[0]
 
 
 @kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1]")
@@ -143,13 +35,13 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
 
     Faces are changed in place; returns the points and the faces to add.
     """
-    start, items = _incident(faces, len(points))
+    start, items = incident_faces(faces, len(points))
     longest = np.empty(len(faces), np.int64)
     for f in range(len(faces)):
         best = -1.0
         for k in range(3):
             a, b = faces[f, k], faces[f, (k + 1) % 3]
-            length = _length(points[a], points[b])
+            length = edge_length(points[a], points[b])
             if length > best:
                 best, longest[f] = length, k
     new_points, new_faces = np.empty((len(faces), 3)), np.empty((2 * len(faces), 3), np.int64)
@@ -161,7 +53,7 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
             continue
         k = longest[f]
         a, b, c = faces[f, k], faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
-        if (border[a] and border[b]) or _length(points[a], points[b]) <= MAX_EDGE_RATIO * _target(
+        if (border[a] and border[b]) or edge_length(points[a], points[b]) <= MAX_EDGE_RATIO * target_length(
             size, points[a], points[b]
         ):
             continue
@@ -176,13 +68,13 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                     middle[n] = points[a, n] + part * (points[b, n] - points[a, n])
                 if border[a] or border[b]:
                     middle[2] = 0.5 * (points[a, 2] + points[b, 2])
-                _project_to_sheet(middle, level, factor)
+                project_to_sheet(middle, level, factor)
                 v = len(points) + added
                 if not (
-                    _signed_area(points[a], middle, points[c]) > 0
-                    and _signed_area(middle, points[b], points[c]) > 0
-                    and _signed_area(points[b], middle, points[d]) > 0
-                    and _signed_area(middle, points[a], points[d]) > 0
+                    signed_area(points[a], middle, points[c]) > 0
+                    and signed_area(middle, points[b], points[c]) > 0
+                    and signed_area(points[b], middle, points[d]) > 0
+                    and signed_area(middle, points[a], points[d]) > 0
                 ):
                     break
                 for n in range(3):
@@ -196,148 +88,6 @@ def _split(points, faces, border, level, factor, size):  # pragma: no cover
                 done[f] = done[g] = True
                 break
     return new_points[:added], new_faces[:more]
-
-
-@kernel
-def _is_corner(v, faces, items, first, last):  # pragma: no cover
-    """Whether v is a corner of one of the faces items[first:last]."""
-    for i in range(first, last):
-        f = items[i]
-        if v in (faces[f, 0], faces[f, 1], faces[f, 2]):
-            return True
-    return False
-
-
-@kernel
-def _link_condition(a, b, faces, border, start, items):  # pragma: no cover
-    """Whether merging b into a keeps a manifold with a valid border; and b's other border neighbour, or -1."""
-    on_border = border[a] and border[b]
-    shared, border_neighbor = 0, -1
-    for i in range(start[b], start[b + 1]):
-        for k in range(3):
-            v = faces[items[i], k]
-            if v in (a, b) or _is_corner(v, faces, items, start[b], i):
-                continue
-            if _is_corner(v, faces, items, start[a], start[a + 1]):
-                shared += 1
-            elif border[v] and on_border:
-                border_neighbor = v
-            elif border[v] and border[a]:
-                return False, -1  # an inner edge would join two border vertices
-        f = items[i]
-        opposite = a not in (faces[f, 0], faces[f, 1], faces[f, 2])
-        if (
-            opposite
-            and border[a]
-            and not on_border
-            and border[faces[f, 0]] + border[faces[f, 1]] + border[faces[f, 2]] == 2
-        ):
-            return False, -1  # the last inner vertex of a part would be removed
-    return shared == (1 if on_border else 2) and not (on_border and border_neighbor < 0), border_neighbor
-
-
-@kernel
-def _keeps_orientation(centre, other, position, points, faces, start, items, size, bounded):  # pragma: no cover
-    """Whether the faces around ``centre`` without ``other`` keep their orientation if it moves to ``position``.
-
-    Where ``bounded``, none of their edges may become too long either.
-    """
-    for i in range(start[centre], start[centre + 1]):
-        f = items[i]
-        k = 0 if faces[f, 0] == centre else (1 if faces[f, 1] == centre else 2)
-        a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
-        if other in (a, b):
-            continue
-        p, q = points[a], points[b]
-        if not _rotates_little(points[centre], position, p, q):
-            return False
-        if bounded and _length(position, p) > MAX_EDGE_RATIO * _target(size, position, p):
-            return False
-    return True
-
-
-@kernel
-def _rotates_little(old, new, p, q):  # pragma: no cover
-    """Whether triangle (old, p, q) keeps its orientation and rotates by less than 66 degrees as old becomes new."""
-    if _signed_area(new, p, q) < 1e-7:
-        return False
-    before, after = _normal(old, p, q), _normal(new, p, q)
-    return _dot(before, after) >= 0.4 * np.sqrt(_dot(before, before) * _dot(after, after))
-
-
-@kernel
-def _collapsible(a, b, position, points, faces, border, start, items, size, chord):  # pragma: no cover
-    """Whether vertex b may be merged into a at ``position`` without folds, holes, long edges or a worse contour."""
-    linked, border_neighbor = _link_condition(a, b, faces, border, start, items)
-    if not linked:
-        return False
-    if border_neighbor >= 0:
-        # The chord from a to the other border neighbour must be near the removed vertex.
-        p, q, r = points[a], points[border_neighbor], points[b]
-        along = max(np.sqrt((q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2), 1e-9)
-        if abs((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])) / along > chord:
-            return False
-    if not _keeps_orientation(b, a, position, points, faces, start, items, size, True):
-        return False
-    return border[a] or _keeps_orientation(a, b, position, points, faces, start, items, size, True)
-
-
-@kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1]")
-def _short_edges(points, faces, border, size):  # pragma: no cover
-    """Edges shorter than ``MIN_EDGE_RATIO`` target lengths: ratio (E,) to that length, and ends (E, 2)."""
-    ratio, edge = np.empty(3 * len(faces)), np.empty((3 * len(faces), 2), np.int64)
-    count = 0
-    for f in range(len(faces)):
-        for k in range(3):
-            a, b = faces[f, k], faces[f, (k + 1) % 3]
-            if a < b or (border[a] and border[b]):
-                r = _length(points[a], points[b]) / _target(size, points[a], points[b])
-                if r < MIN_EDGE_RATIO:
-                    ratio[count], edge[count, 0], edge[count, 1] = r, a, b
-                    count += 1
-    return ratio[:count], edge[:count]
-
-
-@kernel("i8[::1], i8[:,::1], f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1], f8")
-def _collapse(order, edge, points, faces, border, level, factor, size, chord):  # pragma: no cover
-    """Collapse short edges (E, 2) in this order, with disjoint neighbourhoods.
-
-    Points are moved and faces changed in place; returns which faces remain, (F,) bool.
-    """
-    start, items = _incident(faces, len(points))
-    locked = np.zeros(len(points), np.bool_)
-    kept = np.ones(len(faces), np.bool_)
-    for edge_index in order:
-        a, b = edge[edge_index, 0], edge[edge_index, 1]
-        if locked[a] or locked[b]:
-            continue
-        if border[b] and not border[a]:
-            a, b = b, a
-        position = points[a].copy()
-        if not border[a]:
-            for n in range(3):
-                position[n] = 0.5 * (points[a, n] + points[b, n])
-            _project_to_sheet(position, level, factor)
-        if not _collapsible(a, b, position, points, faces, border, start, items, size, chord):
-            if not border[b] or not _collapsible(b, a, points[b], points, faces, border, start, items, size, chord):
-                continue
-            a, b = b, a
-            position = points[a].copy()
-        for centre in (a, b):
-            for i in range(start[centre], start[centre + 1]):
-                for k in range(3):
-                    locked[faces[items[i], k]] = True
-        for n in range(3):
-            points[a, n] = position[n]
-        for i in range(start[b], start[b + 1]):
-            f = items[i]
-            for k in range(3):
-                if faces[f, k] == a:
-                    kept[f] = False
-            for k in range(3):
-                if faces[f, k] == b:
-                    faces[f, k] = a
-    return kept
 
 
 @kernel
@@ -361,7 +111,7 @@ def _largest_cosine(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:  # pr
 @kernel("f8[:,::1], i8[:,::1], b1[::1]")
 def _flip(points, faces, border):  # pragma: no cover
     """Flip inner edges in place where the smallest angle grows; returns their number."""
-    start, items = _incident(faces, len(points))
+    start, items = incident_faces(faces, len(points))
     locked = np.zeros(len(faces), np.bool_)
     flipped = 0
     for f in range(len(faces)):
@@ -381,14 +131,14 @@ def _flip(points, faces, border):  # pragma: no cover
                     break
                 p, q, r, s = points[a], points[b], points[c], points[d]
                 # Oriented over the plane: a, d, c and b, c, d.
-                if _signed_area(p, s, r) < 1e-7 or _signed_area(q, r, s) < 1e-7:
+                if signed_area(p, s, r) < 1e-7 or signed_area(q, r, s) < 1e-7:
                     break
                 current = max(_largest_cosine(p, q, r), _largest_cosine(q, p, s))
                 if max(_largest_cosine(p, s, r), _largest_cosine(q, r, s)) > current - 1e-6:
                     break
-                now_one, now_two = _normal(p, q, r), _normal(q, p, s)
+                now_one, now_two = face_normal(p, q, r), face_normal(q, p, s)
                 before = (now_one[0] + now_two[0], now_one[1] + now_two[1], now_one[2] + now_two[2])
-                if _dot(_normal(p, s, r), before) <= 0 or _dot(_normal(q, r, s), before) <= 0:
+                if dot(face_normal(p, s, r), before) <= 0 or dot(face_normal(q, r, s), before) <= 0:
                     break
                 joined = False
                 for j in range(start[c], start[c + 1]):
@@ -411,7 +161,7 @@ def _flip(points, faces, border):  # pragma: no cover
 @kernel("f8[:,::1], i8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[:,::1]")
 def _relax(points, faces, border, level, factor, size):  # pragma: no cover
     """Tangential relaxation: move every vertex in place towards the weighted centroid of its faces."""
-    start, items = _incident(faces, len(points))
+    start, items = incident_faces(faces, len(points))
     centre, normal, middle, position = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     displacement, ends = np.empty(3), np.zeros((2, 3))
     for v in range(len(points)):
@@ -430,12 +180,12 @@ def _relax(points, faces, border, level, factor, size):  # pragma: no cover
                             ends[border_count, m] = points[n, m]
                         border_count += 1
                 continue
-            cross = _normal(points[v], points[p], points[q])
+            cross = face_normal(points[v], points[p], points[q])
             # Centroids weighted by area over target area give the density of the target lengths.
             for n in range(3):
                 normal[n] += cross[n]
                 middle[n] = (points[v, n] + points[p, n] + points[q, n]) / 3
-            w = np.sqrt(_dot(cross, cross)) / sample(size, middle[0], middle[1])[0] ** 2
+            w = np.sqrt(dot(cross, cross)) / sample(size, middle[0], middle[1])[0] ** 2
             for n in range(3):
                 centre[n] += w * middle[n]
             weight += w
@@ -444,35 +194,21 @@ def _relax(points, faces, border, level, factor, size):  # pragma: no cover
                 continue
             for n in range(3):
                 position[n] = 0.5 * points[v, n] + 0.25 * (ends[0, n] + ends[1, n])
-            _project_to_contour(position, level)
+            project_to_contour(position, level)
             position[2] = 0.0
         else:
             if weight <= 0:
                 continue
             for n in range(3):
                 displacement[n] = centre[n] / weight - points[v, n]
-            norm = max(_dot(normal, normal), 1e-300)
-            along = _dot(displacement, normal) / norm
+            norm = max(dot(normal, normal), 1e-300)
+            along = dot(displacement, normal) / norm
             for n in range(3):
                 position[n] = points[v, n] + displacement[n] - along * normal[n]
-            _project_to_sheet(position, level, factor)
-        if _keeps_orientation(v, np.int64(-1), position, points, faces, start, items, size, False):
+            project_to_sheet(position, level, factor)
+        if keeps_orientation(v, np.int64(-1), position, points, faces, start, items, size, False):
             for n in range(3):
                 points[v, n] = position[n]
-
-
-def _compact(points: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points, faces and border without the vertices that no face uses."""
-    used, inverse = np.unique(faces, return_inverse=True)
-    return points[used], inverse.reshape(-1, 3), border[used]
-
-
-def _collapsed(points, faces, border, level, factor, size, chord):
-    """Points, faces and border without the short edges; points are moved and faces changed in place too."""
-    ratio, edge = _short_edges(points, faces, border, size)
-    order = np.argsort(ratio, kind="stable")
-    kept = _collapse(order, edge, points, faces, border, level, factor, size, chord)
-    return _compact(points, faces[kept], border)
 
 
 def remesh(
@@ -511,7 +247,7 @@ def remesh(
             border = np.concatenate([border, np.zeros(len(more_points), bool)])
         for _ in range(14 if round_index == 0 else 4):
             before = len(faces)
-            points, faces, border = _collapsed(points, faces, border, level, factor, size, MAX_CHORD_ERROR)
+            points, faces, border = collapse_short_edges(points, faces, border, level, factor, size, MAX_CHORD_ERROR)
             if before - len(faces) < 0.002 * before:
                 break
         _flip_and_relax(points, faces, border, level, factor, size)
@@ -522,7 +258,7 @@ def remesh(
             raise ValueError(
                 f"its outline needs {2 * len(faces)} faces, {2 * max_faces} are allowed; raise --max_faces"
             )
-        points, faces, border = _collapsed(
+        points, faces, border = collapse_short_edges(
             points, faces, border, level, factor, size_factor * size, size_factor**2 * MAX_CHORD_ERROR
         )
         _flip_and_relax(points, faces, border, level, factor, size_factor * size)

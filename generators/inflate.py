@@ -16,7 +16,8 @@ from scipy import ndimage
 from generators._ground import estimate_lean
 from generators._height import height_field
 from generators._lean import depth_shear
-from generators._remesh import lift, remesh
+from generators._remesh import remesh
+from generators._sheet import lift
 from generators._silhouette import SilhouetteLevelSet, extrapolate_colors, read_silhouette, triangulate
 from generators.base import GenerationError, register
 from v2m4.camera import DEFAULT_FOV, Orbit

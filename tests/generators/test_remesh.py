@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from generators._remesh import lift, remesh, sample
+from generators._remesh import remesh
+from generators._sheet import lift, sample
 from generators._silhouette import border_edges, triangulate
 
 RADIUS = 40.0

@@ -15,16 +15,15 @@ import math
 
 from v2m4.kernels import kernel
 
-MAX_STEPS = 64  # triangles followed between two pixel centres
+MAX_STEPS = 64  # triangles traversed between two pixel centres
 
 
 @kernel
-def _follow(screen, view, tri, across, f, other, axis, line, start, sign):  # noqa: PLR0911, PLR0912
-    """Follow the surface from triangle f along axis (0: x, 1: y) at cross coordinate `line`, from `start` on.
+def _trace_outline(screen, view, tri, across, f, other, axis, line, start, sign):  # noqa: PLR0911, PLR0912
+    """Traverse the surface from triangle f along axis (0: x, 1: y) at cross coordinate `line`, from `start` on.
 
     `sign` (1 or -1) is the direction. Returns (state, t, i, j): state 1 if outline edge (i, j) is crossed at distance
-    t <= 1; 0 if triangle `other` is
-    reached (the surface goes on); -1 if neither.
+    t <= 1; 0 if triangle `other` is reached, where the surface continues; -1 if neither.
     """
     cross = 1 - axis
     edge, t = -1, -math.inf
@@ -35,9 +34,9 @@ def _follow(screen, view, tri, across, f, other, axis, line, start, sign):  # no
         si, sj = screen[view, i, cross] - line, screen[view, j, cross] - line
         if (si >= 0.0) != (sj >= 0.0):
             at = screen[view, i, axis] + (screen[view, j, axis] - screen[view, i, axis]) * si / (si - sj)
-            reach = (at - start) * sign
-            if reach > t:
-                edge, t = e, reach
+            distance = (at - start) * sign
+            if distance > t:
+                edge, t = e, distance
     if edge < 0:
         return -1, 0.0, 0, 0
     for _ in range(MAX_STEPS):
@@ -55,15 +54,15 @@ def _follow(screen, view, tri, across, f, other, axis, line, start, sign):  # no
             return -1, 0.0, 0, 0
         sb, sc = screen[view, b, cross] - line, screen[view, c, cross] - line
         if (sb >= 0.0) != (sc >= 0.0):
-            way = (d + 1) % 3
+            next_edge = (d + 1) % 3
         else:
-            way, b = (d + 2) % 3, a
+            next_edge, b = (d + 2) % 3, a
             sb = screen[view, b, cross] - line
         at = screen[view, b, axis] + (screen[view, c, axis] - screen[view, b, axis]) * sb / (sb - sc)
-        reach = (at - start) * sign
-        if reach < t:
+        distance = (at - start) * sign
+        if distance < t:
             return 1, max(t, 0.0), i, j
-        f, edge, t = g, way, reach
+        f, edge, t = g, next_edge, distance
     return -1, 0.0, 0, 0
 
 
@@ -83,7 +82,7 @@ def _crossing(screen, view, tri, across, rast, y, x, axis):
         if f < 0 or f >= len(tri):
             break
         origin, sign = (start + 1.0, -1.0) if from_successor else (start, 1.0)
-        state, t, i, j = _follow(screen, view, tri, across, f, other, axis, line, origin, sign)
+        state, t, i, j = _trace_outline(screen, view, tri, across, f, other, axis, line, origin, sign)
         if state == 1:
             dx = abs(screen[view, i, 0] - screen[view, j, 0])
             dy = abs(screen[view, i, 1] - screen[view, j, 1])
