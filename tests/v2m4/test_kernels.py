@@ -31,7 +31,14 @@ print(energy)
 
 
 def own_modules() -> list[Path]:
-    return [file for file in PROGRAM.rglob("*.py") if file.relative_to(PROGRAM).parts[0] not in ("tests", "build")]
+    """All modules of the program; a virtual environment may lie in its folder."""
+    folders = [
+        folder
+        for folder in PROGRAM.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".") and not (folder / "pyvenv.cfg").exists()
+        if folder.name not in ("tests", "build")
+    ]
+    return [*PROGRAM.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
 
 
 def run(code: str, folder: Path, **environment: str) -> str:
