@@ -29,11 +29,11 @@ from v2m4.geometry import face_areas
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
 from v2m4.render import render_mesh
-from v2m4.workspace import Arrays, Workspace, code_version, digest
+from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")
 
-FOLDER = "2_camera_search"
+FOLDER = STAGE_FOLDERS["camera_search"]
 
 
 def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: Config) -> list[PosedAsset]:

@@ -109,10 +109,6 @@ class Workspace:
         """Path of a file of this animation."""
         return self.root / name
 
-    def stage_path(self, stage: str, name: str) -> Path:
-        """Path of a stage's intermediate file, e.g. ``1_generation/0.npz``."""
-        return self.root / STAGE_FOLDERS[stage] / name
-
     def fresh(self, name: str, key: str) -> bool:
         """Whether the artefact is complete on disk and was written for ``key``."""
         entry = self.manifest["artefacts"].get(name)

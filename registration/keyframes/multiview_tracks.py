@@ -22,11 +22,11 @@ from v2m4.mesh import Mesh, PosedAsset
 from v2m4.optical_flow import Tracks
 from v2m4.preflight import registration as preflight
 from v2m4.surface_points import SurfacePoints
-from v2m4.workspace import Workspace, digest
+from v2m4.workspace import STAGE_FOLDERS, Workspace, digest
 
 log = logging.getLogger("v2m4.registration")
 
-FOLDER = "3_registration"
+FOLDER = STAGE_FOLDERS["registration"]
 VIDEO_VIEWS, VIDEO_POINTS = 6, 300  # views with videos, and tracks in each, at most
 FPS = 8.0  # frames a second of the videos, which have one frame for each key frame
 BACKGROUND = 40  # grey level of the videos' background

@@ -29,11 +29,11 @@ from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.optical_flow import FlowField, flow_between
 from v2m4.threads import in_order
-from v2m4.workspace import Arrays, Workspace, code_version, digest
+from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
 
-FOLDER = "3_registration"
+FOLDER = STAGE_FOLDERS["registration"]
 CURVE_PREFIX = "curve_"  # of the names of loss curves among a descent's arrays
 
 

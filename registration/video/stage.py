@@ -30,11 +30,11 @@ from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.preflight import registration as preflight
-from v2m4.workspace import Arrays, Workspace, code_version, digest
+from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
 
-FOLDER = "3_registration"
+FOLDER = STAGE_FOLDERS["registration"]
 CHECK_IMAGES = 8  # of the mesh beside its frame, evenly spread over the video
 
 
