@@ -15,9 +15,9 @@ from av.error import FFmpegError
 from v2m4.config import FramesConfig
 from v2m4.frame import Clip, Frame
 from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
-from v2m4.io.foreground import Method, choose_method, cut_out, remove_background
 from v2m4.io.names import natural_key, safe_name
 from v2m4.io.picture import read_picture, reduced
+from v2m4.io.segmentation import remove_backgrounds
 from v2m4.io.segmenter import Segmenter
 from v2m4.threads import in_order
 from v2m4.workspace import atomic
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov"})
-SAMPLES = 5  # frames from which the segmentation method is chosen
 LEAST_OBJECT = 1e-4  # least area of the foreground, relative to the picture's
 
 
@@ -177,7 +176,7 @@ def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None 
     pictures = read_pictures(source, config)
     images = pictures.images
     try:
-        method = _remove_backgrounds(source.name, images, config, segmenter)
+        method = remove_backgrounds(source.name, images, config, segmenter)
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error
     for name, image in zip(pictures.names, images, strict=True):
@@ -206,42 +205,6 @@ def video_rate(path: Path) -> float:
 def no_video(path: Path, error: Exception) -> ValueError:
     """The error of a file that cannot be read as a video, with its cause."""
     return ValueError(f"{path}: cannot be read as a video ({error}); convert it to H.264 or to frames")
-
-
-def _remove_backgrounds(name: str, images: list[np.ndarray], config: FramesConfig, segmenter: Segmenter | None) -> str:
-    """Segment pictures in place, so that memory holds each frame once; returns a description of the method.
-
-    Raises:
-        ValueError: the method is not applicable.
-    """
-    match config.foreground:
-        case "rembg" | "sam2" as network:
-            if segmenter is None:
-                raise ValueError(f"foreground {network}: needs its network, from open_segmenter")
-            log.info("%s: %d frames, foreground: %s", name, len(images), segmenter)
-            for index, alpha in enumerate(segmenter.alphas(image[..., :3] for image in images)):
-                images[index] = cut_out(images[index], alpha)
-            return str(segmenter)
-        case mode:
-            samples = sorted({round(index) for index in np.linspace(0, len(images) - 1, SAMPLES)})
-            method = choose_method([images[index] for index in samples], mode)
-            log.info("%s: %d frames, foreground: %s", name, len(images), method)
-            _apply(images, method)
-            return str(method)
-
-
-def _apply(images: list[np.ndarray], method: Method) -> None:
-    """Segment pictures in place by a method without a network."""
-    if method.kind == "grabcut":  # initialised by the previous frame's result
-        previous = None
-        for index, picture in enumerate(images):
-            previous = images[index] = remove_background(picture, method, previous)
-        return
-
-    def replace(index: int) -> None:
-        images[index] = remove_background(images[index], method)
-
-    in_order(replace, range(len(images)))
 
 
 def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarray], str]:
