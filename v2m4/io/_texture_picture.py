@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 
 import cv2
 import numpy as np
@@ -11,8 +10,6 @@ from PIL import Image, UnidentifiedImageError
 
 from v2m4.io._gltf_container import GltfError
 from v2m4.io.srgb import linear_to_srgb
-
-logger = logging.getLogger(__name__)
 
 PNG, JPEG, WEBP = "PNG", "JPEG", "WebP"
 SAVE_AS = "save it as PNG or JPEG"
