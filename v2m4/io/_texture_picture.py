@@ -64,6 +64,7 @@ def decode_picture(data: bytes, where: str) -> np.ndarray:
     Raises:
         GltfError: the bytes are no picture, or one of a format that is not read.
     """
+    pixels: np.ndarray | None
     try:
         pixels = _decode_with_pillow(data)
     except Image.DecompressionBombError as error:
