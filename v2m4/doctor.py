@@ -23,6 +23,7 @@ CORE = {  # the packages of requirements.txt and their modules
     **{name: name for name in ("torch", "numpy", "scipy", "numba", "imageio", "av", "trimesh", "xatlas", "cholespy")},
     **{"opencv-python-headless": "cv2", "pillow": "PIL", "fast-simplification": "fast_simplification"},
     **{"scikit-image": "skimage", "tqdm": "tqdm", "tyro": "tyro", "pyyaml": "yaml"},
+    "mapbox_earcut": "mapbox_earcut",
 }
 PYTHON = ((3, 10), (3, 13))  # from, and below
 LEAST_FREE = 2.0  # GiB of free space for the results

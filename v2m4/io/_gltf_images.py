@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from v2m4.io._gltf_container import GltfError
+from v2m4.io._texture_picture import JPEG, PNG, WEBP, decode_picture, is_cmyk, picture_format
 
 ATLAS_PADDING = 4  # texels around each picture of an atlas, copies of its border
 MAX_ATLAS_SIDE = 8192
@@ -52,21 +52,43 @@ def encode_texture(texture: Tensor, kind: Literal["png", "jpeg"] = "png", qualit
 
 
 def decode_image(data: bytes, where: str) -> np.ndarray:
-    """Decode a picture to (H, W, 3) float32 sRGB in [0, 1]; alpha is dropped.
+    """Decode a picture of any format that Pillow or OpenCV reads to (H, W, 3) float32 sRGB in [0, 1]; alpha is dropped.
 
     Args:
-        data: PNG, JPEG or WebP.
+        data: the file's bytes.
         where: named in the error.
 
     Raises:
-        GltfError: the bytes are not such a picture.
+        GltfError: the bytes are no such picture.
     """
-    # glTF ignores a JPEG's EXIF orientation.
+    # OpenCV is the faster of the two. glTF ignores a JPEG's EXIF orientation.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if pixels is None:
-        raise GltfError(f"{where}: the picture is neither PNG, JPEG nor WebP, or is broken")
-    return pixels[..., ::-1].astype(np.float32) / 255.0
+    pixels = None
+    if picture_format(data) in (PNG, JPEG, WEBP) and not is_cmyk(data):
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    rgb = decode_picture(data, where)[..., :3] if pixels is None else pixels[..., ::-1]
+    return rgb.astype(np.float32) / 255.0
+
+
+def as_png_or_jpeg(data: bytes, where: str) -> tuple[bytes, str]:
+    """Return a picture's bytes as PNG or JPEG, the formats of core glTF, and their MIME type.
+
+    PNG and JPEG of grey or RGB are returned unchanged; all else, CMYK included, becomes PNG, with its alpha.
+
+    Args:
+        data: a picture of any format that Pillow or OpenCV reads.
+        where: named in the error.
+
+    Raises:
+        GltfError: the bytes are no such picture.
+    """
+    kind = {PNG: "image/png", JPEG: "image/jpeg"}.get(picture_format(data) or "")
+    if kind is not None and not is_cmyk(data):
+        decode_image(data, where)
+        return data, kind
+    pixels = decode_picture(data, where)
+    order = [2, 1, 0, 3][: pixels.shape[2]]
+    return cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))[1].tobytes(), "image/png"
 
 
 def pack_atlas(pictures: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:

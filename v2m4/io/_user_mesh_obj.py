@@ -1,15 +1,15 @@
 """Read Wavefront OBJ with its materials and pictures as a glTF document.
 
-Objects (``o``) become nodes and materials primitives; groups and smoothing groups are ignored. Polygons are cut into
-triangle fans. Colours of materials are taken as linear, those of vertices as sRGB.
+Objects (``o``) become nodes and materials primitives; groups and smoothing groups are ignored, and so are lines, points
+and free-form surfaces. Polygons are cut into triangles. Colours of materials are taken as linear, those of vertices as
+sRGB.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,131 +18,141 @@ import torch
 
 from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_quantize import unit_normals
+from v2m4.io._obj_materials import Materials
+from v2m4.io._obj_parse import FREE_FORM, WIDTHS, FaceGroup, ObjFile, parse_obj
+from v2m4.io._polygons import triangulate
+from v2m4.io._text_encoding import printable
 from v2m4.io._user_mesh_scene import SceneBuilder
+from v2m4.io._vertex_values import faces_with_finite_corners, finite_colors, unit_colors
+from v2m4.io.mesh_kinds import POINTS
 from v2m4.io.srgb import srgb_to_linear
 
 logger = logging.getLogger(__name__)
 
-WIDTHS = {"v": (3, 6), "vt": (1, 3), "vn": (3, 3)}  # least and largest number of values that are read
-# Options before the name of a texture file, and how many words follow each; -o, -s and -t take up to three numbers.
-PICTURE_OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-bm": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-mm": 2}
-PICTURE_OPTIONS |= {"-texres": 1, "-type": 1, "-colorspace": 1, "-o": 3, "-s": 3, "-t": 3}
-_DIGITS, _BREAKS = re.compile(r"[\d/\s]+"), re.compile("/+")
 
-
-@dataclass
-class _FaceGroup:
-    """The faces of one object and material.
+@dataclass(frozen=True)
+class _Tables:
+    """Vertex attributes of the whole file.
 
     Attributes:
-        name: of the object.
-        material: its name, or None.
-        lines: for each face line its number in the file, its text, and how many positions, texture coordinates and
-            normals precede it.
+        positions: (V, 3).
+        colors: (V, 3) sRGB in [0, 1], NaN for vertices without one; None where no vertex has one.
+        uvs: (U, 2), v upwards.
+        normals: (N, 3).
     """
 
-    name: str
-    material: str | None
-    lines: list[tuple[int, str, tuple[int, ...]]] = field(default_factory=list)
-
-    def corners(self, path: Path) -> np.ndarray:
-        """Indices (3 F, 3) of position, texture coordinate and normal of every triangle corner; -1 for none."""
-        rows = self._parse_uniform()
-        return self._parse_any(path) if rows is None else rows
-
-    def _parse_uniform(self) -> np.ndarray | None:
-        """Parse all lines at once: triangles and quadrilaterals with corners of one pattern; None for other lines."""
-        words = [line.split() for _, line, _ in self.lines]
-        corner_counts = np.array([len(each) for each in words])
-        text = " ".join(line for _, line, _ in self.lines)
-        pattern = re.sub(r"\d+", "1", words[0][0])
-        columns = {"1": [0], "1/1": [0, 1], "1//1": [0, 2], "1/1/1": [0, 1, 2]}.get(pattern)
-        if columns is None or not {3, 4}.issuperset(corner_counts.tolist()) or not _DIGITS.fullmatch(text):
-            return None
-        if any(re.sub(r"\d+", "1", word) != pattern for word in set(chain.from_iterable(words))):
-            return None
-        numbers = np.array(_BREAKS.sub(" ", text).split(), np.int64).reshape(-1, len(columns)) - 1
-        if numbers.min() < 0:
-            return None
-        rows = np.full((len(numbers), 3), -1)
-        rows[:, columns] = numbers
-        starts = np.cumsum(corner_counts) - corner_counts
-        fans = [starts[:, None] + [0, 1, 2], starts[:, None] + [0, 2, 3]]
-        order = np.stack(fans, 1)[np.stack([corner_counts > 2, corner_counts > 3], 1)]
-        return rows[order.reshape(-1)]
-
-    def _parse_any(self, path: Path) -> np.ndarray:
-        """Parse the lines one by one, whatever they hold.
-
-        Raises:
-            GltfError: a corner is malformed.
-        """
-        result: list[tuple[int, int, int]] = []
-        for number, line, counts in self.lines:
-            try:
-                corners = [_corner(word, counts) for word in line.split()]
-            except ValueError as error:
-                raise GltfError(f"{path}: broken OBJ, line {number}: 'f {line[:60]}' ({error})") from error
-            for second, third in pairwise(corners[1:]):
-                result += (corners[0], second, third)
-        return np.array(result, np.int64).reshape(-1, 3)
-
-
-@dataclass
-class _ObjFile:
-    """The parsed lines of an OBJ: attribute rows by keyword, faces by object and material, material libraries."""
-
-    numbers: dict[str, list[list[float]]] = field(default_factory=lambda: {keyword: [] for keyword in WIDTHS})
-    parts: dict[tuple[str, str | None], _FaceGroup] = field(default_factory=dict)
-    libraries: list[str] = field(default_factory=list)
+    positions: np.ndarray
+    colors: np.ndarray | None
+    uvs: np.ndarray
+    normals: np.ndarray
 
 
 def read_obj(path: Path) -> Document:
-    """Read an OBJ file.
+    """Read an OBJ file; what is missing beside it is said in a warning.
 
     Raises:
-        GltfError: the file is broken, has no faces, or a material library or picture does not exist.
+        GltfError: the file is broken or has no faces.
         OSError: it cannot be read.
     """
-    obj = _parse_lines(path)
-    tables = {keyword: _attribute_table(obj.numbers[keyword], keyword, path) for keyword in WIDTHS}
     scene = SceneBuilder(path)
-    materials = _materials(scene, obj.libraries, path)
-    groups = [(part, part.corners(path)) for part in obj.parts.values()]
-    parts = [part for part, rows in groups if len(rows)]
-    corners = [rows for _, rows in groups if len(rows)]
-    if not parts:
-        raise GltfError(f"{path}: no faces in the file")
+    obj = parse_obj(path, scene)
+    tables = _attribute_tables(obj, path)
+    parts = list(obj.parts.values())
+    rows, faces, owner = _triangles(parts, tables, obj, path)
+    corners = [rows[faces[owner == number].reshape(-1)] for number in range(len(parts))]
+    kept = [number for number, each in enumerate(corners) if len(each)]
+    parts, corners = [parts[number] for number in kept], [corners[number] for number in kept]
+    used = {part.material: obj.text.raw(part.material) for part in parts}
+    materials = Materials(scene, obj.libraries, used)
     all_corners = np.concatenate(corners)
-    for column, keyword in enumerate(WIDTHS):
-        if all_corners[:, column].max() >= len(tables[keyword]):
-            raise GltfError(
-                f"{path}: a face has {keyword} {all_corners[:, column].max() + 1} of {len(tables[keyword])}"
-            )
-    smooth = _smooth_normals(tables["v"], all_corners[:, 0])
+    smooth = _smooth_normals(tables.positions, all_corners[:, 0])
+    colors = tables.colors
+    if colors is not None:
+        colors = _colors_of(colors, np.unique(all_corners[:, 0]), path)
     objects: dict[str, list[dict[str, Any]]] = {}
-    names = _object_names(parts, corners)
-    for part, rows, name in zip(parts, corners, names, strict=True):
-        unique, faces = _unique_rows(rows)
-        positions = tables["v"][unique[:, 0]]
-        normals = smooth[unique[:, 0]]
-        if (unique[:, 2] >= 0).all():
-            normals = _unit_normals_or(tables["vn"][unique[:, 2]], normals)
-        uvs = None
-        if (unique[:, 1] >= 0).all():
-            uvs = tables["vt"][unique[:, 1], :2] * (1, -1) + (0, 1)
-        colors = srgb_to_linear(positions[:, 3:6].clip(0, 1)) if positions.shape[1] == 6 else None
-        if part.material is not None and part.material not in materials:
-            logger.warning(
-                "%s: material %r is in none of the file's libraries; it is rendered white", path, part.material
-            )
-            materials[part.material] = scene.material(_default_material(part.material))
-        attributes = {"POSITION": positions[:, :3], "NORMAL": normals, "TEXCOORD_0": uvs, "COLOR_0": colors}
-        material = None if part.material is None else materials[part.material]
-        objects.setdefault(name, []).append(scene.primitive(attributes, faces.reshape(-1, 3), material))
+    for part, part_corners, name in zip(parts, corners, _object_names(parts, corners), strict=True):
+        textured = np.repeat((part_corners[:, 1].reshape(-1, 3) >= 0).all(1), 3)
+        for some, with_uvs in ((part_corners[textured], True), (part_corners[~textured], False)):
+            if len(some) == 0:
+                continue
+            unique, triangles = _unique_rows(some)
+            material, has_picture = materials.index(part.material, with_uvs)
+            attributes = {
+                "POSITION": tables.positions[unique[:, 0]],
+                "NORMAL": _unit_normals_or(tables.normals, unique[:, 2], smooth[unique[:, 0]]),
+                "TEXCOORD_0": tables.uvs[unique[:, 1]] * (1, -1) + (0, 1) if with_uvs else None,
+                "COLOR_0": None if colors is None or has_picture else srgb_to_linear(colors[unique[:, 0]]),
+            }
+            primitive = scene.primitive(attributes, triangles.reshape(-1, 3), material)
+            objects.setdefault(printable(name), []).append(primitive)
     for name, primitives in objects.items():
         scene.object(name, primitives)
     return scene.document()
+
+
+def _triangles(
+    parts: list[FaceGroup], tables: _Tables, obj: ObjFile, path: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut all faces into triangles; those with a repeated vertex, or one that is no finite number, are left out.
+
+    Returns:
+        Indices (C, 3) of position, texture coordinate and normal of all corners, -1 for none; triangles (F, 3) of
+        corners; and (F,) the part of each.
+
+    Raises:
+        GltfError: there are none, or a face has a vertex that the file has not.
+    """
+    parsed = [part.corners(path) for part in parts]
+    rows = np.concatenate([each for each, _ in parsed]) if parsed else np.zeros((0, 3), np.int64)
+    if len(rows) == 0:
+        raise GltfError(f"{path}: {_what_without_faces(obj)}")
+    for column, table in enumerate((tables.positions, tables.uvs, tables.normals)):
+        outside = rows[:, column] >= len(table)
+        if column == 0 and outside.any():
+            raise GltfError(f"{path}: a face has v {rows[:, 0].max() + 1} of {len(table)}; export the mesh anew")
+        if outside.any():
+            what = ("texture coordinates", "normals")[column - 1]
+            logger.warning("%s: faces have %s that the file has not; they are left out", path, what)
+            rows[outside, column] = -1
+    sizes = np.concatenate([sizes for _, sizes in parsed])
+    faces = triangulate(tables.positions[rows[:, 0]], sizes)
+    vertices = rows[faces, 0]
+    faces = faces[(vertices != np.roll(vertices, 1, axis=1)).all(1)]
+    if len(faces) == 0:
+        raise GltfError(f"{path}: no triangle has an area; export the mesh anew")
+    faces = faces[faces_with_finite_corners(rows[faces, 0], tables.positions, path)]
+    owner = np.repeat(np.arange(len(parts)), [len(each) for each, _ in parsed])
+    return rows, faces, owner[faces[:, 0]]
+
+
+def _what_without_faces(obj: ObjFile) -> str:
+    """What an OBJ without faces holds instead, and what to do."""
+    if any(obj.others[keyword] for keyword in FREE_FORM):
+        return "no faces in the file: free-form curves or surfaces; export polygons"
+    if obj.others["l"]:
+        return "no faces in the file: lines without a surface; export polygons"
+    if obj.numbers["v"]:
+        return f"no faces in the file: {POINTS}"
+    return "no faces in the file, nor vertices; it is no Wavefront OBJ, or empty"
+
+
+def _colors_of(colors: np.ndarray, used: np.ndarray, path: Path) -> np.ndarray | None:
+    """Colours with white where a vertex has none, and the mean where one is no number; None where no face has any.
+
+    Args:
+        colors: (V, 3), or -1 for vertices without one.
+        used: the vertices of faces.
+        path: named in warnings.
+    """
+    absent = (colors == -1).all(1)
+    if absent[used].all():
+        return None
+    if absent[used].any():
+        logger.warning("%s: %d of %d vertices have no colour; they are white", path, int(absent[used].sum()), len(used))
+    result = np.ones_like(colors)
+    present = used[~absent[used]]
+    result[present] = finite_colors(colors[present], path)
+    return result
 
 
 def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +164,7 @@ def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[first], index
 
 
-def _object_names(parts: list[_FaceGroup], corners: list[np.ndarray]) -> list[str]:
+def _object_names(parts: list[FaceGroup], corners: list[np.ndarray]) -> list[str]:
     """The object name of each face group; one for all where objects share vertices, since they are connected then."""
     owner: dict[str, np.ndarray] = {}
     for part, rows in zip(parts, corners, strict=True):
@@ -165,76 +175,56 @@ def _object_names(parts: list[_FaceGroup], corners: list[np.ndarray]) -> list[st
     return [parts[0].name] * len(parts)
 
 
-def _parse_lines(path: Path) -> _ObjFile:
-    """Parse the lines that define the surface.
+def _attribute_tables(obj: ObjFile, path: Path) -> _Tables:
+    """The vertex attributes as arrays.
 
     Raises:
-        GltfError: one is malformed.
+        GltfError: a line has too few numbers.
     """
-    obj = _ObjFile()
-    name, material = path.stem, None
-    text = path.read_bytes().decode("utf-8", "replace").replace("\\\n", " ").replace("\\\r\n", " ")
-    for number, line in enumerate(text.splitlines(), 1):
-        keyword, arguments = _keyword(line)
-        try:
-            if keyword in WIDTHS:
-                obj.numbers[keyword].append([float(word) for word in arguments.split()])
-            elif keyword == "f":
-                key = (name, material)
-                if key not in obj.parts:
-                    obj.parts[key] = _FaceGroup(name, material)
-                counts = tuple(len(rows) for rows in obj.numbers.values())
-                obj.parts[key].lines.append((number, arguments.partition("#")[0].strip(), counts))
-            elif keyword == "o":
-                name = arguments or path.stem
-            elif keyword == "usemtl":
-                material = arguments
-            elif keyword == "mtllib":
-                obj.libraries.append(arguments)
-        except (ValueError, IndexError) as error:
-            raise GltfError(f"{path}: broken OBJ, line {number}: {line.strip()[:60]!r} ({error})") from error
-    return obj
-
-
-def _keyword(line: str) -> tuple[str, str]:
-    """The first word of a line, and the remaining text."""
-    words = line.split(None, 1)
-    return (words[0] if words else ""), (words[1].strip() if len(words) > 1 else "")
-
-
-def _corner(word: str, counts: tuple[int, ...]) -> tuple[int, int, int]:
-    """The three 0-based indices of ``4/2/1``, -1 for none; negative ones in the file count from the latest row.
-
-    Raises:
-        ValueError: an index is 0, not a number or out of range, or there is no vertex.
-    """
-    indices = [-1, -1, -1]
-    for column, digits in enumerate(word.split("/")):
-        if digits:
-            value = int(digits)
-            indices[column] = value - 1 if value > 0 else counts[column] + value
-            if indices[column] < 0 or value == 0:
-                raise ValueError(f"index {value}")
-    if indices[0] < 0:
-        raise ValueError("a corner without a vertex")
-    return indices[0], indices[1], indices[2]
+    table = _attribute_table(obj.numbers["v"], "v", path)
+    colors = _vertex_colors(table)
+    if colors is None and obj.polypaint:
+        digits = "".join("".join(obj.polypaint).split())
+        values = re.findall(r"[0-9a-fA-F]{2}([0-9a-fA-F]{6})", digits)[: len(table)]
+        colors = np.full((len(table), 3), -1.0)
+        colors[: len(values)] = np.frombuffer(bytes.fromhex("".join(values)), np.uint8).reshape(-1, 3) / 255
+    uvs = np.nan_to_num(_attribute_table(obj.numbers["vt"], "vt", path), posinf=0.0, neginf=0.0)
+    return _Tables(table[:, :3], colors, uvs, _attribute_table(obj.numbers["vn"], "vn", path))
 
 
 def _attribute_table(rows: list[list[float]], keyword: str, path: Path) -> np.ndarray:
-    """Attribute rows as an array (N, C); the fourth number of a position is its weight and is dropped."""
+    """Attribute rows as an array (N, W), W of the longest row; what a row has not is -inf, 0 for ``vt``."""
     min_numbers, max_numbers = WIDTHS[keyword]
     if not rows:
-        return np.zeros((0, min_numbers))
-    width = min(len(row) for row in rows)
-    if width < min_numbers:
-        raise GltfError(f"{path}: broken OBJ: a {keyword} line with {width} numbers")
-    width = min(width, max_numbers)
-    if keyword == "v":
-        width = 6 if width == 6 else 3
-    table = np.array([row[:width] for row in rows])
-    if keyword == "vt" and width == 1:
-        table = np.concatenate([table, np.zeros_like(table)], 1)
+        return np.zeros((0, max_numbers if keyword == "vt" else min_numbers))
+    widths = np.array([len(row) for row in rows])
+    if widths.min() < min_numbers:
+        raise GltfError(f"{path}: broken OBJ: a {keyword} line with {widths.min()} numbers")
+    width = max_numbers if keyword == "vt" else min(int(widths.max()), max_numbers)
+    if widths.min() == widths.max() >= width:
+        return np.array(rows)[:, :width]
+    table = np.full((len(rows), width), 0.0 if keyword == "vt" else -np.inf)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row[:width]
     return table
+
+
+def _vertex_colors(table: np.ndarray) -> np.ndarray | None:
+    """Colours (V, 3) in [0, 1] after the positions, -1 for vertices without one; None where no vertex has one.
+
+    After x, y, z come r, g, b or r, g, b, alpha, or before the colour a weight w, which is 1 throughout.
+    """
+    width = table.shape[1]
+    if width < 6:
+        return None
+    present = table[:, 5] != -np.inf
+    start = 3
+    weights, last = table[present, 3], table[present, -1]
+    if width == 8 or (width == 7 and bool((weights == 1).all()) and last.min() < last.max()):
+        start = 4
+    colors = np.full((len(table), 3), -1.0)
+    colors[present] = unit_colors(table[present, start : start + 3])
+    return colors
 
 
 def _smooth_normals(positions: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -242,94 +232,12 @@ def _smooth_normals(positions: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return unit_normals(np.asarray(positions[:, :3], np.float32), torch.from_numpy(corners.reshape(-1, 3)))
 
 
-def _unit_normals_or(normals: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Normals scaled to unit length, the fallback where the length is zero."""
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-6, normals / np.maximum(length, 1e-6), fallback)
-
-
-def _default_material(name: str) -> dict[str, Any]:
-    return {"name": name, "doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
-
-
-def _materials(scene: SceneBuilder, libraries: list[str], path: Path) -> dict[str, int]:
-    """The materials of all libraries, by name."""
-    materials: dict[str, dict[str, str]] = {}
-    for library in libraries:
-        names = [library] if (path.parent / library).is_file() else library.split()
-        for name in names:
-            file = path.parent / name.replace("\\", "/")
-            if not file.is_file():
-                raise GltfError(f"{path}: refers to the materials {name}, which are not there; put them beside it")
-            materials |= _library(file)
-    return {name: scene.material(_material(scene, name, entries)) for name, entries in materials.items()}
-
-
-def _library(file: Path) -> dict[str, dict[str, str]]:
-    """The lines of each material of an MTL file, by lower-case keyword."""
-    materials: dict[str, dict[str, str]] = {}
-    current: dict[str, str] = {}
-    for line in file.read_bytes().decode("utf-8", "replace").splitlines():
-        keyword, arguments = _keyword(line)
-        if keyword == "newmtl":
-            current = materials.setdefault(arguments, {})
-        elif keyword and not keyword.startswith("#"):
-            current[keyword.lower()] = arguments
-    return materials
-
-
-def _material(scene: SceneBuilder, name: str, entries: dict[str, str]) -> dict[str, Any]:
-    """The glTF metallic-roughness material of an MTL material."""
-
-    def number(keyword: str, default: float) -> float:
-        return _numbers(scene, entries[keyword], 1)[0] if keyword in entries else default
-
-    material = _default_material(name)
-    base = material["pbrMetallicRoughness"]
-    base["metallicFactor"] = min(max(number("pm", 0.0), 0.0), 1.0)
-    # A Phong lobe of exponent n corresponds to a roughness of about sqrt(2 / (n + 2)) (Walter et al. 2007).
-    roughness = (2.0 / (max(number("ns", 0.0), 0.0) + 2.0)) ** 0.5
-    base["roughnessFactor"] = min(max(number("pr", roughness), 0.0), 1.0)
-    opacity = min(max(number("d", 1.0 - number("tr", 0.0)), 0.0), 1.0)
-    color = [1.0, 1.0, 1.0]
-    if "map_kd" in entries:
-        base["baseColorTexture"] = {"index": scene.texture(_picture(entries["map_kd"]))}
-    elif "kd" in entries:
-        color = [min(max(value, 0.0), 1.0) for value in _numbers(scene, entries["kd"], 3)]
-    if color != [1.0, 1.0, 1.0] or opacity < 1:
-        base["baseColorFactor"] = [*color, opacity]
-    if opacity < 1:
-        material["alphaMode"] = "BLEND"
-    if "norm" in entries:
-        material["normalTexture"] = {"index": scene.texture(_picture(entries["norm"]))}
-    if "map_ke" in entries:
-        material["emissiveTexture"] = {"index": scene.texture(_picture(entries["map_ke"]))}
-        material["emissiveFactor"] = [1.0, 1.0, 1.0]
-    elif "ke" in entries:
-        emission = [min(max(value, 0.0), 1.0) for value in _numbers(scene, entries["ke"], 3)]
-        if any(emission):
-            material["emissiveFactor"] = emission
-    return material
-
-
-def _numbers(scene: SceneBuilder, text: str, count: int) -> list[float]:
-    """The first ``count`` numbers; a single one is repeated."""
-    try:
-        values = [float(word) for word in text.split()[:count]]
-    except ValueError as error:
-        raise GltfError(f"{scene.path}: a material has {text!r} where a number should be") from error
-    if not values:
-        raise GltfError(f"{scene.path}: a material has a line without its number")
-    return (values * count)[:count]
-
-
-def _picture(text: str) -> str:
-    """The file name in a line such as ``-s 1 1 1 -bm 0.5 skin.png``."""
-    words = text.split()
-    while words and words[0] in PICTURE_OPTIONS:
-        option, words = words[0], words[1:]
-        for _ in range(PICTURE_OPTIONS[option]):
-            if option in ("-o", "-s", "-t") and words and not words[0].lstrip("+-").replace(".", "").isdigit():
-                break
-            words = words[1:]
-    return " ".join(words)
+def _unit_normals_or(normals: np.ndarray, index: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+    """Normals (N, 3) at an index (R,) scaled to unit length; the fallback (R, 3) for index -1 or no finite length."""
+    if len(normals) == 0:
+        return fallback
+    chosen = normals[np.maximum(index, 0)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.linalg.norm(chosen, axis=1, keepdims=True)
+        usable = (length > 1e-6) & np.isfinite(length) & (index >= 0)[:, None]
+        return np.where(usable, chosen / np.where(usable, length, 1.0), fallback)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Document, GltfBuilder, GltfError
+from v2m4.io._gltf_images import as_png_or_jpeg
+from v2m4.io._text_encoding import printable
+from v2m4.io.beside import find_beside
 
+logger = logging.getLogger(__name__)
+
+CLAMP_TO_EDGE = 33071
+PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "tga", "bmp", "tif", "tiff", "webp", "avif", "gif", "dds", "psd")
 MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -29,31 +36,84 @@ class SceneBuilder:
         """
         self.path = path
         self._builder = GltfBuilder()
-        self._pictures: dict[Path, int] = {}
+        self._pictures: dict[tuple[str, Path], tuple[str, bytes, str] | None] = {}
+        self._images: dict[bytes, int] = {}
+        self._textures: dict[tuple[int, bool], int] = {}
 
-    def texture(self, name: str) -> int:
-        """Add a picture beside the file as a texture, PNG and JPEG bytes unchanged; returns the texture's index.
+    def find(self, reference: str, start: Path | None = None) -> Path | None:
+        """The file that a reference means: in the file's folder or below, or beside that folder where it says ``..``.
 
-        Raises:
-            GltfError: the file does not exist or is not a picture.
+        Args:
+            reference: a path as the file has it.
+            start: the folder that it begins at; by default that of the file.
         """
-        named = Path(name.strip().strip('"').replace("\\", "/"))
-        candidates = [self.path.parent / named, self.path.parent / named.name]
-        file = next((place for place in candidates if place.is_file()), None)
-        if file is None:
-            raise GltfError(f"{self.path}: refers to the picture {named}, which is not there; put it beside the file")
-        if file not in self._pictures:
-            data = file.read_bytes()
-            kind = picture_kind(data)
-            if kind is None:
-                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-                if pixels is None:
-                    raise GltfError(f"{self.path}: the picture {file} cannot be read; save it as PNG or JPEG")
-                kind, data = "image/png", cv2.imencode(".png", pixels)[1].tobytes()
+        folder = self.path.parent
+        found = find_beside(folder, reference, start)
+        if found is None and ".." in reference:
+            named = (start or folder) / reference.strip().strip('"').replace("\\", "/")
+            if named.is_file() and named.resolve().is_relative_to(folder.resolve().parent):
+                return named
+        return found
+
+    def picture(self, reference: str, start: Path | None = None) -> tuple[str, bytes, str] | None:
+        """The name, bytes and MIME type (PNG or JPEG) of the picture that a reference means.
+
+        Where the file is not there, or of a format that is not read, one of the same name in another format is taken.
+        None where there is none, or none that can be read; a warning says so, once for each reference.
+        """
+        key = (reference, start or self.path.parent)
+        if key not in self._pictures:
+            self._pictures[key] = self._read_picture(reference, start)
+        return self._pictures[key]
+
+    def _read_picture(self, reference: str, start: Path | None) -> tuple[str, bytes, str] | None:
+        stem, dot, _ = reference.strip().strip('"').rpartition(".")
+        others = [f"{stem}.{suffix}" for suffix in PICTURE_SUFFIXES] if dot else []
+        reason = f"the picture {printable(reference)} is not there, nor one of its name below {self.path.parent}"
+        for name in (reference, *others):
+            file = self.find(name, start)
+            if file is None:
+                continue
+            try:
+                data, mime = as_png_or_jpeg(file.read_bytes(), str(file))
+            except (GltfError, OSError) as error:
+                reason = str(error) if name == reference else reason
+                continue
+            if name != reference:
+                logger.warning("%s: %s; %s is used", self.path, reason, printable(file.name))
+            return printable(file.stem), data, mime
+        logger.warning("%s: %s; the material is shown without it", self.path, reason)
+        return None
+
+    def texture(self, reference: str, start: Path | None = None, clamp: bool = False) -> int | None:
+        """Add the picture that a reference means as a texture; its index, or None (after a warning) without one.
+
+        PNG and JPEG bytes are unchanged, other formats become PNG.
+
+        Args:
+            reference: a path as the file has it.
+            start: the folder that it begins at; by default that of the file.
+            clamp: the picture is not repeated outside [0, 1].
+        """
+        picture = self.picture(reference, start)
+        return None if picture is None else self.add_texture(*picture, clamp)
+
+    def add_texture(self, name: str, data: bytes, mime: str, clamp: bool = False) -> int:
+        """Add a picture (PNG or JPEG bytes) as a texture; the same bytes are stored once. Returns the index."""
+        if data not in self._images:
             view = self._builder.view(data)
-            image = self._builder.add("images", {"name": file.stem, "bufferView": view, "mimeType": kind})
-            self._pictures[file] = self._builder.add("textures", {"source": image})
-        return self._pictures[file]
+            self._images[data] = self._builder.add("images", {"name": name, "bufferView": view, "mimeType": mime})
+        key = (self._images[data], clamp)
+        if key not in self._textures:
+            texture: dict[str, Any] = {"source": self._images[data]}
+            if clamp:
+                texture["sampler"] = self._builder.add("samplers", {"wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE})
+            self._textures[key] = self._builder.add("textures", texture)
+        return self._textures[key]
+
+    def use_extension(self, name: str) -> None:
+        """Declare an extension that a material uses."""
+        self._builder.use_extension(name, required=False)
 
     def material(self, material: dict[str, Any]) -> int:
         """Add a glTF material; returns its index."""

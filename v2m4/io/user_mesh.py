@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -14,12 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from v2m4.camera import Camera
-from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
-from v2m4.io._gltf_quantize import unit_normals
+from v2m4.io._gltf_container import Document, broken_as_gltf_error, load_document
 from v2m4.io._gltf_write import camera_node
 from v2m4.io._user_mesh_obj import read_obj
+from v2m4.io._user_mesh_ply import read_ply_off_stl
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer, read_mesh_nodes
-from v2m4.io._user_mesh_scene import SceneBuilder
 from v2m4.io._user_mesh_write import (
     DocumentEditor,
     NodeDeformation,
@@ -29,8 +27,6 @@ from v2m4.io._user_mesh_write import (
     self_contained,
 )
 from v2m4.io.fbx import fbx_to_glb
-from v2m4.io.gltf import read_mesh
-from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh
 from v2m4.workspace import digest
 
@@ -200,7 +196,7 @@ def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
     elif suffix == ".fbx":
         document = _read_fbx(path, blender_path)
     else:
-        document = _read_ply_off_stl(path)
+        document = read_ply_off_stl(path)
     with broken_as_gltf_error(path):
         clips = [str(clip.get("name", number)) for number, clip in enumerate(document.items("animations"))]
         if clips and suffix != ".fbx":
@@ -259,33 +255,3 @@ def _read_fbx(path: Path, blender_path: Path | None) -> Document:
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_document(fbx_to_glb(path, Path(folder) / "scene.glb", blender_path))
     return Document(path, loaded.json, loaded.buffers)
-
-
-def _read_ply_off_stl(path: Path) -> Document:
-    """Read PLY, OFF or STL: one object of one material, with vertex colours or the texture that a PLY names."""
-    mesh = read_mesh(path)
-    vertices, faces = mesh.vertices.numpy(), mesh.faces
-    colors = None if mesh.colors is None else srgb_to_linear(mesh.colors.numpy())
-    scene = SceneBuilder(path)
-    base: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    uvs, normals = None, None
-    if path.suffix.lower() == ".stl":  # vertices are repeated for each face, and faces are flat
-        vertices, index = np.unique(vertices + np.float32(0), axis=0, return_inverse=True)
-        faces, colors = faces.new_tensor(index.reshape(-1)[faces.numpy()]), None
-    else:
-        normals = unit_normals(vertices, faces)
-    if mesh.uvs is not None:
-        uvs, base["baseColorTexture"] = mesh.uvs.numpy(), {"index": scene.texture(_ply_texture_name(path))}
-    material = scene.material({"name": path.stem, "doubleSided": True, "pbrMetallicRoughness": base})
-    attributes = {"POSITION": vertices, "NORMAL": normals, "TEXCOORD_0": uvs, "COLOR_0": colors}
-    scene.object(path.stem, [scene.primitive(attributes, faces.numpy(), material)])
-    return scene.document()
-
-
-def _ply_texture_name(path: Path) -> str:
-    """The name of the texture file in the header of a PLY with texture coordinates."""
-    header = path.read_bytes().partition(b"end_header")[0].decode("utf-8", "replace")
-    match = re.search(r"^comment TextureFile (.+?)\s*$", header, re.MULTILINE)
-    if match is None:
-        raise GltfError(f"{path}: texture coordinates, but no comment TextureFile that names the picture")
-    return match[1]
