@@ -69,6 +69,26 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     return pixels[..., ::-1].astype(np.float32) / 255.0
 
 
+def as_png_or_jpeg(data: bytes, where: str) -> tuple[bytes, str]:
+    """Return a picture's bytes as PNG or JPEG, the formats of core glTF, and their MIME type.
+
+    PNG and JPEG are returned unchanged; all else becomes PNG, with its alpha.
+
+    Args:
+        data: a picture.
+        where: named in the error.
+
+    Raises:
+        GltfError: the bytes are no such picture.
+    """
+    decode_image(data, where)
+    for magic, kind in ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg")):
+        if data.startswith(magic):
+            return data, kind
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cv2.imencode(".png", pixels)[1].tobytes(), "image/png"
+
+
 def pack_atlas(pictures: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Pack pictures into one atlas by shelves, tallest first, each padded with copies of its border texels.
 
