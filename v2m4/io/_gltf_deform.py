@@ -54,7 +54,7 @@ class Deformer:
 
         Args:
             world: (4, 4) or (T, 4, 4) node-to-world matrices of all nodes.
-            weights: (T, M) of the morph targets.
+            weights: (T, M or more) of the morph targets.
         """
         count = len(weights)
         poses = np.empty((count, *self.base.shape))
@@ -65,7 +65,7 @@ class Deformer:
             pairs = zip(self.skin.joints, self.skin.inverse_binds, strict=True)
             joints = np.stack([np.broadcast_to(world[joint] @ bind, shape) for joint, bind in pairs], 1)
         for index in range(count):
-            local = self.base + (weights[index] @ self.targets).reshape(self.base.shape)
+            local = self.base + (weights[index, : len(self.targets)] @ self.targets).reshape(self.base.shape)
             if self.skin is None:
                 poses[index] = local @ matrices[index, :3, :3].T + matrices[index, :3, 3]
             else:
@@ -92,13 +92,14 @@ def read_deformer(
         node: index of the primitive's node.
         primitive: the primitive.
         base: (V, 3) its positions.
-        world: matrices of the scene's nodes; joints must be among them.
+        world: matrices of all nodes.
 
     Raises:
         GltfError: morph targets or skin do not fit the vertices or the scene.
     """
-    targets = np.zeros((len(primitive.get("targets", [])), base.size))
-    for index, target in enumerate(primitive.get("targets", [])):
+    stored = primitive.get("targets") or []
+    targets = np.zeros((len(stored), base.size))
+    for index, target in enumerate(stored):
         if "POSITION" in target:
             offsets = document.accessor(target["POSITION"])
             if offsets.shape != base.shape:
@@ -108,7 +109,7 @@ def read_deformer(
     read = None if skin is None else _read_skin(document, document.items("skins")[skin], primitive, len(base))
     for joint in [] if read is None else read.joints:
         if joint not in world:
-            raise GltfError(f"{document.path}: joint {joint} of skin {skin} is not in the scene")
+            raise GltfError(f"{document.path}: skin {skin} has joint {joint}, which is no node")
     return Deformer(node, base, targets, read)
 
 
@@ -120,6 +121,18 @@ def _read_skin(document: Document, skin: dict[str, Any], primitive: dict[str, An
         if stored.shape[0] < len(joints) or stored.shape[1] != 16:
             raise GltfError(f"{document.path}: {len(stored)} inverse bind matrices for {len(joints)} joints")
         inverse_binds = stored[: len(joints)].reshape(-1, 4, 4).swapaxes(1, 2)
+    columns, shares = _weights(document, primitive, count, len(joints))
+    rows = np.repeat(np.arange(count), columns.shape[1])
+    skin_weights = csr_array((shares.reshape(-1), (rows, columns.reshape(-1))), shape=(count, len(joints)))
+    return Skin(joints, inverse_binds, skin_weights)
+
+
+def _weights(document: Document, primitive: dict[str, Any], count: int, joints: int) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (V, J) of a primitive's vertices and their weights (V, J), which sum to 1 for each vertex.
+
+    As in three.js, weights are normalised, and a vertex without weights takes its first joint's transform. Weights that
+    are negative, no finite numbers, or of joints that the skin does not have count as 0.
+    """
     attributes = primitive["attributes"]
     joint_sets, weights = [], []
     for number in range(sum(name.startswith("JOINTS_") for name in attributes)):
@@ -130,16 +143,16 @@ def _read_skin(document: Document, skin: dict[str, Any], primitive: dict[str, An
     columns, shares = np.concatenate(joint_sets, 1), np.concatenate(weights, 1)
     if columns.shape != shares.shape or len(columns) != count:
         raise GltfError(f"{document.path}: joints {columns.shape} and weights {shares.shape} of {count} vertices")
-    columns = np.where(shares == 0, columns[:, :1], columns)  # the joint index of a zero weight may be any number
-    if len(columns) and (columns.min() < 0 or columns.max() >= len(joints)):
-        raise GltfError(f"{document.path}: a vertex is bound to joint {columns.max()} of {len(joints)}")
+    outside = (columns < 0) | (columns >= joints)
+    if (outside & (shares > 0)).any():
+        number = (outside & (shares > 0)).any(1).sum()
+        logger.warning("%s: %d vertices are bound to joints that the skin does not have", document.path, number)
+    columns = np.where(outside, 0, columns)
+    shares = np.where(outside | ~(shares > 0) | ~np.isfinite(shares), 0.0, shares)
     unweighted = shares.sum(1) <= 0
     if unweighted.any():
         logger.warning(
             "%s: %d vertices without weights take their first joint's transform", document.path, unweighted.sum()
         )
         shares[unweighted, 0] = 1.0
-    shares /= shares.sum(1, keepdims=True)
-    rows = np.repeat(np.arange(count), columns.shape[1])
-    skin_weights = csr_array((shares.reshape(-1), (rows, columns.reshape(-1))), shape=(count, len(joints)))
-    return Skin(joints, inverse_binds, skin_weights)
+    return columns, shares / shares.sum(1, keepdims=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from v2m4.io._gltf_container import Document, GltfError
-from v2m4.rotation import matrix_from_quaternion
+from v2m4.rotation import matrix_from_quaternion, quaternion_from_matrix
 
 IDENTITY = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 
@@ -19,22 +19,45 @@ IDENTITY = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "s
 def scene_nodes(document: Document) -> dict[int, int | None]:
     """The nodes of the default scene, depth first, each with its parent (None for a root).
 
+    Without scenes, all nodes are the scene.
+
     Raises:
         GltfError: a node is its own ancestor or has two parents.
     """
-    nodes = document.items("nodes")
-    scenes = document.items("scenes")
+    nodes, scenes = document.items("nodes"), document.items("scenes")
     if scenes:
-        roots = scenes[document.json.get("scene", 0)].get("nodes", [])
-    else:
-        children = {child for node in nodes for child in node.get("children", [])}
-        roots = [index for index in range(len(nodes)) if index not in children]
+        return _subtree(document, scenes[document.json.get("scene", 0)].get("nodes", []))
+    children = {child for node in nodes for child in node.get("children", [])}
+    roots = [index for index in range(len(nodes)) if index not in children]
+    if nodes and not roots:
+        raise GltfError(f"{document.path}: every node has a parent; the nodes are no tree")
+    return _subtree(document, roots)
+
+
+def all_nodes(document: Document) -> dict[int, int | None]:
+    """The nodes of the default scene, then those outside of it, which skins may name, each with its parent.
+
+    Raises:
+        GltfError: a node is its own ancestor or has two parents.
+    """
+    nodes, parents = document.items("nodes"), scene_nodes(document)
+    children = {child for node in nodes for child in node.get("children", [])}
+    others = [index for index in range(len(nodes)) if index not in children and index not in parents]
+    outside = {index: parent for index, parent in _subtree(document, others).items() if index not in parents}
+    return parents | outside
+
+
+def _subtree(document: Document, roots: list[int]) -> dict[int, int | None]:
+    """The nodes below ``roots``, depth first, each with its parent."""
+    nodes = document.items("nodes")
     parents: dict[int, int | None] = {}
     pending: list[tuple[int, int | None]] = [(index, None) for index in reversed(roots)]
     while pending:
         index, parent = pending.pop()
         if index in parents:
             raise GltfError(f"{document.path}: node {index} is reached twice; the nodes are no tree")
+        if not 0 <= index < len(nodes):
+            raise GltfError(f"{document.path}: node {index} of {len(nodes)}")
         parents[index] = parent
         pending += [(child, index) for child in reversed(nodes[index].get("children", []))]
     return parents
@@ -61,6 +84,19 @@ def local_matrix(node: dict[str, Any]) -> np.ndarray:
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
     return trs_matrix(*(np.array(node.get(name, default), dtype=np.float64) for name, default in IDENTITY.items()))
+
+
+def trs_of_matrix(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Translation, rotation (unit quaternion) and scale of a node's (4, 4) matrix; shear is left out.
+
+    The inverse of ``trs_matrix``, for nodes with a matrix that are animated nevertheless.
+    """
+    scale = np.linalg.norm(matrix[:3, :3], axis=0)
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        scale[0] = -scale[0]
+    axes = matrix[:3, :3] / np.where(scale == 0, 1.0, scale)
+    left, _, right = np.linalg.svd(axes)
+    return matrix[:3, 3], quaternion_from_matrix(left @ right), scale
 
 
 def trs_matrix(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:

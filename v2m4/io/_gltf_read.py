@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from v2m4.io._gltf_container import COMPRESSIONS, Document, GltfError, broken_as_gltf_error, load_document
+from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_images import decode_image, pack_atlas
+from v2m4.io._gltf_material import WHITE, BaseColor, base_color, picture_sources
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, world_matrices
+from v2m4.io._gltf_repair import TRIANGLE_FAN, TRIANGLE_STRIP, TRIANGLES, triangles
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh
 
 logger = logging.getLogger(__name__)
 
-TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN = 4, 5, 6
 CLAMP_TO_EDGE, MIRRORED_REPEAT = 33071, 33648
 MAX_REPEATS = 16  # tiles of a repeated texture, along each axis
 
@@ -44,9 +45,24 @@ class PrimitiveMesh:
     uvs: np.ndarray | None = None
     texture_key: tuple[int, tuple[float, ...], tuple[int, int]] | None = None
 
+    def without_texture(self, texture: int) -> PrimitiveMesh:
+        """The primitive in its uniform or vertex colours, where it has this texture."""
+        if self.texture_key is None or self.texture_key[0] != texture:
+            return self
+        factor = np.broadcast_to(np.array(self.texture_key[1], np.float32), self.vertices.shape)
+        return replace(self, uvs=None, texture_key=None, colors=factor if self.colors is None else self.colors)
+
     def with_positions(self, vertices: np.ndarray, mirrored: bool) -> PrimitiveMesh:
         """The primitive at other positions (V, 3); ``mirrored`` reverses the orientation of its faces."""
         return replace(self, vertices=vertices, faces=self.faces[:, ::-1].copy() if mirrored else self.faces)
+
+
+class _UnreadableTextureError(ValueError):
+    """A texture none of whose pictures can be read."""
+
+    def __init__(self, texture: int, reason: str) -> None:
+        super().__init__(reason)
+        self.texture = texture
 
 
 def read_glb(path: Path, weld: bool = False) -> Mesh:
@@ -61,7 +77,7 @@ def read_glb(path: Path, weld: bool = False) -> Mesh:
             ``uv_faces`` keeps the seams.
 
     Raises:
-        GltfError: the file is broken, has no triangles, or uses what we do not read (Draco, meshopt, KTX2 textures).
+        GltfError: the file is broken, has no triangles, or uses what is not read.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -88,16 +104,10 @@ def _node_primitives(document: Document, node: dict[str, Any], matrix: np.ndarra
 
 
 def triangle_primitives(document: Document, mesh: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The triangle primitives of a mesh; points and lines are skipped.
-
-    Raises:
-        GltfError: one is compressed.
-    """
+    """The triangle primitives of a mesh; points and lines are skipped, and primitives without positions."""
     for primitive in mesh["primitives"]:
-        compressed = COMPRESSIONS.keys() & primitive.get("extensions", {}).keys()
-        if compressed and "bufferView" not in document.items("accessors")[primitive["attributes"]["POSITION"]]:
-            name = COMPRESSIONS[min(compressed)]
-            raise GltfError(f"{document.path}: uses {name} compression; export it uncompressed")
+        if "POSITION" not in primitive["attributes"]:
+            continue
         if primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
             logger.info("%s: points or lines in mesh %r are ignored", document.path, mesh.get("name", ""))
             continue
@@ -118,41 +128,23 @@ def read_primitive(document: Document, primitive: dict[str, Any]) -> PrimitiveMe
         indices = np.arange(len(vertices))
     if len(indices) and indices.max() >= len(vertices):
         raise GltfError(f"{document.path}: index {indices.max()} of {len(vertices)} vertices")
-    faces = _triangles(indices, primitive.get("mode", TRIANGLES))
+    faces = triangles(indices, primitive.get("mode", TRIANGLES))
     index = primitive.get("material")
-    material = {} if index is None else document.items("materials")[index]
-    base = material.get("pbrMetallicRoughness", {})
-    factor = tuple(float(value) for value in base.get("baseColorFactor", (1.0, 1.0, 1.0, 1.0))[:3])
-    colors = None
+    base = BaseColor() if index is None else base_color(document, document.items("materials")[index])
+    factor, colors = base.factor, None
     if "COLOR_0" in attributes:
         colors = document.accessor(attributes["COLOR_0"])[:, :3] * np.array(factor, np.float32)
-    elif factor != (1.0, 1.0, 1.0):
+        if len(colors) and np.ptp(colors, axis=0).max() == 0:
+            factor = tuple(colors[0].tolist())
+    elif factor != WHITE:
         colors = np.full((len(vertices), 3), factor, np.float32)
     part = PrimitiveMesh(vertices, faces, colors)
-    reference = base.get("baseColorTexture")
-    if reference is None:
+    channel = next((number for number in base.channels if f"TEXCOORD_{number}" in attributes), None)
+    if base.texture is None or channel is None:
         return part
-    transform = reference.get("extensions", {}).get("KHR_texture_transform", {})
-    channel = transform.get("texCoord", reference.get("texCoord", 0))
-    if f"TEXCOORD_{channel}" not in attributes:
-        return part
-    uvs = _transformed_uvs(document.accessor(attributes[f"TEXCOORD_{channel}"]).astype(np.float32), transform)
-    texture = document.items("textures")[reference["index"]]
-    sampler = document.items("samplers")[texture["sampler"]] if "sampler" in texture else {}
-    wrap = (sampler.get("wrapS", 10497), sampler.get("wrapT", 10497))
-    return replace(part, uvs=uvs, texture_key=(reference["index"], factor, wrap))
-
-
-def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
-    """Faces (F, 3) of a list of triangles, a strip or a fan."""
-    if mode == TRIANGLES:
-        return indices[: len(indices) // 3 * 3].reshape(-1, 3)
-    count = max(len(indices) - 2, 0)
-    if mode == TRIANGLE_FAN:
-        return np.stack([indices[1 : count + 1], indices[2 : count + 2], np.repeat(indices[:1], count)], 1)
-    faces = np.stack([indices[:count], indices[1 : count + 1], indices[2 : count + 2]], 1)
-    faces[1::2] = faces[1::2][:, [0, 2, 1]]  # every second triangle of a strip has the opposite orientation
-    return faces
+    uvs = document.accessor(attributes[f"TEXCOORD_{channel}"])[:, :2].astype(np.float32)
+    uvs = _transformed_uvs(uvs, base.transform or {})
+    return replace(part, uvs=uvs, texture_key=(base.texture, factor, base.wrap))
 
 
 def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
@@ -187,8 +179,12 @@ def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: i
     faces = torch.from_numpy(
         np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
     )
-    if any(part.texture_key is not None for part in parts):
-        return _with_texture(document, parts, Mesh(vertices, faces), max_side)
+    while any(part.texture_key is not None for part in parts):
+        try:
+            return _with_texture(document, parts, Mesh(vertices, faces), max_side)
+        except _UnreadableTextureError as error:
+            logger.warning("%s; the material's colour is used", error)
+            parts = [part.without_texture(error.texture) for part in parts]
     if all(part.colors is None for part in parts):
         return Mesh(vertices, faces)
     part_colors = [np.ones_like(part.vertices, np.float32) if part.colors is None else part.colors for part in parts]
@@ -284,11 +280,7 @@ def _base_color_picture(
     max_side: int | None,
 ) -> np.ndarray:
     """A texture's picture times a linear factor, repeated, (H, W, 3) sRGB."""
-    texture = document.items("textures")[index]
-    source = texture.get("extensions", {}).get("EXT_texture_webp", {}).get("source", texture.get("source"))
-    if source is None:
-        raise GltfError(f"{document.path}: texture {index} has no PNG, JPEG or WebP picture (KTX2 is not supported)")
-    picture = decode_image(document.image_bytes(source), f"{document.path}: image {source}")
+    picture = _decoded_texture(document, index)
     if max_side is not None:
         size = [min(side, max(max_side // count, 1)) for side, count in zip(picture.shape[1::-1], repeats, strict=True)]
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -298,6 +290,21 @@ def _base_color_picture(
         tiles = [np.flip(picture, axis) if flip and tile % 2 else picture for tile in range(count)]
         picture = np.concatenate(tiles, axis)
     return picture
+
+
+def _decoded_texture(document: Document, index: int) -> np.ndarray:
+    """The first picture of a texture that can be read, (H, W, 3) sRGB.
+
+    Raises:
+        _UnreadableTextureError: there is none.
+    """
+    reason = f"{document.path}: texture {index} has no picture that is read (KTX2, DDS)"
+    for source in picture_sources(document.items("textures")[index]):
+        try:
+            return decode_image(document.image_bytes(source), f"{document.path}: image {source}")
+        except (GltfError, KeyError) as error:
+            reason = str(error) if isinstance(error, GltfError) else f"{document.path}: image {source} has no data"
+    raise _UnreadableTextureError(index, reason)
 
 
 def weld_vertices(mesh: Mesh) -> Mesh:

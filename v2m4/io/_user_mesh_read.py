@@ -12,7 +12,7 @@ import torch
 
 from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
-from v2m4.io._gltf_nodes import local_matrix, scene_nodes, trs_matrix, world_matrices
+from v2m4.io._gltf_nodes import all_nodes, local_matrix, scene_nodes, trs_matrix, world_matrices
 from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, read_primitive, triangle_primitives
 from v2m4.io._user_mesh_weld import coincident_labels, weld_by_label, weld_node_borders
 from v2m4.io.srgb import linear_to_srgb
@@ -114,8 +114,9 @@ def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode]]:
     Raises:
         GltfError: the file is broken, has no triangles, or uses what we do not read.
     """
-    nodes, parents = document.items("nodes"), scene_nodes(document)
+    nodes, parents = document.items("nodes"), all_nodes(document)
     world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
+    parents = scene_nodes(document)
     surfaces = [surface for index in parents if (surface := _node_surface(document, index, world)) is not None]
     parts = [part for surface in surfaces for part in surface.parts]
     texture_keys = {part.texture_key for part in parts if part.texture_key is not None}
@@ -142,8 +143,6 @@ def _node_surface(document: Document, index: int, world: dict[int, np.ndarray]) 
     node = document.items("nodes")[index]
     if "mesh" not in node:
         return None
-    if "EXT_mesh_gpu_instancing" in node.get("extensions", {}):
-        raise GltfError(f"{document.path}: uses EXT_mesh_gpu_instancing; export the instances as nodes")
     mesh = document.items("meshes")[node["mesh"]]
     name = node.get("name", mesh.get("name", index))
     if "skin" not in node and np.linalg.matrix_rank(world[index][:3, :3], 1e-9) < 3:
@@ -178,11 +177,9 @@ def _active_targets(
     document: Document, node: dict[str, Any], primitive: dict[str, Any]
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The primitive with only the morph targets of non-zero default weight, and these weights (1, M)."""
-    targets = primitive.get("targets", [])
+    targets = primitive.get("targets") or []
     stored = node.get("weights", document.items("meshes")[node["mesh"]].get("weights", [0.0] * len(targets)))
-    if len(stored) != len(targets):
-        raise GltfError(f"{document.path}: {len(stored)} weights for {len(targets)} morph targets")
-    active = [number for number, weight in enumerate(stored) if weight != 0]
+    active = [number for number, weight in enumerate(stored[: len(targets)]) if weight != 0]
     kept = primitive | {"targets": [targets[number] for number in active]}
     return kept, np.array([[stored[number] for number in active]], dtype=np.float64)
 
@@ -191,7 +188,7 @@ def _accessors(primitive: dict[str, Any]) -> Any:
     """A key that is equal for primitives of a node that share their vertex accessors."""
     names = ("POSITION", "NORMAL", "TANGENT", "JOINTS_", "WEIGHTS_")
     attributes = [(name, index) for name, index in sorted(primitive["attributes"].items()) if name.startswith(names)]
-    targets = [target.get("POSITION") for target in primitive.get("targets", [])]
+    targets = [target.get("POSITION") for target in primitive.get("targets") or []]
     return (*attributes, *targets)
 
 

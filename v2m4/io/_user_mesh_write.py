@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from v2m4.deformation import SurfaceGradients, turned_normals
-from v2m4.io._gltf_container import ARRAY_BUFFER, COMPRESSIONS, Document, GltfBuilder, glb_header, resolve_uri
+from v2m4.io._gltf_container import ARRAY_BUFFER, Document, GltfBuilder, glb_header
+from v2m4.io._gltf_extensions import COMPRESSIONS
 from v2m4.io._gltf_nodes import scene_nodes
 from v2m4.io._gltf_quantize import SHORT_MAX, normal_deltas
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer
-from v2m4.io._user_mesh_scene import picture_kind
 
 # Extensions known to hold no index of an accessor or buffer view. With any other extension none is renumbered.
 KNOWN_EXTENSIONS = (
@@ -30,32 +30,6 @@ KNOWN_EXTENSIONS = (
 )
 DROPPED_EXTENSIONS = {"KHR_animation_pointer", *COMPRESSIONS}  # their content is removed, or stored uncompressed
 QUANTIZATION_TOLERANCE = 2e-5  # of the bounding box's longest side: largest rounding error allowed for 16-bit positions
-OTHER_PICTURES = {".webp": "image/webp", ".ktx2": "image/ktx2", ".dds": "image/vnd-ms.dds"}
-
-
-def self_contained(document: Document) -> Document:
-    """The document with external images embedded as buffer views, their bytes unchanged.
-
-    Raises:
-        GltfError: an image file does not exist.
-    """
-    json, buffers = copy.deepcopy(document.json), list(document.buffers)
-    for image in json.get("images", []):
-        uri = image.get("uri")
-        if uri is None or uri.startswith("data:"):
-            continue
-        data = resolve_uri(uri, document.path)
-        del image["uri"]
-        image.setdefault("name", Path(uri).stem)
-        kind = picture_kind(data) or OTHER_PICTURES.get(Path(uri).suffix.lower())
-        if kind is not None:
-            image["mimeType"] = kind
-        views = json.setdefault("bufferViews", [])
-        image["bufferView"] = len(views)
-        views.append({"buffer": len(buffers), "byteLength": len(data)})
-        json.setdefault("buffers", []).append({"byteLength": len(data)})
-        buffers.append(data)
-    return Document(document.path, json, buffers)
 
 
 class DocumentEditor(GltfBuilder):

@@ -2,9 +2,8 @@
 
 Read are node hierarchies with translation, rotation and scale channels (LINEAR, STEP, CUBICSPLINE), ``weights``
 channels of morph targets, skins with any number of joints per vertex, several meshes, primitives and materials, and
-quantised and sparse accessors, of the file's default scene. Channels of KHR_animation_pointer are ignored with a
-warning. Cameras, lights, transparency and stored normals do not affect the vertices and are ignored. Draco and meshopt
-compression and KTX2 textures are errors that say so.
+quantised, sparse and compressed accessors, of the file's default scene. Channels of KHR_animation_pointer are ignored
+with a warning. Cameras, lights, transparency and stored normals do not affect the vertices and are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +21,15 @@ from scipy.spatial import cKDTree
 from v2m4.geometry import connected_components
 from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_deform import read_deformer
-from v2m4.io._gltf_nodes import IDENTITY, local_matrix, scene_nodes, trs_matrix, world_matrices
+from v2m4.io._gltf_nodes import (
+    IDENTITY,
+    all_nodes,
+    local_matrix,
+    scene_nodes,
+    trs_matrix,
+    trs_of_matrix,
+    world_matrices,
+)
 from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, merge_vertices, read_primitive, triangle_primitives
 from v2m4.io._gltf_samplers import COMPONENTS_OF, Sampler, key_times, read_sampler
 from v2m4.mesh import MeshSequence
@@ -76,7 +83,7 @@ def read_animation(
 
     Args:
         path: .glb or .gltf.
-        clip: name or number of the clip; None is the first.
+        clip: name of the clip, or its number, also as text; None is the first.
         times: (T,) seconds, ascending; outside the clip its first or last pose is held. None: the times of all keys.
         weld: merge vertices that coincide (and have the same colour) in the rest pose and in all poses; ``uv_faces``
             keeps texture seams.
@@ -115,11 +122,11 @@ def weld_sequence(sequence: MeshSequence) -> MeshSequence:
 def _animations(document: Document) -> list[Animation]:
     animations = []
     for number, entry in enumerate(document.items("animations")):
-        used = sorted({channel["sampler"] for channel in entry["channels"]})
-        if not used:
-            raise GltfError(f"{document.path}: animation {entry.get('name', number)!r} has no channels")
-        keys = np.unique(np.concatenate([key_times(document, entry["samplers"][sampler]) for sampler in used]))
-        animations.append(Animation(str(entry.get("name", number)), float(keys[0]), float(keys[-1]), keys))
+        used = sorted({channel["sampler"] for channel in entry.get("channels") or []})
+        times = [key_times(document, entry["samplers"][sampler]) for sampler in used]
+        keys = np.unique(np.concatenate([*times, np.zeros(0 if times else 1)]))  # without channels, one moment
+        name = entry.get("name")
+        animations.append(Animation(str(number if name in (None, "") else name), float(keys[0]), float(keys[-1]), keys))
     return animations
 
 
@@ -137,6 +144,8 @@ def _clip_index(path: Path, clips: list[Animation], clip: str | int | None) -> i
         if not 0 <= clip < len(clips):
             raise GltfError(f"{path}: no clip {clip}; its {len(clips)} clips are numbered from 0: {listed}")
         return clip
+    if clip not in names and clip.isdecimal() and int(clip) < len(clips):
+        return int(clip)
     if names.count(clip) != 1:
         what = "no clip" if clip not in names else "more than one clip"
         raise GltfError(f"{path}: {what} is called {clip!r}; the clips are, numbered from 0: {listed}")
@@ -147,7 +156,7 @@ def _channels(document: Document, animation: dict[str, Any]) -> Channels:
     """The samplers of a clip by node and path; channels without a node are ignored."""
     channels: Channels = {}
     nodes = document.items("nodes")
-    for channel in animation["channels"]:
+    for channel in animation.get("channels") or []:
         target, path = channel["target"], channel["target"]["path"]
         if path not in (*COMPONENTS_OF, "weights"):
             logger.warning("%s: an animation of %r is left out; only nodes are animated", document.path, path)
@@ -158,8 +167,6 @@ def _channels(document: Document, animation: dict[str, Any]) -> Channels:
         if path == "weights" and "mesh" not in node:
             continue
         width = len(_mesh_weights(document, node)) if path == "weights" else COMPONENTS_OF[path]
-        if "matrix" in node and path in COMPONENTS_OF:
-            raise GltfError(f"{document.path}: node {target['node']} has a matrix and is animated")
         if (target["node"], path) in channels:
             raise GltfError(f"{document.path}: two channels of one clip move the {path} of node {target['node']}")
         entry = animation["samplers"][channel["sampler"]]
@@ -170,16 +177,13 @@ def _channels(document: Document, animation: dict[str, Any]) -> Channels:
 def _mesh_weights(document: Document, node: dict[str, Any]) -> np.ndarray:
     """The default weights (M,) of a node's morph targets."""
     mesh = document.items("meshes")[node["mesh"]]
-    count = len(mesh["primitives"][0].get("targets", []))
-    weights = np.array(node.get("weights", mesh.get("weights", np.zeros(count))), dtype=np.float64)
-    if weights.shape != (count,):
-        raise GltfError(f"{document.path}: {weights.size} weights for {count} morph targets")
-    return weights
+    count = len(mesh["primitives"][0].get("targets") or [])
+    return np.array(node.get("weights", mesh.get("weights", np.zeros(count))), dtype=np.float64)
 
 
 def _sequence(document: Document, channels: Channels, times: np.ndarray) -> MeshSequence:
     """The scene at ``times`` (T,) seconds."""
-    nodes, parents = document.items("nodes"), scene_nodes(document)
+    nodes, parents = document.items("nodes"), all_nodes(document)
     static = {index: local_matrix(nodes[index]) for index in parents}
     animated = static | {
         index: _animated_matrix(nodes[index], index, channels, times) for index in _animated_nodes(channels, parents)
@@ -187,7 +191,7 @@ def _sequence(document: Document, channels: Channels, times: np.ndarray) -> Mesh
     rest_world, world = world_matrices(parents, static), world_matrices(parents, animated)
     parts: list[PrimitiveMesh] = []
     poses: list[np.ndarray] = []
-    for index in parents:
+    for index in scene_nodes(document):
         node = nodes[index]
         if "mesh" not in node:
             continue
@@ -215,6 +219,9 @@ def _animated_nodes(channels: Channels, parents: dict[int, int | None]) -> list[
 def _animated_matrix(node: dict[str, Any], index: int, channels: Channels, times: np.ndarray) -> np.ndarray:
     """The matrices (T, 4, 4) from a node to its parent."""
     values = []
+    if "matrix" in node:
+        logger.warning("a node with a matrix is animated; its shear is left out")
+        node = dict(zip(IDENTITY, trs_of_matrix(local_matrix(node)), strict=True))
     for path, default in IDENTITY.items():
         if (index, path) in channels:
             values.append(channels[index, path].at(times))

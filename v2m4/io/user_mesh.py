@@ -14,6 +14,7 @@ from torch import Tensor
 
 from v2m4.camera import Camera
 from v2m4.io._gltf_container import Document, broken_as_gltf_error, load_document
+from v2m4.io._gltf_embed import self_contained
 from v2m4.io._gltf_write import camera_node
 from v2m4.io._user_mesh_obj import read_obj
 from v2m4.io._user_mesh_ply import read_ply_off_stl
@@ -24,7 +25,6 @@ from v2m4.io._user_mesh_write import (
     deformed_directions,
     per_stored_vertex,
     quantized_deltas,
-    self_contained,
 )
 from v2m4.io.fbx import fbx_to_glb
 from v2m4.mesh import Mesh

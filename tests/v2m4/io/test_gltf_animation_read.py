@@ -488,15 +488,9 @@ def _change(*place: Any, value: Any) -> Any:
         (_change("animations", 0, "samplers", 0, "interpolation", value="CUBICSPLINE"), "expected 12 per key"),
         (_change("animations", 0, "channels", 0, "target", "path", value="scale"), "12 numbers for 3 keys"),
         (_change("animations", 0, "channels", 0, "sampler", value=9), "broken glTF"),
-        (_change("animations", 0, "channels", value=[]), "has no channels"),
         (_change("animations", 0, "channels", 1, "target", "path", value="rotation"), "two channels of one clip"),
-        (_change("nodes", 2, "matrix", value=np.eye(4).reshape(-1).tolist()), "has a matrix and is animated"),
-        (_change("scenes", 0, "nodes", value=[0]), "joint 3 of skin 0 is not in the scene"),
-        (_change("skins", 0, "joints", value=[3]), "bound to joint 1 of 1"),
         (_change("skins", 0, "joints", value=[3, 2, 1]), "2 inverse bind matrices for 3 joints"),
         (_change("meshes", 0, "primitives", 0, "targets", value=[{"POSITION": 1}]), "a morph target has"),
-        (_change("meshes", 0, "weights", value=[1]), "1 weights for 0 morph targets"),
-        (_change("extensionsRequired", value=["EXT_meshopt_compression"]), "meshopt compression"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, change: Any, says: str) -> None:
