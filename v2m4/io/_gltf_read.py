@@ -82,13 +82,21 @@ def read_glb(path: Path, weld: bool = False) -> Mesh:
     """
     path = Path(path)
     with broken_as_gltf_error(path):
-        document = load_document(path)
-        nodes, parents = document.items("nodes"), scene_nodes(document)
-        world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
-        mesh = merge_primitives(
-            document, [part for index in parents for part in _node_primitives(document, nodes[index], world[index])]
-        )
+        mesh = document_mesh(load_document(path))
     return weld_vertices(mesh) if weld else mesh
+
+
+def document_mesh(document: Document) -> Mesh:
+    """The default scene of a glTF document as one mesh, vertices not welded; see ``read_glb``.
+
+    Raises:
+        GltfError: it has no triangles, or uses what we do not read.
+    """
+    nodes, parents = document.items("nodes"), scene_nodes(document)
+    world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
+    return merge_primitives(
+        document, [part for index in parents for part in _node_primitives(document, nodes[index], world[index])]
+    )
 
 
 def _node_primitives(document: Document, node: dict[str, Any], matrix: np.ndarray) -> Iterator[PrimitiveMesh]:

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from v2m4.io._gltf_container import Document, GltfError
-from v2m4.io._gltf_quantize import unit_normals
 from v2m4.io._obj_materials import Materials
 from v2m4.io._obj_parse import FREE_FORM, WIDTHS, FaceGroup, ObjFile, parse_obj
+from v2m4.io._polygon_mesh import smooth_normals
 from v2m4.io._polygons import triangulate
 from v2m4.io._text_encoding import printable
 from v2m4.io._user_mesh_scene import SceneBuilder
 from v2m4.io._vertex_values import faces_with_finite_corners, finite_colors, unit_colors
-from v2m4.io.mesh_kinds import POINTS
+from v2m4.io.mesh_kinds import POINTS, check_content
 from v2m4.io.srgb import srgb_to_linear
 
 logger = logging.getLogger(__name__)
@@ -51,9 +50,10 @@ def read_obj(path: Path) -> Document:
     """Read an OBJ file; what is missing beside it is said in a warning.
 
     Raises:
-        GltfError: the file is broken or has no faces.
+        ValueError: the file is broken, of another format, or has no faces.
         OSError: it cannot be read.
     """
+    check_content(path, ".obj")
     scene = SceneBuilder(path)
     obj = parse_obj(path, scene)
     tables = _attribute_tables(obj, path)
@@ -65,7 +65,7 @@ def read_obj(path: Path) -> Document:
     used = {part.material: obj.text.raw(part.material) for part in parts}
     materials = Materials(scene, obj.libraries, used)
     all_corners = np.concatenate(corners)
-    smooth = _smooth_normals(tables.positions, all_corners[:, 0])
+    smooth = smooth_normals(tables.positions, all_corners[:, 0].reshape(-1, 3))
     colors = tables.colors
     if colors is not None:
         colors = _colors_of(colors, np.unique(all_corners[:, 0]), path)
@@ -225,11 +225,6 @@ def _vertex_colors(table: np.ndarray) -> np.ndarray | None:
     colors = np.full((len(table), 3), -1.0)
     colors[present] = unit_colors(table[present, start : start + 3])
     return colors
-
-
-def _smooth_normals(positions: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Vertex normals (V, 3) for corners that have none, from triangles given as corners (3 F,)."""
-    return unit_normals(np.asarray(positions[:, :3], np.float32), torch.from_numpy(corners.reshape(-1, 3)))
 
 
 def _unit_normals_or(normals: np.ndarray, index: np.ndarray, fallback: np.ndarray) -> np.ndarray:

@@ -1,21 +1,18 @@
 """Read and write meshes and animations as glTF (.glb, .gltf); read meshes in other formats.
 
-``write_glb``, ``write_animation_glb`` and ``read_glb`` are this program's own; ``read_mesh`` reads OBJ, PLY, STL and
-OFF too, through trimesh.
+``read_mesh`` reads OBJ, PLY, STL and OFF too.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-import trimesh
 
 from v2m4.io._gltf_images import EncodedImage, encode_texture
-from v2m4.io._gltf_read import read_glb, weld_vertices
+from v2m4.io._gltf_read import document_mesh, read_glb, weld_vertices
 from v2m4.io._gltf_write import SplitMesh, split_at_seams, write_animation_glb, write_glb
+from v2m4.io._user_mesh_obj import read_obj
+from v2m4.io._user_mesh_ply import read_ply_off_stl
+from v2m4.io.mesh_kinds import refusal
 from v2m4.mesh import Mesh
 
 __all__ = [
@@ -48,38 +45,9 @@ def read_mesh(path: Path, weld: bool = False) -> Mesh:
     if suffix in (".glb", ".gltf"):
         return read_glb(path, weld)
     if suffix not in OTHER_FORMATS:
-        known = " ".join((".glb", ".gltf", *OTHER_FORMATS))
-        raise ValueError(f"{path}: unknown mesh format {path.suffix!r}; known are {known}")
+        raise ValueError(refusal(path, (".glb", ".gltf", *OTHER_FORMATS)))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        loaded = trimesh.load_mesh(path, process=False)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError) as error:
-        raise ValueError(f"{path}: not readable as {suffix} ({error})") from error
-    mesh = _from_trimesh(loaded, path)
+    document = read_obj(path) if suffix == ".obj" else read_ply_off_stl(path)
+    mesh = document_mesh(document)
     return weld_vertices(mesh) if weld else mesh
-
-
-def _from_trimesh(loaded: trimesh.Trimesh, path: Path) -> Mesh:
-    """Convert a trimesh mesh; its texture coordinates have v upwards, ours downwards."""
-    if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
-        raise ValueError(f"{path}: no triangles in the file")
-    mesh = Mesh(
-        torch.from_numpy(np.array(loaded.vertices, dtype=np.float32)),
-        torch.from_numpy(np.array(loaded.faces, dtype=np.int64)),
-    )
-    visual: Any = loaded.visual
-    uvs = getattr(visual, "uv", None)
-    image = getattr(getattr(visual, "material", None), "image", None)
-    if image is None:
-        image = getattr(getattr(visual, "material", None), "baseColorTexture", None)
-    if uvs is not None and image is not None and len(uvs) == len(mesh.vertices):
-        flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
-        texture = np.array(image.convert("RGB"), dtype=np.float32) / 255.0
-        return Mesh(mesh.vertices, mesh.faces, torch.from_numpy(flipped), None, torch.from_numpy(texture))
-    if visual.kind == "texture":
-        visual = visual.to_color()
-    if visual.kind is not None:
-        colors = np.array(visual.vertex_colors[:, :3], dtype=np.float32) / 255.0
-        return Mesh(mesh.vertices, mesh.faces, colors=torch.from_numpy(colors))
-    return mesh

@@ -67,33 +67,40 @@ SIGNATURES = (
 )
 
 
-def reason_to_refuse(path: Path, formats: tuple[str, ...]) -> str | None:
-    """Why a file is not read as a mesh, in one line that says what it is and what to do; None where nothing shows it.
+def refusal(path: Path, formats: tuple[str, ...]) -> str:
+    """One line for a file of another suffix than those read: what it is, and what to do.
+
+    Args:
+        path: the file.
+        formats: the suffixes that are read.
+    """
+    kind = OTHER_KINDS.get(path.suffix.lower())
+    return f"{path}: {kind}" if kind else f"{path}: unknown mesh format {path.suffix!r}; known are {' '.join(formats)}"
+
+
+def check_content(path: Path, suffix: str | None = None) -> None:
+    """Check by a file's first bytes that it may be a mesh of the format that its suffix says.
 
     Args:
         path: an existing file.
-        formats: the suffixes that are read.
+        suffix: the format that it is taken for; by default its own suffix.
 
     Raises:
+        ValueError: it is empty, something else, or a PLY of points or Gaussian splats; one line with what to do.
         OSError: it cannot be read.
     """
-    suffix = path.suffix.lower()
-    known = " ".join(formats)
+    suffix = (path.suffix if suffix is None else suffix).lower()
     with path.open("rb") as stream:
         head = stream.read(HEAD)
     if not head.strip(b"\0\r\n\t "):
-        return f"{path}: the file is empty; export it anew"
-    if suffix not in formats:
-        kind = OTHER_KINDS.get(suffix)
-        return f"{path}: {kind}" if kind else f"{path}: unknown mesh format {path.suffix!r}; known are {known}"
+        raise ValueError(f"{path}: the file is empty; export it anew")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n\t ")
     for signature, kind, suffixes in SIGNATURES:
         if start[: len(signature)].lower() == signature.lower() and suffix not in suffixes:
-            return f"{path}: this is {kind}"
-    if suffix == ".ply":
-        kind = points_of_ply(head)
-        return f"{path}: {kind}" if kind else None
-    return None
+            raise ValueError(f"{path}: this is {kind}")
+    points = points_of_ply(head) if suffix == ".ply" else None
+    if points is not None:
+        raise ValueError(f"{path}: {points}")
 
 
 def points_of_ply(head: bytes) -> str | None:

@@ -396,8 +396,8 @@ def test_other_formats(tmp_path: Path, suffix: str) -> None:
     assert len(mesh.faces) == 12
     assert len(mesh.vertices) == 8
     np.testing.assert_allclose(torch.stack(mesh.bounds()), box.bounds)
-    with pytest.raises(ValueError, match=r"unknown mesh format '\.xyz'"):
-        read_mesh(tmp_path / "a.xyz")
+    with pytest.raises(ValueError, match=r"unknown mesh format '\.rock'"):
+        read_mesh(tmp_path / "a.rock")
     with pytest.raises(OSError, match="no such file"):
         read_mesh(tmp_path / f"missing{suffix}")
     (tmp_path / f"empty{suffix}").write_bytes(b"")

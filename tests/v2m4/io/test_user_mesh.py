@@ -377,7 +377,7 @@ def test_poses_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path) -
 
 
 def test_unknown_formats_and_missing_files_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.fbx").write_bytes(b"")
+    (tmp_path / "a.fbx").write_bytes(b"Kaydara FBX Binary")
     with pytest.raises(ValueError, match=r"a\.fbx.*--blender_path"):
         open_user_mesh(tmp_path / "a.fbx")
     with pytest.raises(ValueError, match=r"unknown mesh format '\.blend'"):
