@@ -28,6 +28,7 @@ from v2m4.weights import Unavailable
 # that an invalid command line is refused at once.
 if TYPE_CHECKING:
     from v2m4.frame import Clip
+    from v2m4.io.user_mesh import UserMesh
     from v2m4.io.video import Source
     from v2m4.workspace import Workspace
 
@@ -73,10 +74,8 @@ def check(config: Config) -> Config:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
-    if config.mesh is not None and not config.mesh.is_file():
-        raise UsageError(f"--mesh {config.mesh}: no such file")
-    if config.mesh is not None and config.mesh.suffix.lower() == ".fbx" and config.blender_path is None:
-        raise UsageError(f"--mesh {config.mesh}: FBX is read through Blender; give --blender_path, or save it as GLB")
+    if config.mesh is not None:
+        check_mesh(config.mesh, config.blender_path)
     if config.mesh is not None and config.baseline:
         raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():
@@ -86,6 +85,21 @@ def check(config: Config) -> Config:
         return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))
     except Unavailable as error:
         raise UsageError(str(error)) from error
+
+
+def check_mesh(path: Path, blender_path: Path | None) -> None:
+    """Check that a user mesh has a format that is read.
+
+    Raises:
+        UsageError: it has not; one line with what to do.
+    """
+    from v2m4.io.mesh_file import check_user_mesh
+
+    try:
+        if check_user_mesh(path) == ".fbx" and blender_path is None:
+            raise UsageError(f"--mesh {path}: FBX is read through Blender; give --blender_path, or save it as GLB")
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--mesh {error}") from error
 
 
 def check_fov(fov: float | str) -> None:
@@ -133,7 +147,7 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
     return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
 
 
-def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
+def reconstruct(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:
     """Process one animation, from its pictures to ``output_animation.glb``."""
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
@@ -152,10 +166,10 @@ def reconstruct(source: Source, config: Config, progress: tqdm) -> Outcome:
     with stage("frames"):
         clip = open_clip(source, workspace, config, open_segmenter(config))
         workspace.manifest |= describe_run(clip, config)
-    if config.mesh is None:
+    if user_mesh is None:
         result = four_stages(clip, workspace, config, stage)
     else:
-        result = track_user_mesh(config.mesh, clip, workspace, config, stage)
+        result = track_user_mesh(user_mesh, clip, workspace, config, stage)
     return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
 
 
@@ -200,18 +214,16 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     return result
 
 
-def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
+def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
     """Animate a user mesh: search its camera and pose in the first frame, track it through the video, and export it."""
     import camera_search
     import registration
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
-    from v2m4.io.user_mesh import open_user_mesh
     from v2m4.mesh import Asset
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]
     with stage("generation"):
-        user_mesh = open_user_mesh(path, config.blender_path)
         unit = user_mesh.mesh.normalizing()
         asset = Asset(user_mesh.mesh.transformed(unit))
     with stage("camera_search"):
@@ -229,6 +241,20 @@ def track_user_mesh(path: Path, clip: Clip, workspace: Workspace, config: Config
     return result
 
 
+def open_mesh(path: Path, blender_path: Path | None) -> UserMesh:
+    """Open the user mesh, before any other work.
+
+    Raises:
+        UsageError: it cannot be read; one line.
+    """
+    from v2m4.io.user_mesh import open_user_mesh
+
+    try:
+        return open_user_mesh(path, blender_path)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise UsageError(f"--mesh {error}") from error
+
+
 def convert(result: Path, clip: Clip, config: Config) -> None:
     """Convert the GLB to .fbx, .usd and .abc if ``--blender_path`` is given."""
     if config.blender_path is not None:
@@ -237,11 +263,11 @@ def convert(result: Path, clip: Clip, config: Config) -> None:
         export_with_blender(result, config.blender_path, fps=clip.fps, frames=len(clip.frames))
 
 
-def attempt(source: Source, config: Config, progress: tqdm) -> Outcome:
+def attempt(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:
     """Call ``reconstruct``; log an exception as one line and return it in the outcome, so that others still run."""
     start, at = time.perf_counter(), progress.n
     try:
-        return reconstruct(source, config, progress)
+        return reconstruct(source, config, progress, user_mesh)
     except Exception as error:  # one failing video must not stop the others
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.filename is None:  # that of a full disk names no path
@@ -274,7 +300,7 @@ def run(config: Config) -> int:
         Exit code: 0, or 1 when an animation failed.
 
     Raises:
-        UsageError: ``--threads`` is negative, or ``--video`` holds several animations.
+        UsageError: ``--threads`` is negative, ``--video`` holds several animations, or the user mesh cannot be read.
     """
     from v2m4 import threads
     from v2m4.io.video import find_animations
@@ -293,9 +319,10 @@ def run(config: Config) -> int:
         )
         return 0
     threads.use(config.threads)
+    user_mesh = None if config.mesh is None else open_mesh(config.mesh, config.blender_path)
     compile_kernels()
     with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
-        outcomes = [attempt(source, config, progress) for source in mine]
+        outcomes = [attempt(source, config, progress, user_mesh) for source in mine]
         progress.set_description("done")
     rows = [
         [outcome.name, outcome.frames, f"{outcome.seconds:.1f}", outcome.error or str(outcome.result)]

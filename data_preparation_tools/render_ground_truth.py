@@ -1,4 +1,4 @@
-"""Make a test case of known truth from an animated glTF file: pictures of a clip and the true mesh of every frame.
+"""Make a test case of known truth from an animated mesh file: pictures of a clip and the true mesh of every frame.
 
     python data_preparation_tools/render_ground_truth.py Fox.glb --clip Walk --frames 32 --yaw 35 --pitch 8 \
         --output cases --name fox_walk_35
@@ -6,6 +6,8 @@
 writes RGBA pictures cases/fox_walk_35/0000.png and so on, and cases/ground_truth/fox_walk_35.npz (see
 ``v2m4.ground_truth``): what ``main.py`` takes as input, and what ``evaluation/`` measures its result against. The first
 frame's mesh with its own texture lies beside it as fox_walk_35.glb, for methods that deform a user mesh (``--mesh``).
+
+Any format that ``main.py --mesh`` takes is read; a file without a clip gives a still case, the same pose in all frames.
 
 One similarity, the same for all frames, brings the first frame into the cube [-0.5, 0.5]^3 (so later frames may leave
 it). One camera sees all frames; the whole motion is in the picture. The truth's vertices are those of the asset, joined
@@ -35,8 +37,9 @@ from v2m4.camera import Camera, Orbit, framing
 from v2m4.config import LARGEST_FOV, LEAST_FOV
 from v2m4.decimate import sample_texture, vertex_colors
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
+from v2m4.io.any_mesh import list_clips, read_clip
 from v2m4.io.gltf import write_glb
-from v2m4.io.gltf_animation import list_animations, read_animation
+from v2m4.io.names import safe_name
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import interpolate
@@ -44,14 +47,15 @@ from v2m4.workspace import atomic
 
 log = logging.getLogger("render_ground_truth")
 
+STILL_FPS = 24.0  # of a file without animations
 PICTURE_FILL = 0.8  # of the picture's side, that the whole motion spans
 
 
 @dataclass(frozen=True)
 class GroundTruthOptions:
-    """Render a clip of an animated .glb or .gltf file, and keep the true mesh of every frame."""
+    """Render a clip of an animated mesh file, and keep the true mesh of every frame."""
 
-    # The animated file.
+    # The animated file: .glb .gltf .vrm .fbx, or a .zip with one; a still mesh of any format gives a still case.
     asset: Annotated[Path, tyro.conf.Positional]
     # Folder for the pictures (a folder of its own in it) and the truth (in its folder ground_truth).
     output: Path
@@ -76,16 +80,23 @@ class GroundTruthOptions:
     exposure: float = 0.0
     # A textured surface is subdivided until the truth has this many faces at least.
     faces: int = 20000
+    # Blender's executable or folder, or a Python environment with bpy; only .fbx needs it.
+    blender_path: Path | None = None
 
 
-def clip_times(asset: Path, clip: str | None, frames: int) -> tuple[int, str, np.ndarray, float]:
+def clip_times(options: GroundTruthOptions) -> tuple[int | None, str, np.ndarray, float]:
     """The clip's index and name, the times (T,) of the frames, and the clip's duration, seconds.
 
+    Without any clips in the file the index is None, the name "still", and a frame lasts 1 / STILL_FPS.
+
     Raises:
-        GltfError: the file is not readable.
-        ValueError: there is no such clip, or nothing moves in it.
+        ValueError: the file is not readable, there is no such clip, or nothing moves in it.
     """
-    clips = list_animations(asset)
+    asset, clip, frames = options.asset, options.clip, options.frames
+    clips = list_clips(asset, options.blender_path)
+    if not clips and clip is None:
+        log.warning("%s: no animation in it; all %d frames show the same pose", asset, frames)
+        return None, "still", np.arange(frames) / STILL_FPS, frames / STILL_FPS
     listed = ", ".join(item.name for item in clips) or "none"
     chosen = [number for number, item in enumerate(clips) if clip in (None, item.name)]
     chosen += [number for number in range(len(clips)) if clip == str(number)]
@@ -173,9 +184,9 @@ def make_case(options: GroundTruthOptions) -> tuple[str, GroundTruth]:
         ValueError: the asset or its clip is not readable.
         OSError: a file cannot be read or written.
     """
-    clip, clip_name, times, length = clip_times(options.asset, options.clip, options.frames)
-    name = options.name or f"{options.asset.stem}_{clip_name}_{options.yaw:g}".lower().replace(" ", "_")
-    asset = read_animation(options.asset, clip, times, weld=True)
+    clip, clip_name, times, length = clip_times(options)
+    name = options.name or safe_name(f"{options.asset.stem}_{clip_name}_{options.yaw:g}".lower().replace(" ", "_"))
+    asset = read_clip(options.asset, clip, times, weld=True, blender_path=options.blender_path)
     matrix = asset[0].normalizing()
     poses = asset.vertices @ matrix[:3, :3].T + matrix[:3, 3]
     asset = replace(asset, vertices=poses, mesh=brightened(asset.mesh.with_vertices(poses[0]), options.exposure))
@@ -218,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         name, truth = make_case(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         log.error("%s", error)
         return 1
     frames, vertices = truth.vertices.shape[:2]

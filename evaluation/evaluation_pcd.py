@@ -2,8 +2,9 @@
 
     python evaluation/evaluation_pcd.py --gt_path examples/ground_truth --pred_path results
 
-Either path is one sequence (an animated .glb or .fbx, a ground truth .npz, a folder of frame_*.npy or frame_*.glb, a
-folder that main.py wrote) or a folder of them; several are paired by name. Protocols, each with its own alignment:
+Either path is one sequence (an animated .glb or .fbx, a still mesh, a ground truth .npz, a folder of frame_*.npy or
+frame_*.glb, a folder that main.py wrote) or a folder of them; several are paired by name. Meshes may have any format
+that main.py --mesh takes. Protocols, each with its own alignment:
 
 - motion80: Motion-80's CD and F-score(0.02) as in the paper: one similarity, registered in the first frame.
 - motion80-code: the same as in the reference code (which applies the registered map to the truth).
@@ -209,10 +210,7 @@ def evaluate(options: SurfaceEvaluationOptions) -> list[SurfaceComparison]:
     if by_name and not any(truth and prediction for _, truth, prediction in pairs):
         names = ", ".join(name for name, _, _ in pairs)
         raise FileNotFoundError(f"no name is both in {options.gt_path} and in {options.pred_path}: {names}")
-    readings = [
-        ReadOptions(int(clip) if clip and clip.isdecimal() else clip, options.blender_path)
-        for clip in (options.gt_clip, options.pred_clip)
-    ]
+    readings = [ReadOptions(clip, options.blender_path) for clip in (options.gt_clip, options.pred_clip)]
     comparisons = []
     for name, truth, prediction in tqdm(pairs, unit="animation", dynamic_ncols=True):
         if truth is None:

@@ -2,7 +2,8 @@
 
 What ``read_sequence`` reads:
 
-- an animated .glb or .gltf; an .fbx, through Blender;
+- an animated .glb, .gltf or .vrm, or a .zip with one; an .fbx, through Blender;
+- a still mesh of any format that ``main.py --mesh`` takes: one frame;
 - a ground truth of this program, .npz;
 - an .npy of points (T, N, 3 or more), ActionBench's ``surfaces.npy``;
 - a folder of one animation as main.py writes it (``output_animation.glb`` at the video's frames);
@@ -12,7 +13,6 @@ What ``read_sequence`` reads:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,26 +22,22 @@ import torch
 
 from v2m4.export import ANIMATION, CAMERAS, read_cameras
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
-from v2m4.io.fbx import fbx_to_glb
-from v2m4.io.gltf import read_mesh
-from v2m4.io.gltf_animation import read_animation
+from v2m4.io.any_mesh import read_any_mesh, read_clip
+from v2m4.io.mesh_file import FORMATS
 from v2m4.io.names import natural_key
 from v2m4.mesh import Mesh, MeshSequence
 
 # The kinds of files that a folder of frames may hold; the first kind found is read.
 FRAME_FILES = (
     "frame_*.npy",
-    "frame_*.glb",
-    "frame_*.obj",
-    "frame_*.ply",
+    *(f"frame_*{suffix}" for suffix in FORMATS),
     "mesh_*.glb",
     "*_texture_consistency_sample.glb",
     "*_consistency_sample.glb",
     "*_baseline_sample.glb",
 )
 FACES = "faces.npy"
-ANIMATED = (".glb", ".gltf", ".fbx")
-FILES = (*ANIMATED, ".npz", ".npy")
+FILES = (*FORMATS, ".npz", ".npy")
 
 
 @dataclass(frozen=True)
@@ -122,10 +118,10 @@ def read_sequence(path: Path, times: np.ndarray | None = None, reading: ReadOpti
         return _read_result(path, times, reading)
     if path.name == ANIMATION and (path.parent / CAMERAS).is_file():
         return _read_result(path.parent, times, reading)
-    if path.suffix.lower() in ANIMATED and not path.is_dir():
+    if path.suffix.lower() in FORMATS and not path.is_dir():
         return SurfaceSequence.of(_read_animated(path, times, reading))
     if path.is_dir():
-        sequence = _read_frames(path)
+        sequence = _read_frames(path, reading)
     elif not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder")
     elif path.suffix.lower() == ".npz":
@@ -145,17 +141,7 @@ def _read_animated(path: Path, times: np.ndarray | None, reading: ReadOptions) -
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     # Vertices that are split at texture seams are welded, so that topologies can be compared.
-    if path.suffix.lower() != ".fbx":
-        return read_animation(path, reading.clip, times, weld=True)
-    if reading.blender_path is None:
-        raise FileNotFoundError(
-            f"{path}: FBX is read through Blender; give --blender_path"
-            " (Blender, or a Python environment with: pip install bpy)"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        glb = Path(folder) / f"{path.stem}.glb"
-        fbx_to_glb(path, glb, reading.blender_path)
-        return read_animation(glb, reading.clip, times, weld=True)
+    return read_clip(path, reading.clip, times, weld=True, blender_path=reading.blender_path)
 
 
 def _read_result(folder: Path, times: np.ndarray | None, reading: ReadOptions) -> SurfaceSequence:
@@ -174,12 +160,12 @@ def _frame_files(folder: Path) -> list[Path] | None:
     return None
 
 
-def _read_frames(folder: Path) -> SurfaceSequence:
+def _read_frames(folder: Path, reading: ReadOptions) -> SurfaceSequence:
     files = _frame_files(folder)
     if files is None:
         raise FileNotFoundError(f"{folder}: no animation in it; looked for {ANIMATION}, {', '.join(FRAME_FILES)}")
     if files[0].suffix != ".npy":
-        return SurfaceSequence([read_mesh(file) for file in files])
+        return SurfaceSequence([read_any_mesh(file, blender_path=reading.blender_path) for file in files])
     faces = torch.zeros(0, 3, dtype=torch.int64)
     if (folder / FACES).is_file():
         faces = torch.from_numpy(_load_array(folder / FACES, (None, 3)).astype(np.int64))
@@ -302,7 +288,9 @@ def _find_sequences(path: Path) -> dict[str, Path]:
         raise FileNotFoundError(f"{path}: not a sequence; known are {' '.join(FILES)} and folders of them")
     if (path / TRUTH_FOLDER).is_dir():
         path = path / TRUTH_FOLDER
-    sequences = {_sequence_name(entry): entry for entry in sorted(path.iterdir(), reverse=True) if is_sequence(entry)}
+    # Of one name, a folder is taken before a file, and a ground truth before the mesh of its first frame.
+    entries = sorted(path.iterdir(), key=lambda entry: (entry.is_dir(), entry.suffix == ".npz", entry.name))
+    sequences = {_sequence_name(entry): entry for entry in entries if is_sequence(entry)}
     if not sequences:
         kinds = f"files ({' '.join(FILES)}) or folders ({ANIMATION}, {', '.join(FRAME_FILES)})"
         raise FileNotFoundError(f"{path}: no sequence in it; expected {kinds}")

@@ -188,9 +188,19 @@ def test_a_folder_of_several_videos_is_no_video(case: Path, tmp_path: Path, caps
     assert "2 animations in it" in capsys.readouterr().err
 
 
-def test_a_mesh_that_cannot_be_read_fails_in_one_line(
+def test_a_mesh_that_cannot_be_read_is_refused_before_any_work(
     case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.glb").write_bytes(b"no mesh")
-    assert run(case, tmp_path / "out", "--mesh", str(tmp_path / "broken.glb")) == 1
-    assert "broken.glb" in capsys.readouterr().err
+    (tmp_path / "packed.rar").write_bytes(b"Rar!\x1a\x07")
+    (tmp_path / "empty.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    for name, said in (
+        ("broken.glb", "not a glTF file"),
+        ("packed.rar", "an archive"),
+        ("empty.zip", "no model in it"),
+    ):
+        assert run(case, tmp_path / "out", "--mesh", str(tmp_path / name)) == 2
+        error = capsys.readouterr().err
+        assert name in error
+        assert said in error
+    assert not (tmp_path / "out").exists()

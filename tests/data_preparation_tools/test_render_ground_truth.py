@@ -1,5 +1,6 @@
 """Cases of known truth: pictures and meshes of an animated file agree with each other and with the file."""
 
+import zipfile
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -140,6 +141,26 @@ def test_vertex_colours_exposure_and_pace(tmp_path: Path) -> None:
         iio.imread(tmp_path / name / "0000.png")[32, 32, :3].mean() for name in ("my_egg_slide_left_-90", "light")
     ]
     assert brightness[1] > 1.2 * brightness[0]
+
+
+def test_still_meshes_of_any_format_and_unnamed_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["--frames", "2", "--size", "32", "--output", str(tmp_path), "--faces", "10"]
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "box.stl")
+    assert main([str(tmp_path / "box.stl"), *options]) == 0
+    truth = GroundTruth.load(tmp_path / TRUTH_FOLDER / "box_still_35.npz")
+    assert np.array_equal(truth.vertices[0], truth.vertices[1])
+    assert "no animation in it" in caplog.text
+    write_animation_glb(tmp_path / "egg.glb", _sequence(textured=False), name="")
+    with zipfile.ZipFile(tmp_path / "egg.zip", "w") as archive:
+        archive.write(tmp_path / "egg.glb", "a/egg.glb")
+    assert main([str(tmp_path / "egg.zip"), *options]) == 0
+    assert len(GroundTruth.load(tmp_path / TRUTH_FOLDER / "egg_0_35.npz").vertices) == 2
+    (tmp_path / "a.fbx").write_bytes(b"Kaydara FBX Binary")
+    assert main([str(tmp_path / "a.fbx"), *options]) == 1
+    assert "give --blender_path" in caplog.messages[-1]
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    assert main([str(tmp_path / "a.rar"), *options]) == 1
+    assert "an archive" in caplog.messages[-1]
 
 
 def test_a_lens_of_ones_own(asset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

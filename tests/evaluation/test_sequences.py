@@ -1,11 +1,13 @@
 """Sequences are read from every form they are left in, and their frames are paired as the note says."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from evaluation.sequences import SurfaceSequence, find_pairs, is_sequence, read_pair, read_sequence
 from v2m4.ground_truth import GroundTruth
@@ -129,6 +131,35 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
     assert find_pairs(tmp_path / "clips", results["b"])[0] == [("b", truths["b"], results["b"])]
     assert find_pairs(truths["b"], tmp_path / "results")[0] == [("b", truths["b"], results["b"])]
     assert find_pairs(truths["a"], results["b"]) == ([("b", truths["a"], results["b"])], False)
+
+
+def test_still_meshes_and_archives_are_sequences(tmp_path: Path) -> None:
+    box = trimesh.creation.box()
+    still = []
+    for suffix in (".glb", ".obj", ".ply", ".stl", ".off"):
+        box.export(tmp_path / f"box{suffix}")
+        still.append(tmp_path / f"box{suffix}")
+    write_animation_glb(tmp_path / "moving.glb", motion(3))
+    with zipfile.ZipFile(tmp_path / "moving.zip", "w") as archive:
+        archive.write(tmp_path / "moving.glb", "source/a.glb")
+    (tmp_path / "moving.glb").rename(tmp_path / "moving.vrm")
+    for path in still:
+        assert is_sequence(path)
+        (mesh,) = read_sequence(path)
+        assert len(mesh.faces) == 12
+    for name in ("moving.zip", "moving.vrm"):
+        sequence = read_sequence(tmp_path / name)
+        assert np.allclose(heights(sequence), heights(SurfaceSequence.of(motion(3))), atol=2e-3)
+    (tmp_path / "frames").mkdir()
+    for index in range(2):
+        box.export(tmp_path / "frames" / f"frame_{index}.stl")
+    assert len(read_sequence(tmp_path / "frames")) == 2
+
+
+def test_a_ground_truth_is_taken_before_the_mesh_of_its_first_frame(tmp_path: Path) -> None:
+    write_truth(tmp_path / "a.npz", 2)
+    trimesh.creation.box().export(tmp_path / "a.glb")
+    assert find_pairs(tmp_path, tmp_path)[0] == [("a", tmp_path / "a.npz", tmp_path / "a.npz")]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -231,7 +231,20 @@ def _remove_animation(json: dict[str, Any], document: Document, mesh_nodes: list
         node_indices.append(node_index)
     if "skins" in json and not any("skin" in node for node in nodes):
         del json["skins"]
+    _remove_expression_targets(json)
     return node_indices
+
+
+def _remove_expression_targets(json: dict[str, Any]) -> None:
+    """Remove the references of an avatar's expressions (VRM 0 and 1) to morph targets, which are replaced."""
+    extensions = json.get("extensions") or {}
+    for group in (extensions.get("VRM", {}).get("blendShapeMaster") or {}).get("blendShapeGroups") or []:
+        if group.get("binds"):
+            group["binds"] = []
+    expressions = extensions.get("VRMC_vrm", {}).get("expressions") or {}
+    for expression in (each for kind in ("preset", "custom") for each in (expressions.get(kind) or {}).values()):
+        if expression.get("morphTargetBinds"):
+            expression["morphTargetBinds"] = []
 
 
 def _remove_targets_and_skin(node: dict[str, Any], mesh: dict[str, Any]) -> None:

@@ -133,7 +133,7 @@ def _animations(document: Document) -> list[Animation]:
 def _clip_index(path: Path, clips: list[Animation], clip: str | int | None) -> int:
     """The index of the clip asked for."""
     if not clips:
-        raise GltfError(f"{path}: has no animations; read_glb reads it as a still mesh")
+        raise GltfError(f"{path}: has no animations; it is a still mesh")
     names = [item.name for item in clips]
     listed = ", ".join(names)
     if clip is None:

@@ -41,7 +41,7 @@ OTHER_KINDS = {
     ".vox": "voxels; open it in MagicaVoxel and export it as OBJ or PLY",
     ".mtl": "materials; give the OBJ that belongs to it",
     ".bin": "a glTF's buffer; give the .gltf that belongs to it",
-    **dict.fromkeys((".rar", ".7z", ".gz", ".tar", ".tgz", ".bz2", ".xz"), f"an archive; {ARCHIVE}"),
+    **dict.fromkeys((".rar", ".7z", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".zst"), f"an archive; {ARCHIVE}"),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".mp4", ".mov"), "a picture or video; give it as --video"),
 }
 # By content: the first bytes, what the file is, and the suffixes that it may have.
@@ -67,14 +67,15 @@ SIGNATURES = (
 )
 
 
-def refusal(path: Path, formats: tuple[str, ...]) -> str:
-    """One line for a file of another suffix than those read: what it is, and what to do.
+def refusal(path: Path, formats: tuple[str, ...], suffix: str | None = None) -> str:
+    """One line for a file of another format than those read: what it is, and what to do.
 
     Args:
         path: the file.
         formats: the suffixes that are read.
+        suffix: that of the format by the file's content; by default its own suffix.
     """
-    kind = OTHER_KINDS.get(path.suffix.lower())
+    kind = OTHER_KINDS.get((path.suffix if suffix is None else suffix).lower())
     return f"{path}: {kind}" if kind else f"{path}: unknown mesh format {path.suffix!r}; known are {' '.join(formats)}"
 
 

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +27,13 @@ from v2m4.io._user_mesh_write import (
     quantized_deltas,
 )
 from v2m4.io.fbx import fbx_to_glb
+from v2m4.io.mesh_file import FORMATS, GLTF_FORMATS, model_file
 from v2m4.mesh import Mesh
 from v2m4.workspace import digest
 
 __all__ = ["FORMATS", "UserMesh", "open_user_mesh"]
 
 logger = logging.getLogger(__name__)
-
-FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".fbx")
 
 
 @dataclass(frozen=True)
@@ -177,32 +176,33 @@ def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
         blender_path: Blender or a Python with bpy, for FBX; see ``blender_command``.
 
     Raises:
-        ValueError: the format is not known, the file is broken or has no triangles, uses what is not read (Draco,
-            meshopt, KTX2), or is an FBX and there is no Blender.
+        ValueError: the format is not known, the file is broken or has no triangles, uses what is not read, is a .zip
+            without exactly one model, or is an FBX and there is no Blender.
         OSError: the file cannot be read.
         RuntimeError: Blender failed on an FBX.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f"{path}: unknown mesh format {path.suffix!r}; known are {' '.join(FORMATS)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if suffix in (".glb", ".gltf"):
-        with broken_as_gltf_error(path):
-            document = self_contained(load_document(path))
-    elif suffix == ".obj":
-        document = read_obj(path)
-    elif suffix == ".fbx":
-        document = _read_fbx(path, blender_path)
-    else:
-        document = read_ply_off_stl(path)
+    with model_file(path) as (file, kind):
+        document = replace(_read_document(file, kind, blender_path), path=path)
     with broken_as_gltf_error(path):
         clips = [str(clip.get("name", number)) for number, clip in enumerate(document.items("animations"))]
-        if clips and suffix != ".fbx":
+        if clips and kind != ".fbx":
             logger.warning("%s: its %d animations are ignored: %s", path, len(clips), ", ".join(clips))
         mesh, mesh_nodes = read_mesh_nodes(document)
     return UserMesh(path, mesh, document, mesh_nodes)
+
+
+def _read_document(file: Path, kind: str, blender_path: Path | None) -> Document:
+    """A file of any of FORMATS but .zip as a glTF document with its pictures in it."""
+    if kind in GLTF_FORMATS:
+        document = load_document(file)
+        with broken_as_gltf_error(file):
+            return self_contained(document)
+    if kind == ".obj":
+        return read_obj(file)
+    if kind == ".fbx":
+        return _read_fbx(file, blender_path)
+    return read_ply_off_stl(file)
 
 
 def _add_targets(
