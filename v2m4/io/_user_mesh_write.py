@@ -26,7 +26,8 @@ from v2m4.io._user_mesh_read import MeshNode, VertexBuffer
 # Extensions known to hold no index of an accessor or buffer view. With any other extension none is renumbered.
 KNOWN_EXTENSIONS = (
     *("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", "KHR_lights_", "KHR_xmp", "VRM"),
-    *("KHR_mesh_quantization", "KHR_node_visibility", "KHR_animation_pointer", *COMPRESSIONS),
+    *("EXT_lights_", "EXT_materials_", "MSFT_lod", "FB_ngon_encoding", "ADOBE_materials_", "KHR_node_"),
+    *("KHR_mesh_quantization", "KHR_animation_pointer", *COMPRESSIONS),
 )
 DROPPED_EXTENSIONS = {"KHR_animation_pointer", *COMPRESSIONS}  # their content is removed, or stored uncompressed
 QUANTIZATION_TOLERANCE = 2e-5  # of the bounding box's longest side: largest rounding error allowed for 16-bit positions

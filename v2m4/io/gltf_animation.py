@@ -30,7 +30,8 @@ from v2m4.io._gltf_nodes import (
     trs_of_matrix,
     world_matrices,
 )
-from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, merge_vertices, read_primitive, triangle_primitives
+from v2m4.io._gltf_primitive import PrimitiveMesh, read_primitive, triangle_primitives
+from v2m4.io._gltf_read import merge_primitives, merge_vertices
 from v2m4.io._gltf_samplers import COMPONENTS_OF, Sampler, key_times, read_sampler
 from v2m4.mesh import MeshSequence
 
