@@ -19,6 +19,7 @@ from v2m4.io._gltf_material import WHITE, picture_sources
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, world_matrices
 from v2m4.io._gltf_paint import painted_faces
 from v2m4.io._gltf_primitive import PrimitiveMesh, read_primitive, triangle_primitives
+from v2m4.io._gltf_repair import TRIANGLES
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh
 
@@ -86,7 +87,7 @@ def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: i
         GltfError: there are no triangles, a vertex is no finite number, or the pictures fit into no atlas.
     """
     if not any(len(part.faces) for part in parts):
-        raise GltfError(f"{document.path}: no triangles in the scene")
+        raise GltfError(f"{document.path}: no triangles in the scene{_without_surface(document)}")
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     vertices = torch.from_numpy(np.concatenate([part.vertices for part in parts]).astype(np.float32))
     if not bool(vertices.isfinite().all()):
@@ -104,6 +105,17 @@ def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: i
         return Mesh(vertices, faces)
     part_colors = [np.ones_like(part.vertices, np.float32) if part.colors is None else part.colors for part in parts]
     return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(part_colors))))
+
+
+def _without_surface(document: Document) -> str:
+    """What a document without triangles has instead, and what to do; empty where it has nothing."""
+    primitives = [primitive for mesh in document.items("meshes") for primitive in mesh["primitives"]]
+    if any("splat" in name.lower() for each in primitives for name in each.get("extensions") or {}):
+        return ", only Gaussian splats, which are no surface; convert them to a mesh first"
+    modes = {primitive.get("mode", TRIANGLES) for primitive in primitives}
+    if 0 in modes:
+        return ", only points, which are no surface; reconstruct a mesh from them first"
+    return ", only lines" if modes & {1, 2, 3} else ""
 
 
 def _with_texture(document: Document, parts: list[PrimitiveMesh], mesh: Mesh, max_side: int | None) -> Mesh:

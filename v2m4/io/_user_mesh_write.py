@@ -252,8 +252,8 @@ def _remove_targets_and_skin(node: dict[str, Any], mesh: dict[str, Any]) -> None
     """Remove morph targets and skin from a node and its mesh."""
     for item in (node, mesh):
         item.pop("weights", None)
-    if "targetNames" in mesh.get("extras", {}):
-        del mesh["extras"]["targetNames"]
+    if isinstance(mesh.get("extras"), dict):
+        mesh["extras"].pop("targetNames", None)
     skinned = node.pop("skin", None) is not None
     for primitive in mesh["primitives"]:
         primitive.pop("targets", None)

@@ -17,6 +17,7 @@ from v2m4.camera import Camera
 from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_embed import self_contained
 from v2m4.io._gltf_quantize import unit_normals
+from v2m4.io._gltf_repair import repaired
 from v2m4.io._gltf_write import camera_node
 from v2m4.io._user_mesh_obj import read_obj
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer, read_mesh_nodes
@@ -188,6 +189,7 @@ def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
     path = Path(path)
     with model_file(path) as (file, kind):
         document = replace(_read_document(file, kind, blender_path), path=path)
+        document = document if kind in GLTF_FORMATS else repaired(document)  # the others are repaired as they are read
     with broken_as_gltf_error(path):
         clips = [str(clip.get("name", number)) for number, clip in enumerate(document.items("animations"))]
         if clips and kind != ".fbx":
@@ -243,7 +245,8 @@ def _add_clip(editor: DocumentEditor, seconds: np.ndarray, names: list[str]) -> 
     for node in editor.nodes:
         mesh = editor.mesh(node)
         mesh["weights"] = [1.0] + [0.0] * (count - 1)
-        mesh["extras"] = mesh.get("extras", {}) | {"targetNames": names}
+        extras = mesh.get("extras", {})  # any JSON is allowed there
+        mesh["extras"] = (extras if isinstance(extras, dict) else {"extras": extras}) | {"targetNames": names}
     sampler = {
         "input": editor.accessor(seconds, bounds=True),
         "interpolation": "LINEAR",

@@ -493,3 +493,46 @@ def test_strips_fans_points_and_lines_in_one_mesh(tmp_path: Path) -> None:
     assert mesh["extras"]["targetNames"] == ["0", "1", "2"]
     assert mesh["weights"] == [1, 0, 0]
     assert "weights" not in written.items("nodes")[0]
+
+
+@pytest.mark.parametrize(("mode", "says"), [(0, "only points, which are no surface"), (1, "only lines")])
+def test_what_has_no_surface_is_named(tmp_path: Path, mode: int, says: str) -> None:
+    positions, faces = grid()
+
+    def change(scene: GltfScene) -> None:
+        primitive = scene.builder.json["meshes"][0]["primitives"][0]
+        primitive["mode"] = mode
+
+    path = one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces, change)
+    for opened in (open_user_mesh, read_glb):
+        with pytest.raises(ValueError, match=f"no triangles in the scene, {says}"):
+            opened(path)
+
+
+def test_primitives_with_unequal_morph_targets_and_extras_of_any_kind(tmp_path: Path) -> None:
+    """The first primitive has no targets, the second two, of which the clip turns one on."""
+    positions, faces = grid()
+    scene = GltfScene()
+    shared = {"POSITION": scene.attribute(positions, True)}
+    lifted = {"POSITION": scene.attribute(np.tile([[0.0, 0, 2]], (len(positions), 1)), True)}
+    primitives: list[dict[str, Any]] = [
+        {"attributes": shared, "indices": scene.indices(faces[:36])},
+        {"attributes": shared, "indices": scene.indices(faces[36:]), "targets": [lifted, lifted]},
+    ]
+    scene.node(mesh=scene.builder.add("meshes", {"primitives": primitives, "weights": [0.5], "extras": "a note"}))
+    sampler = {
+        "input": scene.builder.accessor(np.array([0, 1], np.float32), bounds=True),
+        "output": scene.builder.accessor(np.array([0, 0, 0, 1], np.float32)),
+    }
+    channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
+    scene.builder.add("animations", {"samplers": [sampler], "channels": [channel]})
+    path = scene.write(tmp_path / "a.glb")
+    moved = read_animation(path).vertices[1, :, 2].numpy()
+    assert np.array_equal(np.unique(moved[:49]), [0])
+    assert np.array_equal(np.unique(moved[49:]), [2])
+    user_mesh = open_user_mesh(path)
+    assert float(user_mesh.mesh.vertices[:, 2].max()) == 1
+    user_mesh.write_animation(tmp_path / "out.glb", poses_of(user_mesh, 2), [0.0, 1.0])
+    (mesh,) = load_document(tmp_path / "out.glb").items("meshes")
+    assert mesh["extras"] == {"extras": "a note", "targetNames": ["0", "1"]}
+    assert [len(primitive["targets"]) for primitive in mesh["primitives"]] == [2, 2]
