@@ -275,7 +275,7 @@ def test_no_nan_reaches_what_is_written(tmp_path: Path, caplog: pytest.LogCaptur
         broken[name][row, 0] = np.nan
     user_mesh = open_user_mesh(one_mesh(tmp_path / "a.glb", broken, faces))
     assert len(user_mesh.mesh.faces) == len(faces) - 2
-    assert "2 faces with vertices that are no finite numbers are left out" in caplog.text
+    assert "2 of 72 faces have vertices that are no finite numbers; they are left out" in caplog.text
     assert user_mesh.mesh.colors is not None
     assert np.array_equal(user_mesh.mesh.colors[5], [1, 1, 1])
     user_mesh.write_animation(tmp_path / "out.glb", poses_of(user_mesh, 2), [0.0, 1.0])
@@ -453,6 +453,20 @@ def test_unknown_required_extensions_are_passed_over(tmp_path: Path, caplog: pyt
     path = one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces, change)
     assert len(open_user_mesh(path).mesh.faces) == 72
     assert ["ACME_notes" in caplog.text, "KHR_materials_anything" in caplog.text] == [True, False]
+    document = load_document(path)
+    assert "ACME_notes" in document.json["extensionsUsed"]
+    assert "ACME_notes" not in document.json["extensionsRequired"]
+
+
+def test_faces_with_indices_out_of_range_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    positions, faces = grid()
+    faces = faces.copy()
+    faces[3, 1] = 49
+    assert len(open_user_mesh(one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces)).mesh.faces) == 71
+    assert "1 of 72 faces have an index that is out of range (49); they are left out" in caplog.text
+    faces[:, 1] = 1000
+    with pytest.raises(ValueError, match=r"72 of 72 faces have an index that is out of range \(1000\)"):
+        open_user_mesh(one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces))
 
 
 def test_strips_fans_points_and_lines_in_one_mesh(tmp_path: Path) -> None:
