@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from v2m4.io._gltf_document import COMPONENT_CODES, COMPONENTS, Document
 from v2m4.io._gltf_error import GltfError
@@ -16,6 +17,7 @@ from v2m4.io._gltf_extensions import COMPRESSIONS
 DRACO = "KHR_draco_mesh_compression"
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 DRACO_INSTALL = 'pip install "DracoPy>=2,<3"'  # as in requirements/compressed.txt
+MAX_STEP = 1 / 1024  # of a primitive's size; files are rounded to 11 bits and more
 MAX_BYTES = 1 << 32  # of one decompressed view
 
 
@@ -37,6 +39,7 @@ def decompressed(document: Document) -> Document:
             extension = (primitive.get("extensions") or {}).get(DRACO)
             if extension is not None:
                 decompression.decode_primitive(primitive, extension)
+        decompression.store_positions()
     primitives = [primitive for mesh in document.items("meshes") for primitive in mesh["primitives"]]
     for item in (*document.items("bufferViews"), *document.items("buffers"), *primitives):
         _remove_extensions(item)
@@ -52,6 +55,7 @@ class _Decompression:
 
     def __init__(self, document: Document) -> None:
         self.document = Document(document.path, document.json, list(document.buffers))
+        self._positions: list[tuple[dict[str, Any], np.ndarray]] = []  # of one mesh: accessor, (V, 3)
 
     def decode_view(self, index: int, view: dict[str, Any], extension: dict[str, Any]) -> None:
         """Decode a buffer view compressed by meshopt, in place."""
@@ -96,11 +100,22 @@ class _Decompression:
         for name, table in tables.items():
             if table is None or name not in primitive["attributes"]:
                 raise GltfError(f"{path}: a mesh compressed by Draco without its attribute {name}")
-            self._store(accessors[primitive["attributes"][name]], np.asarray(table["data"]))
+            accessor, values = accessors[primitive["attributes"][name]], np.asarray(table["data"])
+            if name == "POSITION" and values.dtype.kind == "f":
+                self._positions.append((accessor, values.astype(np.float64)))
+            else:
+                self._store(accessor, values)
         if "indices" in primitive:
             faces = np.asarray(mesh.faces).reshape(-1, 1)
             self._store(accessors[primitive["indices"]], faces)
             primitive["mode"] = 4  # a strip is decoded to triangles
+
+    def store_positions(self) -> None:
+        """Store the positions of a mesh's primitives, the seams between them closed."""
+        joined = _joined([values for _, values in self._positions])
+        for (accessor, _), values in zip(self._positions, joined, strict=True):
+            self._store(accessor, values)
+        self._positions = []
 
     def _store(self, accessor: dict[str, Any], values: np.ndarray) -> None:
         """Give an accessor its decoded values (count, width)."""
@@ -119,6 +134,28 @@ class _Decompression:
         self.document.json.setdefault("buffers", []).append({"byteLength": len(data)})
         self.document.buffers.append(data)
         return len(self.document.buffers) - 1
+
+
+def _joined(tables: list[np.ndarray]) -> list[np.ndarray]:
+    """Positions (V, 3) of a mesh's primitives, vertices of different primitives that were one made equal again.
+
+    Draco rounds each primitive to a grid of its own, so that a vertex on a seam differs by up to half a step of each.
+    """
+    joined = tables[:1]
+    for table in tables[1:]:
+        others = np.concatenate(joined)
+        distance, nearest = cKDTree(others).query(table)
+        reach = 0.9 * (_grid_step(table) + max(_grid_step(other) for other in joined))
+        joined.append(np.where((distance <= reach)[:, None], others[nearest], table))
+    return joined
+
+
+def _grid_step(positions: np.ndarray) -> float:
+    """An estimate of the step of the grid that positions (V, 3) were rounded to, at most MAX_STEP of their size."""
+    extent = float(np.ptp(positions, axis=0).max(initial=0)) if len(positions) else 0.0
+    steps = np.concatenate([np.diff(np.unique(column)) for column in positions.T])
+    steps = steps[steps > 1e-7 * extent]
+    return min(float(steps.min(initial=np.inf)), MAX_STEP * extent)
 
 
 def _remove_extensions(item: dict[str, Any]) -> None:

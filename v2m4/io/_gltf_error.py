@@ -18,5 +18,11 @@ def broken_as_gltf_error(path: Path) -> Iterator[None]:
         yield
     except GltfError:
         raise
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
-        raise GltfError(f"{path}: broken glTF ({type(error).__name__}: {error})") from error
+    except KeyError as error:
+        raise GltfError(f"{path}: broken glTF (the entry {error} is missing somewhere); export it again") from error
+    except IndexError as error:
+        raise GltfError(f"{path}: broken glTF (an index of something that is not there); export it again") from error
+    except (TypeError, AttributeError) as error:
+        raise GltfError(f"{path}: broken glTF (an entry is of the wrong type); export it again") from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise GltfError(f"{path}: broken glTF ({error}); export it again") from error

@@ -35,14 +35,15 @@ SHAPE_EXTENSIONS = {
 def check_extensions(document: dict[str, Any], path: Path) -> None:
     """Refuse a document whose shape lies in a required extension that is not read; warn of other unknown ones.
 
-    Viewers show a file whose required extension they do not know without it, and so do we.
+    Viewers show a file whose required extension they do not know without it, and so do we; it stays among those used.
 
     Raises:
         GltfError: with the extension's name, and what to do.
     """
-    for name in document.get("extensionsRequired") or []:
+    for name in list(document.get("extensionsRequired") or []):
         shape = next((what for prefix, what in SHAPE_EXTENSIONS.items() if name.startswith(prefix)), None)
         if shape is not None:
             raise GltfError(f"{path}: requires the glTF extension {name}, which is not supported ({shape})")
         if not name.startswith(READ_EXTENSIONS):
             logger.warning("%s: requires the glTF extension %s, which is ignored", path, name)
+            document["extensionsRequired"].remove(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from v2m4.io._gltf_container import Document, GltfError, broken_as_gltf_error, load_document
 from v2m4.io._gltf_images import decode_image, pack_atlas
-from v2m4.io._gltf_material import WHITE, BaseColor, base_color, picture_sources
+from v2m4.io._gltf_material import WHITE, picture_sources
 from v2m4.io._gltf_nodes import local_matrix, scene_nodes, world_matrices
-from v2m4.io._gltf_repair import TRIANGLE_FAN, TRIANGLE_STRIP, TRIANGLES, triangles
+from v2m4.io._gltf_paint import painted_faces
+from v2m4.io._gltf_primitive import PrimitiveMesh, read_primitive, triangle_primitives
+from v2m4.io._gltf_repair import TRIANGLES
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
 from v2m4.mesh import Mesh
 
@@ -25,36 +27,6 @@ logger = logging.getLogger(__name__)
 
 CLAMP_TO_EDGE, MIRRORED_REPEAT = 33071, 33648
 MAX_REPEATS = 16  # tiles of a repeated texture, along each axis
-
-
-@dataclass(frozen=True)
-class PrimitiveMesh:
-    """One triangle primitive.
-
-    Attributes:
-        vertices: (V, 3) float64.
-        faces: (F, 3) int64.
-        colors: (V, 3) linear, COLOR_0 times the base colour factor; None without either.
-        uvs: (V, 2) float32, KHR_texture_transform applied; None without a texture.
-        texture_key: (texture index, base colour factor, wrap modes), which identify the texture; None without one.
-    """
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    colors: np.ndarray | None
-    uvs: np.ndarray | None = None
-    texture_key: tuple[int, tuple[float, ...], tuple[int, int]] | None = None
-
-    def without_texture(self, texture: int) -> PrimitiveMesh:
-        """The primitive in its uniform or vertex colours, where it has this texture."""
-        if self.texture_key is None or self.texture_key[0] != texture:
-            return self
-        factor = np.broadcast_to(np.array(self.texture_key[1], np.float32), self.vertices.shape)
-        return replace(self, uvs=None, texture_key=None, colors=factor if self.colors is None else self.colors)
-
-    def with_positions(self, vertices: np.ndarray, mirrored: bool) -> PrimitiveMesh:
-        """The primitive at other positions (V, 3); ``mirrored`` reverses the orientation of its faces."""
-        return replace(self, vertices=vertices, faces=self.faces[:, ::-1].copy() if mirrored else self.faces)
 
 
 class _UnreadableTextureError(ValueError):
@@ -111,62 +83,6 @@ def _node_primitives(document: Document, node: dict[str, Any], matrix: np.ndarra
         yield part.with_positions(vertices, mirrored=bool(np.linalg.det(matrix[:3, :3]) < 0))
 
 
-def triangle_primitives(document: Document, mesh: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The triangle primitives of a mesh; points and lines are skipped, and primitives without positions."""
-    for primitive in mesh["primitives"]:
-        if "POSITION" not in primitive["attributes"]:
-            continue
-        if primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
-            logger.info("%s: points or lines in mesh %r are ignored", document.path, mesh.get("name", ""))
-            continue
-        yield primitive
-
-
-def read_primitive(document: Document, primitive: dict[str, Any]) -> PrimitiveMesh:
-    """Read a primitive, in mesh space.
-
-    Raises:
-        GltfError: an index is out of range.
-    """
-    attributes = primitive["attributes"]
-    vertices = document.accessor(attributes["POSITION"]).astype(np.float64)
-    if "indices" in primitive:
-        indices = document.accessor(primitive["indices"])[:, 0].astype(np.int64)
-    else:
-        indices = np.arange(len(vertices))
-    if len(indices) and indices.max() >= len(vertices):
-        raise GltfError(f"{document.path}: index {indices.max()} of {len(vertices)} vertices")
-    faces = triangles(indices, primitive.get("mode", TRIANGLES))
-    index = primitive.get("material")
-    base = BaseColor() if index is None else base_color(document, document.items("materials")[index])
-    factor, colors = base.factor, None
-    if "COLOR_0" in attributes:
-        colors = document.accessor(attributes["COLOR_0"])[:, :3] * np.array(factor, np.float32)
-        if len(colors) and np.ptp(colors, axis=0).max() == 0:
-            factor = tuple(colors[0].tolist())
-    elif factor != WHITE:
-        colors = np.full((len(vertices), 3), factor, np.float32)
-    part = PrimitiveMesh(vertices, faces, colors)
-    channel = next((number for number in base.channels if f"TEXCOORD_{number}" in attributes), None)
-    if base.texture is None or channel is None:
-        return part
-    uvs = document.accessor(attributes[f"TEXCOORD_{channel}"])[:, :2].astype(np.float32)
-    uvs = _transformed_uvs(uvs, base.transform or {})
-    return replace(part, uvs=uvs, texture_key=(base.texture, factor, base.wrap))
-
-
-def _transformed_uvs(uvs: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
-    """Texture coordinates under KHR_texture_transform: scale, then rotation, then offset.
-
-    A positive angle takes u towards -v, as readers agree; the extension's own sample code has it reversed.
-    """
-    angle = transform.get("rotation", 0.0)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    scaled = uvs * np.array(transform.get("scale", (1.0, 1.0)), np.float32)
-    rotated = scaled @ np.array([[cosine, sine], [-sine, cosine]], dtype=np.float32).T
-    return rotated + np.array(transform.get("offset", (0.0, 0.0)), np.float32)
-
-
 def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: int | None = None) -> Mesh:
     """Concatenate primitives to one mesh; it has a texture when any of them has.
 
@@ -179,7 +95,7 @@ def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: i
         GltfError: there are no triangles, a vertex is no finite number, or the pictures fit into no atlas.
     """
     if not any(len(part.faces) for part in parts):
-        raise GltfError(f"{document.path}: no triangles in the scene")
+        raise GltfError(f"{document.path}: no triangles in the scene{_without_surface(document)}")
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     vertices = torch.from_numpy(np.concatenate([part.vertices for part in parts]).astype(np.float32))
     if not bool(vertices.isfinite().all()):
@@ -199,26 +115,25 @@ def merge_primitives(document: Document, parts: list[PrimitiveMesh], max_side: i
     return Mesh(vertices, faces, colors=torch.from_numpy(linear_to_srgb(np.concatenate(part_colors))))
 
 
+def _without_surface(document: Document) -> str:
+    """What a document without triangles has instead, and what to do; empty where it has nothing."""
+    primitives = [primitive for mesh in document.items("meshes") for primitive in mesh["primitives"]]
+    if any("splat" in name.lower() for each in primitives for name in each.get("extensions") or {}):
+        return ", only Gaussian splats, which are no surface; convert them to a mesh first"
+    modes = {primitive.get("mode", TRIANGLES) for primitive in primitives}
+    if 0 in modes:
+        return ", only points, which are no surface; reconstruct a mesh from them first"
+    return ", only lines" if modes & {1, 2, 3} else ""
+
+
 def _with_texture(document: Document, parts: list[PrimitiveMesh], mesh: Mesh, max_side: int | None) -> Mesh:
     """The mesh with one texture: that of all primitives, or an atlas of their textures and uniform colours."""
     pictures: dict[Any, np.ndarray] = {}
     corner_uvs: list[np.ndarray] = []
     keys: list[Any] = []
     for part in parts:
-        if part.texture_key is None or part.uvs is None:
-            color = np.ones(3) if part.colors is None else part.colors.mean(0)
-            key: Any = tuple(np.round(linear_to_srgb(color) * 255))
-            pictures[key] = np.broadcast_to(np.array(key, np.float32) / 255, (4, 4, 3))
-            corner_uvs.append(np.full((len(part.faces), 3, 2), 0.5, np.float32))
-        else:
-            if part.colors is not None and bool(np.ptp(part.colors, axis=0).max() > 0):
-                logger.warning("%s: vertex colours under a texture are ignored", document.path)
-            uvs, repeats, mirrored = _wrapped_uvs(part.uvs[part.faces], part.texture_key[2])
-            index, factor, _ = part.texture_key
-            key = (index, factor, repeats, mirrored)
-            if key not in pictures:
-                pictures[key] = _base_color_picture(document, index, factor, repeats, mirrored, max_side)
-            corner_uvs.append(uvs)
+        key, uvs = _add_picture(document, part, pictures, max_side)
+        corner_uvs.append(uvs)
         keys.append(key)
     if len(pictures) == 1:
         texture = next(iter(pictures.values()))
@@ -239,6 +154,39 @@ def _with_texture(document: Document, parts: list[PrimitiveMesh], mesh: Mesh, ma
         uv_faces=None if uv_faces is None else torch.from_numpy(uv_faces),
         texture=torch.from_numpy(np.ascontiguousarray(texture)),
     )
+
+
+def _add_picture(
+    document: Document, part: PrimitiveMesh, pictures: dict[Any, np.ndarray], max_side: int | None
+) -> tuple[Any, np.ndarray]:
+    """Add the picture of a primitive to ``pictures``; returns its key there, and the corners (F, 3, 2) in it.
+
+    It is the texture with its repeats, a tile of the uniform colour, or, for vertex colours, a tile for each face.
+    """
+    colors = np.ones((1, 3), np.float32) if part.colors is None or len(part.colors) == 0 else part.colors
+    varying = bool(np.ptp(colors, axis=0).max() > 0)
+    if part.texture_key is None or part.uvs is None:
+        painted = painted_faces(colors[part.faces]) if varying else None
+        if painted is None:
+            key: Any = tuple(np.round(linear_to_srgb(colors.mean(0)) * 255))
+            pictures[key] = np.broadcast_to(np.array(key, np.float32) / 255, (4, 4, 3))
+            return key, np.full((len(part.faces), 3, 2), 0.5, np.float32)
+    else:
+        uvs, repeats, mirrored = _wrapped_uvs(part.uvs[part.faces], part.texture_key[2])
+        index, factor, _ = part.texture_key
+        if varying:
+            picture = _base_color_picture(document, index, WHITE, repeats, mirrored, max_side)
+            painted = painted_faces(colors[part.faces], picture, uvs)
+        if not varying or painted is None:
+            if varying:
+                logger.warning("%s: vertex colours under a texture of many faces are ignored", document.path)
+            key = (index, factor, repeats, mirrored)
+            if key not in pictures:
+                pictures[key] = _base_color_picture(document, index, factor, repeats, mirrored, max_side)
+            return key, uvs
+    key = ("painted", len(pictures))
+    pictures[key] = painted[0]
+    return key, painted[1]
 
 
 def _vertex_uvs(corners: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray | None]:

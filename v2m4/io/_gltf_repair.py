@@ -175,26 +175,28 @@ class _Repair:
         return values
 
     def _drop_broken_faces(self, primitive: dict[str, Any], index: int) -> None:
-        """Leave out the faces of a primitive with a vertex that is no finite number."""
+        """Leave out the faces of a primitive with a vertex that is no finite number or is not there."""
         mode = primitive.get("mode", TRIANGLES)
-        if self._document.items("accessors")[index]["componentType"] != FLOAT or mode < TRIANGLES:
+        entry = self._document.items("accessors")[index]
+        if mode < TRIANGLES:
             return
-        broken = ~np.isfinite(self._document.accessor(index)).all(1)
-        if not broken.any():
-            return
+        broken = np.zeros(entry["count"], bool)
+        if entry["componentType"] == FLOAT:
+            broken = ~np.isfinite(self._document.accessor(index)).all(1)
         indices = np.arange(len(broken))
         if "indices" in primitive:
             indices = self._document.accessor(primitive["indices"])[:, 0].astype(np.int64)
+        outside = len(indices) and indices.max() >= len(broken)
+        if not (outside or broken.any()):
+            return
         faces = triangles(indices, mode)
-        faces = faces[(faces < len(broken)).all(1)]
-        dropped = broken[faces].any(1)
+        dropped = np.append(broken, True)[np.minimum(faces, len(broken))].any(1)
         if not dropped.any():
             return
-        if dropped.sum() > max(1, MAX_DROPPED * len(faces)):
-            raise GltfError(
-                f"{self._document.path}: {dropped.sum()} of {len(faces)} faces have vertices that are no finite numbers"
-            )
-        self._warn(f"{dropped.sum()} faces with vertices that are no finite numbers are left out")
+        what = f"an index that is out of range ({indices.max()})" if outside else "vertices that are no finite numbers"
+        if dropped.all() or dropped.sum() > max(1, MAX_DROPPED * len(faces)):
+            raise GltfError(f"{self._document.path}: {dropped.sum()} of {len(faces)} faces have {what}")
+        self._warn(f"{dropped.sum()} of {len(faces)} faces have {what}; they are left out")
         primitive["indices"] = self._add(faces[~dropped].reshape(-1, 1).astype(np.uint32))
         primitive["mode"] = TRIANGLES
 

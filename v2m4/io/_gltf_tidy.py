@@ -38,10 +38,15 @@ def tidy(json: dict[str, Any], path: Path) -> None:
             _fit_weights(item, json)
 
 
+def target_count(mesh: dict[str, Any]) -> int:
+    """The number of morph targets of a mesh: the largest of its primitives, which should all have as many."""
+    return max((len(primitive.get("targets") or []) for primitive in mesh["primitives"]), default=0)
+
+
 def _fit_weights(item: dict[str, Any], json: dict[str, Any]) -> None:
     """Give a mesh, or a node with one, as many weights as its mesh has morph targets."""
-    mesh = item if "primitives" in item else json["meshes"][item["mesh"]] if "mesh" in item else {"primitives": [{}]}
-    count = len(mesh["primitives"][0].get("targets") or [])
+    mesh = item if "primitives" in item else json["meshes"][item["mesh"]] if "mesh" in item else {"primitives": []}
+    count = target_count(mesh)
     item["weights"] = [*(item["weights"] or []), *[0.0] * count][:count]
     if not count:
         del item["weights"]

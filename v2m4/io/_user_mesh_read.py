@@ -13,7 +13,8 @@ import torch
 from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import all_nodes, local_matrix, scene_nodes, trs_matrix, world_matrices
-from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, read_primitive, triangle_primitives
+from v2m4.io._gltf_primitive import PrimitiveMesh, read_primitive, triangle_primitives
+from v2m4.io._gltf_read import merge_primitives
 from v2m4.io._user_mesh_weld import coincident_labels, weld_by_label, weld_node_borders
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh

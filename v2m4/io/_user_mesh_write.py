@@ -26,7 +26,8 @@ from v2m4.io._user_mesh_read import MeshNode, VertexBuffer
 # Extensions known to hold no index of an accessor or buffer view. With any other extension none is renumbered.
 KNOWN_EXTENSIONS = (
     *("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", "KHR_lights_", "KHR_xmp", "VRM"),
-    *("KHR_mesh_quantization", "KHR_node_visibility", "KHR_animation_pointer", *COMPRESSIONS),
+    *("EXT_lights_", "EXT_materials_", "MSFT_lod", "FB_ngon_encoding", "ADOBE_materials_", "KHR_node_"),
+    *("KHR_mesh_quantization", "KHR_animation_pointer", *COMPRESSIONS),
 )
 DROPPED_EXTENSIONS = {"KHR_animation_pointer", *COMPRESSIONS}  # their content is removed, or stored uncompressed
 QUANTIZATION_TOLERANCE = 2e-5  # of the bounding box's longest side: largest rounding error allowed for 16-bit positions
@@ -251,8 +252,8 @@ def _remove_targets_and_skin(node: dict[str, Any], mesh: dict[str, Any]) -> None
     """Remove morph targets and skin from a node and its mesh."""
     for item in (node, mesh):
         item.pop("weights", None)
-    if "targetNames" in mesh.get("extras", {}):
-        del mesh["extras"]["targetNames"]
+    if isinstance(mesh.get("extras"), dict):
+        mesh["extras"].pop("targetNames", None)
     skinned = node.pop("skin", None) is not None
     for primitive in mesh["primitives"]:
         primitive.pop("targets", None)

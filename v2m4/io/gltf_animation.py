@@ -30,8 +30,10 @@ from v2m4.io._gltf_nodes import (
     trs_of_matrix,
     world_matrices,
 )
-from v2m4.io._gltf_read import PrimitiveMesh, merge_primitives, merge_vertices, read_primitive, triangle_primitives
+from v2m4.io._gltf_primitive import PrimitiveMesh, read_primitive, triangle_primitives
+from v2m4.io._gltf_read import merge_primitives, merge_vertices
 from v2m4.io._gltf_samplers import COMPONENTS_OF, Sampler, key_times, read_sampler
+from v2m4.io._gltf_tidy import target_count
 from v2m4.mesh import MeshSequence
 
 __all__ = ["Animation", "list_animations", "read_animation", "weld_sequence"]
@@ -177,8 +179,7 @@ def _channels(document: Document, animation: dict[str, Any]) -> Channels:
 def _mesh_weights(document: Document, node: dict[str, Any]) -> np.ndarray:
     """The default weights (M,) of a node's morph targets."""
     mesh = document.items("meshes")[node["mesh"]]
-    count = len(mesh["primitives"][0].get("targets") or [])
-    return np.array(node.get("weights", mesh.get("weights", np.zeros(count))), dtype=np.float64)
+    return np.array(node.get("weights", mesh.get("weights", np.zeros(target_count(mesh)))), dtype=np.float64)
 
 
 def _sequence(document: Document, channels: Channels, times: np.ndarray) -> MeshSequence:

@@ -15,6 +15,7 @@ from torch import Tensor
 from v2m4.camera import Camera
 from v2m4.io._gltf_container import Document, broken_as_gltf_error, load_document
 from v2m4.io._gltf_embed import self_contained
+from v2m4.io._gltf_repair import repaired
 from v2m4.io._gltf_write import camera_node
 from v2m4.io._user_mesh_obj import read_obj
 from v2m4.io._user_mesh_ply import read_ply_off_stl
@@ -184,6 +185,7 @@ def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
     path = Path(path)
     with model_file(path) as (file, kind):
         document = replace(_read_document(file, kind, blender_path), path=path)
+        document = document if kind in GLTF_FORMATS else repaired(document)  # the others are repaired as they are read
     with broken_as_gltf_error(path):
         clips = [str(clip.get("name", number)) for number, clip in enumerate(document.items("animations"))]
         if clips and kind != ".fbx":
@@ -239,7 +241,8 @@ def _add_clip(editor: DocumentEditor, seconds: np.ndarray, names: list[str]) -> 
     for node in editor.nodes:
         mesh = editor.mesh(node)
         mesh["weights"] = [1.0] + [0.0] * (count - 1)
-        mesh["extras"] = mesh.get("extras", {}) | {"targetNames": names}
+        extras = mesh.get("extras", {})  # any JSON is allowed there
+        mesh["extras"] = (extras if isinstance(extras, dict) else {"extras": extras}) | {"targetNames": names}
     sampler = {
         "input": editor.accessor(seconds, bounds=True),
         "interpolation": "LINEAR",

@@ -275,7 +275,7 @@ def test_no_nan_reaches_what_is_written(tmp_path: Path, caplog: pytest.LogCaptur
         broken[name][row, 0] = np.nan
     user_mesh = open_user_mesh(one_mesh(tmp_path / "a.glb", broken, faces))
     assert len(user_mesh.mesh.faces) == len(faces) - 2
-    assert "2 faces with vertices that are no finite numbers are left out" in caplog.text
+    assert "2 of 72 faces have vertices that are no finite numbers; they are left out" in caplog.text
     assert user_mesh.mesh.colors is not None
     assert np.array_equal(user_mesh.mesh.colors[5], [1, 1, 1])
     user_mesh.write_animation(tmp_path / "out.glb", poses_of(user_mesh, 2), [0.0, 1.0])
@@ -453,6 +453,20 @@ def test_unknown_required_extensions_are_passed_over(tmp_path: Path, caplog: pyt
     path = one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces, change)
     assert len(open_user_mesh(path).mesh.faces) == 72
     assert ["ACME_notes" in caplog.text, "KHR_materials_anything" in caplog.text] == [True, False]
+    document = load_document(path)
+    assert "ACME_notes" in document.json["extensionsUsed"]
+    assert "ACME_notes" not in document.json["extensionsRequired"]
+
+
+def test_faces_with_indices_out_of_range_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    positions, faces = grid()
+    faces = faces.copy()
+    faces[3, 1] = 49
+    assert len(open_user_mesh(one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces)).mesh.faces) == 71
+    assert "1 of 72 faces have an index that is out of range (49); they are left out" in caplog.text
+    faces[:, 1] = 1000
+    with pytest.raises(ValueError, match=r"72 of 72 faces have an index that is out of range \(1000\)"):
+        open_user_mesh(one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces))
 
 
 def test_strips_fans_points_and_lines_in_one_mesh(tmp_path: Path) -> None:
@@ -493,3 +507,46 @@ def test_strips_fans_points_and_lines_in_one_mesh(tmp_path: Path) -> None:
     assert mesh["extras"]["targetNames"] == ["0", "1", "2"]
     assert mesh["weights"] == [1, 0, 0]
     assert "weights" not in written.items("nodes")[0]
+
+
+@pytest.mark.parametrize(("mode", "says"), [(0, "only points, which are no surface"), (1, "only lines")])
+def test_what_has_no_surface_is_named(tmp_path: Path, mode: int, says: str) -> None:
+    positions, faces = grid()
+
+    def change(scene: GltfScene) -> None:
+        primitive = scene.builder.json["meshes"][0]["primitives"][0]
+        primitive["mode"] = mode
+
+    path = one_mesh(tmp_path / "a.glb", {"POSITION": positions}, faces, change)
+    for opened in (open_user_mesh, read_glb):
+        with pytest.raises(ValueError, match=f"no triangles in the scene, {says}"):
+            opened(path)
+
+
+def test_primitives_with_unequal_morph_targets_and_extras_of_any_kind(tmp_path: Path) -> None:
+    """The first primitive has no targets, the second two, of which the clip turns one on."""
+    positions, faces = grid()
+    scene = GltfScene()
+    shared = {"POSITION": scene.attribute(positions, True)}
+    lifted = {"POSITION": scene.attribute(np.tile([[0.0, 0, 2]], (len(positions), 1)), True)}
+    primitives: list[dict[str, Any]] = [
+        {"attributes": shared, "indices": scene.indices(faces[:36])},
+        {"attributes": shared, "indices": scene.indices(faces[36:]), "targets": [lifted, lifted]},
+    ]
+    scene.node(mesh=scene.builder.add("meshes", {"primitives": primitives, "weights": [0.5], "extras": "a note"}))
+    sampler = {
+        "input": scene.builder.accessor(np.array([0, 1], np.float32), bounds=True),
+        "output": scene.builder.accessor(np.array([0, 0, 0, 1], np.float32)),
+    }
+    channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
+    scene.builder.add("animations", {"samplers": [sampler], "channels": [channel]})
+    path = scene.write(tmp_path / "a.glb")
+    moved = read_animation(path).vertices[1, :, 2].numpy()
+    assert np.array_equal(np.unique(moved[:49]), [0])
+    assert np.array_equal(np.unique(moved[49:]), [2])
+    user_mesh = open_user_mesh(path)
+    assert float(user_mesh.mesh.vertices[:, 2].max()) == 1
+    user_mesh.write_animation(tmp_path / "out.glb", poses_of(user_mesh, 2), [0.0, 1.0])
+    (mesh,) = load_document(tmp_path / "out.glb").items("meshes")
+    assert mesh["extras"] == {"extras": "a note", "targetNames": ["0", "1"]}
+    assert [len(primitive["targets"]) for primitive in mesh["primitives"]] == [2, 2]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.v2m4.io.user_mesh_documents import GltfScene, poses_of
-from v2m4.io._gltf_compressed import DRACO_INSTALL
+from v2m4.io._gltf_compressed import DRACO_INSTALL, _joined
 from v2m4.io._gltf_container import load_document
 from v2m4.io._meshopt import MeshoptError, decode
 from v2m4.io.gltf import read_glb
@@ -178,6 +178,18 @@ def test_what_the_draco_decoder_gives_is_read(tmp_path: Path, monkeypatch: pytes
     assert "draco" not in json.dumps(load_document(tmp_path / "out.glb").json)
     with pytest.raises(ValueError, match=r"b\.glb: a mesh compressed by Draco cannot be decoded \(not Draco\)"):
         open_user_mesh(draco_file(tmp_path / "b.glb", b"other"))
+
+
+def test_seams_between_primitives_that_were_rounded_apart_are_closed() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.random((20, 3))
+    first, second = np.concatenate([shared, rng.random((200, 3))]), np.concatenate([shared, rng.random((200, 3)) * 0.5])
+    tables = [np.round(table / step) * step for table, step in ((first, 1 / 16384), (second, 1 / 10000))]
+    joined = _joined(tables)
+    assert np.array_equal(joined[0], tables[0])
+    assert np.array_equal(joined[1][:20], joined[0][:20])
+    assert np.array_equal(joined[1][20:], tables[1][20:])
+    assert _joined([]) == []
 
 
 def test_a_mesh_compressed_by_draco(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 
+from tests.v2m4.io.user_mesh_documents import GltfScene, cube_corners, instances, picture, poses_of, two_parts
 from v2m4.camera import Orbit
 from v2m4.io.gltf import encode_texture, write_animation_glb, write_glb
+from v2m4.io.user_mesh import open_user_mesh
 from v2m4.mesh import Mesh, MeshSequence
 
 FOLDER = Path(os.environ.get("V2M4_GLTF_VALIDATOR", "/opt/gltfval"))
@@ -67,8 +71,73 @@ def test_no_errors_warnings_or_remarks(tmp_path: Path) -> None:
     write_animation_glb(paths[-3], MeshSequence(poses[:1], mesh, np.zeros(1)))
     write_glb(paths[-2], mesh, texture=encode_texture(mesh.texture, "jpeg"))
     write_glb(paths[-1], mesh, unlit=True, double_sided=False)
+    for path, messages in validated(paths):
+        assert messages == [], path.name
+
+
+def validated(paths: list[Path]) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """The validator's messages on each file."""
     done = subprocess.run(
         ["node", "-e", SCRIPT, *map(str, paths)], cwd=FOLDER, capture_output=True, text=True, check=True
     )
     for path, issues in zip(paths, json.loads(done.stdout), strict=True):
-        assert issues["messages"] == [], path.name
+        yield path, issues["messages"]
+
+
+def _morphed(path: Path) -> Path:
+    """Two primitives and points with two old morph targets, one weight active, and a clip of the weights."""
+    scene = GltfScene()
+    positions, normals, _, faces = cube_corners()
+    attributes = {"POSITION": scene.attribute(positions, True), "NORMAL": scene.attribute(normals)}
+    grown = {"POSITION": scene.attribute(positions * 0.5, True), "NORMAL": scene.attribute(normals * 0)}
+    lifted = {"POSITION": scene.attribute(positions * [0, 2, 0], True)}
+    primitives: list[dict[str, Any]] = [
+        {"attributes": attributes, "indices": scene.indices(part), "targets": [grown, lifted]}
+        for part in (faces[:6], faces[6:])
+    ]
+    primitives.append({"attributes": {"POSITION": attributes["POSITION"]}, "mode": 0, "targets": [lifted, lifted]})
+    mesh = {"primitives": primitives, "weights": [0.5, 0], "extras": {"targetNames": ["grown", "lifted"]}}
+    scene.node(mesh=scene.builder.add("meshes", mesh), weights=[0.0, 0.25])
+    sampler = {
+        "input": scene.builder.accessor(np.array([0, 1], np.float32), bounds=True),
+        "output": scene.builder.accessor(np.array([0, 0, 1, 1], np.float32)),
+    }
+    channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
+    scene.builder.add("animations", {"samplers": [sampler], "channels": [channel]})
+    return scene.write(path)
+
+
+def _broken(path: Path) -> Path:
+    """Colours of 0 to 255 with a NaN, an unused vertex that is NaN, a picture that is missing and one that is a BMP."""
+    scene = GltfScene()
+    positions, normals, uvs, faces = cube_corners()
+    positions = np.concatenate([positions, [[np.nan] * 3]]).astype(np.float32)
+    colors = np.full((25, 3), 200, np.float32)
+    colors[3] = np.nan
+    attributes = {
+        "POSITION": scene.attribute(positions),
+        "NORMAL": scene.attribute(np.concatenate([normals, normals[:1]])),
+        "COLOR_0": scene.attribute(colors),
+        "TEXCOORD_0": scene.attribute(np.concatenate([uvs, uvs[:1]])),
+    }
+    view = scene.builder.view(picture(".bmp", 40))
+    for image in ({"uri": "gone.png"}, {"bufferView": view, "mimeType": "image/bmp"}):
+        scene.builder.add("textures", {"source": scene.builder.add("images", image)})
+    base = {"baseColorTexture": {"index": 1}}
+    material = {"pbrMetallicRoughness": base, "emissiveTexture": {"index": 0}, "emissiveFactor": [0.5, 0.5, 0.5]}
+    index = scene.builder.add("materials", material)
+    primitive = {"attributes": attributes, "indices": scene.indices(faces), "material": index}
+    scene.node(mesh=scene.builder.add("meshes", {"primitives": [primitive]}))
+    return scene.write(path)
+
+
+@pytest.mark.parametrize("make", [two_parts, instances, _morphed, _broken])
+def test_no_errors_or_warnings_on_user_meshes(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    user_mesh = open_user_mesh(make(tmp_path / "a.glb"))
+    poses = poses_of(user_mesh, 3)
+    paths = [tmp_path / "moving.glb", tmp_path / "exact.glb", tmp_path / "still.glb"]
+    user_mesh.write_animation(paths[0], poses, [0.0, 0.5, 0.7])
+    user_mesh.write_animation(paths[1], poses, [0.0, 0.5, 0.7], quantize=False)
+    user_mesh.write_static(paths[2], poses[1])
+    for path, messages in validated(paths):
+        assert [message for message in messages if message["severity"] < 2] == [], path.name
