@@ -58,7 +58,7 @@ def broken_as_one_line(path: Path, kind: str) -> Iterator[None]:
         yield
     except GltfError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         what = " ".join(str(error).split())
         raise GltfError(f"{path}: broken {kind} ({type(error).__name__}: {what}); export the mesh anew") from error
 

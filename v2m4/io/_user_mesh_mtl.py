@@ -114,6 +114,8 @@ def parse_picture(text: str) -> PictureReference:
             text = text[word.end() :]
     scale_u, scale_v = ([float(word) for word in values.get("-s", [])] + [1.0, 1.0])[:2]
     offset_u, offset_v = ([float(word) for word in values.get("-o", [])] + [0.0, 0.0])[:2]
+    if not all(map(math.isfinite, (scale_u, scale_v, offset_u, offset_v))):
+        scale_u, scale_v, offset_u, offset_v = 1.0, 1.0, 0.0, 0.0
     clamp = values.get("-clamp", [""])[:1] == ["on"]
     return PictureReference(text.strip(), (scale_u, scale_v), (offset_u, offset_v), clamp)
 

@@ -108,7 +108,7 @@ def points_of_ply(head: bytes) -> str | None:
     header = head.partition(b"end_header")[0].decode("latin-1").split("\n")
     words = [line.split() for line in header]
     counts = {each[1]: each[2] for each in words if len(each) == 3 and each[0] == "element"}
-    if any(counts.get(name, "0") != "0" for name in ("face", "tristrips")) or "vertex" not in counts:
+    if any(counts.get(name, "0") != "0" for name in ("face", "tristrips")) or counts.get("vertex", "0") == "0":
         return None
     names = {each[-1] for each in words if each and each[0] == "property"}
     if "packed_position" in names or ("f_dc_0" in names and names & {"scale_0", "rot_0", "opacity"}):

@@ -358,9 +358,12 @@ def test_coordinates_that_the_file_has_not_are_left_out(tmp_path: Path, warnings
         (QUAD + "l 1 2 3\n", "lines without a surface"),
         (QUAD + "cstype bspline\nsurf 0 1 0 1 1 2 3 4\nend\n", "free-form"),
         ("hello\n", "no Wavefront OBJ"),
+        (QUAD + "f 1 2 99999999999999999999\n", "index 99999999999999999999"),
         (QUAD + "f 1 2 7\n", "a face has v 7 of 4"),
         (QUAD + "f 1 2 -9\n", "line 9.*index -9"),
         ("v 0 0 zero\n", "line 1"),
+        ("v 0,5 0 1,5\n", "line 1: 'v 0,5"),
+        ("v 0 # 0 0\nf 1 1 1\n", "v line with 1 numbers"),
         (QUAD + "f 1 2 1\n", "no triangle has an area"),
     ],
 )
