@@ -65,14 +65,16 @@ class MtlMaterial:
         """Opacity in [0, 1] by ``d`` or, without one, by ``Tr``.
 
         ``Tr`` is 1 - d to most programs and d itself to others (MeshLab, 3ds Max, IfcOpenShell): a ``Tr`` by which
-        nothing would be left to see is taken in its other sense.
+        nothing would be left to see is taken in its other sense, and so is a ``d 0`` beside ``Tr 0``.
         """
-        dissolve = self.numbers("d", 1)
+        dissolve, transparency = (self.numbers(keyword, 1) for keyword in ("d", "tr"))
+        tr = None if transparency is None else min(max(transparency[0], 0.0), 1.0)
         if dissolve is not None:
-            return min(max(dissolve[0], 0.0), 1.0)
-        transparency = min(max(self.number("tr", 1.0 if self.tr_is_opacity else 0.0), 0.0), 1.0)
-        opacity = transparency if self.tr_is_opacity else 1.0 - transparency
-        return opacity if opacity > 0 else 1.0
+            d = min(max(dissolve[0], 0.0), 1.0)
+            return 1.0 if d == 0 and tr == 0 else d
+        if tr is None:
+            return 1.0
+        return (tr if self.tr_is_opacity else 1.0 - tr) or 1.0
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 HEAD = 1 << 16  # bytes at a file's beginning that are looked at
-MESHLAB = "make a surface of them (MeshLab: Filters, Remeshing, Screened Poisson) and export that as PLY or GLB"
-POINTS = f"points without a surface; {MESHLAB}"
+POISSON = "MeshLab: Filters, Remeshing, Screened Poisson"
+POINTS = f"points without a surface; make one of them ({POISSON}) and export it as PLY or GLB"
 SPLATS = (
-    "Gaussian splats, not a mesh; extract a mesh (SuGaR, 2DGS, GOF) and export it as PLY or GLB, or "
-    "take the points alone and " + MESHLAB
+    "Gaussian splats, not a mesh; extract a mesh (by SuGaR or 2DGS, or from their points by "
+    f"{POISSON}) and export it as PLY or GLB"
 )
 BLENDER = "open it in Blender and export it as GLB"
 CAD = "a CAD model of curved surfaces, not a mesh; mesh it in FreeCAD (Mesh workbench) and export it as OBJ"

@@ -221,8 +221,9 @@ def test_meshlab_writes_opacity_as_tr(tmp_path: Path, value: float, opacity: flo
 
 def test_one_invisible_material_of_several_stays_so(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
     obj = TEXTURED + "usemtl glass\nf 1 2 4\n"
-    document = read_obj(write(tmp_path, obj, "newmtl skin\nKd 1 0 0\nnewmtl glass\nKd 1 1 1\nd 0\n"))
-    assert [base(document, number)["baseColorFactor"][3] for number in (0, 1)] == [1, 0]
+    for lines, opacity in (("d 0", 0), ("d 0\nTr 1", 0), ("d 0\nTr 0", 1)):
+        document = read_obj(write(tmp_path, obj, f"newmtl skin\nKd 1 0 0\nnewmtl glass\nKd 1 0 1\n{lines}\n"))
+        assert [base(document, number)["baseColorFactor"][3] for number in (0, 1)] == [1, opacity]
     assert not warnings.messages
 
 
