@@ -37,7 +37,7 @@ def find_beside(folder: Path, reference: str, start: Path | None = None) -> Path
 
 
 def _folded(name: str) -> str:
-    """A name for comparison: letter case ignored, and whether accents are letters of their own (as macOS stores them)."""
+    """A name for comparison: without letter case, accents as one letter with theirs (macOS stores them apart)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

@@ -124,9 +124,21 @@ def test_names_with_a_bare_percent_and_in_the_folder_beside(tmp_path: Path) -> N
     (tmp_path / "textures" / "skin.png").write_bytes(png())
     path = write(tmp_path / "model", mtl="newmtl skin\nmap_Kd ../textures/skin.png\n")
     assert np.allclose(color(open_user_mesh(path)), RED)
+    (tmp_path / "textures" / "b.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
+    path = write(tmp_path / "model", TEXTURED.replace("a.mtl", "../textures/b.mtl"))
+    assert np.allclose(color(open_user_mesh(path)), RED)
     (tmp_path / "model" / "100%_a%20.png").write_bytes(png((9, 9, 9)))
     path = write(tmp_path / "model", mtl="newmtl skin\nmap_Kd 100%_a%20.png\n")
     assert np.allclose(color(open_user_mesh(path)), 9)
+
+
+@pytest.mark.parametrize("reference", ["../secret.png", "{0}/secret.png", "../../x/secret.png", "link.png"])
+def test_pictures_elsewhere_are_not_read(tmp_path: Path, reference: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "secret.png").write_bytes(png())
+    (tmp_path / "model" / "link.png").symlink_to(tmp_path / "secret.png")
+    path = write(tmp_path / "model", mtl=f"newmtl skin\nmap_Kd {reference.format(tmp_path)}\n")
+    assert np.allclose(color(open_user_mesh(path)), 255)
 
 
 @pytest.mark.parametrize("line", ["A.MTL", "sub\\a.mtl", "C:\\x\\a.mtl", "elsewhere.mtl"])
