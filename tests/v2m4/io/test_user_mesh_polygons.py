@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from v2m4.io._ply_parse import parse_ply
+from v2m4.io._polygon_mesh import smooth_normals
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.io.user_mesh import UserMesh, open_user_mesh
 from v2m4.mesh import Mesh
@@ -318,6 +320,14 @@ def test_columns_keep_the_files_types() -> None:
         columns = elements["vertex"].columns
         assert columns["x"].tolist() == [0.1, 1e300]
         assert columns["y"].tolist() == [65535, 0] and columns["z"].tolist() == [-128, 127]
+
+
+@pytest.mark.parametrize(("scale", "origin"), [(1.0, 0.0), (1e-9, 0.0), (1e12, 0.0), (1.0, 4e6)])
+def test_normals_of_meshes_of_any_size_and_place(scale: float, origin: float) -> None:
+    ball = trimesh.creation.icosphere(3)
+    positions = np.concatenate([ball.vertices * scale + origin, [[np.nan] * 3]])
+    normals = smooth_normals(positions, np.asarray(ball.faces))[:-1]
+    assert np.abs(normals - ball.vertices).max() < 0.02
 
 
 # OFF
