@@ -137,7 +137,7 @@ def read_library(file: Path, scene: SceneBuilder) -> list[MtlMaterial]:
         keyword, arguments = keyword.lower(), arguments.strip()
         if keyword == "newmtl":
             materials.append(_new_material(arguments, decoded, folder, tr_is_opacity))
-        elif materials and keyword and not keyword.startswith("#"):
+        elif materials and arguments and not keyword.startswith("#"):
             materials[-1].lines[keyword] = arguments
     return materials
 

@@ -259,6 +259,11 @@ def test_a_matte_becomes_the_alpha_of_the_texture(tmp_path: Path, grey: tuple[in
         assert abs(int(stored[0, 0, 3]) - grey[0]) <= 1 and abs(int(stored[0, 3, 3]) - grey[1]) <= 1
 
 
+def test_lines_without_arguments_are_ignored(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
+    document = read_obj(write(tmp_path, mtl="newmtl skin\nKd 1 0 0\nmap_Kd\nmap_Bump  \nmap_d \nNs\nd\nillum\n"))
+    assert base(document)["baseColorFactor"] == [1, 0, 0, 1] and not warnings.messages
+
+
 def test_bump_is_a_normal_map_only_where_it_looks_like_one(tmp_path: Path) -> None:
     mtl = "newmtl skin\nKd 1 1 1\nmap_Bump -bm 0.3 n.png\n"
     assert "normalTexture" in material(read_obj(write(tmp_path, mtl=mtl, n__png=png((128, 127, 250)))))
