@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from v2m4.io._texture_picture import JPEG, PNG, WEBP, decode_picture, is_cmyk, picture_format
+from v2m4.io._texture_picture import JPEG, PNG, decode_picture, is_cmyk, picture_format
 
 ATLAS_PADDING = 4  # texels around each picture of an atlas, copies of its border
 MAX_ATLAS_SIDE = 8192
@@ -61,13 +61,7 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     Raises:
         GltfError: the bytes are no such picture.
     """
-    # OpenCV is the faster of the two. glTF ignores a JPEG's EXIF orientation.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = None
-    if picture_format(data) in (PNG, JPEG, WEBP) and not is_cmyk(data):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    rgb = decode_picture(data, where)[..., :3] if pixels is None else pixels[..., ::-1]
-    return rgb.astype(np.float32) / 255.0
+    return decode_picture(data, where)[..., :3].astype(np.float32) / 255.0
 
 
 def as_png_or_jpeg(data: bytes, where: str) -> tuple[bytes, str]:
@@ -84,7 +78,7 @@ def as_png_or_jpeg(data: bytes, where: str) -> tuple[bytes, str]:
     """
     kind = {PNG: "image/png", JPEG: "image/jpeg"}.get(picture_format(data) or "")
     if kind is not None and not is_cmyk(data):
-        decode_image(data, where)
+        decode_picture(data, where)
         return data, kind
     pixels = decode_picture(data, where)
     order = [2, 1, 0, 3][: pixels.shape[2]]

@@ -40,7 +40,7 @@ class Materials:
         without = [repr(printable(name)) for name in used if name and name not in self._materials]
         if missing:
             names = ", ".join(printable(each) for each in missing)
-            logger.warning("%s: its materials %s are not there; what they colour is white", scene.path, names)
+            logger.warning("%s: its material library %s is not there; white is used", scene.path, names)
         elif without:
             what = "materials" if len(without) > 1 else "material"
             where = "in none of the file's libraries" if libraries else "named, but no library"

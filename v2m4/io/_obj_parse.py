@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 
 WIDTHS = {"v": (3, 8), "vt": (1, 2), "vn": (3, 3)}  # least and largest number of values that are read
 FREE_FORM = ("curv", "curv2", "surf")
+LARGEST_INDEX, LONGEST_INDEX = 2**31, 18  # value, and digits that fit an int64
 MICROSOFT_NAN = re.compile(r"[-+]?(?:\d\.#\w+|nan\(\w*\))", re.IGNORECASE)  # as its C library prints them
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _DIGITS, _BREAKS = re.compile(r"[\d/\s]+"), re.compile("/+")
 
 
@@ -60,7 +62,10 @@ class FaceGroup:
             return None
         if any(re.sub(r"\d+", "1", word) != pattern for word in set(chain.from_iterable(words))):
             return None
-        numbers = np.array(_BREAKS.sub(" ", text).split(), np.int64).reshape(-1, len(columns)) - 1
+        words_of_numbers = _BREAKS.sub(" ", text).split()
+        if max(map(len, words_of_numbers)) > LONGEST_INDEX:
+            return None
+        numbers = np.array(words_of_numbers, np.int64).reshape(-1, len(columns)) - 1
         if numbers.min() < 0:
             return None
         rows = np.full((len(numbers), 3), -1)
@@ -156,13 +161,28 @@ def _numbers(text: str) -> list[float]:
     """The numbers of a line up to a comment.
 
     Raises:
-        ValueError: one is none.
+        ValueError: a word does not begin with one.
     """
+    words = text.split()
     try:
-        return [float(word) for word in text.split()]
+        return [float(word) for word in words]
     except ValueError:
-        words = text.partition("#")[0].split() if not MICROSOFT_NAN.search(text) else text.split()
-        return [float("nan") if MICROSOFT_NAN.fullmatch(word) else float(word) for word in words]
+        ends = [number for number, word in enumerate(words) if word.startswith("#")]
+        return [_number(word) for word in words[: ends[0] if ends else None]]
+
+
+def _number(word: str) -> float:
+    """A number by its longest valid beginning, as C's library reads it; NaN as Microsoft's prints it.
+
+    Raises:
+        ValueError: it begins with none, or has a comma for the point.
+    """
+    if MICROSOFT_NAN.fullmatch(word):
+        return float("nan")
+    match = NUMBER.match(word)
+    if match is None or word[match.end() :].startswith(","):
+        return float(word)
+    return float(match[0])
 
 
 def _keyword(line: str) -> tuple[str, str]:
@@ -182,7 +202,7 @@ def _corner(word: str, counts: tuple[int, ...]) -> tuple[int, int, int]:
         if digits:
             value = int(digits)
             indices[column] = value - 1 if value > 0 else counts[column] + value
-            if indices[column] < 0 or value == 0:
+            if indices[column] < 0 or value == 0 or value > LARGEST_INDEX:
                 raise ValueError(f"index {value}")
     if indices[0] < 0:
         raise ValueError("a corner without a vertex")

@@ -72,6 +72,10 @@ class _Body(Protocol):
         """The numbers at places (N,)."""
         ...
 
+    def rows(self, first: int, count: int) -> np.ndarray | None:
+        """The places (R,) where rows begin, if the file tells them by its lines."""
+        ...
+
 
 class _BinaryBody:
     def __init__(self, data: bytes) -> None:
@@ -87,11 +91,17 @@ class _BinaryBody:
     def at(self, kind: np.dtype, places: np.ndarray) -> np.ndarray:
         return self._bytes[places[:, None] + np.arange(kind.itemsize)].view(kind)[:, 0]
 
+    def rows(self, first: int, count: int) -> None:
+        return None
+
 
 class _AsciiBody:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, row_count: int) -> None:
         self._values = np.array(data.split(), np.float64)
         self.length = len(self._values)
+        words = np.array([len(line.split()) for line in data.splitlines() if line.strip()], np.int64)
+        # A line may have more numbers than the header says, so lines tell more than the sequence of all numbers.
+        self._starts = np.cumsum(words) - words if len(words) == row_count else None
 
     def size(self, kind: np.dtype) -> int:
         return 1
@@ -103,6 +113,9 @@ class _AsciiBody:
 
     def at(self, kind: np.dtype, places: np.ndarray) -> np.ndarray:
         return _cast(self._values[places], kind)
+
+    def rows(self, first: int, count: int) -> np.ndarray | None:
+        return None if self._starts is None else self._starts[first : first + count]
 
 
 def _cast(values: np.ndarray, kind: np.dtype) -> np.ndarray:
@@ -134,16 +147,18 @@ def parse_ply(
     if not data.lstrip(b"\xef\xbb\xbf").startswith(b"ply") or end is None:
         raise GltfError(f"{path}: no PLY header; the file is broken or of another format")
     lines = [line.strip() for line in split_lines(decode_text(data[: end.start()], fits).text)]
-    ending = re.match(rb"\r\n|\r|\n|$", data[data.index(b"ply") + 3 :].lstrip(b" \t"))
-    start = end.end() + (len(ending[0]) if ending else 1)
+    # One end of line; after \r alone \n belongs to it, unless all lines of the header end so.
+    alone = b"\n" not in data[: end.start()]
+    start = end.end() + (2 if data[end.end() : end.end() + 2] == b"\r\n" and not alone else 1)
     order, layout = _parse_header(lines, path)
-    body: _Body = _AsciiBody(data[start:]) if order is None else _BinaryBody(data[start:])
-    elements, place = {}, 0
+    row_count = sum(count for count, _ in layout.values())
+    body: _Body = _AsciiBody(data[start:], row_count) if order is None else _BinaryBody(data[start:])
+    elements, place, first = {}, 0, 0
     for name, (count, properties) in layout.items():
         kinds = [_in_order(each, order) for each in properties]
-        elements[name], place = _read_element(
-            body, place, count, kinds, f"{path}: the PLY is cut off in its {name} rows"
-        )
+        cut_off = f"{path}: the PLY is cut off in its rows of {name}"
+        elements[name], place = _read_element(body, place, body.rows(first, count), count, kinds, cut_off)
+        first += count
     return [line.partition(" ")[2].strip() for line in lines if line.startswith(("comment", "obj_info"))], elements
 
 
@@ -181,27 +196,28 @@ def _in_order(each: _Property, order: Order | None) -> _Property:
 
 
 def _read_element(
-    body: _Body, start: int, count: int, properties: list[_Property], cut_off: str
+    body: _Body, start: int, rows: np.ndarray | None, count: int, properties: list[_Property], cut_off: str
 ) -> tuple[PlyElement, int]:
-    """Read an element's rows from a place; returns it and the place behind it."""
+    """Read an element's rows from a place, or from the places of its rows; returns it and the place behind it."""
     element = PlyElement(count)
     if count == 0:
         return element, start
-    offsets, lengths, row_size = _row_layout(body, start, properties, cut_off)
-    if not _is_regular(body, start, count, properties, offsets, lengths, row_size):
-        return _read_irregular(body, start, element, properties, cut_off)
-    if start + count * row_size > body.length:
+    start = start if rows is None else int(rows[0])
+    offsets, lengths, size = _row_layout(body, start, properties, cut_off)
+    stride = size if rows is None or count < 2 else int(rows[1] - rows[0])
+    irregular = rows is not None and (stride < size or bool((np.diff(rows) != stride).any()))
+    if irregular or not _is_regular(body, start, count, properties, offsets, lengths, stride):
+        return _read_irregular(body, start, rows, element, properties, cut_off)
+    if start + (count - 1) * stride + size > body.length:
         raise GltfError(f"{cut_off}; export or download it anew")
     for each, offset, length in zip(properties, offsets, lengths, strict=True):
         if each.count_kind is None:
-            element.columns[each.name] = body.regular(each.kind, start + offset, (count,), row_size)
+            element.columns[each.name] = body.regular(each.kind, start + offset, (count,), stride)
             continue
         at = start + offset + body.size(each.count_kind)
-        values = (
-            body.regular(each.kind, at, (count, length), row_size).reshape(-1) if length else np.zeros(0, each.kind)
-        )
-        element.lists[each.name] = ListColumn(values, np.full(count, length))
-    return element, start + count * row_size
+        values = body.regular(each.kind, at, (count, length), stride) if length else np.zeros(0, each.kind)
+        element.lists[each.name] = ListColumn(values.reshape(-1), np.full(count, length))
+    return element, start + count * stride
 
 
 def _row_layout(body: _Body, start: int, properties: list[_Property], cut_off: str) -> tuple[list[int], list[int], int]:
@@ -226,7 +242,7 @@ def _is_regular(
 ) -> bool:
     """Whether all rows have the layout of the first."""
     lists = [number for number, each in enumerate(properties) if each.count_kind is not None]
-    if lists and start + count * size > body.length:
+    if lists and start + (count - 1) * size + offsets[lists[-1]] >= body.length:
         return False
     for number in lists:
         kind = properties[number].count_kind
@@ -237,12 +253,16 @@ def _is_regular(
 
 
 def _read_irregular(
-    body: _Body, start: int, element: PlyElement, properties: list[_Property], cut_off: str
+    body: _Body, start: int, rows: np.ndarray | None, element: PlyElement, properties: list[_Property], cut_off: str
 ) -> tuple[PlyElement, int]:
     """Read rows whose lists differ in length."""
     places = np.zeros((element.count, len(properties)), np.int64)
     lengths = np.ones((element.count, len(properties)), np.int64)
     for row in range(element.count):
+        if rows is not None:
+            if start > rows[row]:
+                raise ValueError(f"a line with fewer numbers than the header says, before row {row}")
+            start = int(rows[row])
         offsets, row_lengths, size = _row_layout(body, start, properties, cut_off)
         places[row], lengths[row] = [start + offset for offset in offsets], row_lengths
         start += size

@@ -21,6 +21,8 @@ from v2m4.io._vertex_values import faces_with_finite_corners, finite_colors
 from v2m4.io.mesh_kinds import POINTS
 from v2m4.io.srgb import srgb_to_linear
 
+NORMALS_SIZE = 1e4  # size of the mesh when normals are computed, so that areas of small triangles are no float32 zero
+
 
 @dataclass(frozen=True)
 class PolygonMesh:
@@ -58,7 +60,7 @@ def broken_as_one_line(path: Path, kind: str) -> Iterator[None]:
         yield
     except GltfError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         what = " ".join(str(error).split())
         raise GltfError(f"{path}: broken {kind} ({type(error).__name__}: {what}); export the mesh anew") from error
 
@@ -134,14 +136,17 @@ def _unique(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smooth_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted unit normals (V, 3) of vertices, as precise far from the origin as near it.
+    """Area-weighted unit normals (V, 3) of vertices, as precise for tiny meshes and far from the origin as elsewhere.
 
     Args:
         positions: (V, 3) float64; only those of faces need be finite.
         faces: (F, 3).
     """
-    centre = positions[faces.reshape(-1)].mean(0)
-    return unit_normals((positions - centre).astype(np.float32), torch.from_numpy(faces))
+    used = positions[faces.reshape(-1)]
+    centre, size = used.mean(0), float(np.ptp(used, axis=0).max())
+    with np.errstate(over="ignore"):  # of vertices without a face
+        scaled = ((positions - centre) * (NORMALS_SIZE / max(size, 1e-300))).astype(np.float32)
+    return unit_normals(scaled, torch.from_numpy(faces))
 
 
 def solid_rows(rows: list[list[Any]], width: int) -> np.ndarray:

@@ -56,10 +56,10 @@ def _of_one_size(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _normals(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit Newell normals (P, 3), 0 where degenerate, and (P, S, 3) cross products of each corner's unit edges."""
-    edges = np.roll(points, -1, 1) - points
-    centred = points - points.mean(1, keepdims=True)
-    area = np.cross(centred, np.roll(centred, -1, 1)).sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        edges = np.roll(points, -1, 1) - points
+        centred = points - points.mean(1, keepdims=True)
+        area = np.cross(centred, np.roll(centred, -1, 1)).sum(1)
         units = np.nan_to_num(edges / np.linalg.norm(edges, axis=2, keepdims=True))
         normals = np.nan_to_num(area / np.linalg.norm(area, axis=1, keepdims=True))
     return normals, np.cross(np.roll(units, 1, 1), units)
@@ -70,7 +70,7 @@ def _clip_ears(points: np.ndarray, normal: np.ndarray, fan: np.ndarray) -> np.nd
     axis = np.eye(3)[np.abs(normal).argmin()]
     across = np.cross(axis, normal)
     across /= max(np.linalg.norm(across), 1e-300)
-    flat = (points - points.mean(0)) @ np.stack([across, np.cross(normal, across)], 1)
+    flat = (points - points[0]) @ np.stack([across, np.cross(normal, across)], 1)
     scale = np.abs(flat).max()
     if not np.isfinite(flat).all() or scale == 0:
         return fan

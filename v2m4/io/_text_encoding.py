@@ -43,12 +43,12 @@ def decode_text(data: bytes, fits: Callable[[str], bool] | None = None) -> Decod
     """Decode a text file of unknown encoding.
 
     A byte order mark decides; else NULs in every second byte mean UTF-16; else valid UTF-8 is UTF-8. For all others
-    ``fits`` chooses between the encodings in use (its files are named in the text, and exist under one decoding); where
-    it accepts none, the first that decodes is taken, East Asian ones first where bytes above 127 come in pairs.
+    ``fits`` chooses between the encodings in use (files are named in the text, and exist under one decoding); where it
+    accepts none, the first that decodes is taken, East Asian ones first where bytes above 127 come in pairs.
 
     Args:
         data: the file's bytes.
-        fits: whether a decoded text is sensible.
+        fits: whether a decoding of the lines with bytes above 127 is sensible.
     """
     for mark, encoding in BYTE_ORDER_MARKS:
         if data.startswith(mark):
@@ -62,20 +62,22 @@ def decode_text(data: bytes, fits: Callable[[str], bool] | None = None) -> Decod
         return _decoded(data, "utf-8", "strict")
     except UnicodeDecodeError:
         pass
-    runs = re.findall(rb"[\x80-\xff]+", data)
+    # All encodings in question have ASCII as it is, so only the other lines, few of a large file, tell them apart.
+    odd = b"\n".join(line for line in data.splitlines() if not line.isascii())
+    runs = re.findall(rb"[\x80-\xff]+", odd)
     paired = sum(len(run) > 1 for run in runs) > 0.5 * len(runs)
     families = (EAST_ASIAN, ONE_BYTE) if paired else (ONE_BYTE, EAST_ASIAN)
     candidates: list[DecodedText] = []
     for encoding in (encoding for family in families for encoding in family):
         try:
-            candidates.append(_decoded(data, encoding, "strict"))
+            candidates.append(_decoded(odd, encoding, "strict"))
         except UnicodeDecodeError:
             continue
     # Names on a disk may be no text either: such bytes are what Python makes of them in file names.
-    candidates.append(_decoded(data, "utf-8", "surrogateescape"))
-    if fits is not None:
-        return next((each for each in candidates if fits(each.text)), candidates[0])
-    return candidates[0]
+    candidates.append(_decoded(odd, "utf-8", "surrogateescape"))
+    matches = (each for each in candidates if fits is not None and fits(each.text))
+    chosen = next(matches, candidates[0])
+    return _decoded(data, chosen.encoding, chosen.errors)
 
 
 def _decoded(data: bytes, encoding: str, errors: str) -> DecodedText:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ SIGNATURES = (
     (b"sB", "Basis Universal"),
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (b"gimp xcf", "GIMP's XCF"),
     (b"<svg", "SVG"),
     (b"<?xml", "SVG or other XML"),
@@ -39,6 +41,7 @@ SIGNATURES = (
     (b"<!DOCTYPE html", "a web page, not a picture (download it anew)"),
     (b"<html", "a web page, not a picture (download it anew)"),
 )
+FOR_OPENCV = ("TIFF", "Radiance HDR", "AVIF")  # kinds of these formats are read by OpenCV alone
 BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, NotImplementedError)
 
 
@@ -66,11 +69,13 @@ def decode_picture(data: bytes, where: str) -> np.ndarray:
     """
     pixels: np.ndarray | None
     try:
-        pixels = _decode_with_pillow(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which does not matter here
+            pixels = _decode_with_pillow(data)
     except Image.DecompressionBombError as error:
         raise GltfError(f"{where}: the picture is too large ({error}); reduce it") from error
     except BROKEN:
-        pixels = _decode_with_opencv(data)
+        pixels = _decode_with_opencv(data) if picture_format(data) in FOR_OPENCV else None
     if pixels is None:
         raise GltfError(f"{where}: {_what_is_wrong(data)}")
     return pixels
@@ -86,7 +91,7 @@ def is_cmyk(data: bytes) -> bool:
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
-    """Decode by Pillow; its errors are passed on, and ValueError where it would clip what it decodes."""
+    """Decode by Pillow; its errors are passed on."""
     with Image.open(io.BytesIO(data)) as picture:
         if picture.mode == "F":
             return _to_uint8(np.asarray(picture))
@@ -99,12 +104,16 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
 
 
 def _decode_with_opencv(data: bytes) -> np.ndarray | None:
-    """Decode by OpenCV, which reads what Pillow does not (TIFF of 16 bits or floats, Radiance HDR, broken JPEG)."""
+    """Decode by OpenCV, in silence; None where it cannot."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if pixels is None:
         return None
     pixels = _to_uint8(pixels)
@@ -131,8 +140,8 @@ def _what_is_wrong(data: bytes) -> str:
         return f"the picture is empty; {SAVE_AS}"
     if name is None:
         return f"the picture is of no known format, or is broken; {SAVE_AS}"
-    if name == "AVIF":
+    if name == "AVIF" and ".avif" not in Image.registered_extensions():
         return f'the picture is AVIF, which this Pillow does not read; pip install "pillow>=11.3", or {SAVE_AS}'
-    if name in (PNG, JPEG, WEBP, "BMP", "TIFF", "GIF"):
+    if name in (PNG, JPEG, WEBP, "BMP", "TIFF", "GIF", "AVIF", "DDS", "PSD", "JPEG 2000", "Radiance HDR"):
         return f"the {name} picture is broken or cut off; {SAVE_AS}"
     return f"the picture is {name}, which is not read; {SAVE_AS}"

@@ -65,14 +65,16 @@ class MtlMaterial:
         """Opacity in [0, 1] by ``d`` or, without one, by ``Tr``.
 
         ``Tr`` is 1 - d to most programs and d itself to others (MeshLab, 3ds Max, IfcOpenShell): a ``Tr`` by which
-        nothing would be left to see is taken in its other sense.
+        nothing would be left to see is taken in its other sense, and so is a ``d 0`` beside ``Tr 0``.
         """
-        dissolve = self.numbers("d", 1)
+        dissolve, transparency = (self.numbers(keyword, 1) for keyword in ("d", "tr"))
+        tr = None if transparency is None else min(max(transparency[0], 0.0), 1.0)
         if dissolve is not None:
-            return min(max(dissolve[0], 0.0), 1.0)
-        transparency = min(max(self.number("tr", 1.0 if self.tr_is_opacity else 0.0), 0.0), 1.0)
-        opacity = transparency if self.tr_is_opacity else 1.0 - transparency
-        return opacity if opacity > 0 else 1.0
+            d = min(max(dissolve[0], 0.0), 1.0)
+            return 1.0 if d == 0 and tr == 0 else d
+        if tr is None:
+            return 1.0
+        return (tr if self.tr_is_opacity else 1.0 - tr) or 1.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def parse_picture(text: str) -> PictureReference:
             text = text[word.end() :]
     scale_u, scale_v = ([float(word) for word in values.get("-s", [])] + [1.0, 1.0])[:2]
     offset_u, offset_v = ([float(word) for word in values.get("-o", [])] + [0.0, 0.0])[:2]
+    if not all(map(math.isfinite, (scale_u, scale_v, offset_u, offset_v))):
+        scale_u, scale_v, offset_u, offset_v = 1.0, 1.0, 0.0, 0.0
     clamp = values.get("-clamp", [""])[:1] == ["on"]
     return PictureReference(text.strip(), (scale_u, scale_v), (offset_u, offset_v), clamp)
 
@@ -133,7 +137,7 @@ def read_library(file: Path, scene: SceneBuilder) -> list[MtlMaterial]:
         keyword, arguments = keyword.lower(), arguments.strip()
         if keyword == "newmtl":
             materials.append(_new_material(arguments, decoded, folder, tr_is_opacity))
-        elif materials and keyword and not keyword.startswith("#"):
+        elif materials and arguments and not keyword.startswith("#"):
             materials[-1].lines[keyword] = arguments
     return materials
 

@@ -12,7 +12,7 @@ from v2m4.io._polygon_mesh import PolygonMesh, solid_rows
 from v2m4.io._text_encoding import decode_text, split_lines
 from v2m4.io._vertex_values import unit_colors
 
-HEADER = re.compile(r"(ST)?(C)?(N)?(4)?OFF\b", re.IGNORECASE)
+HEADER = re.compile(r"(ST)?(C)?(N)?(4)?OFF(?![A-Za-z])", re.IGNORECASE)
 
 
 def parse_off(data: bytes, path: Path) -> PolygonMesh:

@@ -45,7 +45,7 @@ def parse_polygons_of_ply(data: bytes, path: Path) -> PolygonMesh:
     """
     scene = SceneBuilder(path)
     comments, elements = parse_ply(data, path, lambda text: any(map(scene.find, _textures(text.splitlines()))))
-    if "vertex" not in elements:
+    if elements.get("vertex", PlyElement(0)).count == 0:
         raise GltfError(f"{path}: a PLY without vertices; export the mesh anew")
     vertex, face = elements["vertex"], elements.get("face", PlyElement(0))
     positions = np.stack([vertex.columns[axis].astype(np.float64) for axis in ("x", "y", "z")], 1)

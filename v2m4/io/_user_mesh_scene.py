@@ -41,7 +41,7 @@ class SceneBuilder:
         self._textures: dict[tuple[int, bool], int] = {}
 
     def find(self, reference: str, start: Path | None = None) -> Path | None:
-        """The file that a reference means: in the file's folder or below, or beside that folder where it says ``..``.
+        """The file that a reference means: in the folder of the file or below, or by relative path in one beside it.
 
         Args:
             reference: a path as the file has it.
@@ -49,11 +49,16 @@ class SceneBuilder:
         """
         folder = self.path.parent
         found = find_beside(folder, reference, start)
-        if found is None and ".." in reference:
-            named = (start or folder) / reference.strip().strip('"').replace("\\", "/")
-            if named.is_file() and named.resolve().is_relative_to(folder.resolve().parent):
-                return named
-        return found
+        text = reference.strip().strip('"').replace("\\", "/")
+        if found is not None or "\0" in text or Path(text).is_absolute():
+            return found
+        named = (start or folder) / text  # such as ../textures/skin.png
+        try:
+            place, above = named.resolve(), folder.resolve().parent
+            beside = place.is_relative_to(above) and place.parent != above
+            return named if beside and named.is_file() else None
+        except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links
+            return None
 
     def picture(self, reference: str, start: Path | None = None) -> tuple[str, bytes, str] | None:
         """The name, bytes and MIME type (PNG or JPEG) of the picture that a reference means.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -30,9 +31,14 @@ def find_beside(folder: Path, reference: str, start: Path | None = None) -> Path
         named = start / each
         if _is_file_in(named, folder):
             return named
-    names = {each.rsplit("/", 1)[-1].casefold() for each in texts} - {"", ".", ".."}
-    matches = (file for file in _files_below(folder) if file.name.casefold() in names)
+    names = {_folded(each.rsplit("/", 1)[-1]) for each in texts} - {"", ".", ".."}
+    matches = (file for file in _files_below(folder) if _folded(file.name) in names)
     return next((file for file in matches if _is_file_in(file, folder)), None)
+
+
+def _folded(name: str) -> str:
+    """A name for comparison: without letter case, accents as one letter with theirs (macOS stores them apart)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_file_in(path: Path, folder: Path) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 HEAD = 1 << 16  # bytes at a file's beginning that are looked at
-MESHLAB = "make a surface of them (MeshLab: Filters, Remeshing, Screened Poisson) and export that as PLY or GLB"
-POINTS = f"points without a surface; {MESHLAB}"
+POISSON = "MeshLab: Filters, Remeshing, Screened Poisson"
+POINTS = f"points without a surface; make one of them ({POISSON}) and export it as PLY or GLB"
 SPLATS = (
-    "Gaussian splats, not a mesh; extract a mesh (SuGaR, 2DGS, GOF) and export it as PLY or GLB, or "
-    "take the points alone and " + MESHLAB
+    "Gaussian splats, not a mesh; extract a mesh (by SuGaR or 2DGS, or from their points by "
+    f"{POISSON}) and export it as PLY or GLB"
 )
 BLENDER = "open it in Blender and export it as GLB"
 CAD = "a CAD model of curved surfaces, not a mesh; mesh it in FreeCAD (Mesh workbench) and export it as OBJ"
@@ -109,7 +109,7 @@ def points_of_ply(head: bytes) -> str | None:
     header = head.partition(b"end_header")[0].decode("latin-1").split("\n")
     words = [line.split() for line in header]
     counts = {each[1]: each[2] for each in words if len(each) == 3 and each[0] == "element"}
-    if any(counts.get(name, "0") != "0" for name in ("face", "tristrips")) or "vertex" not in counts:
+    if any(counts.get(name, "0") != "0" for name in ("face", "tristrips")) or counts.get("vertex", "0") == "0":
         return None
     names = {each[-1] for each in words if each and each[0] == "property"}
     if "packed_position" in names or ("f_dc_0" in names and names & {"scale_0", "rot_0", "opacity"}):

@@ -51,3 +51,11 @@ def test_relative_paths_begin_at_the_start(folder: Path):
     assert find_beside(folder, "../Body Paint.png", folder / "Textures" / "deep") == (
         folder / "Textures" / "deep" / "../Body Paint.png"
     )
+
+
+def test_accents_are_the_same_however_they_are_stored(folder: Path):
+    composed, decomposed = "K\u00f6rper.png", "Ko\u0308rper.png"
+    (folder / decomposed).write_bytes(b"x")
+    found = find_beside(folder, composed)
+    assert found is not None and found.read_bytes() == b"x"
+    assert find_beside(folder, "KO\u0308RPER.PNG") == found

@@ -124,9 +124,21 @@ def test_names_with_a_bare_percent_and_in_the_folder_beside(tmp_path: Path) -> N
     (tmp_path / "textures" / "skin.png").write_bytes(png())
     path = write(tmp_path / "model", mtl="newmtl skin\nmap_Kd ../textures/skin.png\n")
     assert np.allclose(color(open_user_mesh(path)), RED)
+    (tmp_path / "textures" / "b.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
+    path = write(tmp_path / "model", TEXTURED.replace("a.mtl", "../textures/b.mtl"))
+    assert np.allclose(color(open_user_mesh(path)), RED)
     (tmp_path / "model" / "100%_a%20.png").write_bytes(png((9, 9, 9)))
     path = write(tmp_path / "model", mtl="newmtl skin\nmap_Kd 100%_a%20.png\n")
     assert np.allclose(color(open_user_mesh(path)), 9)
+
+
+@pytest.mark.parametrize("reference", ["../secret.png", "{0}/secret.png", "../../x/secret.png", "link.png"])
+def test_pictures_elsewhere_are_not_read(tmp_path: Path, reference: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "secret.png").write_bytes(png())
+    (tmp_path / "model" / "link.png").symlink_to(tmp_path / "secret.png")
+    path = write(tmp_path / "model", mtl=f"newmtl skin\nmap_Kd {reference.format(tmp_path)}\n")
+    assert np.allclose(color(open_user_mesh(path)), 255)
 
 
 @pytest.mark.parametrize("line", ["A.MTL", "sub\\a.mtl", "C:\\x\\a.mtl", "elsewhere.mtl"])
@@ -221,8 +233,9 @@ def test_meshlab_writes_opacity_as_tr(tmp_path: Path, value: float, opacity: flo
 
 def test_one_invisible_material_of_several_stays_so(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
     obj = TEXTURED + "usemtl glass\nf 1 2 4\n"
-    document = read_obj(write(tmp_path, obj, "newmtl skin\nKd 1 0 0\nnewmtl glass\nKd 1 1 1\nd 0\n"))
-    assert [base(document, number)["baseColorFactor"][3] for number in (0, 1)] == [1, 0]
+    for lines, opacity in (("d 0", 0), ("d 0\nTr 1", 0), ("d 0\nTr 0", 1)):
+        document = read_obj(write(tmp_path, obj, f"newmtl skin\nKd 1 0 0\nnewmtl glass\nKd 1 0 1\n{lines}\n"))
+        assert [base(document, number)["baseColorFactor"][3] for number in (0, 1)] == [1, opacity]
     assert not warnings.messages
 
 
@@ -244,6 +257,11 @@ def test_a_matte_becomes_the_alpha_of_the_texture(tmp_path: Path, grey: tuple[in
     assert stored.shape[2] == (3 if mode is None and grey == (0, 0) else 4)
     if mode is not None:
         assert abs(int(stored[0, 0, 3]) - grey[0]) <= 1 and abs(int(stored[0, 3, 3]) - grey[1]) <= 1
+
+
+def test_lines_without_arguments_are_ignored(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
+    document = read_obj(write(tmp_path, mtl="newmtl skin\nKd 1 0 0\nmap_Kd\nmap_Bump  \nmap_d \nNs\nd\nillum\n"))
+    assert base(document)["baseColorFactor"] == [1, 0, 0, 1] and not warnings.messages
 
 
 def test_bump_is_a_normal_map_only_where_it_looks_like_one(tmp_path: Path) -> None:
@@ -358,9 +376,12 @@ def test_coordinates_that_the_file_has_not_are_left_out(tmp_path: Path, warnings
         (QUAD + "l 1 2 3\n", "lines without a surface"),
         (QUAD + "cstype bspline\nsurf 0 1 0 1 1 2 3 4\nend\n", "free-form"),
         ("hello\n", "no Wavefront OBJ"),
+        (QUAD + "f 1 2 99999999999999999999\n", "index 99999999999999999999"),
         (QUAD + "f 1 2 7\n", "a face has v 7 of 4"),
         (QUAD + "f 1 2 -9\n", "line 9.*index -9"),
         ("v 0 0 zero\n", "line 1"),
+        ("v 0,5 0 1,5\n", "line 1: 'v 0,5"),
+        ("v 0 # 0 0\nf 1 1 1\n", "v line with 1 numbers"),
         (QUAD + "f 1 2 1\n", "no triangle has an area"),
     ],
 )

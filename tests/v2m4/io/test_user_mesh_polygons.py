@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from v2m4.io._ply_parse import parse_ply
+from v2m4.io._polygon_mesh import smooth_normals
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.io.user_mesh import UserMesh, open_user_mesh
 from v2m4.mesh import Mesh
@@ -110,6 +112,15 @@ def test_plys_with_other_elements_and_properties(tmp_path: Path, form: str) -> N
     faces = [[1, [0.5, 0.25], [0, 1, 2]], [2, [], [0, 2, 3]]]
     mesh = opened(tmp_path / "a.ply", ply(form, rows, faces, kinds, face_kinds)).mesh
     assert area(mesh) == pytest.approx(1)
+
+
+def test_numbers_that_look_like_the_end_of_a_line(tmp_path: Path) -> None:
+    (low,) = struct.unpack("<f", b"\n\n\r\n")  # the first four bytes behind the header
+    data = ply("binary_little_endian", [(low, 0, 0), *SQUARE[1:]], [[[0, 1, 2, 3]]])
+    end = data.index(b"end_header") + len(b"end_header\n")
+    headers = [data[:end].replace(b"\n", newline) for newline in (b"\n", b"\r\n", b"\r")]
+    for header in (*headers, data[: end - 1] + b"\r\n"):
+        assert area(opened(tmp_path / "a.ply", header + data[end:]).mesh) == pytest.approx(1)
 
 
 def test_concave_polygons_of_a_ply(tmp_path: Path) -> None:
@@ -235,6 +246,17 @@ def test_a_texture_named_in_any_encoding(tmp_path: Path, encoding: str, name: st
     assert mesh.texture is not None and float(mesh.texture[0, 0, 1]) == pytest.approx(200 / 255)
 
 
+def test_lines_with_more_numbers_than_the_header_says(tmp_path: Path) -> None:
+    data = (
+        ply("ascii", SQUARE, [[[0, 1, 2]], [[0, 2, 3]]])
+        .replace(b"3 0 1 2 ", b"3 0 1 2 9 1 1")
+        .replace(b"1 0 0", b"1 0 0 7")
+    )
+    assert area(opened(tmp_path / "a.ply", data).mesh) == pytest.approx(1)
+    with pytest.raises(ValueError, match="fewer numbers than the header says"):
+        opened(tmp_path / "a.ply", data.replace(b"3 0 1 2 9 1 1", b"3 0 1"))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_ply_cut_off_is_refused(tmp_path: Path, form: str) -> None:
     whole = ply(form, SQUARE, [[[0, 1, 2, 3]], [[0, 1, 2]]])
@@ -256,6 +278,7 @@ def test_a_ply_cut_off_is_refused(tmp_path: Path, form: str) -> None:
         ((b"property float x", b"property quad x"), "broken PLY"),
         ((b"element vertex 4", b"element vertex -4"), "broken PLY"),
         ((b"element vertex 4", b"element vertex 99999999999"), "cut off"),
+        ((b"element vertex 4", b"element vertex 0"), "without vertices"),
         ((b"element face 1", b"element face 0"), "points without a surface"),
         ((b"element face 1", b"element edge 1"), "points without a surface"),
     ],
@@ -299,6 +322,14 @@ def test_columns_keep_the_files_types() -> None:
         assert columns["y"].tolist() == [65535, 0] and columns["z"].tolist() == [-128, 127]
 
 
+@pytest.mark.parametrize(("scale", "origin"), [(1.0, 0.0), (1e-9, 0.0), (1e12, 0.0), (1.0, 4e6)])
+def test_normals_of_meshes_of_any_size_and_place(scale: float, origin: float) -> None:
+    ball = trimesh.creation.icosphere(3)
+    positions = np.concatenate([ball.vertices * scale + origin, [[np.nan] * 3]])
+    normals = smooth_normals(positions, np.asarray(ball.faces))[:-1]
+    assert np.abs(normals - ball.vertices).max() < 0.02
+
+
 # OFF
 
 TETRAHEDRON = "0 0 0\n1 0 0\n0 1 0\n0 0 1\n"
@@ -310,6 +341,7 @@ SIDES = "3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
     [
         f"OFF\n4 4 6\n{TETRAHEDRON}{SIDES}",
         f"OFF 4 4 6\n{TETRAHEDRON}{SIDES}",
+        f"  OFF4 4 6 # counts\n{TETRAHEDRON}{SIDES}",
         f"OFF\n\n# a comment\n4 4 0 # counts\n{TETRAHEDRON}\n{SIDES}",
         f"4 4 0\n{TETRAHEDRON}{SIDES}",
         f"off\r\n4 4\r\n{TETRAHEDRON}{SIDES}",
