@@ -1,8 +1,8 @@
 """Subdivision of coarse meshes by splitting their longest edges, and the way back to the coarse mesh's vertices.
 
-All faces of an edge are split at its midpoint, so that the surface stays connected and where it is; edges that more than
-two faces share are split alike. ``trimesh.remesh.subdivide_to_size`` splits faces one by one, which tears the surface
-along edges between a face that is split and one that is not.
+All faces of an edge are split at its midpoint, so that the surface stays connected and where it is; so are those of an
+edge that more than two faces share. ``trimesh.remesh.subdivide_to_size`` splits faces one by one, which tears the
+surface along edges between a face that is split and one that is not.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def working_copy(mesh: Mesh, max_faces: int) -> SubdividedMesh:
     first = np.sort(np.unique(corners, axis=0, return_index=True)[1])
     if len(first) < len(corners):  # the normals of a face and its copy of opposite orientation would cancel
         kept = torch.from_numpy(first)
-        mesh = replace(
-            mesh, faces=mesh.faces[kept], uv_faces=None if mesh.uv_faces is None else mesh.uv_faces[kept]
-        )
+        mesh = replace(mesh, faces=mesh.faces[kept], uv_faces=None if mesh.uv_faces is None else mesh.uv_faces[kept])
     return subdivided(mesh, min(COPY_FACES, max_faces) if len(mesh.faces) < COARSE_FACES else 0)
 
 

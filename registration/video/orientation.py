@@ -54,7 +54,7 @@ def facing_camera(mesh: Mesh, frame: Frame, size: int) -> Mesh:
 
 
 def oriented_patches(faces: np.ndarray) -> np.ndarray:
-    """Label (F,) of the patch of each face (F, 3); faces that run through a shared edge in opposite senses share one."""
+    """Label (F,) of the patch of each face (F, 3); faces that traverse a shared edge in opposite senses share one."""
     starts, ends = faces.reshape(-1), np.roll(faces, -1, 1).reshape(-1)
     count = int(faces.max()) + 1
     owner = np.repeat(np.arange(len(faces)), 3)

@@ -119,6 +119,7 @@ def read_obj(path: Path) -> Document:
             raise GltfError(
                 f"{path}: a face has {keyword} {all_corners[:, column].max() + 1} of {len(tables[keyword])}"
             )
+    tables["v"] = scene.centred(tables["v"], all_corners[:, 0])
     smooth = _smooth_normals(tables["v"], all_corners[:, 0])
     objects: dict[str, list[dict[str, Any]]] = {}
     names = _object_names(parts, corners)

@@ -32,12 +32,13 @@ __all__ = [
 OTHER_FORMATS = (".obj", ".ply", ".stl", ".off")
 
 
-def read_mesh(path: Path, weld: bool = False) -> Mesh:
+def read_mesh(path: Path, weld: bool = False, exact: bool = False) -> Mesh:
     """Read a mesh file.
 
     Args:
         path: .glb, .gltf, .obj, .ply, .stl or .off.
         weld: merge coincident vertices; ``uv_faces`` keeps texture seams.
+        exact: vertices in float64, of formats other than glTF.
 
     Raises:
         ValueError: the format is not known, or the file is broken or has no triangles.
@@ -56,16 +57,16 @@ def read_mesh(path: Path, weld: bool = False) -> Mesh:
         loaded = trimesh.load_mesh(path, process=False)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError) as error:
         raise ValueError(f"{path}: not readable as {suffix} ({error})") from error
-    mesh = _from_trimesh(loaded, path)
+    mesh = _from_trimesh(loaded, path, np.float64 if exact else np.float32)
     return weld_vertices(mesh) if weld else mesh
 
 
-def _from_trimesh(loaded: trimesh.Trimesh, path: Path) -> Mesh:
+def _from_trimesh(loaded: trimesh.Trimesh, path: Path, dtype: type = np.float32) -> Mesh:
     """Convert a trimesh mesh; its texture coordinates have v upwards, ours downwards."""
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError(f"{path}: no triangles in the file")
     mesh = Mesh(
-        torch.from_numpy(np.array(loaded.vertices, dtype=np.float32)),
+        torch.from_numpy(np.array(loaded.vertices, dtype=dtype)),
         torch.from_numpy(np.array(loaded.faces, dtype=np.int64)),
     )
     visual: Any = loaded.visual
