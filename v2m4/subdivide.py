@@ -153,7 +153,7 @@ def _split_faces(
     for kind in np.unique(number).tolist():
         rows = np.flatnonzero(number == kind)
         if kind in (0, 7):
-            pieces = [(rows, whole if kind == 0 else four)]
+            pieces: list[tuple[np.ndarray, tuple[tuple[int, ...], ...]]] = [(rows, whole if kind == 0 else four)]
         elif kind in (1, 2, 4):  # one edge: two faces
             first = {1: 0, 2: 1, 4: 2}[kind]
             i, j, k = first, (first + 1) % 3, (first + 2) % 3

@@ -64,7 +64,6 @@ def oriented_patches(faces: np.ndarray) -> np.ndarray:
     edge = edge.reshape(-1)
     matched = (uses == 2) & (np.bincount(edge, forward) == 1)
     sides = np.flatnonzero(matched[edge])
-    sides = sides[np.argsort(edge[sides], kind="stable")].reshape(-1, 2)
-    first, second = owner[sides].T
+    first, second = owner[sides[np.argsort(edge[sides], kind="stable")].reshape(-1, 2)].T
     graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(len(faces), len(faces)))
     return connected_components(graph, directed=False)[1]
