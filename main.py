@@ -221,16 +221,19 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
     from v2m4.mesh import Asset
+    from v2m4.subdivide import working_copy
 
     workspace.manifest["key_frames"] = [clip.frames[0].name]
     with stage("generation"):
         unit = user_mesh.mesh.normalizing()
-        asset = Asset(user_mesh.mesh.transformed(unit))
+        working = working_copy(user_mesh.mesh, config.max_faces)
+        asset = Asset(working.mesh.transformed(unit))
     with stage("camera_search"):
         posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
-        sequence = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
+        tracked = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
     with stage("export"):
+        sequence = working.coarse_sequence(tracked)
         names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
         to_camera = posed.matrix() @ unit
         result = export_user_mesh(

@@ -16,6 +16,10 @@ from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
 BATCH_PIXELS = 64 * 96 * 96  # pixels rendered at once; more exceeds a CPU's caches and is slower
+# Surfaces whose area vectors sum to more than this share of their area are sheets; a half sphere has 0.5. Seen from
+# behind, a sheet without texture looks as from the front, but viewers do not show the back of a single-sided material.
+SHEET = 0.4
+BACK_PENALTY = 0.03  # of similarity
 BATCH_PIXELS_ON_CUDA = 512 * 96 * 96  # about 4 GiB with the temporaries of the comparison
 
 
@@ -48,6 +52,7 @@ class RenderComparison:
         self.box = MaskBox.of_frame(frame)
         self.window = self.box.window(frame.aspect)
         self.view_parameters = ViewParameters.of_mesh(mesh, frame.aspect, frame.fov)
+        self.front = sheet_normal(mesh)
         self.reference = lru_cache(maxsize=4)(self._reference)
 
     def _reference(self, size: int) -> MaskedImages:
@@ -68,6 +73,24 @@ class RenderComparison:
         on_cuda = self.mesh.vertices.device.type == "cuda"
         batch = max(1, (BATCH_PIXELS_ON_CUDA if on_cuda else BATCH_PIXELS) // size**2)
         with torch.no_grad():
-            return torch.cat(
+            scores = torch.cat(
                 [self.similarity.score(self.render(part, size), self.reference(size)) for part in views.split(batch)]
             )
+            return scores if self.front is None else scores - BACK_PENALTY * self._from_behind(views).to(scores)
+
+    def _from_behind(self, views: Tensor) -> Tensor:
+        """Whether views (B, 5 or 6) see the back of a sheet, (B,) bool."""
+        assert self.front is not None
+        towards = self.view_parameters.camera(views).positions() - self.view_parameters.center.to(views)
+        return towards @ self.front.to(views) < 0
+
+
+def sheet_normal(mesh: Mesh) -> Tensor | None:
+    """Mean normal (3,) of a mesh that is rather a sheet than a body, by its faces' areas; None for any other.
+
+    The area vectors of a closed surface sum to 0, those of a plane to its area times its normal.
+    """
+    corners = mesh.vertices.detach()[mesh.faces.long()]
+    vectors = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    total = vectors.sum(0)
+    return total if float(total.norm()) > SHEET * float(vectors.norm(dim=1).sum()) > 0 else None

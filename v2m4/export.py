@@ -37,13 +37,15 @@ class VideoCameras:
 
     Attributes:
         names: names of the T frames.
-        cameras: (T,) whole-picture cameras.
+        cameras: (T,) whole-picture cameras, relative to the origin.
         fps: frames per second.
+        origin: (3,) in the exported world; not 0 where a user mesh is far from its file's origin.
     """
 
     names: list[str]
     cameras: Camera
     fps: float
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 def camera_to_world(extrinsics: Tensor) -> Tensor:
@@ -188,20 +190,39 @@ def read_cameras(path: Path) -> VideoCameras:
     try:
         stored = json.loads(Path(path).read_text("utf-8"))
         names = [frame["name"] for frame in stored["frames"]]
-        extrinsics = torch.tensor([frame["extrinsics"] for frame in stored["frames"]], dtype=torch.float32)
-        return VideoCameras(names, Camera(extrinsics, stored["fov"], stored["aspect"]), stored["fps"])
+        extrinsics = torch.tensor([frame["extrinsics"] for frame in stored["frames"]], dtype=torch.float64)
+        origin = tuple(float(number) for number in stored.get("origin", (0.0, 0.0, 0.0)))
+        extrinsics[:, :3, 3] += extrinsics[:, :3, :3] @ extrinsics.new_tensor(origin)
+        return VideoCameras(names, Camera(extrinsics.float(), stored["fov"], stored["aspect"]), stored["fps"], origin)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
 
 
-def write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float) -> None:
-    """Write the camera of every frame as JSON, and the same matrices as a pickle for other people's scripts."""
-    matrix = camera.extrinsics[0].numpy()
+def write_cameras(
+    workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float, origin: np.ndarray | None = None
+) -> None:
+    """Write the camera of every frame as JSON, and the same matrices as a pickle for other people's scripts.
+
+    Args:
+        workspace: the animation's folder.
+        key: digest of what the cameras were computed from.
+        names: of the frames.
+        camera: the one camera of all frames.
+        fps: frames per second.
+        origin: (3,) of the camera's coordinates in the world, where that is far from the world's own: the matrices are
+            then written in float64, and ``origin`` beside them. None or 0 for none.
+    """
+    matrix, place = camera.extrinsics[0].numpy(), {}
+    if origin is not None and origin.any():
+        matrix = matrix.astype(np.float64)
+        matrix[:3, 3] -= matrix[:3, :3] @ origin
+        place = {"origin": origin.tolist()}
     stored = {
         "convention": "OpenCV axes (x right, y down, z forward); extrinsics map the world (y up) to the camera",
         "fov": float(camera.fov),
         "aspect": float(camera.aspect),
         "fps": float(fps),
+        **place,
         "frames": [{"name": name, "extrinsics": matrix.tolist()} for name in names],
     }
     text = json.dumps(stored, indent=1, ensure_ascii=False)

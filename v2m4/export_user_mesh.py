@@ -54,7 +54,7 @@ def export_user_mesh(
         user_mesh: the user mesh.
         sequence: T poses of its working mesh, in the video camera's space.
         names: names of the T frames.
-        to_camera: (4, 4) similarity from the file's world to that space.
+        to_camera: (4, 4) similarity from the file's world, relative to the user mesh's origin, to that space.
         fov: vertical field of view of the video's camera, radians.
         aspect: width / height of the video.
         fps: frames per second.
@@ -82,7 +82,7 @@ def export_user_mesh(
     camera_pose = camera_to_world(rigid).numpy()
 
     def file_vertices(pose: np.ndarray) -> np.ndarray:
-        """A pose (V, 3) in camera space, transformed to the file's world."""
+        """A pose (V, 3) in camera space, transformed to the file's world relative to the user mesh's origin."""
         return (pose.astype(np.float64) / scale) @ camera_pose[:3, :3].T + camera_pose[:3, 3]
 
     def write_animation(path: Path) -> None:
@@ -97,7 +97,7 @@ def export_user_mesh(
 
     workspace.make_file(REST_MESH, content, lambda path: user_mesh.write_static(path, user_mesh.mesh.vertices, camera))
     workspace.make_file(OFFSETS, content, write_offsets)
-    write_cameras(workspace, content, names, camera, fps)
+    write_cameras(workspace, content, names, camera, fps, user_mesh.origin)
     return workspace.make_file(ANIMATION, content, write_animation)
 
 

@@ -95,7 +95,7 @@ class Mesh:
     def normalizing(self, side: float = 1.0) -> Tensor:
         """Similarity (4, 4) that centres the bounding box at the origin and scales its longest side to ``side``."""
         lower, upper = self.bounds()
-        scale = side / (upper - lower).max().clamp_min(1e-12)
+        scale = side / (upper - lower).max().clamp_min(torch.finfo(self.vertices.dtype).tiny)
         matrix = torch.eye(4, dtype=self.vertices.dtype, device=self.vertices.device)
         matrix[:3, :3] *= scale
         matrix[:3, 3] = -scale * (lower + upper) / 2

@@ -167,6 +167,8 @@ def _step(pixels: np.ndarray, field: FlowField, ahead: bool) -> tuple[np.ndarray
 
 def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Bilinear values (N, C) of a picture at pixels (N, 2), the first pixel centred at (0.5, 0.5)."""
+    if len(points) == 0:  # which remap refuses
+        return np.zeros((0, picture.shape[2] if picture.ndim > 2 else 1), picture.dtype)
     at = points.astype(np.float32) - 0.5
     found = cv2.remap(picture, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(len(points), -1)

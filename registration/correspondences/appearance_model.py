@@ -231,6 +231,8 @@ def _fit_lighting(system: Tensor, observed: Tensor, iterations: int = 4, ridge: 
     """
     ambient = torch.zeros(system.shape[1], dtype=system.dtype)
     ambient[0] = 1.0
+    if not bool(system.any()):  # a surface without any of this colour says nothing about its lighting
+        return ambient
     solution, weight = ambient, torch.ones_like(observed)
     regularizer = ridge * system.square().sum() / system.shape[1] * torch.eye(system.shape[1], dtype=system.dtype)
     scale = TUNING.lighting_kernel_scale

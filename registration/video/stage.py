@@ -23,6 +23,7 @@ from registration.elasticity.proxy_binding import ProxyBinding, decimated_copy
 from registration.video.first_frame import fit_first_frame
 from registration.video.inbetweens import fit_frames
 from registration.video.observer import PointTracks
+from registration.video.orientation import facing_camera
 from registration.video.quality import STORED_NAMES, FitQuality, FrameQuality
 from registration.video.tracker import track_mesh
 from v2m4.config import Config
@@ -55,13 +56,14 @@ def track_video(
     """
     log.info("registration: video-driven deformation of one mesh on cpu")
     full = posed.mesh
-    proxy = decimated_copy(full, config.max_faces)
+    reduced = decimated_copy(full, config.max_faces)
     key = _key(frames, full, config, "track_video", config.max_faces, _point_tracker_key(config))
-    mesh = proxy
+    mesh = reduced
     if user_mesh:
-        fit = partial(_fit_first_frame, frames[0], proxy, config)
+        mesh = facing_camera(reduced, frames[0], config.drive.size)
+        fit = partial(_fit_first_frame, frames[0], mesh, config)
         vertices = workspace.make_arrays(f"{FOLDER}/first_frame.npz", key, fit)["vertices"]
-        mesh = proxy.with_vertices(torch.from_numpy(vertices))
+        mesh = mesh.with_vertices(torch.from_numpy(vertices))
         key = digest(key, "user_mesh")
     stored = workspace.make_arrays(f"{FOLDER}/driven.npz", key, partial(_track, frames, mesh, config))
     quality = _stored_quality(stored)
@@ -72,8 +74,8 @@ def track_video(
     for index in np.unique(np.linspace(0, len(frames) - 1, CHECK_IMAGES).round().astype(int)):
         draw = partial(write_check, frame=frames[index], mesh=mesh.with_vertices(torch.from_numpy(poses[index])))
         workspace.make_file(f"{FOLDER}/{frames[index].name}_check.png", key, draw)
-    if proxy is not full:
-        poses = ProxyBinding.of(full, proxy).apply(poses)
+    if reduced is not full:
+        poses = ProxyBinding.of(full, reduced).apply(poses)
     return MeshSequence(torch.from_numpy(poses), full, np.arange(len(frames), dtype=np.float64))
 
 

@@ -260,8 +260,13 @@ def _add_scene(builder: GltfBuilder, nodes: list[int], camera: Camera | None) ->
     builder.json["scene"] = 0
 
 
-def camera_node(builder: GltfBuilder, camera: Camera) -> int:
+def camera_node(builder: GltfBuilder, camera: Camera, origin: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0)) -> int:
     """Add a node with the camera (glTF cameras look along -z, y up); returns its index.
+
+    Args:
+        builder: the document.
+        camera: one camera of the whole picture.
+        origin: (3,) of the camera's coordinates, in the document's world.
 
     Raises:
         ValueError: not one camera, or a cropped one.
@@ -272,5 +277,5 @@ def camera_node(builder: GltfBuilder, camera: Camera) -> int:
     perspective = {"aspectRatio": float(camera.aspect), "yfov": float(camera.fov), "znear": near, "zfar": far}
     index = builder.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective})
     pose = np.linalg.inv(camera.extrinsics[0].detach().cpu().numpy().astype(np.float64)) @ OPENCV_TO_OPENGL.numpy()
-    node = {"name": "camera", "camera": index, "translation": pose[:3, 3].tolist()}
+    node = {"name": "camera", "camera": index, "translation": (pose[:3, 3] + np.asarray(origin)).tolist()}
     return builder.add("nodes", node | {"rotation": quaternion_from_matrix(pose[:3, :3]).tolist()})

@@ -84,7 +84,8 @@ def to_document(mesh: PolygonMesh, path: Path) -> Document:
     faces = faces[faces_with_finite_corners(mesh.corners[faces], mesh.positions, path)]
     polygon = np.repeat(np.arange(len(mesh.sizes)), mesh.sizes)[faces[:, 0]]
     scene = SceneBuilder(path)
-    normals = None if mesh.flat else smooth_normals(mesh.positions, mesh.corners[faces])
+    positions = scene.centred(mesh.positions, mesh.corners[faces])
+    normals = None if mesh.flat else smooth_normals(positions, mesh.corners[faces])
     uvs = mesh.corner_uvs if mesh.corner_uvs is not None or mesh.uvs is None else mesh.uvs[mesh.corners]
     colors = _corner_colors(mesh, np.unique(faces), path)
     numbers = np.zeros(len(faces), np.int64) if mesh.texture_numbers is None else mesh.texture_numbers[polygon]
@@ -102,7 +103,7 @@ def to_document(mesh: PolygonMesh, path: Path) -> Document:
         first, index = _unique(table)
         corner = used.reshape(-1)[first]
         attributes = {
-            "POSITION": mesh.positions[mesh.corners[corner]],
+            "POSITION": positions[mesh.corners[corner]],
             "NORMAL": None if normals is None else normals[mesh.corners[corner]],
             "TEXCOORD_0": None if uvs is None else np.nan_to_num(uvs[corner]) * (1, -1) + (0, 1),
             "COLOR_0": None if colors is None or texture is not None else srgb_to_linear(colors[corner]),

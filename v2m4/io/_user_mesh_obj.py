@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def read_obj(path: Path) -> Document:
     used = {part.material: obj.text.raw(part.material) for part in parts}
     materials = Materials(scene, obj.libraries, used)
     all_corners = np.concatenate(corners)
+    tables = replace(tables, positions=scene.centred(tables.positions, all_corners[:, 0]))
     smooth = smooth_normals(tables.positions, all_corners[:, 0].reshape(-1, 3))
     colors = tables.colors
     if colors is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from v2m4.io._far_origin import far_origin
 from v2m4.io._gltf_container import Document, GltfError
 from v2m4.io._gltf_deform import Deformer, read_deformer
 from v2m4.io._gltf_nodes import all_nodes, local_matrix, scene_nodes, trs_matrix, world_matrices
@@ -24,6 +25,7 @@ from v2m4.similarity_transform import umeyama
 logger = logging.getLogger(__name__)
 
 MAX_TEXTURE_SIDE, MAX_ATLAS_SIDE = 2048, 4096  # texels, of the working mesh's texture
+MIN_WIDTH = 2e-6  # of a face, relative to its longest edge: less is rounding of float32 positions
 TILE = 4  # side of the texture tile of a uniform colour, texels
 
 
@@ -53,7 +55,7 @@ class MeshNode:
         node_index: index in the file.
         placement: (translation, rotation quaternion, scale) of the node in the written file, where it becomes a root of
             the scene: a skinned mesh does not take its node's transform. None where the node stays under its parent.
-        matrix: (4, 4) float64 node to world, in the written file.
+        matrix: (4, 4) float64 node to world, in the written file, relative to the working mesh's origin.
         base: (N, 3) float64 positions as stored.
         rest: (N, 3) float64 rest positions in node space; they differ from ``base`` under a skin or morph targets.
         faces: (M, 3) int64.
@@ -102,7 +104,7 @@ class _NodeSurface:
     mirrored: bool
 
 
-def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode]]:
+def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode], np.ndarray]:
     """Weld the default scene, in its rest pose, into one working mesh.
 
     Coincident vertices of one node's mesh are welded whatever primitive (material) they belong to. Meshes of different
@@ -110,7 +112,8 @@ def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode]]:
     only touch stay separate components.
 
     Returns:
-        The working mesh in world space, and the nodes with a mesh in the order of the scene.
+        The working mesh in world space, relative to an origin; the nodes with a mesh in the order of the scene; and
+        the origin (3,) float64: 0, or the mesh's middle where that is far away (``far_origin``).
 
     Raises:
         GltfError: the file is broken, has no triangles, or uses what we do not read.
@@ -119,6 +122,9 @@ def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode]]:
     world = world_matrices(parents, {index: local_matrix(nodes[index]) for index in parents})
     parents = scene_nodes(document)
     surfaces = [surface for index in parents if (surface := _node_surface(document, index, world)) is not None]
+    origin = far_origin(np.concatenate([np.zeros((0, 3)), *(surface.world for surface in surfaces)]))
+    if origin.any():
+        surfaces = [_moved(surface, -origin) for surface in surfaces]
     parts = [part for surface in surfaces for part in surface.parts]
     texture_keys = {part.texture_key for part in parts if part.texture_key is not None}
     mesh = merge_primitives(
@@ -128,15 +134,26 @@ def read_mesh_nodes(document: Document) -> tuple[Mesh, list[MeshNode]]:
     labels = np.concatenate([surface.labels + start for surface, start in zip(surfaces, starts[:-1], strict=True)])
     labels = weld_node_borders(mesh, labels, starts)
     working, vertex = weld_by_label(_with_weldable_colors(mesh, surfaces, labels), labels)
-    if len(working.faces) == 0:
-        raise GltfError(f"{document.path}: no triangle has an area")
+    if not _has_area(working):
+        raise GltfError(
+            f"{document.path}: no triangle has an area, all vertices lie on a line or in a point;"
+            " there is no surface to move"
+        )
     mesh_nodes, row = [], 0
     for surface in surfaces:
         own_vertices = vertex[row : row + len(surface.labels)]
         row += len(surface.labels)
         if (own_vertices >= 0).any():
-            mesh_nodes.append(_mesh_node(document, surface, own_vertices, world[surface.node]))
-    return working, mesh_nodes
+            mesh_nodes.append(_mesh_node(document, surface, own_vertices, world[surface.node], origin))
+    return working, mesh_nodes, origin
+
+
+def _has_area(mesh: Mesh) -> bool:
+    """Whether some face is wider than rounding errors: MIN_WIDTH of its longest edge."""
+    corners = mesh.vertices.double().numpy()[mesh.faces.numpy()]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    longest = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2).max(1, initial=0)
+    return bool((area > MIN_WIDTH * longest**2).any())
 
 
 def _node_surface(document: Document, index: int, world: dict[int, np.ndarray]) -> _NodeSurface | None:
@@ -236,8 +253,26 @@ def _with_weldable_colors(mesh: Mesh, surfaces: list[_NodeSurface], labels: np.n
     return replace(mesh, colors=torch.from_numpy(mean[index].astype(np.float32)))
 
 
-def _mesh_node(document: Document, surface: _NodeSurface, vertex: np.ndarray, matrix: np.ndarray) -> MeshNode:
-    """The mesh node of a surface, from the working vertex (R,) of each of its vertices (-1: none)."""
+def _moved(surface: _NodeSurface, translation: np.ndarray) -> _NodeSurface:
+    """The surface translated in the world by (3,)."""
+    parts = [replace(part, vertices=part.vertices + translation) for part in surface.parts]
+    return replace(surface, parts=parts, world=surface.world + translation)
+
+
+def _mesh_node(
+    document: Document, surface: _NodeSurface, vertex: np.ndarray, node_to_world: np.ndarray, origin: np.ndarray
+) -> MeshNode:
+    """The mesh node of a surface, from the working vertex (R,) of each of its vertices (-1: none).
+
+    Args:
+        document: the file.
+        surface: relative to the origin.
+        vertex: (R,).
+        node_to_world: (4, 4).
+        origin: (3,) of the working mesh, in the world.
+    """
+    matrix = node_to_world.copy()
+    matrix[:3, 3] -= origin
     moving = vertex >= 0
     _, first, index = np.unique(surface.labels[moving], return_index=True, return_inverse=True)
     node_vertex_of = np.full(len(vertex), -1)
@@ -248,6 +283,7 @@ def _mesh_node(document: Document, surface: _NodeSurface, vertex: np.ndarray, ma
     if surface.deformer.skin is not None:
         placement = _similarity_components(base, world, surface.mirrored)
         matrix = trs_matrix(*placement)
+        placement = (placement[0] + origin, *placement[1:])
     if surface.deformer.skin is None and len(surface.deformer.targets) == 0:
         rest = base
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from v2m4.io._far_origin import far_origin
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, Document, GltfBuilder, GltfError
 from v2m4.io._gltf_images import as_png_or_jpeg
 from v2m4.io._text_encoding import printable
@@ -39,6 +40,21 @@ class SceneBuilder:
         self._pictures: dict[tuple[str, Path], tuple[str, bytes, str] | None] = {}
         self._images: dict[bytes, int] = {}
         self._textures: dict[tuple[int, bool], int] = {}
+        self._origin = np.zeros(3)
+
+    def centred(self, positions: np.ndarray, used: np.ndarray | None = None) -> np.ndarray:
+        """Positions less their middle where they are far from the origin; the objects' nodes are placed there.
+
+        Args:
+            positions: (N, 3 or more) in the file's world; further columns are kept.
+            used: indices of those that faces use; None for all.
+        """
+        self._origin = far_origin(positions[:, :3] if used is None else positions[np.unique(used), :3])
+        if not self._origin.any():
+            return positions
+        moved = np.array(positions, dtype=np.float64)
+        moved[:, :3] -= self._origin
+        return moved
 
     def find(self, reference: str, start: Path | None = None) -> Path | None:
         """The file that a reference means: in the folder of the file or below, or by relative path in one beside it.
@@ -140,7 +156,8 @@ class SceneBuilder:
     def object(self, name: str, primitives: list[dict[str, Any]]) -> None:
         """Add a node whose mesh has these primitives."""
         mesh = self._builder.add("meshes", {"name": name, "primitives": primitives})
-        self._builder.add("nodes", {"name": name, "mesh": mesh})
+        place = {"translation": self._origin.tolist()} if self._origin.any() else {}
+        self._builder.add("nodes", {"name": name, "mesh": mesh} | place)
 
     def document(self) -> Document:
         """The document with all objects in its scene."""

@@ -75,7 +75,11 @@ def list_animations(path: Path) -> list[Animation]:
 
 
 def read_animation(
-    path: Path, clip: str | int | None = None, times: Sequence[float] | np.ndarray | None = None, weld: bool = False
+    path: Path,
+    clip: str | int | None = None,
+    times: Sequence[float] | np.ndarray | None = None,
+    weld: bool = False,
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> MeshSequence:
     """Evaluate a clip: poses of the whole default scene as one mesh.
 
@@ -89,6 +93,7 @@ def read_animation(
         times: (T,) seconds, ascending; outside the clip its first or last pose is held. None: the times of all keys.
         weld: merge vertices that coincide (and have the same colour) in the rest pose and in all poses; ``uv_faces``
             keeps texture seams.
+        origin: (3,) that is subtracted from all positions, in float64, before they are rounded.
 
     Raises:
         GltfError: the file is broken, has no such clip or no triangles, or uses what we do not read.
@@ -100,7 +105,8 @@ def read_animation(
         clips = _animations(document)
         number = _clip_index(path, clips, clip)
         query_times = clips[number].key_times if times is None else np.asarray(times, dtype=np.float64).reshape(-1)
-        sequence = _sequence(document, _channels(document, document.items("animations")[number]), query_times)
+        channels = _channels(document, document.items("animations")[number])
+        sequence = _sequence(document, channels, query_times, np.asarray(origin))
     return weld_sequence(sequence) if weld else sequence
 
 
@@ -182,8 +188,8 @@ def _mesh_weights(document: Document, node: dict[str, Any]) -> np.ndarray:
     return np.array(node.get("weights", mesh.get("weights", np.zeros(target_count(mesh)))), dtype=np.float64)
 
 
-def _sequence(document: Document, channels: Channels, times: np.ndarray) -> MeshSequence:
-    """The scene at ``times`` (T,) seconds."""
+def _sequence(document: Document, channels: Channels, times: np.ndarray, origin: np.ndarray) -> MeshSequence:
+    """The scene at ``times`` (T,) seconds, relative to an origin (3,)."""
     nodes, parents = document.items("nodes"), all_nodes(document)
     static = {index: local_matrix(nodes[index]) for index in parents}
     animated = static | {
@@ -203,8 +209,8 @@ def _sequence(document: Document, channels: Channels, times: np.ndarray) -> Mesh
             part = read_primitive(document, primitive)
             deformer = read_deformer(document, index, primitive, part.vertices, rest_world)
             rest = deformer.poses(rest_world, np.zeros((1, weights.shape[1])))[0]
-            parts.append(part.with_positions(rest, deformer.mirrored(rest_world)))
-            poses.append(deformer.poses(world, weights).astype(np.float32))
+            parts.append(part.with_positions(rest - origin, deformer.mirrored(rest_world)))
+            poses.append((deformer.poses(world, weights) - origin).astype(np.float32))
     mesh = merge_primitives(document, parts)
     vertices = torch.from_numpy(np.concatenate(poses, 1))
     if not bool(vertices.isfinite().all()):

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +43,19 @@ class UserMesh:
 
     Attributes:
         path: the file.
-        mesh: the working mesh: the rest pose, welded, in the file's own world, with a texture (an atlas of several) or
-            vertex colours. This is what is deformed.
+        mesh: the working mesh: the rest pose, welded, in the file's own world relative to ``origin``, with a texture
+            (an atlas of several) or vertex colours. This is what is deformed.
         document: the file as glTF; other formats are converted.
         mesh_nodes: the nodes with a mesh, and the map from their vertices to the working mesh.
+        origin: (3,) float64 in the file's world: 0, or the mesh's middle where float32 would round positions about the
+            file's own origin too far. All positions and cameras that this class takes are relative to it.
     """
 
     path: Path
     mesh: Mesh
     document: Document
     mesh_nodes: list[MeshNode]
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     @property
     def vertex_maps(self) -> list[np.ndarray]:
@@ -86,7 +89,7 @@ class UserMesh:
 
         Args:
             path: the .glb file.
-            positions: T poses (V, 3) of the working mesh in the file's world.
+            positions: T poses (V, 3) of the working mesh in the file's world, relative to ``origin``.
             times: (T,) seconds, ascending from 0 or later.
             camera: one whole-picture camera in the same world, written as a node.
             target_names: names of the poses (default "0", "1", ...).
@@ -119,7 +122,7 @@ class UserMesh:
 
         Args:
             path: the .glb file.
-            positions: (V, 3) vertices of the working mesh in the file's world.
+            positions: (V, 3) vertices of the working mesh in the file's world, relative to ``origin``.
             camera: as in ``write_animation``.
 
         Raises:
@@ -165,7 +168,7 @@ class UserMesh:
         """Add the camera's node to the scene and write the GLB."""
         if camera is not None:
             scene = editor.json["scenes"][editor.json.get("scene", 0)]
-            scene["nodes"] = [*scene.get("nodes", []), camera_node(editor, camera)]
+            scene["nodes"] = [*scene.get("nodes", []), camera_node(editor, camera, self.origin)]
         editor.save(path)
 
 
@@ -190,8 +193,8 @@ def open_user_mesh(path: Path, blender_path: Path | None = None) -> UserMesh:
         clips = [str(clip.get("name", number)) for number, clip in enumerate(document.items("animations"))]
         if clips and kind != ".fbx":
             logger.warning("%s: its %d animations are ignored: %s", path, len(clips), ", ".join(clips))
-        mesh, mesh_nodes = read_mesh_nodes(document)
-    return UserMesh(path, mesh, document, mesh_nodes)
+        mesh, mesh_nodes, origin = read_mesh_nodes(document)
+    return UserMesh(path, mesh, document, mesh_nodes, origin)
 
 
 def _read_document(file: Path, kind: str, blender_path: Path | None) -> Document:

@@ -116,7 +116,8 @@ def test_old_and_broken_containers_are_refused_in_one_line(tmp_path: Path) -> No
         (struct.pack("<4sIIII", b"glTF", 1, 24, 4, 0) + b"{}  ", "GLB of version 1"),
         (glb(chunk(JSON, text) + chunk(BINARY, data))[:-400], "cut off"),
         (b'{"scene": 0}', "not a glTF 2.0 file"),
-        (b"<html>not found</html>", "not a glTF file"),
+        (b"<html>not found</html>", "a web page"),
+        (b"\x01\x02 no JSON", "not a glTF file"),
     ):
         (tmp_path / "b.glb").write_bytes(content)
         with pytest.raises(ValueError, match=says) as error:

@@ -380,7 +380,7 @@ def test_unknown_formats_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.fbx").write_bytes(b"Kaydara FBX Binary")
     with pytest.raises(ValueError, match=r"a\.fbx.*--blender_path"):
         open_user_mesh(tmp_path / "a.fbx")
-    with pytest.raises(ValueError, match=r"unknown mesh format '\.blend'"):
+    with pytest.raises(ValueError, match=r"a\.blend: a Blender project"):
         open_user_mesh(tmp_path / "a.blend")
     with pytest.raises(FileNotFoundError, match="no such file"):
         open_user_mesh(tmp_path / "a.glb")
