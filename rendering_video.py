@@ -158,7 +158,7 @@ def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -
         yield read_glb(file).to(device)
 
 
-def final_meshes(folder: Path, names: Sequence[str], fps: float, device: str) -> Iterator[Mesh]:
+def final_meshes(folder: Path, names: Sequence[str], times: np.ndarray, device: str) -> Iterator[Mesh]:
     """Read the final mesh of each frame, lazily: from per-frame files, or from a user mesh's animation.
 
     Raises:
@@ -169,8 +169,7 @@ def final_meshes(folder: Path, names: Sequence[str], fps: float, device: str) ->
         yield from read_meshes(folder, names, FRAME_MESH, device)
         return
     for start in range(0, len(names), FRAMES_IN_MEMORY):
-        times = np.arange(start, min(start + FRAMES_IN_MEMORY, len(names))) / fps
-        sequence = read_animation(folder / ANIMATION, times=times)
+        sequence = read_animation(folder / ANIMATION, times=times[start : start + FRAMES_IN_MEMORY])
         for index in range(len(sequence)):
             yield sequence[index].to(device)
 
@@ -205,7 +204,7 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
     interpolated_frames: list[np.ndarray] = []
     previous: Mesh | None = None
     scale = 0.0
-    for index, stored_mesh in enumerate(final_meshes(folder, video.names, video.fps, device)):
+    for index, stored_mesh in enumerate(final_meshes(folder, video.names, video.times, device)):
         scale = scale or unit_distance_scale(stored_mesh, cameras[index])
         mesh, camera = stored_mesh.with_vertices(stored_mesh.vertices * scale), scale_cameras(cameras[index], scale)
         if previous is not None and factor > 1:

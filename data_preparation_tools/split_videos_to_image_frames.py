@@ -21,7 +21,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from v2m4.config import FramesConfig
-from v2m4.io.video import Source, find_animations, read_pictures
+from v2m4.io.read import read_pictures
+from v2m4.io.sources import Source, find_animations
 from v2m4.report import table
 from v2m4.workspace import atomic
 

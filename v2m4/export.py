@@ -38,12 +38,14 @@ class VideoCameras:
     Attributes:
         names: names of the T frames.
         cameras: (T,) whole-picture cameras.
-        fps: frames per second.
+        fps: mean rate, frames per second.
+        times: (T,) float64 seconds of the frames.
     """
 
     names: list[str]
     cameras: Camera
     fps: float
+    times: np.ndarray
 
 
 def camera_to_world(extrinsics: Tensor) -> Tensor:
@@ -101,6 +103,7 @@ def export_animation(
     fov: float,
     aspect: float,
     fps: float,
+    seconds: np.ndarray | None = None,
     key_names: Sequence[str] | None = None,
 ) -> Path:
     """Write every result of an animation: the animated mesh, one mesh per frame, the rest pose, offsets and cameras.
@@ -111,11 +114,13 @@ def export_animation(
         workspace: the animation's folder.
         sequence: the key frames in camera space, ``times`` in frame numbers; ``sequence.mesh`` is the rest pose.
         names: names of all T frames.
-        times: (T,) frame numbers of all frames, 0 for the first; frames between key frames are interpolated linearly.
+        times: (T,) frame numbers of all frames, 0 for the first, ascending; frames between key frames are interpolated
+            linearly.
         extrinsics: (4, 4) of the first key frame.
         fov: vertical field of view of the video's camera, radians.
         aspect: width / height of the video.
-        fps: frames per second.
+        fps: mean rate, frames per second.
+        seconds: (T,) times of all frames (default: ``times / fps``).
         key_names: names of the morph targets (default: the name of the frame at the key frame's time, else the time).
 
     Returns:
@@ -127,6 +132,8 @@ def export_animation(
     times = np.asarray(times, dtype=np.float64)
     if len(names) != len(times) or len(names) == 0:
         raise ValueError(f"export_animation: {len(names)} names for {len(times)} times")
+    seconds = times / fps if seconds is None else np.asarray(seconds, dtype=np.float64)
+    key_seconds = np.interp(np.asarray(sequence.times, dtype=np.float64), times, seconds)
     mesh = sequence.mesh.arrays()
     content = digest(
         sorted(mesh),
@@ -135,6 +142,7 @@ def export_animation(
         np.asarray(sequence.times, dtype=np.float64),
         list(names),
         times,
+        seconds,
         _nested_list(extrinsics),
         [fov, aspect, fps],
         list(key_names) if key_names is not None else None,
@@ -164,17 +172,17 @@ def export_animation(
         workspace.make_file(FRAME_MESH.format(names[index]), content, write)
 
     in_order(write_frame, range(len(names)))
-    write_cameras(workspace, content, names, camera, fps)
+    write_cameras(workspace, content, names, camera, fps, seconds)
     if key_names is None:
         name_of_time = dict(zip(times.tolist(), names, strict=True))
         key_names = [
             name_of_time.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()
         ]
-    seconds = replace(world, times=np.asarray(sequence.times, dtype=np.float64) / fps)
+    timed = replace(world, times=key_seconds)
     return workspace.make_file(
         ANIMATION,
         content,
-        lambda path: write_animation_glb(path, seconds, camera, target_names=key_names, texture=png_encoding),
+        lambda path: write_animation_glb(path, timed, camera, target_names=key_names, texture=png_encoding),
     )
 
 
@@ -189,12 +197,17 @@ def read_cameras(path: Path) -> VideoCameras:
         stored = json.loads(Path(path).read_text("utf-8"))
         names = [frame["name"] for frame in stored["frames"]]
         extrinsics = torch.tensor([frame["extrinsics"] for frame in stored["frames"]], dtype=torch.float32)
-        return VideoCameras(names, Camera(extrinsics, stored["fov"], stored["aspect"]), stored["fps"])
+        fps = float(stored["fps"])
+        times = [frame.get("time", index / fps) for index, frame in enumerate(stored["frames"])]
+        camera = Camera(extrinsics, stored["fov"], stored["aspect"])
+        return VideoCameras(names, camera, fps, np.array(times, dtype=np.float64))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
 
 
-def write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float) -> None:
+def write_cameras(
+    workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float, times: np.ndarray
+) -> None:
     """Write the camera of every frame as JSON, and the same matrices as a pickle for other people's scripts."""
     matrix = camera.extrinsics[0].numpy()
     stored = {
@@ -202,7 +215,10 @@ def write_cameras(workspace: Workspace, key: str, names: Sequence[str], camera: 
         "fov": float(camera.fov),
         "aspect": float(camera.aspect),
         "fps": float(fps),
-        "frames": [{"name": name, "extrinsics": matrix.tolist()} for name in names],
+        "frames": [
+            {"name": name, "time": time, "extrinsics": matrix.tolist()}
+            for name, time in zip(names, times.tolist(), strict=True)
+        ],
     }
     text = json.dumps(stored, indent=1, ensure_ascii=False)
     workspace.make_file(CAMERAS, key, lambda path: _write_bytes(path, text.encode("utf-8")))

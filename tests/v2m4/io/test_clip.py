@@ -13,8 +13,10 @@ from PIL import Image
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import FAST, Config, FramesConfig
 from v2m4.io import clip as clips
-from v2m4.io.clip import content_hash, encoded, open_clip, read_png
-from v2m4.io.video import find_animations, read_clip, write_video
+from v2m4.io.clip import encoded, open_clip, read_png
+from v2m4.io.read import content_hash, read_clip
+from v2m4.io.sources import find_animations
+from v2m4.io.video import write_video
 from v2m4.workspace import Workspace
 
 NETWORK = replace(FAST, frames=FramesConfig(foreground="sam2"))
@@ -183,7 +185,9 @@ def test_a_broken_picture_on_disk_is_named(tmp_path, data):
 
 def test_errors_of_the_input_stay_as_they_were(source, tmp_path):
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(source.path / "1.png")
-    with pytest.raises(ValueError, match="no object found in frame '1'"):
+    for index in (2, 3):
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(source.path / f"{index}.png")
+    with pytest.raises(ValueError, match="seen in 1 of 4 frames"):
         opened(source, tmp_path / "out", NETWORK, Counting())
     (source.path / "1.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"1\.png: cannot be read as a picture"):

@@ -16,7 +16,9 @@ from PIL import Image
 from v2m4.config import FramesConfig
 from v2m4.io.names import natural_key, safe_name
 from v2m4.io.picture import read_picture
-from v2m4.io.video import find_animations, read_clip, write_video
+from v2m4.io.read import read_clip
+from v2m4.io.sources import find_animations
+from v2m4.io.video import write_video
 
 CONFIG = FramesConfig()
 
@@ -216,7 +218,7 @@ def test_an_empty_folder_is_named(tmp_path):
 def test_a_frame_without_object_is_named(tmp_path):
     save(tmp_path / "0.png", picture())
     save(tmp_path / "7.png", picture() * 0)
-    with pytest.raises(ValueError, match="no object found in frame '7'"):
+    with pytest.raises(ValueError, match="the object is seen in 1 of 2 frames"):
         read_one(tmp_path)
 
 
