@@ -20,6 +20,7 @@ from v2m4.io.folder import (
     listed,
 )
 from v2m4.io.names import natural_key, safe_name
+from v2m4.io.picture import opened_picture
 from v2m4.io.video import frame_count, is_video
 from v2m4.workspace import MANIFEST
 
@@ -183,6 +184,11 @@ def _file_source(path: Path) -> Source:
     if _is_video_name(path) or animated_count(path):
         return _source(path, safe_name(path.stem))
     if is_picture(path):
+        try:
+            with opened_picture(path):
+                pass
+        except ValueError as error:
+            raise FileNotFoundError(str(error)) from error
         raise FileNotFoundError(f"{path}: not a video file but a still picture; give a folder of frames or a video")
     if is_video(path):
         return _source(path, safe_name(path.stem))

@@ -69,6 +69,8 @@ def _longest_ascending(values: np.ndarray) -> list[int]:
         if not np.isfinite(value):
             continue
         length = bisect_left(ends, value)
+        if length < len(ends) and ends[length] == value:
+            continue  # of equal ones the first is kept
         if length:
             previous[index] = last[length - 1]
         ends[length : length + 1] = [value]

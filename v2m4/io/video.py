@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these ignore alpha
 TEXT_FORMATS = frozenset({"tty", "srt", "ass", "webvtt", "concat", "hls", "lrc", "sdp"})  # of files that name others
+MOST_ATTEMPTS = 20  # to go on behind damage in a container
 LEAST_ASPECT = 0.2  # of a pixel, and its inverse the largest; others are errors of the file
 
 
@@ -187,13 +188,17 @@ def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> I
         stream.thread_type = "SLICE"
         decoder = stream.codec_context
     packets = container.demux(stream)
-    failed = False
+    failed, attempts = False, MOST_ATTEMPTS
     while True:
         try:
             packet = next(packets, None)
         except FFmpegError:
             yield None
-            return
+            attempts -= 1
+            if attempts == 0:
+                return
+            failed, packets = True, container.demux(stream)  # goes on behind the damage
+            continue
         ended = packet is None or not packet.size
         if ended and failed:
             return  # what the decoder still holds may be displayed after a frame that is missing

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 CONVERT = "convert it to H.264 (ffmpeg -i {name} -pix_fmt yuv420p out.mp4) or to a folder of pictures"
-HEAD = 4096  # bytes from which the kind of file is recognised
+HEAD = 4096  # bytes at the beginning of a file from which its kind is recognised
 SEGMENT = b"\x18\x53\x80\x67"  # of Matroska and WebM
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+TS_PACKET = 188  # bytes
+TAIL = 1 << 20  # bytes at the end of a file that are looked at
 ARCHIVES = (b"PK\x03\x04", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b")
 
 
@@ -47,29 +51,72 @@ def diagnosis(path: Path) -> str:
         "it is an archive; extract the video from it": head.startswith(ARCHIVES),
         "it is a Git LFS pointer; fetch the file itself (git lfs pull)": head.startswith(b"version https://git-lfs"),
         "it is a text file; give a video or a folder of pictures": _is_text(head),
+        "the download is not complete; download it again": size > 0 and cut_short(path),
     }
     unknown = f"it is damaged or of an unknown format; {CONVERT.format(name=path.name)}"
     return next((reason for reason, holds in reasons.items() if holds), unknown)
 
 
 def cut_short(path: Path) -> bool:
-    """Whether an MP4, MOV, Matroska, WebM or AVI file ends before the data that its header announces."""
+    """Whether a video file ends before the data that its structure announces; False where that cannot be told."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(HEAD)
         if is_iso_media(head):
             return any(start + length > size for _, start, length in iso_boxes(stream, size))
-    if head.startswith(b"\x1a\x45\xdf\xa3") and SEGMENT in head:
-        at = head.index(SEGMENT) + 4
-        width = 9 - head[at].bit_length()
-        if not 1 <= width <= 8:
-            return False
-        length = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
-        unknown = length == (1 << 7 * width) - 1  # of a live recording
-        return not unknown and at + width + length > size
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return struct.unpack("<I", head[4:8])[0] + 8 > size
-    return False
+        stream.seek(max(0, size - TAIL))
+        tail = stream.read()
+    reader = next((reader for start, reader in ENDS.items() if head.startswith(start)), None)
+    return reader is not None and reader(head, tail, size)
+
+
+def _avi_cut(head: bytes, tail: bytes, size: int) -> bool:
+    return struct.unpack("<I", head[4:8])[0] + 8 > size
+
+
+def _asf_cut(head: bytes, tail: bytes, size: int) -> bool:
+    at = head.find(ASF_FILE_PROPERTIES)
+    return at >= 0 and struct.unpack("<Q", head[at + 40 : at + 48])[0] > size
+
+
+def _flv_cut(head: bytes, tail: bytes, size: int) -> bool:
+    length = struct.unpack(">I", tail[-4:])[0]  # of the last tag, which begins with its kind
+    return not 11 <= length < len(tail) - 4 or tail[-4 - length] not in (8, 9, 18)
+
+
+def _ogg_cut(head: bytes, tail: bytes, size: int) -> bool:
+    last = tail.rfind(b"OggS")
+    return last < 0 or len(tail) < last + 6 or not tail[last + 5] & 4  # end of stream
+
+
+def _program_stream_cut(head: bytes, tail: bytes, size: int) -> bool:
+    last = tail.rfind(b"\x00\x00\x01\xe0")  # a packet of video
+    return last >= 0 and last + 6 + int.from_bytes(tail[last + 4 : last + 6], "big") > len(tail)
+
+
+def _transport_stream_cut(head: bytes, tail: bytes, size: int) -> bool:
+    return head[TS_PACKET : TS_PACKET + 1] == b"G" and size % TS_PACKET != 0
+
+
+def _matroska_cut(head: bytes, tail: bytes, size: int) -> bool:
+    at = head.find(SEGMENT) + 4
+    if at < 4 or at >= len(head) or head[at] == 0:
+        return False
+    width = 9 - head[at].bit_length()
+    unknown = (1 << 7 * width) - 1  # of a live recording
+    length = int.from_bytes(head[at : at + width], "big") & unknown
+    return length != unknown and at + width + length > size
+
+
+ENDS: dict[bytes, Callable[[bytes, bytes, int], bool]] = {
+    b"\x1a\x45\xdf\xa3": _matroska_cut,
+    b"RIFF": _avi_cut,
+    ASF: _asf_cut,
+    b"FLV": _flv_cut,
+    b"OggS": _ogg_cut,
+    b"\x00\x00\x01\xba": _program_stream_cut,
+    b"G": _transport_stream_cut,
+}
 
 
 def is_iso_media(head: bytes) -> bool:
