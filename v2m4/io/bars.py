@@ -6,7 +6,7 @@ plain background of an object that is keyed has no such edge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ STRAY = 0.02  # of a line's pixels may differ more
 RING = 0.8  # of the pixels along the panel's edge that must differ from the bars' colour
 LEAST_PANEL = 0.2  # of the picture's area
 LEAST_FRAMED = 0.5  # of the picture's area, where bars lie on all four sides
+DARK = 24  # levels of 255: bars on all four sides are not brighter
+LEAST_SIDE = 16  # pixels of a panel
 MARGIN = 2  # pixels inside of a bar's edge that compression mixes with it
 
 
@@ -50,17 +52,20 @@ def find_panel(images: Sequence[np.ndarray]) -> Panel | None:
         return None
     chosen = sorted({round(index) for index in np.linspace(0, len(images) - 1, SAMPLES)})
     samples = [images[index] for index in chosen]
+    panels = (_panel(samples, color) for color in _plain_lines(samples))
+    return next((panel for panel in panels if panel is not None), None)
+
+
+def _panel(samples: Sequence[np.ndarray], color: np.ndarray) -> Panel | None:
+    """The part of pictures inside of bars of a colour (3,); None where there are no such bars."""
     height, width = samples[0].shape[:2]
-    color = _bar_color(samples)
-    if color is None:
-        return None
     differs = [np.abs(sample.astype(np.int16) - color).max(2) > TOLERANCE for sample in samples]
     boxes = [box for each in differs if (box := _content(each)) is not None]
     if not boxes:
         return None
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     panel = Panel(top, max(box.bottom for box in boxes), left, max(box.right for box in boxes))
-    if not _is_bars(panel, height, width, differs, boxes, bool(color.max() <= 24)):
+    if not _is_bars(panel, height, width, differs, boxes, bool(color.max() <= DARK)):
         return None
     inset = Panel(
         panel.top + MARGIN * (panel.top > 0),
@@ -68,17 +73,16 @@ def find_panel(images: Sequence[np.ndarray]) -> Panel | None:
         panel.left + MARGIN * (panel.left > 0),
         panel.right - MARGIN * (panel.right < width),
     )
-    return inset if inset.bottom - inset.top >= 16 and inset.right - inset.left >= 16 else None
+    return inset if min(inset.bottom - inset.top, inset.right - inset.left) >= LEAST_SIDE else None
 
 
-def _bar_color(samples: Sequence[np.ndarray]) -> np.ndarray | None:
-    """The colour (3,) that an outermost line of the pictures has in all samples; None where there is none."""
+def _plain_lines(samples: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The colours (3,) of the outermost lines that are plain and the same in all samples."""
     for line in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         pixels = np.stack([sample[line] for sample in samples]).astype(np.int16)
         color = np.median(pixels.reshape(-1, 3), axis=0).astype(np.int16)
         if all((np.abs(each - color).max(1) > TOLERANCE).mean() <= STRAY for each in pixels):
-            return color
-    return None
+            yield color
 
 
 def _content(differs: np.ndarray) -> Panel | None:

@@ -90,7 +90,7 @@ def _ogg_cut(head: bytes, tail: bytes, size: int) -> bool:
 
 
 def _program_stream_cut(head: bytes, tail: bytes, size: int) -> bool:
-    last = tail.rfind(b"\x00\x00\x01\xe0")  # a packet of video
+    last = max(tail.rfind(b"\x00\x00\x01" + kind) for kind in (b"\xe0", b"\xc0", b"\xbd", b"\xbe"))  # a packet
     return last >= 0 and last + 6 + int.from_bytes(tail[last + 4 : last + 6], "big") > len(tail)
 
 

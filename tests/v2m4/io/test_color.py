@@ -72,7 +72,12 @@ def test_an_hdr_file_is_mapped(tmp_path, caplog):
         context.colorspace, context.color_range = Colorspace.BT2020, ColorRange.MPEG
 
     encode(
-        tmp_path / "a.mov", frames, codec="libx265", pix_fmt="yuv444p10le", setup=flags, **{"x265-params": "log-level=0"}
+        tmp_path / "a.mov",
+        frames,
+        codec="libx265",
+        pix_fmt="yuv444p10le",
+        setup=flags,
+        **{"x265-params": "log-level=0"},
     )
     image = read_video(tmp_path / "a.mov", 0, 30.0).images[0]
     np.testing.assert_allclose(image[32, 16::32], COLORS, atol=8)
