@@ -224,10 +224,14 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
         progress.update()
     files = [_write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, rendered, strict=True)})]
     _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
-    files += _write_videos(folder, VIDEO, rendered, video.fps)
+    times = video.variable_times
+    files += _write_videos(folder, VIDEO, rendered, video.fps, times)
     if factor > 1:
         files.append(f"{VIDEO}_interpolated_{factor}.mp4")
-        write_video(folder / files[-1], interpolated_frames, video.fps * factor)
+        between = None
+        if times is not None:
+            between = np.interp(np.arange(len(interpolated_frames)) / factor, np.arange(len(times)), times)
+        write_video(folder / files[-1], interpolated_frames, video.fps * factor, between)
     return len(rendered), files
 
 
@@ -256,13 +260,15 @@ def _frames_per_second(folder: Path) -> float:
     return float(stored.get("fps", FramesConfig.fps))
 
 
-def _write_videos(folder: Path, name: str, rendered: Sequence[RenderedFrame], fps: float) -> list[str]:
+def _write_videos(
+    folder: Path, name: str, rendered: Sequence[RenderedFrame], fps: float, times: np.ndarray | None = None
+) -> list[str]:
     files = [f"{name}.mp4"]
-    write_video(folder / files[0], (frame.color for frame in rendered), fps)
+    write_video(folder / files[0], (frame.color for frame in rendered), fps, times)
     normals = [frame.normal for frame in rendered if frame.normal is not None]
     if normals:
         files.append(f"{name}_normal.mp4")
-        write_video(folder / files[-1], normals, fps)
+        write_video(folder / files[-1], normals, fps, times)
     return files
 
 

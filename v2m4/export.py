@@ -47,6 +47,13 @@ class VideoCameras:
     fps: float
     times: np.ndarray
 
+    @property
+    def variable_times(self) -> np.ndarray | None:
+        """Times of the frames from 0 where their intervals differ; None for a uniform rate."""
+        if len(self.times) < 3 or np.ptp(np.diff(self.times)) < 1e-6:
+            return None
+        return self.times - self.times[0]
+
 
 def camera_to_world(extrinsics: Tensor) -> Tensor:
     """The inverse of rigid extrinsics (4, 4), float64.

@@ -57,12 +57,17 @@ def to_srgb(frame: av.VideoFrame, aspect: float, max_side: int) -> np.ndarray:
             matrix = BT709
     primaries = BT2020 if is_hdr(frame) and frame.color_primaries == UNSPECIFIED else frame.color_primaries
     if not is_hdr(frame) and primaries not in TO_BT709:
-        return resized(opaque_as_rgb(frame.to_ndarray(format="rgba", src_colorspace=matrix)), max_side, aspect)
+        if not any(component.is_alpha for component in frame.format.components):
+            return resized(np.asarray(frame.to_ndarray(format="rgb24", src_colorspace=matrix)), max_side, aspect)
+        # swscale's fast conversion to RGBA leaves columns at the right edge unset at some widths.
+        exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+        rgba = frame.to_ndarray(format="rgba", src_colorspace=matrix, interpolation=exact)
+        return resized(opaque_as_rgb(np.asarray(rgba)), max_side, aspect)
     flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
     deep = np.asarray(frame.to_ndarray(format="rgba64le", interpolation=flags, src_colorspace=matrix), np.uint16)
     # swscale brings white to 255 x 256, but keeps what is RGB already.
     white = 65535 if frame.format.is_rgb else 65280
-    deep = resized(opaque_as_rgb(deep), max_side, aspect)
+    deep = resized(deep[..., :3] if deep[..., 3].min() >= 65280 else deep, max_side, aspect)
     light = _linear_light(frame.color_trc, white)[deep[..., :3]]
     if primaries in TO_BT709:
         light = light @ np.array(TO_BT709[primaries], np.float32).T

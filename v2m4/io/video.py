@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these ignore alpha
 TEXT_FORMATS = frozenset({"tty", "srt", "ass", "webvtt", "concat", "hls", "lrc", "sdp"})  # of files that name others
+WRITTEN_TICK = Fraction(1, 90000)  # seconds: unit of the time stamps of a written video of variable rate
 MOST_ATTEMPTS = 20  # to go on behind damage in a container
 LEAST_ASPECT = 0.2  # of a pixel, and its inverse the largest; others are errors of the file
 
@@ -300,13 +301,16 @@ def _warn_of_damage(
             )  # fmt: skip
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], fps: float, times: Sequence[float] | np.ndarray | None = None
+) -> None:
     """Write pictures as H.264 (yuv420p, .mp4), atomically; odd sizes are padded to even ones, as yuv420p requires.
 
     Args:
         path: ends in .mp4.
         frames: (H, W, 3) uint8 sRGB each, all of one size; taken one at a time.
-        fps: frames per second.
+        fps: frames per second; with ``times``, the mean rate.
+        times: seconds of each frame, ascending from 0, for a variable rate.
 
     Raises:
         ValueError: no frames, or frames of different size.
@@ -316,7 +320,9 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
-        for frame in frames:
+        if times is not None:
+            stream.codec_context.time_base = WRITTEN_TICK
+        for index, frame in enumerate(frames):
             if size is not None and frame.shape != size:
                 raise ValueError(f"{path}: a frame of shape {frame.shape} after frames of shape {size}")
             if size is None:
@@ -324,7 +330,10 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
             size = frame.shape
             padding = [(0, size[0] % 2), (0, size[1] % 2), (0, 0)]
             picture = np.ascontiguousarray(np.pad(frame, padding, mode="edge"))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if times is not None:
+                encoded.pts, encoded.time_base = round(times[index] / WRITTEN_TICK), WRITTEN_TICK
+            container.mux(stream.encode(encoded))
         if size is None:
             raise ValueError(f"{path}: no frames to write as a video")
         container.mux(stream.encode(None))

@@ -3,7 +3,7 @@
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from tests.v2m4.io.video_documents import encode
 from v2m4.io.color import KNEE, soft_clip, to_srgb
@@ -134,3 +134,16 @@ def test_display_p3_becomes_srgb():
     np.testing.assert_allclose(result[8, 8], (128, 128, 128), atol=1)
     assert result[8, 24, 1] >= 250
     assert result[8, 24, [0, 2]].max() <= 2
+
+
+@pytest.mark.parametrize("width", [81, 82, 84, 97, 100, 164])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuva420p", "yuv420p10le"])
+def test_no_column_is_left_unset_at_odd_widths(width, pix_fmt):
+    plain = np.dstack([np.full((48, width, 3), 100, np.uint8), np.full((48, width), 255, np.uint8)])
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+    frame = av.VideoFrame.from_ndarray(plain, format="rgba").reformat(format=pix_fmt, interpolation=exact)
+    for transfer in (ColorTrc.UNSPECIFIED, ColorTrc.ARIB_STD_B67):
+        frame.color_trc = transfer
+        result = to_srgb(frame, 1.0, 0).astype(int)
+        assert result.shape == (48, width, 3)
+        assert np.ptp(result, axis=(0, 1)).max() <= 2

@@ -282,3 +282,11 @@ def test_writing_is_atomic(tmp_path):
     with pytest.raises(ValueError, match="shape"):
         write_video(tmp_path / "a.mp4", [disc(), disc(size=(50, 40))], 10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variable_rate_is_written(tmp_path):
+    times = [0, 0.05, 0.4, 0.45, 1.2]
+    write_video(tmp_path / "a.mp4", moving(5), 4 / 1.2, times)
+    result = decoded(tmp_path / "a.mp4")
+    np.testing.assert_allclose(result.times, times, atol=1e-4)
+    assert len(result.images) == 5
