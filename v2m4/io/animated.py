@@ -14,13 +14,15 @@ from v2m4.io.video import Decoded
 log = logging.getLogger(__name__)
 
 ANIMATED_SUFFIXES = frozenset({".gif", ".png", ".apng", ".webp", ".avif", ".avifs"}) | HEIF_SUFFIXES
+PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+EBML = b"\x1a\x45\xdf\xa3"  # Matroska and WebM
 SHORTEST, DEFAULT_DURATION = 11.0, 100.0  # milliseconds: browsers show frames of a shorter duration for the default
 TICK = 0.5e-3  # seconds: durations are whole milliseconds or more
 
 
 def animated_count(path: Path) -> int:
-    """Number of frames of a picture file that is animated; 0 for a still picture or another file."""
-    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+    """Number of frames of a picture file of any name that is animated; 0 for a still picture or another file."""
+    if not _begins_as_picture(path):
         return 0
     try:
         with opened_picture(path) as picture:
@@ -28,6 +30,31 @@ def animated_count(path: Path) -> int:
             return count if count > 1 and picture.format != "MPO" else 0
     except ValueError:
         return 0
+
+
+def is_misnamed_video(path: Path) -> bool:
+    """Whether a file has the suffix of an animated picture but is an MP4, MOV, Matroska or WebM file."""
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    head = _head(path)
+    return head.startswith(EBML) or (head[4:8] == b"ftyp" and not _begins_as_picture(path))
+
+
+def _begins_as_picture(path: Path) -> bool:
+    """Whether a file begins as the formats of animated pictures do."""
+    head = _head(path)
+    if head[4:8] == b"ftyp":
+        return head[8:12] in PICTURE_BRANDS
+    return head.startswith((b"GIF8", b"\x89PNG")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(16)
+    except OSError:
+        return b""
 
 
 def read_animated(path: Path, max_side: int) -> Decoded:

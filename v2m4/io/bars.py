@@ -14,7 +14,8 @@ import numpy as np
 SAMPLES = 8  # frames that are looked at
 TOLERANCE = 20  # levels of 255 by which a bar's pixels differ from its colour (compression)
 STRAY = 0.02  # of a line's pixels may differ more
-RING = 0.8  # of the pixels along the panel's edge that must differ from the bars' colour
+RING = 0.8  # of the pixels along each of the panel's edges that must differ from the bars' colour
+RING_OF_PAIR, OPEN_OF_PAIR = 0.4, 0.2  # the same at and between two equal black bars: films are dark
 LEAST_PANEL = 0.2  # of the picture's area
 LEAST_FRAMED = 0.5  # of the picture's area, where bars lie on all four sides
 DARK = 24  # levels of 255: bars on all four sides are not brighter
@@ -112,10 +113,16 @@ def _is_bars(
     ]
     if np.mean(same) < 0.8:
         return False
+    barred, open_sides = RING, RING
+    if black and all(thickness[:2]) + all(thickness[2:]) == 1 and abs(sum(thickness[::2]) - sum(thickness[1::2])) <= 4:
+        barred, open_sides = RING_OF_PAIR, OPEN_OF_PAIR
     shares = []
     for each in differs:
         inner = each[panel.top : panel.bottom, panel.left : panel.right]
         depth = min(MARGIN, *(side // 2 - 1 for side in inner.shape))
-        ring = [inner[depth], inner[-1 - depth], inner[:, depth], inner[:, -1 - depth]]
-        shares.append(min(float(line.mean()) for line in ring))
-    return float(np.median(shares)) >= RING
+        lines = (inner[depth], inner[-1 - depth], inner[:, depth], inner[:, -1 - depth])
+        shares.append([float(line.mean()) for line in lines])
+    return all(
+        share >= (barred if bar else open_sides)
+        for share, bar in zip(np.median(shares, axis=0).tolist(), thickness, strict=True)
+    )

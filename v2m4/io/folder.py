@@ -70,8 +70,8 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def is_visible(path: Path) -> bool:
-    """Whether a file or folder is neither hidden nor a leftover of macOS."""
-    return not path.name.startswith((".", "__MACOSX"))
+    """Whether a file or folder is neither hidden nor a leftover of macOS or of a file server."""
+    return not path.name.startswith((".", "__MACOSX", "@eaDir"))
 
 
 def is_picture(path: Path) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from v2m4.io.animated import animated_count
+from v2m4.io.animated import animated_count, is_misnamed_video
 from v2m4.io.folder import (
     FRAME_FOLDERS,
     PICTURE_SUFFIXES,
@@ -115,12 +115,19 @@ def _folders(root: Path) -> list[Path]:
 
 def _videos(folder: Path) -> list[Path]:
     """The video files and animated pictures of a folder, in natural order."""
-    files = [path for path in folder.iterdir() if is_visible(path) and (_is_video_name(path) or animated_count(path))]
+    files = [path for path in folder.iterdir() if is_visible(path) and _moves(path)]
     return sorted(files, key=lambda path: natural_key(path.name))
 
 
 def _stills(folder: Path) -> list[Path]:
-    return [file for file in list_pictures(folder) if not animated_count(file)]
+    return [file for file in list_pictures(folder) if not _moves(file)]
+
+
+def _moves(path: Path) -> bool:
+    """Whether a file is a video by its name, or an animated picture or a misnamed video by its content."""
+    if _is_video_name(path):
+        return True
+    return is_picture(path) and (animated_count(path) > 0 or is_misnamed_video(path))
 
 
 def _is_video_name(path: Path) -> bool:
@@ -181,7 +188,7 @@ def _file_source(path: Path) -> Source:
     Raises:
         FileNotFoundError: it is neither a video nor an animated picture.
     """
-    if _is_video_name(path) or animated_count(path):
+    if _moves(path) or animated_count(path):
         return _source(path, safe_name(path.stem))
     if is_picture(path):
         try:

@@ -93,3 +93,12 @@ def test_nothing_of_bars_or_panel_is_the_object(tmp_path, caplog):
         assert columns.mean() == pytest.approx(80 + 3 * index, abs=1)
         assert rows.min() >= 24 and rows.max() <= 68
     assert any("bars around the picture" in line for line in caplog.messages)
+
+
+def test_bars_around_a_dark_film_are_found():
+    """A part of every edge of the panel is as black as the bars."""
+    film = [disc(3 * index, background=(70, 60, 80)) for index in range(6)]
+    for frame in film:
+        frame[:, 40:100] //= 12
+    panel = find_panel(boxed(film, top=30, bottom=30))
+    assert panel == Panel(32, 124, 0, 128)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tests.v2m4.io.video_documents import disc, disc_rgba, encode, moving, save, save_animated
+from v2m4.config import FramesConfig
+from v2m4.io.read import read_clip
 from v2m4.io.sources import find_animations
 from v2m4.io.video import write_video
 
@@ -146,3 +148,15 @@ def test_folders_of_masks_are_no_animations(tmp_path):
             np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8),
         )
     assert names(tmp_path) == ["alpha", "walk"]
+
+
+def test_files_with_another_formats_name_are_read_by_content(tmp_path):
+    encode(tmp_path / "a.mp4", moving())
+    (tmp_path / "a.mp4").rename(tmp_path / "a.gif")
+    save_animated(tmp_path / "b.gif", moving(4), 40)
+    (tmp_path / "b.gif").rename(tmp_path / "b.mp4")
+    save_animated(tmp_path / "c.webp", [disc_rgba(), disc_rgba(3)], 40)
+    (tmp_path / "c.webp").rename(tmp_path / "c.gif")
+    sources = find_animations(tmp_path)
+    assert [(source.name, source.count) for source in sources] == [("a", 6), ("b", 4), ("c", 2)]
+    assert [len(read_clip(source, FramesConfig()).frames) for source in sources] == [6, 4, 2]
