@@ -6,9 +6,10 @@ plain background of an object that is keyed has no such edge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 SAMPLES = 8  # frames that are looked at
@@ -60,7 +61,7 @@ def find_panel(images: Sequence[np.ndarray]) -> Panel | None:
 def _panel(samples: Sequence[np.ndarray], color: np.ndarray) -> Panel | None:
     """The part of pictures inside of bars of a colour (3,); None where there are no such bars."""
     height, width = samples[0].shape[:2]
-    differs = [np.abs(sample.astype(np.int16) - color).max(2) > TOLERANCE for sample in samples]
+    differs = [_differs(sample, color) for sample in samples]
     boxes = [box for each in differs if (box := _content(each)) is not None]
     if not boxes:
         return None
@@ -77,13 +78,21 @@ def _panel(samples: Sequence[np.ndarray], color: np.ndarray) -> Panel | None:
     return inset if min(inset.bottom - inset.top, inset.right - inset.left) >= LEAST_SIDE else None
 
 
-def _plain_lines(samples: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """The colours (3,) of the outermost lines that are plain and the same in all samples."""
-    for line in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
-        pixels = np.stack([sample[line] for sample in samples]).astype(np.int16)
-        color = np.median(pixels.reshape(-1, 3), axis=0).astype(np.int16)
-        if all((np.abs(each - color).max(1) > TOLERANCE).mean() <= STRAY for each in pixels):
-            yield color
+def _plain_lines(samples: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The colours (3,) uint8 of the outermost lines that are plain and the same in all samples."""
+    colors: list[np.ndarray] = []
+    for line in (np.s_[:1], np.s_[-1:], np.s_[:, :1], np.s_[:, -1:]):
+        pixels = [np.ascontiguousarray(sample[line]) for sample in samples]
+        color = np.median(np.concatenate([each.reshape(-1, 3) for each in pixels]), axis=0).astype(np.uint8)
+        known = any(cv2.absdiff(color, other).max() <= TOLERANCE / 2 for other in colors)
+        if not known and all(_differs(each, color).mean() <= STRAY for each in pixels):
+            colors.append(color)
+    return colors
+
+
+def _differs(picture: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Which pixels (H, W) bool of a picture are not of a colour (3,) uint8."""
+    return np.asarray(cv2.absdiff(picture, np.broadcast_to(color, picture.shape)).max(2) > TOLERANCE)
 
 
 def _content(differs: np.ndarray) -> Panel | None:
