@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 
+from v2m4.io._video_frames import decoded_frames, pixel_aspect, seconds, upright
 from v2m4.io.color import is_hdr, to_srgb
 from v2m4.io.timing import frame_times
 from v2m4.io.video_errors import CONVERT, cut_short, diagnosis, no_video
@@ -27,11 +24,9 @@ from v2m4.workspace import atomic
 
 log = logging.getLogger(__name__)
 
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these ignore alpha
 TEXT_FORMATS = frozenset({"tty", "srt", "ass", "webvtt", "concat", "hls", "lrc", "sdp"})  # of files that name others
+SAME_SHAPE = 0.02  # relative difference of two pictures' aspects
 WRITTEN_TICK = Fraction(1, 90000)  # seconds: unit of the time stamps of a written video of variable rate
-MOST_ATTEMPTS = 20  # to go on behind damage in a container
-LEAST_ASPECT = 0.2  # of a pixel, and its inverse the largest; others are errors of the file
 
 
 @dataclass(frozen=True)
@@ -159,19 +154,17 @@ def _decoded(
     size: tuple[int, ...] | None = None
     hdr = False
     tick = float(stream.time_base or 0)
-    for frame in _frames(container, stream):
+    for frame in decoded_frames(container, stream):
         if frame is None:
             damaged += 1
             continue
-        picture = _upright(to_srgb(frame, _pixel_aspect(stream), max_side), frame)
+        picture = upright(to_srgb(frame, pixel_aspect(stream), max_side), frame)
         if frame.is_corrupt and not _follows(picture, images):
             damaged += 1
             continue
-        if size is not None and picture.shape[:2] != size:
-            raise no_video(path, f"its picture size changes; {CONVERT.format(name=path.name)}")
-        size, hdr = picture.shape[:2], hdr or is_hdr(frame)
-        images.append(picture)
-        stamps.append(None if frame.pts is None else frame.pts * tick)
+        size, hdr = size or picture.shape[:2], hdr or is_hdr(frame)
+        images.append(_of_size(picture, size, path))
+        stamps.append(seconds(frame, tick))
     if not images:
         raise no_video(path, _why_nothing(path, stream))
     if hdr:
@@ -182,73 +175,17 @@ def _decoded(
     return Decoded(_with_meaningful_alpha(images), times, fps)
 
 
-def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame | None]:
-    """The frames of a stream in order of presentation; None for each packet that cannot be decoded."""
-    decoder = _alpha_decoder(stream)
-    if decoder is None:
-        stream.thread_type = "SLICE"
-        decoder = stream.codec_context
-    packets = container.demux(stream)
-    failed, attempts = False, MOST_ATTEMPTS
-    while True:
-        try:
-            packet = next(packets, None)
-        except FFmpegError:
-            yield None
-            attempts -= 1
-            if attempts == 0:
-                return
-            failed, packets = True, container.demux(stream)  # goes on behind the damage
-            continue
-        ended = packet is None or not packet.size
-        if ended and failed:
-            return  # what the decoder still holds may be displayed after a frame that is missing
-        try:
-            yield from decoder.decode(None if ended else packet)
-            failed = False
-        except EOFError:
-            return
-        except FFmpegError:
-            failed = True
-            yield None
-        if ended:
-            return
+def _of_size(picture: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:
+    """A picture at the size of the first one: players scale where a recording changes its resolution.
 
-
-def _alpha_decoder(stream: av.VideoStream) -> av.VideoCodecContext | None:
-    """A decoder that keeps the alpha of a VP8 or VP9 stream; None for other streams."""
-    mode = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode", "0")
-    name = ALPHA_DECODERS.get(stream.codec_context.name)
-    if mode in ("", "0") or name is None:
-        return None
-    try:
-        decoder = av.CodecContext.create(name, "r")
-    except FFmpegError:
-        log.warning("%s is not in this PyAV: the video's alpha is ignored", name)
-        return None
-    if not isinstance(decoder, av.VideoCodecContext):
-        return None
-    decoder.extradata = stream.codec_context.extradata
-    return decoder
-
-
-def _pixel_aspect(stream: av.VideoStream) -> float:
-    """Width / height of a pixel; 1 where it is not known or not credible."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if LEAST_ASPECT <= aspect <= 1 / LEAST_ASPECT else 1.0
-
-
-def _upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Apply the display matrix of a frame: rotations by multiples of 90 degrees, and reflections."""
-    items = cast("list[Any]", list(frame.side_data))
-    data = next((bytes(item) for item in items if item.type == SideData.DISPLAYMATRIX), b"")
-    if len(data) != 36:
-        return np.ascontiguousarray(picture)
-    a, b, _, c, d, *_ = struct.unpack("=9i", data)  # (x, y) to (a x + c y, b x + d y), y down
-    if a * d - b * c < 0:  # reflected: mirror the columns first
-        picture, a, b = picture[:, ::-1], -a, -b
-    turns = round(math.degrees(math.atan2(b, a)) / 90)  # clockwise, as y points down
-    return np.ascontiguousarray(np.rot90(picture, -turns))
+    Raises:
+        ValueError: its shape is another.
+    """
+    if picture.shape[:2] == size:
+        return picture
+    if abs(picture.shape[1] * size[0] / (picture.shape[0] * size[1]) - 1) > SAME_SHAPE:
+        raise no_video(path, f"its picture changes its shape; {CONVERT.format(name=path.name)}")
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA))
 
 
 def _follows(picture: np.ndarray, images: list[np.ndarray]) -> bool:

@@ -290,3 +290,38 @@ def test_a_variable_rate_is_written(tmp_path):
     result = decoded(tmp_path / "a.mp4")
     np.testing.assert_allclose(result.times, times, atol=1e-4)
     assert len(result.images) == 5
+
+
+def test_interlaced_frames_become_progressive(tmp_path):
+    """Fields of two moments: the disc moves by 6 pixels between them, and bwdif removes the combs."""
+    fields = [disc(6 * index) for index in range(12)]
+    frames = []
+    for first, second in zip(fields[::2], fields[1::2], strict=True):
+        woven = first.copy()
+        woven[1::2] = second[1::2]
+        frames.append(woven)
+
+    def interlaced(stream):
+        stream.codec_context.flags |= 1 << 18 | 1 << 29  # interlaced DCT and motion estimation
+
+    encode(tmp_path / "a.mpg", frames, codec="mpeg2video", fps=25, setup=interlaced, top="1")
+    result = decoded(tmp_path / "a.mpg")
+    assert len(result.images) == 6
+    np.testing.assert_allclose(result.times, np.arange(6) / 25)
+
+    def combs(image):
+        rows = image.astype(int).sum(2)
+        return np.abs(2 * rows[1:-1] - rows[:-2] - rows[2:]).mean()
+
+    for image, woven in zip(result.images, frames, strict=True):
+        assert combs(image) < 0.5 * combs(woven)
+
+
+def test_a_recording_that_changes_its_resolution_is_scaled(tmp_path):
+    half = [np.ascontiguousarray(frame[::2, ::2]) for frame in moving(3)]
+    encode(tmp_path / "a.ts", moving(3))
+    encode(tmp_path / "b.ts", half)
+    (tmp_path / "c.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    images = decoded(tmp_path / "c.ts").images
+    assert len(images) >= 5
+    assert {image.shape for image in images} == {(*SIZE, 3)}
