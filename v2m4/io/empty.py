@@ -10,7 +10,7 @@ import numpy as np
 SIDE = 64  # pixels of the thumbnails that are compared
 BLANK = 0.06  # range of values, relative to the clip's, below which a frame is blank
 NOISE = 4.0  # levels of 255: range of values of a blank frame at least
-FADED = 0.93  # contrast relative to a full frame's below which a frame is faded
+FADED = 0.97  # contrast relative to a full frame's below which a frame is faded
 EXPLAINED = 0.6  # of the difference to a full frame that remains when a fade is undone, at most
 LEAST_OBJECT = 1e-4  # least area of the foreground, relative to the picture's
 LEAST_SHARE = 0.05  # of the clip's median area of the foreground, below which a frame is empty
@@ -28,7 +28,7 @@ def blank_or_faded(images: Sequence[np.ndarray]) -> np.ndarray:
     """
     small = [_thumbnail(image) for image in images]
     ranges = np.array([np.ptp(each, axis=(1, 2)).max() for each in small])
-    full = float(np.percentile(ranges, 75))
+    full = float(np.percentile(ranges, 95))
     blank = ranges <= max(NOISE, BLANK * full)
     result = blank.copy()
     count = len(images)
@@ -57,7 +57,7 @@ def _is_faded(small: Sequence[np.ndarray], ranges: np.ndarray, full: float, inde
     inner = index + step
     while 0 <= inner < len(small) and ranges[inner] < 0.95 * full:
         inner += step
-    if not 0 <= inner < len(small) or ranges[index] > 0.97 * ranges[inner] or small[index].shape != small[inner].shape:
+    if not 0 <= inner < len(small) or ranges[index] > 0.99 * ranges[inner] or small[index].shape != small[inner].shape:
         return False
     for plane, reference in zip(small[index], small[inner], strict=True):
         gain, offset = _robust_line(reference.ravel(), plane.ravel())

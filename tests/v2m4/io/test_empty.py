@@ -86,3 +86,13 @@ def test_a_part_that_leaves_the_picture_is_left_out_at_the_ends_only():
 def test_runs():
     assert runs(np.array([1, 1, 0, 1, 0, 0, 1], bool)) == [(0, 1), (3, 3), (6, 6)]
     assert runs(np.zeros(3, bool)) == []
+
+
+def test_of_long_fades_only_the_full_frames_are_left():
+    frames = [disc(index, background=(90, 170, 80)) for index in range(60)]
+    gains = [min(1, index / 25, (59 - index) / 25) for index in range(60)]
+    found = blank_or_faded([faded(frame, gain) for frame, gain in zip(frames, gains, strict=True)])
+    left = np.flatnonzero(~found)
+    assert np.array_equal(left, np.arange(left[0], left[-1] + 1))
+    assert min(gains[index] for index in left) >= 0.96
+    assert len(left) >= 10
