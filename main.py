@@ -28,8 +28,8 @@ from v2m4.weights import Unavailable
 # that an invalid command line is refused at once.
 if TYPE_CHECKING:
     from v2m4.frame import Clip
+    from v2m4.io.sources import Source
     from v2m4.io.user_mesh import UserMesh
-    from v2m4.io.video import Source
     from v2m4.workspace import Workspace
 
 log = logging.getLogger("v2m4")
@@ -126,6 +126,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "seed": config.seed,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
+        "interpolated": [frame.name for frame in clip.absent],
         "fps": clip.fps,
         "fov": round(math.degrees(clip.fov), 6),
         "learned_parts": {
@@ -179,6 +180,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     import generators
     import registration
     import texture
+    from v2m4.absent_frames import Timeline, poses_for_export
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export import export_animation
 
@@ -204,10 +206,17 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     with stage("export"):
         sequence, whole = replace(sequence, mesh=mesh), replace(whole, mesh=mesh)
         extrinsics = posed[0].extrinsics
-        names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
-        times = range(len(names))
+        timeline = Timeline.of(clip)
         result = export_animation(
-            workspace, sequence, names, times, extrinsics, fov=clip.fov, aspect=aspect, fps=clip.fps
+            workspace,
+            poses_for_export(sequence, clip),
+            timeline.names,
+            timeline.positions,
+            extrinsics,
+            fov=clip.fov,
+            aspect=clip.frames[0].aspect,
+            fps=clip.fps,
+            seconds=timeline.times,
         )
         draw_contact_sheet(workspace, whole, extrinsics)
         convert(result, clip, config)
@@ -218,6 +227,7 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     """Animate a user mesh: search its camera and pose in the first frame, track it through the video, and export it."""
     import camera_search
     import registration
+    from v2m4.absent_frames import Timeline, poses_for_export
     from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
     from v2m4.mesh import Asset
@@ -233,11 +243,18 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     with stage("registration"):
         tracked = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
     with stage("export"):
-        sequence = working.coarse_sequence(tracked)
-        names, aspect = [frame.name for frame in clip.frames], clip.frames[0].aspect
+        sequence, timeline = working.coarse_sequence(tracked), Timeline.of(clip)
         to_camera = posed.matrix() @ unit
         result = export_user_mesh(
-            workspace, user_mesh, sequence, names, to_camera, fov=clip.fov, aspect=aspect, fps=clip.fps
+            workspace,
+            user_mesh,
+            poses_for_export(sequence, clip),
+            timeline.names,
+            to_camera,
+            fov=clip.fov,
+            aspect=clip.frames[0].aspect,
+            fps=clip.fps,
+            times=timeline.times,
         )
         draw_contact_sheet(workspace, sequence, file_axes_extrinsics(to_camera))
         convert(result, clip, config)
@@ -263,7 +280,8 @@ def convert(result: Path, clip: Clip, config: Config) -> None:
     if config.blender_path is not None:
         from v2m4.io.blender import export_with_blender
 
-        export_with_blender(result, config.blender_path, fps=clip.fps, frames=len(clip.frames))
+        frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
+        export_with_blender(result, config.blender_path, fps=clip.fps, frames=frames)
 
 
 def attempt(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:
@@ -306,7 +324,7 @@ def run(config: Config) -> int:
         UsageError: ``--threads`` is negative, ``--video`` holds several animations, or the user mesh cannot be read.
     """
     from v2m4 import threads
-    from v2m4.io.video import find_animations
+    from v2m4.io.sources import find_animations
     from v2m4.workspace import peak_memory_mib
 
     log.info("%s", placement(config))

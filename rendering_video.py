@@ -159,7 +159,7 @@ def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -
 
 
 def final_meshes(
-    folder: Path, names: Sequence[str], fps: float, device: str, origin: Sequence[float] = (0.0, 0.0, 0.0)
+    folder: Path, names: Sequence[str], times: np.ndarray, device: str, origin: Sequence[float] = (0.0, 0.0, 0.0)
 ) -> Iterator[Mesh]:
     """Read the final mesh of each frame, lazily: from per-frame files, or from a user mesh's animation.
 
@@ -171,8 +171,8 @@ def final_meshes(
         yield from read_meshes(folder, names, FRAME_MESH, device)
         return
     for start in range(0, len(names), FRAMES_IN_MEMORY):
-        times = np.arange(start, min(start + FRAMES_IN_MEMORY, len(names))) / fps
-        sequence = read_animation(folder / ANIMATION, times=times, origin=origin)
+        some = times[start : start + FRAMES_IN_MEMORY]
+        sequence = read_animation(folder / ANIMATION, times=some, origin=origin)
         for index in range(len(sequence)):
             yield sequence[index].to(device)
 
@@ -207,7 +207,7 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
     interpolated_frames: list[np.ndarray] = []
     previous: Mesh | None = None
     scale = 0.0
-    for index, stored_mesh in enumerate(final_meshes(folder, video.names, video.fps, device, video.origin)):
+    for index, stored_mesh in enumerate(final_meshes(folder, video.names, video.times, device, video.origin)):
         scale = scale or unit_distance_scale(stored_mesh, cameras[index])
         mesh, camera = stored_mesh.with_vertices(stored_mesh.vertices * scale), scale_cameras(cameras[index], scale)
         if previous is not None and factor > 1:
@@ -227,10 +227,14 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
         progress.update()
     files = [_write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, rendered, strict=True)})]
     _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
-    files += _write_videos(folder, VIDEO, rendered, video.fps)
+    times = video.variable_times
+    files += _write_videos(folder, VIDEO, rendered, video.fps, times)
     if factor > 1:
         files.append(f"{VIDEO}_interpolated_{factor}.mp4")
-        write_video(folder / files[-1], interpolated_frames, video.fps * factor)
+        between = None
+        if times is not None:
+            between = np.interp(np.arange(len(interpolated_frames)) / factor, np.arange(len(times)), times)
+        write_video(folder / files[-1], interpolated_frames, video.fps * factor, between)
     return len(rendered), files
 
 
@@ -259,13 +263,15 @@ def _frames_per_second(folder: Path) -> float:
     return float(stored.get("fps", FramesConfig.fps))
 
 
-def _write_videos(folder: Path, name: str, rendered: Sequence[RenderedFrame], fps: float) -> list[str]:
+def _write_videos(
+    folder: Path, name: str, rendered: Sequence[RenderedFrame], fps: float, times: np.ndarray | None = None
+) -> list[str]:
     files = [f"{name}.mp4"]
-    write_video(folder / files[0], (frame.color for frame in rendered), fps)
+    write_video(folder / files[0], (frame.color for frame in rendered), fps, times)
     normals = [frame.normal for frame in rendered if frame.normal is not None]
     if normals:
         files.append(f"{name}_normal.mp4")
-        write_video(folder / files[-1], normals, fps)
+        write_video(folder / files[-1], normals, fps, times)
     return files
 
 

@@ -23,8 +23,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from v2m4.config import Config, FramesConfig
+from v2m4.io.read import read_clip
 from v2m4.io.segmenter import open_segmenter
-from v2m4.io.video import Source, find_animations, read_clip
+from v2m4.io.sources import Source, find_animations
 from v2m4.preflight.foreground import require_segmenter
 from v2m4.report import table
 from v2m4.weights import Unavailable

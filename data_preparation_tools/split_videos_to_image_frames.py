@@ -21,7 +21,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from v2m4.config import FramesConfig
-from v2m4.io.video import Source, find_animations, read_pictures
+from v2m4.io.read import read_pictures
+from v2m4.io.sources import Source, find_animations
 from v2m4.report import table
 from v2m4.workspace import atomic
 
@@ -32,7 +33,7 @@ log = logging.getLogger("split_videos_to_image_frames")
 class SplitOptions:
     """Split video files into folders of PNG frames."""
 
-    # A folder of video files (.mp4 .avi .mov), or one video file.
+    # A folder of video files (.mp4 .mov .webm .mkv .avi .gif ...), or one video file.
     input: Path
     # Folder for the results: one folder of frames for each video.
     output: Path
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error)
         return 2
     if not sources:
-        log.error("%s: no video files in it (.mp4 .avi .mov)", options.input)
+        log.error("%s: no video files in it (.mp4 .mov .webm .mkv .avi .gif ...)", options.input)
         return 2
     rows, failed = [], False
     for source in tqdm(sources, unit="video", dynamic_ncols=True):

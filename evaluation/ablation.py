@@ -61,7 +61,8 @@ from v2m4.export import ANIMATION, CAMERAS, export_animation, read_cameras
 from v2m4.frame import Clip
 from v2m4.ground_truth import GroundTruth
 from v2m4.io.gltf_animation import read_animation
-from v2m4.io.video import find_animations, read_clip
+from v2m4.io.read import read_clip
+from v2m4.io.sources import find_animations
 from v2m4.keyframes import choose_key_frames
 from v2m4.mesh import Asset, Mesh, MeshSequence, PosedAsset
 from v2m4.report import table
@@ -252,6 +253,7 @@ def reconstruct(
             fov=clip.fov,
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
+            seconds=clip.seconds,
         )
         draw_contact_sheet(workspace, whole, result.extrinsics)
     return workspace, result
@@ -281,7 +283,7 @@ def read_poses(folder: Path) -> MeshSequence:
     """A result's poses at its frames, in the space of the video's camera; times in frame numbers."""
     recorded = read_cameras(folder / CAMERAS)
     times = np.arange(len(recorded.names), dtype=np.float64)
-    sequence = read_animation(folder / ANIMATION, times=times / recorded.fps)
+    sequence = read_animation(folder / ANIMATION, times=recorded.times)
     matrix = recorded.cameras.extrinsics[0]
     camera_vertices = sequence.vertices @ matrix[:3, :3].T + matrix[:3, 3]
     return MeshSequence(camera_vertices, sequence.mesh.with_vertices(camera_vertices[0]), times)

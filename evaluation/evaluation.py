@@ -50,7 +50,7 @@ from evaluation.video_metrics import VideoScores, mask_on_white, score_video
 from evaluation.videos import find_videos, load_video, pair_frames
 from v2m4.device import NoCuda, choose_device
 from v2m4.io.names import natural_key
-from v2m4.io.video import Source
+from v2m4.io.sources import Source
 from v2m4.report import table
 from v2m4.workspace import atomic
 

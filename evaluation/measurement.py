@@ -35,9 +35,10 @@ from evaluation.voxel_iou import voxel_iou
 from v2m4.device import choose_device
 from v2m4.export import CAMERAS
 from v2m4.ground_truth import GroundTruth
+from v2m4.io.folder import list_pictures
 from v2m4.io.gltf_animation import list_animations
 from v2m4.io.names import safe_name
-from v2m4.io.video import Source, list_pictures
+from v2m4.io.sources import Source
 from v2m4.mesh import Mesh
 from v2m4.workspace import atomic
 

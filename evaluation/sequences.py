@@ -147,8 +147,7 @@ def _read_animated(path: Path, times: np.ndarray | None, reading: ReadOptions) -
 def _read_result(folder: Path, times: np.ndarray | None, reading: ReadOptions) -> SurfaceSequence:
     """An animation of main.py, at the frames of its video where ``cameras.json`` exists."""
     if times is None and (folder / CAMERAS).is_file():
-        cameras = read_cameras(folder / CAMERAS)
-        times = np.arange(len(cameras.names)) / cameras.fps
+        times = read_cameras(folder / CAMERAS).times
     return SurfaceSequence.of(_read_animated(folder / ANIMATION, times, reading))
 
 

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 
 from v2m4.config import FramesConfig
+from v2m4.io.folder import list_pictures
 from v2m4.io.foreground import choose_method, has_alpha
 from v2m4.io.names import natural_key
 from v2m4.io.picture import read_picture
-from v2m4.io.video import Source, find_animations, list_pictures, read_clip, read_pictures
+from v2m4.io.read import read_clip, read_pictures
+from v2m4.io.sources import Source, find_animations
 from v2m4.workspace import MANIFEST
 
 RENDERED, MASKS = "output_final_rendering_images", "output_final_rendering_masks"

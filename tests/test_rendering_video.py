@@ -14,6 +14,7 @@ from rendering_video import IMAGES, MASKS, VIDEO, find_results, main, render_fra
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import export_animation
 from v2m4.io.gltf import write_glb
+from v2m4.io.video import read_video
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.workspace import Workspace
 
@@ -27,14 +28,14 @@ def ball(radius=0.3):
     return Mesh(vertices, torch.tensor(sphere.faces), colors=colors)
 
 
-def make_result(folder, frames=3, aspect=1.0, fov=DEFAULT_FOV):
+def make_result(folder, frames=3, aspect=1.0, fov=DEFAULT_FOV, seconds=None):
     """A ball that moves to the right, in camera space, two units away."""
     mesh = ball()
     offsets = torch.tensor([[-0.2 + 0.2 * index, 0.0, 2.0] for index in range(frames)])
     sequence = MeshSequence(mesh.vertices + offsets[:, None], mesh, np.arange(frames, dtype=np.float64))
     extrinsics = Orbit.of(yaw=0.4, pitch=0.2).camera().extrinsics[0]
     names = [str(index) for index in range(frames)]
-    options = {"fov": fov, "aspect": aspect, "fps": 10.0}
+    options = {"fov": fov, "aspect": aspect, "fps": 10.0, "seconds": seconds}
     export_animation(Workspace(folder), sequence, names, range(frames), extrinsics, **options)
     return offsets
 
@@ -77,6 +78,22 @@ def test_an_animation_without_meshes_of_its_frames_gives_the_same_pictures(tmp_p
         again = iio.imread(tmp_path / "ball" / IMAGES / f"{index}.png")
         assert np.abs(again - picture).mean() < 0.05
         assert (picture < 250).any()
+
+
+def test_a_variable_rate_is_shown_at_its_pace(tmp_path):
+    """Without its frames' own meshes the animation is read at the frames' times."""
+    seconds = np.array([0.5, 0.6, 1.2, 1.3])
+    make_result(tmp_path / "ball", frames=4, seconds=seconds)
+    for file in (tmp_path / "ball").glob("*_texture_consistency_sample.glb"):
+        file.unlink()
+    assert run(tmp_path, "--interpolate", "2") == 0
+    written = read_video(tmp_path / "ball" / f"{VIDEO}.mp4", 0, 30.0)
+    np.testing.assert_allclose(written.times, seconds - 0.5, atol=1e-3)
+    finer = read_video(tmp_path / "ball" / f"{VIDEO}_interpolated_2.mp4", 0, 30.0)
+    np.testing.assert_allclose(finer.times, [0, 0.05, 0.1, 0.4, 0.7, 0.75, 0.8], atol=1e-3)
+    dark = [255 - image.min(2).astype(int) for image in written.images]
+    steps = np.diff([(each * np.arange(SIZE)).sum() / each.sum() for each in dark])
+    assert steps.min() > 0.7 * steps.max() > 0  # one step a frame, however long it lasts
 
 
 def test_a_mesh_in_millimetres_is_seen_as_one_in_metres(tmp_path):

@@ -260,7 +260,7 @@ class Config:
     <output>/<animation>/output_animation.glb.
     """
 
-    # Folder of frame folders and video files (.mp4 .avi .mov).
+    # Folder of frame folders and video files (.mp4 .mov .webm .mkv .avi .gif ...), or one of them.
     root: Path = Path("examples")
     # Folder for the results, one sub-folder per animation.
     output: Path = Path("results")

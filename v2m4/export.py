@@ -38,14 +38,23 @@ class VideoCameras:
     Attributes:
         names: names of the T frames.
         cameras: (T,) whole-picture cameras, relative to the origin.
-        fps: frames per second.
+        fps: mean rate, frames per second.
+        times: (T,) float64 seconds of the frames.
         origin: (3,) in the exported world; not 0 where a user mesh is far from its file's origin.
     """
 
     names: list[str]
     cameras: Camera
     fps: float
+    times: np.ndarray
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    @property
+    def variable_times(self) -> np.ndarray | None:
+        """Times of the frames from 0 where their intervals differ; None for a uniform rate."""
+        if len(self.times) < 3 or np.ptp(np.diff(self.times)) < 1e-6:
+            return None
+        return self.times - self.times[0]
 
 
 def camera_to_world(extrinsics: Tensor) -> Tensor:
@@ -103,6 +112,7 @@ def export_animation(
     fov: float,
     aspect: float,
     fps: float,
+    seconds: np.ndarray | None = None,
     key_names: Sequence[str] | None = None,
 ) -> Path:
     """Write every result of an animation: the animated mesh, one mesh per frame, the rest pose, offsets and cameras.
@@ -113,11 +123,13 @@ def export_animation(
         workspace: the animation's folder.
         sequence: the key frames in camera space, ``times`` in frame numbers; ``sequence.mesh`` is the rest pose.
         names: names of all T frames.
-        times: (T,) frame numbers of all frames, 0 for the first; frames between key frames are interpolated linearly.
+        times: (T,) frame numbers of all frames, 0 for the first, ascending; frames between key frames are interpolated
+            linearly.
         extrinsics: (4, 4) of the first key frame.
         fov: vertical field of view of the video's camera, radians.
         aspect: width / height of the video.
-        fps: frames per second.
+        fps: mean rate, frames per second.
+        seconds: (T,) times of all frames (default: ``times / fps``).
         key_names: names of the morph targets (default: the name of the frame at the key frame's time, else the time).
 
     Returns:
@@ -129,6 +141,8 @@ def export_animation(
     times = np.asarray(times, dtype=np.float64)
     if len(names) != len(times) or len(names) == 0:
         raise ValueError(f"export_animation: {len(names)} names for {len(times)} times")
+    seconds = times / fps if seconds is None else np.asarray(seconds, dtype=np.float64)
+    key_seconds = np.interp(np.asarray(sequence.times, dtype=np.float64), times, seconds)
     mesh = sequence.mesh.arrays()
     content = digest(
         sorted(mesh),
@@ -137,6 +151,7 @@ def export_animation(
         np.asarray(sequence.times, dtype=np.float64),
         list(names),
         times,
+        seconds,
         _nested_list(extrinsics),
         [fov, aspect, fps],
         list(key_names) if key_names is not None else None,
@@ -166,17 +181,17 @@ def export_animation(
         workspace.make_file(FRAME_MESH.format(names[index]), content, write)
 
     in_order(write_frame, range(len(names)))
-    write_cameras(workspace, content, names, camera, fps)
+    write_cameras(workspace, content, names, camera, fps, seconds)
     if key_names is None:
         name_of_time = dict(zip(times.tolist(), names, strict=True))
         key_names = [
             name_of_time.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()
         ]
-    seconds = replace(world, times=np.asarray(sequence.times, dtype=np.float64) / fps)
+    timed = replace(world, times=key_seconds)
     return workspace.make_file(
         ANIMATION,
         content,
-        lambda path: write_animation_glb(path, seconds, camera, target_names=key_names, texture=png_encoding),
+        lambda path: write_animation_glb(path, timed, camera, target_names=key_names, texture=png_encoding),
     )
 
 
@@ -193,22 +208,32 @@ def read_cameras(path: Path) -> VideoCameras:
         extrinsics = torch.tensor([frame["extrinsics"] for frame in stored["frames"]], dtype=torch.float64)
         origin = tuple(float(number) for number in stored.get("origin", (0.0, 0.0, 0.0)))
         extrinsics[:, :3, 3] += extrinsics[:, :3, :3] @ extrinsics.new_tensor(origin)
-        return VideoCameras(names, Camera(extrinsics.float(), stored["fov"], stored["aspect"]), stored["fps"], origin)
+        fps = float(stored["fps"])
+        times = [frame.get("time", index / fps) for index, frame in enumerate(stored["frames"])]
+        camera = Camera(extrinsics.float(), stored["fov"], stored["aspect"])
+        return VideoCameras(names, camera, fps, np.array(times, dtype=np.float64), origin)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
 
 
 def write_cameras(
-    workspace: Workspace, key: str, names: Sequence[str], camera: Camera, fps: float, origin: np.ndarray | None = None
+    workspace: Workspace,
+    key: str,
+    names: Sequence[str],
+    camera: Camera,
+    fps: float,
+    times: np.ndarray,
+    origin: np.ndarray | None = None,
 ) -> None:
     """Write the camera of every frame as JSON, and the same matrices as a pickle for other people's scripts.
 
     Args:
         workspace: the animation's folder.
         key: digest of what the cameras were computed from.
-        names: of the frames.
+        names: of the T frames.
         camera: the one camera of all frames.
-        fps: frames per second.
+        fps: mean rate, frames per second.
+        times: (T,) seconds of the frames.
         origin: (3,) of the camera's coordinates in the world, where that is far from the world's own: the matrices are
             then written in float64, and ``origin`` beside them. None or 0 for none.
     """
@@ -223,7 +248,10 @@ def write_cameras(
         "aspect": float(camera.aspect),
         "fps": float(fps),
         **place,
-        "frames": [{"name": name, "extrinsics": matrix.tolist()} for name in names],
+        "frames": [
+            {"name": name, "time": time, "extrinsics": matrix.tolist()}
+            for name, time in zip(names, times.tolist(), strict=True)
+        ],
     }
     text = json.dumps(stored, indent=1, ensure_ascii=False)
     workspace.make_file(CAMERAS, key, lambda path: _write_bytes(path, text.encode("utf-8")))

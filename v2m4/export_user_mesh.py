@@ -46,6 +46,7 @@ def export_user_mesh(
     fov: float,
     aspect: float,
     fps: float,
+    times: np.ndarray | None = None,
 ) -> Path:
     """Write the animated file, its rest pose, offsets and cameras.
 
@@ -57,7 +58,8 @@ def export_user_mesh(
         to_camera: (4, 4) similarity from the file's world, relative to the user mesh's origin, to that space.
         fov: vertical field of view of the video's camera, radians.
         aspect: width / height of the video.
-        fps: frames per second.
+        fps: mean rate, frames per second.
+        times: (T,) seconds of the frames (default: uniform, from 0).
 
     Returns:
         The path of ``output_animation.glb``.
@@ -68,12 +70,14 @@ def export_user_mesh(
     """
     if len(names) != len(sequence) or len(names) == 0:
         raise ValueError(f"export_user_mesh: {len(names)} names for {len(sequence)} poses")
+    seconds = np.arange(len(names)) / fps if times is None else np.asarray(times, dtype=np.float64)
     rigid, scale = split_similarity(to_camera)
     poses = sequence.vertices.detach().cpu().numpy()
     content = digest(
         user_mesh.content_digest,
         poses,
         list(names),
+        seconds,
         to_camera.detach().cpu().tolist(),
         [fov, aspect, fps],
         code_version(),
@@ -86,8 +90,7 @@ def export_user_mesh(
         return (pose.astype(np.float64) / scale) @ camera_pose[:3, :3].T + camera_pose[:3, 3]
 
     def write_animation(path: Path) -> None:
-        times = np.arange(len(poses)) / fps
-        user_mesh.write_animation(path, map(file_vertices, poses), times, camera, target_names=names)
+        user_mesh.write_animation(path, map(file_vertices, poses), seconds, camera, target_names=names)
 
     def write_offsets(path: Path) -> None:
         rest = user_mesh.mesh.vertices.double().numpy()
@@ -97,7 +100,7 @@ def export_user_mesh(
 
     workspace.make_file(REST_MESH, content, lambda path: user_mesh.write_static(path, user_mesh.mesh.vertices, camera))
     workspace.make_file(OFFSETS, content, write_offsets)
-    write_cameras(workspace, content, names, camera, fps, user_mesh.origin)
+    write_cameras(workspace, content, names, camera, fps, seconds, user_mesh.origin)
     return workspace.make_file(ANIMATION, content, write_animation)
 
 

@@ -76,15 +76,30 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class AbsentFrame:
+    """A frame between others that does not show the object; its pose is interpolated.
+
+    Attributes:
+        name: as that of a frame.
+        time: seconds.
+    """
+
+    name: str
+    time: float
+
+
+@dataclass(frozen=True)
 class Clip:
     """The frames of one animation.
 
     Attributes:
         name: the animation's name, also its folder in the output.
-        frames: in order of time.
-        fps: frames per second.
+        frames: those that show the object, in order of time.
+        fps: mean rate, frames per second.
         source: hash of the input, part of the keys of all artefacts.
         foreground: description of the segmentation method.
+        times: (T,) seconds of the frames, ascending; empty for a uniform rate from 0.
+        absent: frames between them that do not show the object.
     """
 
     name: str
@@ -92,6 +107,23 @@ class Clip:
     fps: float
     source: str
     foreground: str = "alpha"
+    times: tuple[float, ...] = ()
+    absent: tuple[AbsentFrame, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.times and len(self.times) != len(self.frames):
+            raise ValueError(f"times: {len(self.times)} for {len(self.frames)} frames")
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Times of the frames, (T,) float64 seconds."""
+        return np.array(self.times) if self.times else np.arange(len(self.frames)) / self.fps
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the intervals between the frames are equal."""
+        intervals = np.diff(self.seconds)
+        return len(intervals) == 0 or bool(np.ptp(intervals) < 1e-6)
 
     @property
     def fov(self) -> float:

@@ -11,7 +11,7 @@ from data_preparation_tools.make_examples import ground_truth_of, main
 from v2m4.camera import Orbit
 from v2m4.geometry import face_normals, unique_edges, vertex_normals
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
-from v2m4.io.video import find_animations
+from v2m4.io.sources import find_animations
 from v2m4.light import shade
 from v2m4.render import render
 

@@ -197,3 +197,28 @@ def test_bad_input_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "cameras.json").write_text('{"frames": [{}]}')
     with pytest.raises(ValueError, match=r"cameras\.json"):
         read_cameras(tmp_path / "cameras.json")
+
+
+def test_times_of_the_frames_are_those_of_the_keys_and_cameras(tmp_path):
+    """A variable rate, whose first frame is not at 0."""
+    workspace, sequence = Workspace(tmp_path), _seen(_world())
+    seconds = np.array([0.2, 0.3, 0.35, 0.9, 1.0, 1.5])
+    extrinsics = ORBIT.camera().extrinsics[0]
+    export_animation(
+        workspace, sequence, NAMES, np.arange(6), extrinsics, fov=FOV, aspect=ASPECT, fps=FPS, seconds=seconds
+    )
+    document = load_document(tmp_path / "output_animation.glb")
+    keys = document.accessor(document.items("animations")[0]["samplers"][0]["input"])[:, 0]
+    np.testing.assert_allclose(keys, seconds[[0, 2, 5]], rtol=1e-6)
+    cameras = read_cameras(tmp_path / "cameras.json")
+    np.testing.assert_array_equal(cameras.times, seconds)
+    assert cameras.fps == FPS
+
+
+def test_cameras_of_older_runs_have_the_times_of_their_rate(tmp_path):
+    _export(tmp_path)
+    file = tmp_path / "cameras.json"
+    stored = json.loads(file.read_text("utf-8"))
+    np.testing.assert_array_equal([frame.pop("time") for frame in stored["frames"]], np.arange(6) / FPS)
+    file.write_text(json.dumps(stored), "utf-8")
+    np.testing.assert_array_equal(read_cameras(file).times, np.arange(6) / FPS)

@@ -11,7 +11,7 @@ from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import ANIMATION, CAMERAS, OFFSETS, REST_MESH, read_cameras
 from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics, split_similarity
 from v2m4.io.gltf import read_glb, write_glb
-from v2m4.io.gltf_animation import read_animation
+from v2m4.io.gltf_animation import list_animations, read_animation
 from v2m4.io.user_mesh import open_user_mesh
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.workspace import Workspace
@@ -99,3 +99,11 @@ def test_what_does_not_fit_is_refused(user_mesh, tmp_path):
     sheared[0, 1] = 0.5
     with pytest.raises(ValueError, match="extrinsics"):
         export_user_mesh(Workspace(tmp_path), user_mesh, sequence, list("abcd"), sheared, fov=0.7, aspect=1, fps=1)
+
+
+def test_times_of_a_variable_rate_are_the_keys(user_mesh, tmp_path):
+    times = np.array([0.25, 0.3, 0.9, 1.0])
+    path = export(tmp_path / "out", user_mesh, seen(user_mesh), times=times)
+    (animation,) = list_animations(path)
+    np.testing.assert_allclose(animation.key_times, times, rtol=1e-6)
+    np.testing.assert_array_equal(read_cameras(tmp_path / "out" / CAMERAS).times, times)

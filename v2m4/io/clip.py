@@ -13,17 +13,19 @@ import numpy as np
 from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config
-from v2m4.frame import Clip, Frame
-from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
+from v2m4.frame import AbsentFrame, Clip, Frame
+from v2m4.io.content import input_hash
 from v2m4.io.exif import vertical_fov
+from v2m4.io.folder import frame_files
+from v2m4.io.read import content_hash, read_clip
 from v2m4.io.segmenter import Segmenter
-from v2m4.io.video import Source, no_video, pictures_of, read_clip, video_rate
+from v2m4.io.sources import Source
 from v2m4.workspace import Workspace, digest, folder_version
 
 log = logging.getLogger(__name__)
 
 PICTURE = "{}_rmbg.png"
-RECORD = "frames"  # entry of the manifest: key, names of the pictures, segmentation method
+RECORD = "frames"  # entry of the manifest: key, names and times of the pictures, segmentation method
 
 
 def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: Segmenter | None = None) -> Clip:
@@ -54,8 +56,11 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
     images = threads.in_order(read_png, [workspace.path(PICTURE.format(name)) for name in record["names"]])
     fov, pairs = video_fov(source, config), zip(record["names"], images, strict=True)
     frames = [Frame(name, index, image, fov) for index, (name, image) in enumerate(pairs)]
-    fps = video_rate(source.path) if source.kind == "video" else 0.0
-    return Clip(source.name, frames, fps if fps > 0 else config.frames.fps, follows, record["foreground"])
+    fps = record["fps"] or config.frames.fps
+    rate = 1.0 if record["fps"] else fps
+    times = tuple(time / rate for time in record["times"])
+    absent = tuple(AbsentFrame(name, time / rate) for name, time in record["absent"])
+    return Clip(source.name, frames, fps, follows, record["foreground"], times, absent)
 
 
 def _make(
@@ -69,23 +74,19 @@ def _make(
 
     names = [frame.name for frame in clip.frames]
     workspace.make_files([PICTURE.format(name) for name in names], key, write, threads.count())
-    workspace.manifest[RECORD] = {"key": key, "foreground": clip.foreground, "names": names}
+    # The frame rate of a folder is an option that its pictures do not depend on: frame numbers are kept in place of
+    # seconds.
+    timed = source.kind == "video"
+    workspace.manifest[RECORD] = {
+        "key": key,
+        "foreground": clip.foreground,
+        "names": names,
+        "fps": clip.fps if timed else None,
+        "times": [time if timed else round(time * clip.fps) for time in clip.seconds.tolist()],
+        "absent": [[frame.name, frame.time if timed else round(frame.time * clip.fps)] for frame in clip.absent],
+    }
     workspace.save_manifest()
     return workspace.manifest[RECORD]
-
-
-def content_hash(source: Source) -> str:
-    """Hash of an animation's files, without decoding them.
-
-    Raises:
-        ValueError: there are none, or one cannot be read.
-    """
-    if source.kind == "video":
-        try:
-            return video_hash(source.path)
-        except OSError as error:
-            raise no_video(source.path, error) from error
-    return folder_hash(threads.in_order(lambda file: picture_hash(file, file_content(file)), pictures_of(source.path)))
 
 
 def video_fov(source: Source, config: Config) -> float:
@@ -96,7 +97,7 @@ def video_fov(source: Source, config: Config) -> float:
     """
     if config.fov != "auto":
         return math.radians(config.fov)
-    found = vertical_fov(pictures_of(source.path)[0]) if source.kind == "folder" else None
+    found = vertical_fov(frame_files(source.path).pictures[0]) if source.kind == "folder" else None
     if found is not None and LEAST_FOV <= found <= LARGEST_FOV:
         log.info("%s: field of view %.1f degrees, from the EXIF data of its first picture", source.name, found)
         return math.radians(found)

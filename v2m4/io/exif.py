@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from v2m4.io.picture import opened_picture
 
 DIAGONAL_35MM = math.hypot(36, 24)  # millimetres
 UNITS = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit: inch, centimetre, millimetre, micrometre
@@ -29,12 +29,9 @@ def vertical_fov(file: Path) -> float | None:
     Raises:
         ValueError: the file cannot be read as a picture.
     """
-    try:
-        with Image.open(file) as picture:
-            stored, size = picture.getexif(), picture.size
-            exif = stored.get_ifd(EXIF_IFD)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: cannot be read as a picture ({error}); replace or remove it") from error
+    with opened_picture(file) as picture:
+        stored, size = picture.getexif(), picture.size
+        exif = stored.get_ifd(EXIF_IFD)
     vertical = 0 if stored.get(ORIENTATION) in TURNED else 1  # index of the stored side that is vertical when upright
     rows = size[vertical]
     equivalent = _positive(exif.get(FOCAL_LENGTH_35MM))
@@ -46,6 +43,16 @@ def vertical_fov(file: Path) -> float | None:
     unit = UNITS.get(exif.get(PLANE_UNIT, 2), UNITS[2])
     taken = _positive(exif.get(PIXEL_SIZE[vertical])) or rows  # differs from rows where the picture was downsampled
     return _angle(taken / density * unit, focal)
+
+
+def orientation(file: Path) -> tuple[int, tuple[int, int]]:
+    """EXIF orientation of a picture (1 where it has none), and the width and height that it is stored with.
+
+    Raises:
+        ValueError: the file cannot be read as a picture.
+    """
+    with opened_picture(file) as picture:
+        return int(picture.getexif().get(ORIENTATION) or 1), picture.size
 
 
 def _angle(side: float, focal: float) -> float:

@@ -1,17 +1,32 @@
-"""Read picture files as arrays, and downsample pictures."""
+"""Read picture files as arrays, and resize pictures."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+BROKEN = (
+    UnidentifiedImageError,
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    IndexError,
+    Image.DecompressionBombError,
+)
 
-def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
-    """Read a picture of any format as (H, W, 3 or 4) uint8 sRGB with straight alpha, its EXIF orientation applied.
+
+@contextmanager
+def opened_picture(file: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Open a picture file with Pillow; errors within the block are reported as the file's.
 
     Args:
         file: path, for errors; read if ``data`` is None.
@@ -20,17 +35,57 @@ def read_picture(file: Path, data: bytes | None = None) -> np.ndarray:
     Raises:
         ValueError: it cannot be read as a picture.
     """
+    heif = file.suffix.lower() in HEIF_SUFFIXES
+    if heif and not _heif_is_there():
+        raise ValueError(f"{file}: HEIC needs another package: pip install pillow-heif; or save it as PNG or JPEG")
     try:
-        with Image.open(io.BytesIO(file.read_bytes() if data is None else data)) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I;16") or picture.mode == "I":
-                return np.repeat(_to_uint8(np.asarray(picture))[..., None], 3, axis=2)
-            transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
-            if picture.mode == "La":
-                picture = picture.convert("LA")
-            return np.array(picture.convert("RGBA" if transparent else "RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: cannot be read as a picture ({error}); replace or remove it") from error
+        with Image.open(file if data is None else io.BytesIO(data)) as picture:
+            yield picture
+    except BROKEN as error:
+        why = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(f"{file}: cannot be read as a picture ({why}); replace or remove it") from error
+
+
+@cache
+def _heif_is_there() -> bool:
+    """Register the HEIF reader with Pillow; False where its package is not installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def read_picture(file: Path, data: bytes | None = None, orientation: int | None = None) -> np.ndarray:
+    """Read a picture of any format as (H, W, 3 or 4) uint8 sRGB with straight alpha, its EXIF orientation applied.
+
+    Args:
+        file: path, for errors; read if ``data`` is None.
+        data: the file's contents.
+        orientation: EXIF orientation in place of the file's own.
+
+    Raises:
+        ValueError: it cannot be read as a picture.
+    """
+    with opened_picture(file, data) as opened:
+        if orientation is not None:
+            opened.getexif()[0x0112] = orientation
+        return as_array(ImageOps.exif_transpose(opened))
+
+
+def as_array(picture: Image.Image) -> np.ndarray:
+    """A Pillow picture of any mode as (H, W, 3 or 4) uint8 sRGB with straight alpha."""
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        return np.repeat(_to_uint8(np.asarray(picture))[..., None], 3, axis=2)
+    if picture.mode == "F":
+        values = np.asarray(picture)
+        scaled = np.nan_to_num(values) * (255 if np.nanmax(values, initial=0) <= 1 else 1)
+        return np.repeat(np.clip(np.round(scaled), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    return np.array(picture.convert("RGBA" if transparent else "RGB"))
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
@@ -38,16 +93,34 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     return ((np.clip(values.astype(np.int64), 0, 65535) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def reduced(picture: np.ndarray, max_side: int) -> np.ndarray:
-    """Downsample to a longer side of at most ``max_side`` pixels (0: unchanged); alpha-weighted area average."""
-    longer = max(picture.shape[:2])
-    if max_side <= 0 or longer <= max_side:
+def opaque_as_rgb(picture: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 4) without its alpha channel where that is opaque everywhere."""
+    return picture if picture[..., 3].min() < np.iinfo(picture.dtype).max else picture[..., :3]
+
+
+def resized(picture: np.ndarray, max_side: int, aspect: float = 1.0) -> np.ndarray:
+    """Resample to square pixels and to a longer side of at most ``max_side`` pixels; colours are weighted by alpha.
+
+    Args:
+        picture: (H, W, 3 or 4) uint8 or uint16, straight alpha.
+        max_side: pixels; 0 for any.
+        aspect: width / height of the picture's pixels; where it is not 1, one side is enlarged.
+    """
+    height, width = picture.shape[:2]
+    rows, columns = height / min(aspect, 1), width * max(aspect, 1)
+    longer = max(rows, columns)
+    if 0 < max_side < longer:
+        rows, columns = rows * max_side / longer, columns * max_side / longer
+    size = (max(1, round(columns)), max(1, round(rows)))
+    if size == (width, height):
         return picture
-    size = tuple(max(1, round(side * max_side / longer)) for side in picture.shape[1::-1])
+    shrinks = size[0] <= width and size[1] <= height
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     if picture.shape[2] == 3:
-        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(picture, size, interpolation=interpolation))
+    largest = np.iinfo(picture.dtype).max
     weighted = picture.astype(np.float32)
-    weighted[..., :3] *= weighted[..., 3:] / 255
-    small = np.asarray(cv2.resize(weighted, size, interpolation=cv2.INTER_AREA), np.float32)
-    small[..., :3] /= np.maximum(small[..., 3:], 1) / 255
-    return np.clip(np.round(small), 0, 255).astype(np.uint8)
+    weighted[..., :3] *= weighted[..., 3:] / largest
+    small = np.asarray(cv2.resize(weighted, size, interpolation=interpolation), np.float32)
+    small[..., :3] /= np.maximum(small[..., 3:], 1) / largest
+    return np.clip(np.round(small), 0, largest).astype(picture.dtype)

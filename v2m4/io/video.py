@@ -1,313 +1,276 @@
-"""Find animations on disk (folders of pictures, video files), read them into clips, and write videos."""
+"""Decode video files through FFmpeg (PyAV), and write them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
-import imageio.v3 as iio
+import av
+import cv2
 import numpy as np
 from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.reformatter import ColorRange, Colorspace
 
-from v2m4.config import FramesConfig
-from v2m4.frame import Clip, Frame
-from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
-from v2m4.io.names import natural_key, safe_name
-from v2m4.io.picture import read_picture, reduced
-from v2m4.io.segmentation import remove_backgrounds
-from v2m4.io.segmenter import Segmenter
-from v2m4.threads import in_order
+from v2m4.io._video_frames import decoded_frames, pixel_aspect, seconds, upright
+from v2m4.io.color import is_hdr, to_srgb
+from v2m4.io.timing import frame_times
+from v2m4.io.video_errors import CONVERT, cut_short, diagnosis, no_video
 from v2m4.workspace import atomic
 
 log = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov"})
-LEAST_OBJECT = 1e-4  # least area of the foreground, relative to the picture's
+TEXT_FORMATS = frozenset({"tty", "srt", "ass", "webvtt", "concat", "hls", "lrc", "sdp"})  # of files that name others
+SAME_SHAPE = 0.02  # relative difference of two pictures' aspects
+WRITTEN_TICK = Fraction(1, 90000)  # seconds: unit of the time stamps of a written video of variable rate
 
 
 @dataclass(frozen=True)
-class Source:
-    """One animation on disk.
+class Decoded:
+    """The frames of a video.
 
     Attributes:
-        name: safe as a folder name, unique among the animations of one root.
-        path: the folder of pictures, or the video file.
-        kind: of the path.
-        count: number of pictures (of a video file by its header; 0 if unreadable).
+        images: (H, W, 3 or 4) uint8 sRGB each, straight alpha, upright, square pixels.
+        times: (T,) float64 seconds from 0, strictly ascending.
+        fps: mean rate, frames per second.
     """
 
-    name: str
-    path: Path
-    kind: Literal["folder", "video"]
-    count: int
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The decoded pictures of an animation, before segmentation.
-
-    Attributes:
-        names: one per picture, unique, safe as the beginning of file names.
-        images: (H, W, 3 or 4) uint8 sRGB each, straight alpha, all of one height and width.
-        fps: frames per second.
-        digest: hash of what was read.
-    """
-
-    names: list[str]
     images: list[np.ndarray]
+    times: np.ndarray
     fps: float
-    digest: str
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder in natural order; hidden files and other file types are ignored."""
+def frame_count(path: Path) -> int:
+    """Number of a video's frames by its header; 0 where it does not tell or the file cannot be read."""
+    try:
+        with _opened(path) as container:
+            stream = video_streams(container)[0]
+            if stream.frames:
+                return int(stream.frames)
+            seconds = container.duration / av.time_base if container.duration else 0.0
+            return round(seconds * float(stream.guessed_rate or 0))
+    except (OSError, FFmpegError, ValueError, IndexError):
+        return 0
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file of any name has a video stream."""
+    try:
+        with _opened(path) as container:
+            return bool(video_streams(container))
+    except (OSError, FFmpegError, ValueError):
+        return False
+
+
+def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The video streams of a container without its cover pictures, the most likely one first."""
+    streams = [
+        stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+    ]  # timed thumbnails and still pictures that are not marked as covers have one packet
     return sorted(
-        (file for file in folder.iterdir() if _visible(file) and _is_picture(file)),
-        key=lambda file: natural_key(file.name),
+        streams,
+        key=lambda stream: (
+            stream.codec_context is None,
+            stream.frames == 1,
+            bool(stream.disposition & Disposition.timed_thumbnails),
+            -_area(stream),
+            not stream.disposition & Disposition.default,
+            stream.index,
+        ),
     )
 
 
-def _visible(path: Path) -> bool:
-    return not path.name.startswith((".", "__MACOSX"))
+def _area(stream: av.VideoStream) -> int:
+    return stream.width * stream.height if stream.codec_context is not None else 0
 
 
-def _holds_other_things(folder: Path) -> bool:
-    """Whether the folder has files but no picture; an empty folder counts as an animation without frames."""
-    return not list_pictures(folder) and any(_visible(path) for path in folder.iterdir())
+def _opened(path: Path) -> av.container.InputContainer:
+    """Open a video file.
+
+    Raises:
+        ValueError: it holds a format that names other files or is a text.
+        FFmpegError: it cannot be opened.
+    """
+    container = av.open(str(path), metadata_errors="replace")
+    if TEXT_FORMATS & set(container.format.name.split(",")):
+        container.close()
+        raise no_video(path)
+    return container
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-
-
-def find_animations(root: Path) -> list[Source]:
-    """The animations of a folder, in natural order.
+def read_video(path: Path, max_side: int, default_fps: float) -> Decoded:
+    """Decode a video file; what cannot be decoded of a damaged one is left out with a warning.
 
     Args:
-        root: a folder of frame folders and video files, as V2M4 has it. A folder of pictures, or one video file, counts
-            as one animation. Folders without pictures are ignored.
+        path: of any format that FFmpeg reads.
+        max_side: longer side of the frames at most, pixels; 0 keeps the size.
+        default_fps: frames per second, where the file does not tell.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no animation in it.
-    """
-    root = Path(root)
-    if not root.exists():
-        raise FileNotFoundError(f"{root}: no such folder; give --root a folder of frame folders or video files")
-    if root.is_file():
-        if not _is_video(root):
-            raise FileNotFoundError(f"{root}: not a video file ({_listed(VIDEO_SUFFIXES)}); give a folder or a video")
-        return [_video_source(root, safe_name(root.stem))]
-    entries = sorted((path for path in root.iterdir() if _visible(path)), key=lambda path: natural_key(path.name))
-    folders, videos = [path for path in entries if path.is_dir()], [path for path in entries if _is_video(path)]
-    pictures = list_pictures(root)
-    if pictures and not videos and not any(list_pictures(folder) for folder in folders):
-        return [Source(safe_name(root.resolve().name), root, "folder", len(pictures))]
-    if pictures:
-        log.warning("%s: %d pictures beside the animations are passed over", root, len(pictures))
-    for folder in [folder for folder in folders if _holds_other_things(folder)]:
-        log.info("%s: no pictures in it, passed over", folder)
-        folders.remove(folder)
-    if not folders and not videos:
-        raise FileNotFoundError(
-            f"{root}: no animation in it; put each animation there as a folder of pictures"
-            f" ({_listed(PICTURE_SUFFIXES)}) or as a video file ({_listed(VIDEO_SUFFIXES)})"
-        )
-    sources: dict[str, Source] = {}
-    for path in [*folders, *videos]:
-        name = safe_name(path.stem if path in videos else path.name)
-        if name.casefold() in sources:
-            name = safe_name(path.name.replace(".", "_"))
-        if name.casefold() in sources:
-            raise FileNotFoundError(f"{path}: another animation is called {name!r} too; rename one of them")
-        if path in videos:
-            sources[name.casefold()] = _video_source(path, name)
-        else:
-            sources[name.casefold()] = Source(name, path, "folder", len(list_pictures(path)))
-    return sorted(sources.values(), key=lambda source: natural_key(source.name))
-
-
-def _listed(suffixes: Iterable[str]) -> str:
-    return " ".join(sorted(suffixes))
-
-
-def _video_source(path: Path, name: str) -> Source:
-    try:
-        count = int(iio.improps(path, plugin="pyav").shape[0])
-    except (OSError, FFmpegError, ValueError, IndexError):
-        count = 0  # read_pictures raises the error
-    return Source(name, path, "video", count)
-
-
-def read_pictures(source: Source, config: FramesConfig) -> Pictures:
-    """Read an animation without segmenting it.
-
-    Args:
-        source: from ``find_animations``.
-        config: frame rate of folders, and the largest side.
-
-    Raises:
-        ValueError: nothing in it, a broken file, pictures of different size or with one name.
-    """
-    if source.kind == "video":
-        return _read_video(source.path, config)
-    names, images, digest = _read_folder(source.path, config.max_side)
-    return Pictures(names, images, config.fps, digest)
-
-
-def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None = None) -> Clip:
-    """Read and segment an animation, with one method for all its frames.
-
-    Args:
-        source: from ``find_animations``.
-        config: the options.
-        segmenter: the network, where ``config.foreground`` asks for one (from ``open_segmenter``).
-
-    Raises:
-        ValueError: as ``read_pictures``; the method is not applicable; no object is found in a frame.
-    """
-    pictures = read_pictures(source, config)
-    images = pictures.images
-    try:
-        method = remove_backgrounds(source.name, images, config, segmenter)
-    except ValueError as error:
-        raise ValueError(f"{source.path}: {error}") from error
-    for name, image in zip(pictures.names, images, strict=True):
-        if np.count_nonzero(image[..., 3] > 127) < max(16, LEAST_OBJECT * image.shape[0] * image.shape[1]):
-            raise ValueError(
-                f"{source.path}: no object found in frame {name!r} (foreground: {method});"
-                " remove the frame or choose another --frames.foreground"
-            )
-    frames = [Frame(name, index, image) for index, (name, image) in enumerate(zip(pictures.names, images, strict=True))]
-    return Clip(source.name, frames, pictures.fps, input_hash(pictures.digest, config, segmenter), method)
-
-
-def video_rate(path: Path) -> float:
-    """Frame rate of a video file, frames per second; 0 if it has none.
-
-    Raises:
-        ValueError: the file cannot be read as a video.
+        ValueError: nothing in it can be decoded; one line with the reason and what to do.
     """
     try:
-        with iio.imopen(path, "r", plugin="pyav") as video:
-            return float(video.metadata().get("fps") or 0.0)
-    except (OSError, FFmpegError, ValueError, IndexError) as error:
-        raise no_video(path, error) from error
+        with _opened(path) as container:
+            stream = _chosen_stream(path, container)
+        with _opened(path) as container:
+            return _decoded(path, container, container.streams[stream], max_side, default_fps)
+    except (OSError, FFmpegError, IndexError) as error:
+        raise no_video(path) from error
 
 
-def no_video(path: Path, error: Exception) -> ValueError:
-    """The error of a file that cannot be read as a video, with its cause."""
-    return ValueError(f"{path}: cannot be read as a video ({error}); convert it to H.264 or to frames")
-
-
-def _read_folder(folder: Path, max_side: int) -> tuple[list[str], list[np.ndarray], str]:
-    """Names, pictures and a hash of names and contents."""
-    files = pictures_of(folder)
-    names = [safe_name(file.stem) for file in files]
-    seen: dict[str, Path] = {}
-    for name, file in zip(names, files, strict=True):
-        if name.casefold() in seen:
-            raise ValueError(
-                f"{file}: has the same name as {seen[name.casefold()].name} but for the suffix or reserved characters;"
-                " rename one of them"
-            )
-        seen[name.casefold()] = file
-
-    def read(file: Path) -> tuple[np.ndarray, tuple[int, ...], bytes]:
-        data = file_content(file)
-        picture = read_picture(file, data)
-        return reduced(picture, max_side), picture.shape[:2], picture_hash(file, data)
-
-    results = in_order(read, files)
-    _check_sizes(files, [size for _, size, _ in results])
-    return names, [picture for picture, _, _ in results], folder_hash(state for *_, state in results)
-
-
-def pictures_of(folder: Path) -> list[Path]:
-    """As ``list_pictures``.
+def _chosen_stream(path: Path, container: av.container.InputContainer) -> int:
+    """Index of the stream to decode: where there are several, one with more than one packet.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there is none.
     """
-    files = list_pictures(folder)
-    if not files:
-        raise ValueError(f"{folder}: no pictures in it ({_listed(PICTURE_SUFFIXES)}); add frames or remove the folder")
-    return files
-
-
-def _check_sizes(files: Sequence[Path], sizes: Sequence[tuple[int, ...]]) -> None:
-    for file, size in zip(files, sizes, strict=True):
-        if size != sizes[0]:
-            raise ValueError(
-                f"{file}: {size[1]} x {size[0]} pixels, but {files[0].name} has {sizes[0][1]} x {sizes[0][0]};"
-                " the frames of an animation must have one size"
-            )
-
-
-def _read_video(path: Path, config: FramesConfig) -> Pictures:
-    """The frames of a video file, named by their numbers."""
-    pictures = []
+    streams = video_streams(container)
+    if not streams:
+        what = "only sound" if container.streams.audio else "no pictures that move"
+        raise no_video(path, f"there is no video in it ({what}); give a file with a video stream")
+    if len(streams) == 1:
+        return streams[0].index
+    packets = dict.fromkeys((stream.index for stream in streams), 0)
     try:
-        digest = video_hash(path)
-        turns = _quarter_turns(path)
-        with iio.imopen(path, "r", plugin="pyav") as video:
-            for picture in video.iter(format="rgba"):
-                pictures.append(
-                    np.ascontiguousarray(np.rot90(reduced(_opaque_as_rgb(picture), config.max_side), turns))
-                )
-    except (OSError, FFmpegError, ValueError, IndexError) as error:
-        raise no_video(path, error) from error
-    if not pictures:
-        raise ValueError(f"{path}: no frames in it; convert it to H.264 or to frames")
-    fps = video_rate(path)
-    if fps <= 0:
-        log.warning("%s: no frame rate in the file; %g frames per second assumed (--frames.fps)", path, config.fps)
-        fps = config.fps
-    digits = len(str(len(pictures) - 1))
-    names = [f"{index:0{digits}d}" for index in range(len(pictures))]
-    return Pictures(names, pictures, fps, digest)
+        for packet in container.demux(streams):
+            packets[packet.stream.index] += packet.size > 0
+    except FFmpegError:
+        pass  # of a damaged file; the decoder tells
+    return next((stream.index for stream in streams if packets[stream.index] > 1), streams[0].index)
 
 
-def _opaque_as_rgb(picture: np.ndarray) -> np.ndarray:
-    return picture if picture[..., 3].min() < 255 else picture[..., :3]
+def _decoded(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, max_side: int, default_fps: float
+) -> Decoded:
+    if stream.codec_context is None:
+        raise no_video(path, f"its codec is not known here; {CONVERT.format(name=path.name)}")
+    images: list[np.ndarray] = []
+    stamps: list[float | None] = []
+    damaged = 0
+    size: tuple[int, ...] | None = None
+    hdr = False
+    tick = float(stream.time_base or 0)
+    for frame in decoded_frames(container, stream):
+        if frame is None:
+            damaged += 1
+            continue
+        picture = upright(to_srgb(frame, pixel_aspect(stream), max_side), frame)
+        if frame.is_corrupt and not _follows(picture, images):
+            damaged += 1
+            continue
+        size, hdr = size or picture.shape[:2], hdr or is_hdr(frame)
+        images.append(_of_size(picture, size, path))
+        stamps.append(seconds(frame, tick))
+    if not images:
+        raise no_video(path, _why_nothing(path, stream))
+    if hdr:
+        log.info("%s: HDR video, mapped to sRGB (reference white of ITU-R BT.2408)", path)
+    rates = [float(rate or 0) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate)]
+    times, fps = frame_times(stamps, [*rates, default_fps], tick)
+    _warn_of_damage(path, container, stream, times, fps, damaged)
+    return Decoded(_with_meaningful_alpha(images), times, fps)
 
 
-def _quarter_turns(path: Path) -> int:
-    """Counter-clockwise rotation of the decoded frames by the display matrix, in multiples of 90 degrees."""
-    import av
+def _of_size(picture: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:
+    """A picture at the size of the first one: players scale where a recording changes its resolution.
 
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            return round(frame.rotation / 90) % 4
-    return 0
+    Raises:
+        ValueError: its shape is another.
+    """
+    if picture.shape[:2] == size:
+        return picture
+    if abs(picture.shape[1] * size[0] / (picture.shape[0] * size[1]) - 1) > SAME_SHAPE:
+        raise no_video(path, f"its picture changes its shape; {CONVERT.format(name=path.name)}")
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA))
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+def _follows(picture: np.ndarray, images: list[np.ndarray]) -> bool:
+    """Whether a frame of a damaged packet differs from its predecessor no more than theirs did from each other."""
+    if not images or picture.shape[:2] != images[-1].shape[:2]:
+        return False
+    small = [cv2.resize(image[..., :3], (16, 16), interpolation=cv2.INTER_AREA) for image in [*images[-8:], picture]]
+    steps = [float(cv2.absdiff(first, second).max()) for first, second in pairwise(small)]
+    return steps[-1] <= max(32.0, 2 * max(steps[:-1], default=0.0))
+
+
+def _with_meaningful_alpha(images: list[np.ndarray]) -> list[np.ndarray]:
+    """The frames without alpha channels that are 0 everywhere in all frames, as some encoders leave them."""
+    if all(image.shape[2] == 4 and not image[..., 3].any() for image in images):
+        return [np.ascontiguousarray(image[..., :3]) for image in images]
+    return images
+
+
+def _why_nothing(path: Path, stream: av.VideoStream) -> str:
+    if cut_short(path):
+        return "the download is not complete, and no frame of it decodes; download it again"
+    if stream.frames == 0 and stream.duration in (None, 0) and not stream.codec_context.width:
+        return diagnosis(path)
+    name = stream.codec_context.name
+    return f"no frame of it decodes (codec {name}); {CONVERT.format(name=path.name)}"
+
+
+def _warn_of_damage(
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    times: np.ndarray,
+    fps: float,
+    damaged: int,
+) -> None:
+    """Warn where frames are missing of those that the file announces."""
+    count, announced = len(times), stream.frames
+    length = times[-1] + 1 / fps
+    if cut_short(path) or (announced and container.format.name == "avi" and announced > round(length * fps) + 1):
+        of = f" of {announced}" if announced > count else ""
+        log.warning("%s: the file is cut short: %d%s frames decode and are used", path, count, of)
+    elif damaged:
+        log.warning("%s: the file is damaged: %d frames decode, %d do not and are left out", path, count, damaged)
+    elif len(container.streams) == 1 and container.duration:
+        whole = container.duration / av.time_base
+        if length < 0.9 * whole - 2 / fps:
+            log.warning(
+                "%s: the file is cut short: %d frames decode, %.2f of %.2f seconds, and are used",
+                path, count, length, whole,
+            )  # fmt: skip
+
+
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], fps: float, times: Sequence[float] | np.ndarray | None = None
+) -> None:
     """Write pictures as H.264 (yuv420p, .mp4), atomically; odd sizes are padded to even ones, as yuv420p requires.
 
     Args:
         path: ends in .mp4.
         frames: (H, W, 3) uint8 sRGB each, all of one size; taken one at a time.
-        fps: frames per second.
+        fps: frames per second; with ``times``, the mean rate.
+        times: seconds of each frame, ascending from 0, for a variable rate.
 
     Raises:
         ValueError: no frames, or frames of different size.
     """
     size: tuple[int, ...] | None = None
-    with atomic(Path(path)) as temporary, iio.imopen(temporary, "w", plugin="pyav") as video:
-        video.init_video_stream("libx264", fps=fps, pixel_format="yuv420p")
-        for frame in frames:
+    with atomic(Path(path)) as temporary, av.open(str(temporary), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
+        if times is not None:
+            stream.codec_context.time_base = WRITTEN_TICK
+        for index, frame in enumerate(frames):
             if size is not None and frame.shape != size:
                 raise ValueError(f"{path}: a frame of shape {frame.shape} after frames of shape {size}")
+            if size is None:
+                stream.height, stream.width = frame.shape[0] + frame.shape[0] % 2, frame.shape[1] + frame.shape[1] % 2
             size = frame.shape
             padding = [(0, size[0] % 2), (0, size[1] % 2), (0, 0)]
-            video.write_frame(np.ascontiguousarray(np.pad(frame, padding, mode="edge")))
+            picture = np.ascontiguousarray(np.pad(frame, padding, mode="edge"))
+            encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if times is not None:
+                encoded.pts, encoded.time_base = round(times[index] / WRITTEN_TICK), WRITTEN_TICK
+            container.mux(stream.encode(encoded))
         if size is None:
             raise ValueError(f"{path}: no frames to write as a video")
+        container.mux(stream.encode(None))

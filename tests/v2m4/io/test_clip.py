@@ -13,8 +13,10 @@ from PIL import Image
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import FAST, Config, FramesConfig
 from v2m4.io import clip as clips
-from v2m4.io.clip import content_hash, encoded, open_clip, read_png
-from v2m4.io.video import find_animations, read_clip, write_video
+from v2m4.io.clip import encoded, open_clip, read_png
+from v2m4.io.read import content_hash, read_clip
+from v2m4.io.sources import find_animations
+from v2m4.io.video import write_video
 from v2m4.workspace import Workspace
 
 NETWORK = replace(FAST, frames=FramesConfig(foreground="sam2"))
@@ -183,7 +185,9 @@ def test_a_broken_picture_on_disk_is_named(tmp_path, data):
 
 def test_errors_of_the_input_stay_as_they_were(source, tmp_path):
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(source.path / "1.png")
-    with pytest.raises(ValueError, match="no object found in frame '1'"):
+    for index in (2, 3):
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(source.path / f"{index}.png")
+    with pytest.raises(ValueError, match="seen in 1 of 4 frames"):
         opened(source, tmp_path / "out", NETWORK, Counting())
     (source.path / "1.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"1\.png: cannot be read as a picture"):
@@ -238,3 +242,27 @@ def test_a_video_file_has_no_exif(tmp_path, caplog):
     )
     assert found.fov == DEFAULT_FOV
     assert any("40 degrees assumed: no focal length" in line for line in caplog.messages)
+
+
+def test_times_and_absent_frames_are_cached(tmp_path, monkeypatch):
+    frames = [picture(index) for index in range(6)]
+    frames[0] = frames[0] * 0
+    frames[3] = frames[3] * 0
+    write_video(tmp_path / "disc.mp4", frames, 4.0, [0, 0.1, 0.2, 0.5, 0.9, 1.25])
+    source = find_animations(tmp_path / "disc.mp4")[0]
+    first = opened(source, tmp_path / "out", NETWORK, Counting())
+    assert [frame.name for frame in first.frames] == ["1", "2", "4", "5"]
+    np.testing.assert_allclose(first.times, [0.1, 0.2, 0.9, 1.25], atol=1e-4)
+    assert [(frame.name, round(frame.time, 3)) for frame in first.absent] == [("3", 0.5)]
+    monkeypatch.setattr(clips, "read_clip", lambda *_: pytest.fail("decoded again"))
+    again = opened(source, tmp_path / "out", NETWORK, Counting())
+    assert same(again, first) and again == replace(first, frames=again.frames)
+
+
+def test_absent_frames_of_a_folder_follow_its_rate(source, tmp_path):
+    Image.fromarray(picture(1) * 0).save(source.path / "1.png")
+    opened(source, tmp_path / "out", NETWORK, Counting())
+    config = replace(NETWORK, frames=replace(NETWORK.frames, fps=10.0))
+    found = opened(source, tmp_path / "out", config, Counting())
+    assert found.times == pytest.approx((0, 0.2, 0.3))
+    assert [(frame.name, frame.time) for frame in found.absent] == [("1", pytest.approx(0.1))]

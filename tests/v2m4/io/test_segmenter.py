@@ -12,8 +12,9 @@ import pytest
 
 from v2m4.config import FAST, FramesConfig
 from v2m4.io.foreground import cut_out
+from v2m4.io.read import read_clip
 from v2m4.io.segmenter import open_segmenter
-from v2m4.io.video import find_animations, read_clip
+from v2m4.io.sources import find_animations
 from v2m4.preflight.foreground import require_segmenter
 from v2m4.weights import Unavailable
 
