@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -162,13 +162,19 @@ def read_pictures(source: Source, config: FramesConfig) -> Pictures:
     return Pictures(names, images, config.fps, digest)
 
 
-def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None = None) -> Clip:
+def read_clip(
+    source: Source,
+    config: FramesConfig,
+    segmenter: Segmenter | None = None,
+    show: Callable[[np.ndarray], object] | None = None,
+) -> Clip:
     """Read and segment an animation, with one method for all its frames.
 
     Args:
         source: from ``find_animations``.
         config: the options.
         segmenter: the network, where ``config.foreground`` asks for one (from ``open_segmenter``).
+        show: see ``remove_backgrounds``.
 
     Raises:
         ValueError: as ``read_pictures``; the method is not applicable; no object is found in a frame.
@@ -176,7 +182,7 @@ def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None 
     pictures = read_pictures(source, config)
     images = pictures.images
     try:
-        method = remove_backgrounds(source.name, images, config, segmenter)
+        method = remove_backgrounds(source.name, images, config, segmenter, show)
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error
     for name, image in zip(pictures.names, images, strict=True):
