@@ -42,9 +42,9 @@ class AlphaOptions:
     input: Path
     # Folder for the results: one folder of RGBA pictures for each animation.
     output: Path
-    # How the object is segmented: key takes black, white or another plain background; auto takes an alpha channel first
-    # and GrabCut last; the networks rembg and sam2 need packages and weights (docs/models.md).
-    foreground: Literal["key", "auto", "grabcut", "rembg", "sam2"] = "key"
+    # How the object is segmented: key takes black, white or another plain background; auto takes an alpha channel
+    # first, and salient or GrabCut last; the networks rembg and sam2 need packages and weights (docs/models.md).
+    foreground: Literal["key", "auto", "salient", "grabcut", "rembg", "sam2"] = "key"
     # Folder with the weights of networks.
     weights_dir: Path | None = None
     # Fetch weights that are not on the disk.

@@ -32,17 +32,17 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_preparation_tools.shading import Paint, render_frames, save_frame
+from data_preparation_tools.shading import save_frame
 from v2m4.camera import Camera, Orbit, framing
 from v2m4.config import LARGEST_FOV, LEAST_FOV
-from v2m4.decimate import sample_texture, vertex_colors
+from v2m4.decimate import vertex_colors
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.io.any_mesh import list_clips, read_clip
 from v2m4.io.gltf import write_glb
 from v2m4.io.names import safe_name
 from v2m4.io.srgb import linear_to_srgb, srgb_to_linear
+from v2m4.lit_frames import render_frames, surface_paint
 from v2m4.mesh import Mesh, MeshSequence
-from v2m4.render import interpolate
 from v2m4.workspace import atomic
 
 log = logging.getLogger("render_ground_truth")
@@ -118,22 +118,6 @@ def brightened(mesh: Mesh, stops: float) -> Mesh:
         return torch.from_numpy(linear_to_srgb(np.minimum(srgb_to_linear(colors.numpy()) * 2**stops, 1)))
 
     return replace(mesh, texture=brighten(mesh.texture), colors=brighten(mesh.colors))
-
-
-def surface_paint(mesh: Mesh) -> Paint:
-    """The colours of a textured, vertex-coloured or uniform (light grey) mesh, without ambient occlusion."""
-    if mesh.texture is not None and mesh.uvs is not None:
-        table, corners, texture = mesh.uvs, mesh.faces if mesh.uv_faces is None else mesh.uv_faces, mesh.texture
-    else:
-        grey = torch.full_like(mesh.vertices, 0.8)
-        table, corners, texture = grey if mesh.colors is None else mesh.colors, mesh.faces, None
-
-    def paint(triangles: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-        values = interpolate(table[None], triangles, corners.int())[inside]
-        colors = values if texture is None else sample_texture(texture, values)
-        return colors, torch.ones_like(colors[:, :1])
-
-    return paint
 
 
 def subdivide(sequence: MeshSequence, faces: int) -> MeshSequence:

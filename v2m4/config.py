@@ -35,9 +35,11 @@ RembgModel = Literal[
 class FramesConfig:
     """Input: frames and their foreground masks."""
 
-    # Foreground segmentation: auto uses the input's alpha channel where there is one, else a black or white
-    # background, else GrabCut; the networks rembg (BiRefNet, U2-Net) and sam2 (SAM 2) are never chosen by auto.
-    foreground: Literal["auto", "alpha", "key", "grabcut", "rembg", "sam2"] = "auto"
+    # Foreground segmentation: auto uses the input's alpha channel where there is one, else a plain background (key),
+    # else salient: a small network for what stands out (U2-Net-p), motion, and colour models over the whole clip; where
+    # its package is not installed, grabcut. The networks rembg (BiRefNet, U2-Net) and sam2 (SAM 2) are never chosen by
+    # auto.
+    foreground: Literal["auto", "alpha", "key", "salient", "grabcut", "rembg", "sam2"] = "auto"
     # Network that rembg runs; V2M4 uses birefnet-massive.
     rembg_model: RembgModel = "birefnet-massive"
     # Hugging Face repository of SAM 2's weights; facebook/sam2.1-hiera-tiny, -small and -base-plus are faster.

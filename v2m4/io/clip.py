@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imageio.v3 as iio
 import numpy as np
 
 from v2m4 import threads
@@ -20,11 +21,12 @@ from v2m4.io.folder import frame_files
 from v2m4.io.read import content_hash, read_clip
 from v2m4.io.segmenter import Segmenter
 from v2m4.io.sources import Source
-from v2m4.workspace import Workspace, digest, folder_version
+from v2m4.workspace import Workspace, atomic, digest, folder_version
 
 log = logging.getLogger(__name__)
 
 PICTURE = "{}_rmbg.png"
+DOUBTFUL = "foreground.png"  # frames and masks side by side, where there is a warning on them
 RECORD = "frames"  # entry of the manifest: key, names and times of the pictures, segmentation method
 
 
@@ -67,7 +69,12 @@ def _make(
     source: Source, workspace: Workspace, config: Config, segmenter: Segmenter | None, key: str
 ) -> dict[str, Any]:
     """Read and segment the input, and write the pictures; returns their entry in the manifest."""
-    clip = read_clip(source, config.frames, segmenter)
+    doubtful: list[np.ndarray] = []
+    clip = read_clip(source, config.frames, segmenter, doubtful.append)
+    for picture in doubtful:
+        with atomic(workspace.path(DOUBTFUL)) as temporary:
+            iio.imwrite(temporary, picture, plugin="pillow")
+        log.warning("%s: frames and what was kept of them: %s", source.name, workspace.path(DOUBTFUL))
 
     def write(index: int, path: Path) -> None:
         path.write_bytes(encoded(clip.frames[index].rgba))

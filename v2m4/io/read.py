@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,7 +101,12 @@ def read_pictures(source: Source, config: FramesConfig) -> Pictures:
     return Pictures(names, decoded.images, decoded.fps, digest, decoded.times)
 
 
-def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None = None) -> Clip:
+def read_clip(
+    source: Source,
+    config: FramesConfig,
+    segmenter: Segmenter | None = None,
+    show: Callable[[np.ndarray], object] | None = None,
+) -> Clip:
     """Read and segment an animation, with one method for all its frames.
 
     Frames that do not show the object are left out: first and last ones altogether, those between others with their
@@ -111,6 +116,7 @@ def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None 
         source: from ``find_animations``.
         config: the options.
         segmenter: the network, where ``config.foreground`` asks for one (from ``open_segmenter``).
+        show: see ``remove_backgrounds``.
 
     Raises:
         ValueError: as ``read_pictures``; the method is not applicable; too few frames show an object.
@@ -123,7 +129,7 @@ def read_clip(source: Source, config: FramesConfig, segmenter: Segmenter | None 
     masks = [pictures.masks[index] for index in kept] if pictures.masks else []
     pictures.images.clear()
     try:
-        method = _segment(source.name, images, masks, config, segmenter)
+        method = _segment(source.name, images, masks, config, segmenter, show)
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error
     shown[kept] = ~without_object([image[..., 3] for image in images])
@@ -154,6 +160,7 @@ def _segment(
     masks: Sequence[np.ndarray | None],
     config: FramesConfig,
     segmenter: Segmenter | None,
+    show: Callable[[np.ndarray], object] | None,
 ) -> str:
     """Segment pictures in place, by masks beside them where there are; returns a description of the method."""
     if masks and config.foreground not in ("auto", "alpha"):
@@ -166,14 +173,14 @@ def _segment(
     if not masks:
         panel = find_panel(images)
         if panel is None:
-            return remove_backgrounds(name, images, config, segmenter)
+            return remove_backgrounds(name, images, config, segmenter, show)
         size = images[0].shape[:2]
         log.info(
             "%s: bars around the picture are left out: it is %d x %d pixels of %d x %d",
             name, panel.right - panel.left, panel.bottom - panel.top, size[1], size[0],
         )  # fmt: skip
         images[:] = [panel.crop(image) for image in images]
-        method = remove_backgrounds(name, images, config, segmenter)
+        method = remove_backgrounds(name, images, config, segmenter, show)
         images[:] = [panel.restore(image, size) for image in images]
         return method
     if missing:

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from v2m4.config import Config
+from v2m4.preflight.foreground import salient_is_ready
 
 
 class Segmenter(Protocol):
@@ -34,9 +35,16 @@ class Segmenter(Protocol):
 def open_segmenter(config: Config) -> Segmenter | None:
     """Return the network of ``--frames.foreground``; None for a method without one.
 
+    For ``auto`` that is the network for any background where it is installed, else None; it is loaded only if a clip
+    has neither alpha nor a plain background.
+
     Raises:
         Unavailable: something is missing here, or its weights could not be fetched.
     """
+    if config.frames.foreground == "salient" or (config.frames.foreground == "auto" and salient_is_ready()):
+        from v2m4.io._salient import open_salient
+
+        return open_salient(config)
     if config.frames.foreground == "rembg":
         from v2m4.io._rembg import open_rembg
 

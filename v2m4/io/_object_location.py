@@ -1,0 +1,185 @@
+"""Where the object of a clip is: saliency fused over time, or motion where the salient object is not what moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from v2m4.io._background_plate import camera_motion, plates
+from v2m4.io._moving_region import is_about_motion, moving_hulls, moving_pixels, moving_regions
+from v2m4.io._saliency_fusion import Motion, fused
+from v2m4.threads import in_order
+
+Network = Callable[[np.ndarray], np.ndarray]  # (h, w, 3) uint8 -> saliency (h, w) float32 in [0, 1]; thread-safe
+Source = Literal["saliency", "motion"]  # what says where the object is
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1, pixels
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants, chosen on the first group of ``evaluation/foreground_suite.py``.
+
+    Attributes:
+        whole_stride: frames from one that the network sees whole to the next.
+        close_stride: frames from one that it sees in a window about the object to the next.
+        margin: of that window, as a share of the object's longer side.
+        persistence: of the network's maps, see ``fused``.
+        mask_persistence: of the masks of the first round.
+        saliency: weight of the log-odds of the saliency.
+        largest_saliency: bound of these log-odds.
+        colour: weight of the colour's log-odds.
+        plate: weight of the background plate's evidence.
+        smoothness: weight of the total variation.
+        iterations: of the graph cut.
+        rounds: of colour models, plates and cuts.
+    """
+
+    whole_stride: int = 4
+    close_stride: int = 2
+    margin: float = 0.2
+    persistence: float = 0.75
+    mask_persistence: float = 0.5
+    saliency: float = 1.0
+    largest_saliency: float = 3.0
+    colour: float = 0.6
+    plate: float = 2.0
+    smoothness: float = 2.0
+    iterations: int = 120
+    rounds: int = 3
+
+
+@dataclass(frozen=True)
+class OwnMotion:
+    """What moves relative to the scene, per frame.
+
+    Attributes:
+        pixels: (h, w) uint8 each, 1 where the scene does not explain the picture.
+        regions: (h, w) bool each, where these are dense.
+        hulls: (h, w) bool each, their convex hulls in the regions.
+    """
+
+    pixels: list[np.ndarray]
+    regions: list[np.ndarray]
+    hulls: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the motion of a clip says before any object is known.
+
+    Attributes:
+        homographies: of the camera's motion, see ``camera_motion``; None where no motion model explains it.
+        motion: None where it says nothing about the object.
+    """
+
+    homographies: list[np.ndarray] | None = None
+    motion: OwnMotion | None = None
+
+    @property
+    def still(self) -> bool:
+        """Whether the camera is still."""
+        return self.homographies is not None and all(np.array_equal(m, np.eye(3)) for m in self.homographies)
+
+
+def observe_scene(pictures: Sequence[np.ndarray], flows: Sequence[Motion]) -> Scene:
+    """The camera's motion, and what moves relative to the scene."""
+    homographies = camera_motion(pictures, flows) if len(pictures) > 2 else None
+    if homographies is None:
+        return Scene()
+    pixels = moving_pixels(pictures, plates(pictures, homographies))
+    regions = moving_regions(pixels)
+    motion = None if regions is None else OwnMotion(pixels, regions, moving_hulls(pixels, regions))
+    return Scene(homographies, motion)
+
+
+def locations(
+    pictures: Sequence[np.ndarray], flows: Sequence[Motion], scene: Scene, network: Network, tuning: Tuning
+) -> tuple[list[np.ndarray], Source]:
+    """Probability (h, w) of the object in every frame from saliency fused over time, or from motion alone.
+
+    Motion alone decides where the salient object is not what moves.
+    """
+    count, motion = len(pictures), scene.motion
+
+    def attended(saliency: np.ndarray, index: int) -> np.ndarray:
+        """The saliency of what moves: in this frame, or, before a still camera, in any."""
+        if motion is None:
+            return saliency
+        return where_moving(saliency, np.any(motion.regions, 0) if scene.still else motion.regions[index])
+
+    far = _strided(count, tuning.whole_stride)
+    seen = in_order(lambda index: attended(network(pictures[index]), index), far)
+    if motion is not None:
+        hulls = [motion.hulls[index] for index in far]
+        if not is_about_motion(seen, motion.pixels, hulls, scene.still):
+            return [soft_hull(hull) for hull in motion.hulls], "motion"
+    whole = dict(zip(far, seen, strict=True))
+    coarse, _ = fused([whole.get(index) for index in range(count)], flows, tuning.persistence)
+
+    def look_closer(index: int) -> np.ndarray:
+        x0, y0, x1, y1 = window_about(coarse[index], tuning.margin)
+        found = whole.get(index, coarse[index]).copy()
+        part = network(np.ascontiguousarray(pictures[index][y0:y1, x0:x1]))
+        found[y0:y1, x0:x1] = 0.5 * (part + found[y0:y1, x0:x1])
+        return attended(found, index)
+
+    near = _strided(count, tuning.close_stride)
+    whole |= dict(zip(near, in_order(look_closer, near), strict=True))
+    return fused([whole.get(index) for index in range(count)], flows, tuning.persistence)[0], "saliency"
+
+
+def moving_prior(motion: OwnMotion) -> list[np.ndarray]:
+    """As ``soft_hull``, but certain at pixels that move: their colours are mostly the object's."""
+    square = np.ones((3, 3), np.uint8)
+    return [
+        np.where((cv2.dilate(pixels, square) > 0) & hull, 1, np.minimum(soft_hull(hull), 0.52)).astype(np.float32)
+        for pixels, hull in zip(motion.pixels, motion.hulls, strict=True)
+    ]
+
+
+def soft_hull(hull: np.ndarray) -> np.ndarray:
+    """Probability (h, w) of an object of which some pixels' convex hull is known: even inside, falling outside."""
+    size = max(1.0, float(np.sqrt(hull.sum())))
+    beyond = cv2.distanceTransform(1 - hull.astype(np.uint8), cv2.DIST_L2, 3)
+    return (0.6 * np.exp(-beyond / (0.08 * size))).astype(np.float32)
+
+
+def where_moving(saliency: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """The saliency without parts that are apart from everything that moves, where others are not."""
+    bridge = 2 * (max(saliency.shape) // 60) + 1
+    near = cv2.dilate((saliency > 0.3).astype(np.uint8), np.ones((bridge, bridge), np.uint8))
+    count, labels = cv2.connectedComponents(near, connectivity=8)
+    if count <= 2:
+        return saliency
+    moving = np.bincount(labels.ravel(), region.ravel().astype(np.float64), count)
+    moving[0] = 0
+    away = (moving[labels] <= 0.02 * moving.max()) & (labels > 0)
+    return saliency if moving.max() == 0 else np.where(away, 0, saliency).astype(np.float32)
+
+
+def _strided(count: int, stride: int) -> list[int]:
+    """Indices at a stride, first and last included."""
+    return sorted({*range(0, count, stride), count - 1})
+
+
+def window_about(saliency: np.ndarray, margin: float) -> Box:
+    """The window about the salient object, or the whole picture where there is none."""
+    height, width = saliency.shape
+    inside = (saliency > 0.5).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(inside)
+    if count < 2:
+        return 0, 0, width, height
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = np.isin(labels, 1 + np.flatnonzero(areas >= 0.1 * areas.max()))
+    ys, xs = np.flatnonzero(kept.any(1)), np.flatnonzero(kept.any(0))
+    pad = round(margin * max(len(ys), len(xs), xs[-1] - xs[0], ys[-1] - ys[0])) + 4
+    return (
+        max(0, int(xs[0]) - pad),
+        max(0, int(ys[0]) - pad),
+        min(width, int(xs[-1]) + 1 + pad),
+        min(height, int(ys[-1]) + 1 + pad),
+    )
