@@ -272,8 +272,8 @@ class Config:
     N: int = 1
     # Index of this process, from 0 to N - 1.
     n: int = 0
-    # User mesh (.glb .gltf .obj .ply .stl .off, .fbx through Blender) to animate by the video; its topology, UVs,
-    # materials and textures are kept.
+    # User mesh (.glb .gltf .vrm .obj .ply .stl .off, .fbx through Blender, or a .zip with one of these) to animate by
+    # the video; its topology, UVs, materials and textures are kept.
     mesh: Path | None = None
     # One video file or folder of frames, in place of --root.
     video: Path | None = None

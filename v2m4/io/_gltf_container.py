@@ -20,7 +20,7 @@ from v2m4.io._gltf_error import GltfError, broken_as_gltf_error
 from v2m4.io._gltf_extensions import check_extensions
 from v2m4.io._gltf_material import add_base_colors
 from v2m4.io._gltf_repair import repaired
-from v2m4.io._gltf_tidy import tidy
+from v2m4.io._gltf_tidy import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, tidy
 
 __all__ = [
     "ARRAY_BUFFER",
@@ -38,8 +38,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 def load_document(path: Path) -> Document:

@@ -136,6 +136,8 @@ def _weights(document: Document, primitive: dict[str, Any], count: int, joints: 
     attributes = primitive["attributes"]
     joint_sets, weights = [], []
     for number in range(sum(name.startswith("JOINTS_") for name in attributes)):
+        if not {f"JOINTS_{number}", f"WEIGHTS_{number}"} <= attributes.keys():
+            break
         joint_sets.append(document.accessor(attributes[f"JOINTS_{number}"]).astype(np.int64))
         weights.append(document.accessor(attributes[f"WEIGHTS_{number}"]).astype(np.float64))
     if not joint_sets:

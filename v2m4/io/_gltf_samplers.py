@@ -22,7 +22,7 @@ class Sampler:
     """A curve through keys, constant before the first and after the last.
 
     Attributes:
-        times: (K,) float64 seconds, ascending.
+        times: (K,) float64 seconds, not descending.
         values: (K, 3, C) float64: in-tangent, value, out-tangent; the tangents are zero unless the interpolation is
             CUBICSPLINE.
         interpolation: LINEAR, STEP or CUBICSPLINE.
@@ -107,12 +107,12 @@ def read_sampler(document: Document, entry: dict[str, Any], path: str, width: in
 
 
 def key_times(document: Document, entry: dict[str, Any]) -> np.ndarray:
-    """The key times (K,) of an entry of ``animation.samplers``, float64 seconds.
+    """The key times (K,) of an entry of ``animation.samplers``, float64 seconds; two keys may share a time (a jump).
 
     Raises:
-        GltfError: there are none, or they do not ascend.
+        GltfError: there are none, or they descend.
     """
     times = document.accessor(entry["input"])[:, 0].astype(np.float64)
-    if len(times) == 0 or not np.isfinite(times).all() or bool((np.diff(times) <= 0).any()):
+    if len(times) == 0 or not np.isfinite(times).all() or bool((np.diff(times) < 0).any()):
         raise GltfError(f"{document.path}: the key times of an animation do not ascend")
     return times

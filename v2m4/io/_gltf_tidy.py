@@ -8,6 +8,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+
 
 def tidy(json: dict[str, Any], path: Path) -> None:
     """Mend a document in place.
@@ -50,3 +52,27 @@ def _fit_weights(item: dict[str, Any], json: dict[str, Any]) -> None:
     item["weights"] = [*(item["weights"] or []), *[0.0] * count][:count]
     if not count:
         del item["weights"]
+
+
+def add_view_targets(json: dict[str, Any]) -> None:
+    """Say of the buffer views of vertex attributes and of indices what they are for, where the file does not."""
+    uses: dict[int, set[int]] = {}
+    views, accessors = json.get("bufferViews", []), json.get("accessors", [])
+
+    def use(accessor: int, target: int) -> None:
+        if "bufferView" in accessors[accessor]:
+            uses.setdefault(accessors[accessor]["bufferView"], set()).add(target)
+
+    for mesh in json.get("meshes", []):
+        for primitive in mesh["primitives"]:
+            for table in (primitive["attributes"], *(primitive.get("targets") or [])):
+                for accessor in table.values():
+                    use(accessor, ARRAY_BUFFER)
+            if "indices" in primitive:
+                use(primitive["indices"], ELEMENT_ARRAY_BUFFER)
+    for skin in json.get("skins", []):
+        if "inverseBindMatrices" in skin:
+            use(skin["inverseBindMatrices"], 0)
+    for view, targets in uses.items():
+        if len(targets) == 1 and 0 not in targets:
+            views[view].setdefault("target", min(targets))

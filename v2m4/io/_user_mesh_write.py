@@ -21,6 +21,7 @@ from v2m4.io._gltf_container import ARRAY_BUFFER, Document, GltfBuilder, glb_hea
 from v2m4.io._gltf_extensions import COMPRESSIONS
 from v2m4.io._gltf_nodes import scene_nodes
 from v2m4.io._gltf_quantize import SHORT_MAX, normal_deltas
+from v2m4.io._gltf_tidy import add_view_targets
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer
 
 # Extensions known to hold no index of an accessor or buffer view. With any other extension none is renumbered.
@@ -120,6 +121,7 @@ class DocumentEditor(GltfBuilder):
         used = set(self.json.get("extensionsUsed", []))
         keep_all = any(not name.startswith(KNOWN_EXTENSIONS) for name in used)
         _renumber(self.json, "accessors", list(_accessor_slots(self.json)), keep_all)
+        add_view_targets(self.json)
         _renumber(self.json, "bufferViews", list(_view_slots(self.json)), keep_all)
         offsets: dict[tuple[int, int, int], int] = {}
         for view in self.json.get("bufferViews", []):

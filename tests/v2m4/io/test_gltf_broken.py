@@ -551,3 +551,18 @@ def test_primitives_with_unequal_morph_targets_and_extras_of_any_kind(tmp_path: 
     (mesh,) = load_document(tmp_path / "out.glb").items("meshes")
     assert mesh["extras"] == {"extras": "a note", "targetNames": ["0", "1"]}
     assert [len(primitive["targets"]) for primitive in mesh["primitives"]] == [2, 2]
+
+
+def test_two_keys_at_one_time_are_a_jump(tmp_path: Path) -> None:
+    joints, weights = np.tile([0, 1, 0, 0], (49, 1)), np.tile([0.0, 1, 0, 0], (49, 1))
+
+    def change(scene: GltfScene) -> None:
+        sampler = scene.builder.json["animations"][0]["samplers"][0]
+        sampler["input"] = scene.builder.accessor(np.array([0, 1, 1, 2], np.float32), bounds=True)
+        lifts = np.array([[0, 0, 0], [0, 0, 1], [0, 0, 5], [0, 0, 6]], np.float32)
+        sampler["output"] = scene.builder.accessor(lifts)
+        scene.builder.json["meshes"][0]["primitives"][0]["attributes"]["JOINTS_1"] = 0  # without WEIGHTS_1
+
+    path = skinned(tmp_path / "a.glb", joints, weights, change)
+    sequence = read_animation(path, times=[0.5, 0.999, 1.0, 1.5])
+    assert np.allclose(sequence.vertices[:, 0, 2], [0.5, 0.999, 5, 5.5])
