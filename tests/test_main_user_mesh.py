@@ -165,9 +165,8 @@ FLAT = torch.tensor([[-0.5, -0.4, 0.0], [0.5, -0.4, 0.0], [0.4, 0.4, 0.0], [-0.3
         ([[0, 1, 2]], None, 0.4, (0.0, 0.0, 0.0)),  # one triangle, as white as a file without a material
         ([[0, 1, 2], [0, 2, 3]], (0.0, 0.0, 0.0), 0.4, (5e5, 6e6, 30.0)),  # a black sheet in UTM coordinates
         ([[0, 1, 2], [0, 2, 3]], (0.2, 0.7, 0.3), np.pi - 0.4, (0.0, 0.0, 0.0)),  # seen from behind
-        ([[0, 1, 2], [0, 2, 3], [2, 1, 0], [3, 2, 0]], (0.2, 0.7, 0.3), 0.4, (0.0, 0.0, 0.0)),  # faces on both sides
     ],
-    ids=["triangle", "black and far away", "from behind", "both sides"],
+    ids=["triangle", "black and far away", "from behind"],
 )
 def test_a_mesh_of_few_faces_moves(
     tmp_path: Path, faces: list[list[int]], colors: tuple[float, ...] | None, yaw: float, place: tuple[float, ...]
@@ -189,7 +188,23 @@ def test_a_mesh_of_few_faces_moves(
         rgba = torch.cat([picture.color[0] / mask.clamp_min(1e-6), mask], -1).clamp(0, 1)
         iio.imwrite(tmp_path / "clip" / f"{step}.png", (255 * rgba).round().to(torch.uint8).numpy())
     case = ["--mesh", str(tmp_path / "sheet.obj"), "--video", str(tmp_path / "clip"), "--output", str(tmp_path / "out")]
-    assert main.main([*case, *QUICK, "--drive.size", "96", "--frames.foreground", "alpha"]) == 0
+    assert (
+        main.main(
+            [
+                *case,
+                *QUICK,
+                "--search.refine_steps",
+                "8",
+                "--drive.nodes",
+                "12",
+                "--max_faces",
+                "400",
+                "--frames.foreground",
+                "alpha",
+            ]
+        )
+        == 0
+    )
     result = tmp_path / "out" / "clip"
     recorded = read_cameras(result / CAMERAS)
     times = np.arange(3) / recorded.fps

@@ -8,6 +8,7 @@ import pytest
 import torch
 import trimesh
 
+from tests.v2m4.io.user_mesh_documents import GltfScene
 from v2m4.camera import Camera, Orbit
 from v2m4.export import CAMERAS, read_cameras
 from v2m4.export_user_mesh import export_user_mesh
@@ -31,7 +32,7 @@ def write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
     return path
 
 
-def place_and_mesh(path: Path, times: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def place_and_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The node's translation in a written file, and its stored positions."""
     document = load_document(path)
     node = next(node for node in document.items("nodes") if "mesh" in node)
@@ -67,7 +68,7 @@ def test_the_shape_is_not_rounded(far_file: Path) -> None:
 
 def test_a_mesh_near_the_origin_stays_about_it(tmp_path: Path) -> None:
     ball = shape()
-    user_mesh = open_user_mesh(write_obj(tmp_path / "near.obj", ball.vertices + [60, 0, 0], ball.faces))
+    user_mesh = open_user_mesh(write_obj(tmp_path / "near.obj", ball.vertices + np.array([60, 0, 0]), ball.faces))
     assert not user_mesh.origin.any()
     assert user_mesh.document.json["nodes"] == [{"name": "near", "mesh": 0}]
 
@@ -181,8 +182,31 @@ def test_a_mesh_without_any_area_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_two_small_pieces_far_apart_have_an_area(tmp_path: Path) -> None:
     ball = shape()
-    vertices = np.concatenate([ball.vertices, ball.vertices + [90000, 0, 0]])
+    vertices = np.concatenate([ball.vertices, ball.vertices + np.array([90000, 0, 0])])
     user_mesh = open_user_mesh(
         write_obj(tmp_path / "two.obj", vertices, np.concatenate([ball.faces, ball.faces + 162]))
     )
     assert len(user_mesh.mesh.faces) == 2 * len(ball.faces)
+
+
+def test_a_far_skinned_mesh_is_placed_by_its_own_node(tmp_path: Path) -> None:
+    ball, scene = shape(), GltfScene()
+    count = len(ball.vertices)
+    attributes = {
+        "POSITION": scene.attribute(np.asarray(ball.vertices, np.float32), bounds=True),
+        "JOINTS_0": scene.attribute(np.zeros((count, 4), np.uint8)),
+        "WEIGHTS_0": scene.attribute(np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1))),
+    }
+    primitive = {"attributes": attributes, "indices": scene.indices(np.asarray(ball.faces))}
+    mesh = scene.builder.add("meshes", {"primitives": [primitive]})
+    joint = scene.node(name="joint", translation=FAR.tolist())
+    skin = scene.builder.add("skins", {"joints": [joint]})
+    scene.node(name="ball", mesh=mesh, skin=skin)
+    user_mesh = open_user_mesh(scene.write(tmp_path / "skinned.glb"))
+    check_shape(user_mesh)
+    poses = torch.stack([user_mesh.mesh.vertices, user_mesh.mesh.vertices + torch.tensor([0.0, 0.25, 0.0])])
+    user_mesh.write_animation(tmp_path / "out.glb", poses, [0.0, 1.0])
+    assert np.allclose(place_and_mesh(tmp_path / "out.glb")[0], FAR, atol=1e-6)
+    found = read_animation(tmp_path / "out.glb", origin=tuple(user_mesh.origin)).vertices
+    assert torch.allclose(found.amin(1), poses.amin(1), atol=1e-4)
+    assert torch.allclose(found.amax(1), poses.amax(1), atol=1e-4)
