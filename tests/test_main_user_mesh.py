@@ -156,6 +156,67 @@ def test_the_same_seed_gives_the_same_bytes(case: Path, moved: Path, tmp_path: P
     assert (tmp_path / "swing" / "output_animation.glb").read_bytes() == (moved / "output_animation.glb").read_bytes()
 
 
+FLAT = torch.tensor([[-0.5, -0.4, 0.0], [0.5, -0.4, 0.0], [0.4, 0.4, 0.0], [-0.3, 0.4, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("faces", "colors", "yaw", "place"),
+    [
+        ([[0, 1, 2]], None, 0.4, (0.0, 0.0, 0.0)),  # one triangle, as white as a file without a material
+        ([[0, 1, 2], [0, 2, 3]], (0.0, 0.0, 0.0), 0.4, (5e5, 6e6, 30.0)),  # a black sheet in UTM coordinates
+        ([[0, 1, 2], [0, 2, 3]], (0.2, 0.7, 0.3), np.pi - 0.4, (0.0, 0.0, 0.0)),  # seen from behind
+    ],
+    ids=["triangle", "black and far away", "from behind"],
+)
+def test_a_mesh_of_few_faces_moves(
+    tmp_path: Path, faces: list[list[int]], colors: tuple[float, ...] | None, yaw: float, place: tuple[float, ...]
+) -> None:
+    corners = FLAT.double().numpy() + np.array(place)
+    shade = "" if colors is None else " {} {} {}".format(*colors)
+    lines = ["v {:.6f} {:.6f} {:.6f}".format(*corner) + shade for corner in corners]
+    lines += ["f {} {} {}".format(*(corner + 1 for corner in face)) for face in faces]
+    (tmp_path / "sheet.obj").write_text("\n".join(lines))
+    extrinsics = Orbit.of(yaw=yaw, pitch=0.2, radius=2.2).camera().extrinsics[0]
+    sheet = Mesh(FLAT, torch.tensor(faces), colors=torch.tensor(colors or (1.0, 1.0, 1.0)).expand(4, 3))
+    (tmp_path / "clip").mkdir()
+    for step in range(3):
+        angle = torch.tensor(0.12 * step)
+        turn = torch.tensor([[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0], [0, 0, 1]])
+        seen = (FLAT @ turn.T) @ extrinsics[:3, :3].T + extrinsics[:3, 3]
+        picture = render_mesh(sheet.with_vertices(seen), Camera.identity(), 96, channels=("color", "mask"))
+        mask = picture.mask[0].clamp(0, 1)
+        rgba = torch.cat([picture.color[0] / mask.clamp_min(1e-6), mask], -1).clamp(0, 1)
+        iio.imwrite(tmp_path / "clip" / f"{step}.png", (255 * rgba).round().to(torch.uint8).numpy())
+    case = ["--mesh", str(tmp_path / "sheet.obj"), "--video", str(tmp_path / "clip"), "--output", str(tmp_path / "out")]
+    assert (
+        main.main(
+            [
+                *case,
+                *QUICK,
+                "--search.refine_steps",
+                "8",
+                "--drive.nodes",
+                "12",
+                "--max_faces",
+                "400",
+                "--frames.foreground",
+                "alpha",
+            ]
+        )
+        == 0
+    )
+    result = tmp_path / "out" / "clip"
+    recorded = read_cameras(result / CAMERAS)
+    times = np.arange(3) / recorded.fps
+    found = read_animation(result / "output_animation.glb", times=times, origin=recorded.origin).vertices
+    assert bool(found.isfinite().all())
+    in_camera = found @ recorded.cameras.extrinsics[0, :3, :3].T + recorded.cameras.extrinsics[0, :3, 3]
+    pixels = torch.stack([Camera.identity().project(pose, (96, 96))[0][0] for pose in in_camera])
+    turned = (pixels[2] - pixels[0])[found[0].argmax(0)[0]].norm()  # of the corner that is farthest along x
+    assert 5 < turned < 20
+    assert json.loads((result / "manifest.json").read_text())["motion"]["least_iou"] > 0.9
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -31,6 +31,13 @@ def test_normalizing_brings_the_mesh_into_the_unit_cube() -> None:
     assert (upper - lower).max() == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_a_mesh_of_any_size_is_normalised(size: float) -> None:
+    tiny = ball().with_vertices(ball().vertices * size)
+    lower, upper = tiny.transformed(tiny.normalizing()).bounds()
+    assert float((upper - lower).max()) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_arrays_round_trip_is_exact() -> None:
     mesh = ball()
     again = Mesh.from_arrays(mesh.arrays() | {"another": np.zeros(3)})

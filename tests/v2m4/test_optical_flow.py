@@ -54,6 +54,12 @@ def test_standing_still_needs_no_flow(flows) -> None:
     assert tracks.confidence.min() == 1.0
 
 
+def test_no_points_are_followed_to_no_points(flows) -> None:
+    tracks = track(np.zeros((0, 2)), 0, 2, flows)
+    assert tracks.positions.shape == (3, 0, 2)
+    assert tracks.confidence.shape == (3, 0)
+
+
 def test_points_beside_the_object_are_not_trusted(flows) -> None:
     assert track(np.array([[0.1, 0.1]]), 0, 1, flows).confidence[-1] < 0.01
 

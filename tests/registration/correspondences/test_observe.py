@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_lighting_is_fitted_to_the_first_frame(body: Mesh) -> None:
         return float(np.abs(rendering.color - view.color)[both].mean())
 
     assert difference(appearance) < 0.15 * difference(AppearanceModel(body))
+
+
+def test_a_mesh_without_any_of_a_colour_has_neutral_lighting_of_it(body: Mesh) -> None:
+    """A uniform colour of the file, black or pure red, must not make the fit singular."""
+    assert body.colors is not None
+    red = replace(body, colors=body.colors * torch.tensor([1.0, 0.0, 0.0]))
+    frame = photographed(body, 0)
+    appearance = AppearanceModel.of(red, red.vertices, ImageWindow.of(frame, CAMERA, 128, [red.vertices]))
+    assert appearance.lighting is not None
+    assert torch.equal(appearance.lighting[:, 1], torch.eye(9)[0])
+    assert not torch.equal(appearance.lighting[:, 0], torch.eye(9)[0])
 
 
 def test_the_first_frame_serves_as_the_texture_where_it_is_visible(body: Mesh) -> None:
