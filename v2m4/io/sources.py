@@ -142,16 +142,16 @@ def _is_video_name(path: Path) -> bool:
 
 
 def _frame_folder(folder: Path) -> Path | None:
-    """Where an animation's frames lie: a folder, one named ``frames`` or the like in it, or an animated picture."""
+    """Where an animation's frames lie: a folder, one named ``frames`` or the like in it, or the one video in it."""
     stills = _stills(folder)
     if len(stills) < 2:
         nested = {child.name.casefold(): child for child in _folders(folder)}
         for name in FRAME_FOLDERS:
             if name in nested and len(list_pictures(nested[name])) > len(stills):
                 return nested[name]
-    animated = [file for file in list_pictures(folder) if file not in stills]
-    if len(animated) == 1 and len(stills) < 2:
-        return animated[0]
+    videos = _videos(folder)
+    if len(videos) == 1 and len(stills) < 2:  # beside a poster at most
+        return videos[0]
     return folder if stills else None
 
 

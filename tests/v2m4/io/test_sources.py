@@ -109,7 +109,9 @@ def test_deeper_folders_are_searched_where_nothing_else_is_found(tmp_path):
     assert names(tmp_path) == ["run", "walk"]
     (tmp_path / "b" / "x").mkdir(parents=True)
     encode(tmp_path / "b" / "x" / "fox.mp4", moving())
-    assert names(tmp_path / "b") == ["fox"]
+    assert names(tmp_path / "b") == ["x"]  # the one video in its folder
+    encode(tmp_path / "b" / "x" / "bear.mp4", moving())
+    assert names(tmp_path / "b") == ["bear", "fox"]
     save(tmp_path / "here" / "0.png", disc())
     assert names(tmp_path) == ["here"]
 
