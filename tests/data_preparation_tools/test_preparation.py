@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_preparation_tools import convert_black_white_background_images_to_alpha_images as converting
 from data_preparation_tools import split_videos_to_image_frames as splitting
+from tests.v2m4.io.video_documents import disc, encode, moving, save, save_animated
 from v2m4.io.video import write_video
 
 TOOLS = Path(__file__).resolve().parents[2] / "data_preparation_tools"
@@ -38,6 +39,20 @@ def test_videos_become_folders_of_frames(tmp_path):
         assert np.abs(iio.imread(files[3]).astype(int) - picture(3)).mean() < 4
     assert run(splitting, tmp_path / "in" / "fox.mp4", tmp_path / "some", "--every", "2", "--max_side", "40") == 0
     assert [iio.imread(file).shape for file in sorted((tmp_path / "some" / "fox").iterdir())] == [(32, 40, 3)] * 3
+
+
+def test_animated_pictures_and_masks_are_taken_too(tmp_path):
+    (tmp_path / "in").mkdir()
+    save_animated(tmp_path / "in" / "wave.gif", moving(3), 40)
+    encode(tmp_path / "in" / "fox.MKV", moving(4))
+    assert run(splitting, tmp_path / "in", tmp_path / "out") == 0
+    assert len(list((tmp_path / "out" / "wave").iterdir())) == 3
+    assert len(list((tmp_path / "out" / "fox").iterdir())) == 4
+    mask = np.where(disc().max(2) > 0, 255, 0).astype(np.uint8)
+    save(tmp_path / "walk" / "0.jpg", disc())
+    save(tmp_path / "walk" / "masks" / "0.png", mask)
+    assert run(converting, tmp_path / "walk", tmp_path / "rgba", "--foreground", "auto") == 0
+    np.testing.assert_array_equal(iio.imread(tmp_path / "rgba" / "walk" / "0.png")[..., 3], mask)
 
 
 @pytest.mark.parametrize("background", [0, 255])

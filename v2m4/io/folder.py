@@ -81,8 +81,7 @@ def is_picture(path: Path) -> bool:
 
 def is_mask_folder(folder: Path) -> bool:
     """Whether a folder is called as folders of masks are, and a picture in or below it looks like one."""
-    name = folder.name.casefold()
-    if name not in MASK_FOLDERS and _of_mask_name(name) is None:
+    if not has_mask_name(folder):
         return False
     level = [folder]
     for _ in range(3):
@@ -91,6 +90,12 @@ def is_mask_folder(folder: Path) -> bool:
                 return looks_like_mask(pictures[len(pictures) // 2])
         level = [child for each in level for child in _children(each, lambda _: True)]
     return False
+
+
+def has_mask_name(folder: Path) -> bool:
+    """Whether a folder is called as folders of masks are."""
+    name = folder.name.casefold()
+    return name in MASK_FOLDERS or _of_mask_name(name) is not None
 
 
 def frame_files(folder: Path) -> FrameFiles:

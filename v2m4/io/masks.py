@@ -52,10 +52,10 @@ def looks_like_mask(file: Path) -> bool:
 
 
 def show_the_same(first: Path, second: Path) -> bool:
-    """Whether two picture files show the same picture, but for compression."""
+    """Whether two picture files show the same picture with the same alpha, but for compression."""
     try:
         with opened_picture(first) as one, opened_picture(second) as other:
-            small = [np.asarray(each.convert("RGB").resize((32, 32)), np.int16) for each in (one, other)]
+            small = [np.asarray(each.convert("RGBA").resize((32, 32)), np.int16) for each in (one, other)]
     except ValueError:
         return False
     return bool(np.abs(small[0] - small[1]).mean() < 8)

@@ -13,6 +13,7 @@ from v2m4.io.folder import (
     FRAME_FOLDERS,
     PICTURE_SUFFIXES,
     frame_files,
+    has_mask_name,
     is_mask_folder,
     is_picture,
     is_visible,
@@ -88,6 +89,8 @@ def find_animations(root: Path) -> list[Source]:
 def _animations_in(root: Path) -> list[tuple[Path, str]]:
     """Paths and names of the animations of one folder; it may be one itself."""
     folders, videos, stills = _folders(root), _videos(root), _stills(root)
+    if len(stills) > 1:  # what is called masks beside frames is no animation, whatever it looks like
+        folders = [folder for folder in folders if not has_mask_name(folder)]
     held = {folder: frames for folder in folders if (frames := _frame_folder(folder)) is not None}
     clips = [path for path in videos if not is_picture(path)]  # animated pictures beside frames are previews of them
     if stills and not held and not clips and not (videos and len(stills) == 1):
@@ -142,16 +145,16 @@ def _is_video_name(path: Path) -> bool:
 
 
 def _frame_folder(folder: Path) -> Path | None:
-    """Where an animation's frames lie: a folder, one named ``frames`` or the like in it, or an animated picture."""
+    """Where an animation's frames lie: a folder, one named ``frames`` or the like in it, or the one video in it."""
     stills = _stills(folder)
     if len(stills) < 2:
         nested = {child.name.casefold(): child for child in _folders(folder)}
         for name in FRAME_FOLDERS:
             if name in nested and len(list_pictures(nested[name])) > len(stills):
                 return nested[name]
-    animated = [file for file in list_pictures(folder) if file not in stills]
-    if len(animated) == 1 and len(stills) < 2:
-        return animated[0]
+    videos = _videos(folder)
+    if len(videos) == 1 and len(stills) < 2:  # beside a poster at most
+        return videos[0]
     return folder if stills else None
 
 

@@ -136,3 +136,12 @@ def test_formats_of_frames(tmp_path, suffix):
     clip = read_clip(find_animations(tmp_path)[0], FramesConfig())
     assert len(clip.frames) == 3
     np.testing.assert_allclose(clip.frames[0].rgba[56, 44, :3], (200, 120, 60), atol=12)
+
+
+def test_cut_outs_with_the_frames_name_are_masks(tmp_path):
+    for index in range(COUNT):
+        save(tmp_path / "walk" / f"{index}.jpg", frame(3 * index), quality=95)
+        save(tmp_path / "walk" / f"{index}.png", np.dstack([frame(3 * index), mask(3 * index)]))
+    clip = read_clip(find_animations(tmp_path)[0], FramesConfig())
+    assert clip.foreground == "masks"
+    np.testing.assert_array_equal(clip.frames[1].rgba[..., 3], mask(3))

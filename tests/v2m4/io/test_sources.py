@@ -109,7 +109,9 @@ def test_deeper_folders_are_searched_where_nothing_else_is_found(tmp_path):
     assert names(tmp_path) == ["run", "walk"]
     (tmp_path / "b" / "x").mkdir(parents=True)
     encode(tmp_path / "b" / "x" / "fox.mp4", moving())
-    assert names(tmp_path / "b") == ["fox"]
+    assert names(tmp_path / "b") == ["x"]  # the one video in its folder
+    encode(tmp_path / "b" / "x" / "bear.mp4", moving())
+    assert names(tmp_path / "b") == ["bear", "fox"]
     save(tmp_path / "here" / "0.png", disc())
     assert names(tmp_path) == ["here"]
 
@@ -160,3 +162,12 @@ def test_files_with_another_formats_name_are_read_by_content(tmp_path):
     sources = find_animations(tmp_path)
     assert [(source.name, source.count) for source in sources] == [("a", 6), ("b", 4), ("c", 2)]
     assert [len(read_clip(source, FramesConfig()).frames) for source in sources] == [6, 4, 2]
+
+
+def test_pictures_called_masks_beside_frames_are_never_the_animation(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8)
+    for index in range(3):
+        save(tmp_path / "walk" / f"{index}.png", disc(index))
+        save(tmp_path / "walk" / "masks" / f"{index}.png", noise)  # coloured overlays
+    assert [(s.name, s.path) for s in find_animations(tmp_path / "walk")] == [("walk", tmp_path / "walk")]
+    assert names(tmp_path) == ["walk"]
