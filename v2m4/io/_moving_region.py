@@ -102,7 +102,8 @@ def is_about_motion(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # places that no frame shows
-        changing = np.nanmean([aligned(pixels, index) for index, pixels in enumerate(moving)], 0) > 0.1
+        own = [aligned(moving[index] * hulls[index], index) for index in range(len(moving))]
+        changing = np.nanmean(own, 0) > 0.1
         seen = [aligned(found, index) for index, found in saliency.items()]
         contrast = np.nanmax(seen, 0) - np.nanmin(seen, 0)
     known = changing & np.isfinite(contrast)

