@@ -72,6 +72,17 @@ TUNING = _group(
         Clip("fox_grass", "animated/Fox.glb", "grass", None, "pan", yaw=60, shadow=True, camouflage=0.3, moves="Walk"),
         Clip("spiderman_noise", "videos/dancing_spiderman", "noise", None, "jitter", _WIDE, 0.95, quality=75),
         Clip("dragon_moon", _free("Dragon"), "moon", None, "zoom", _WIDE, moves="DragonArmature|Dragon_Flying"),
+        Clip("cyborg_flag", _showcase("cyberpunk__Character"), "astronaut", _FLAG, moves="CharacterArmature|Wave"),
+        Clip(
+            "shark_hubble",
+            _showcase("fish__Shark"),
+            "hubble_deep_field",
+            None,
+            "zoom",
+            _WIDE,
+            yaw=75,
+            moves="Armature|Swim",
+        ),
     ],
     "tuning",
 )
@@ -80,7 +91,6 @@ HELD_OUT = _group(
     [
         Clip("dino_camera", "examples/walking_dino", "camera", _MEADOW, shadow=True),
         Clip("jelly_gravel", "examples/bouncing_jelly", "gravel", None, "pan", quality=80),
-        Clip("cyborg_flag", _showcase("cyberpunk__Character"), "astronaut", _FLAG, moves="CharacterArmature|Wave"),
         Clip(
             "knight_tissue",
             _showcase("single_knight__KnightCharacter"),
@@ -92,16 +102,6 @@ HELD_OUT = _group(
             moves="HumanArmature|Walking",
         ),
         Clip("mech_retina", _showcase("mech__George"), "retina", moves="Dance", quality=70),
-        Clip(
-            "shark_hubble",
-            _showcase("fish__Shark"),
-            "hubble_deep_field",
-            None,
-            "zoom",
-            _WIDE,
-            yaw=75,
-            moves="Armature|Swim",
-        ),
         Clip("lion_gravel", _pet("lion"), "gravel", None, "jitter", moves="walk", camouflage=0.4),
         Clip(
             "spider_camera",

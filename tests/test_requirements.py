@@ -10,7 +10,7 @@ from v2m4.preflight import foreground, generators, registration
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "requirements.txt", *sorted((ROOT / "requirements").glob("*.txt"))]
-LINE = re.compile(r"^([\w-]+)(?:\[\w+\])? *(@ .*|[<>=].*)?$")
+LINE = re.compile(r"^([\w-]+)(?:\[\w+\])? *(@ .*|[<>=][^;]*)?(?:; python_version < .*)?$")
 
 
 def requirements(file: Path) -> dict[str, str]:
@@ -48,7 +48,7 @@ def commands() -> list[str]:
         *registration.COTRACKER.packages,
         *(package for make in generators.PAINTERS.values() for needs in make() for package in needs.packages),
     ]
-    return [device.NVDIFFRAST, doctor.PYTORCH3D, *(package.install for package in packages)]
+    return [foreground.SALIENT_COMMAND, device.NVDIFFRAST, doctor.PYTORCH3D, *(package.install for package in packages)]
 
 
 def test_refusals_name_the_same_commits() -> None:

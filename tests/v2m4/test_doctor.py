@@ -96,4 +96,4 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_the_core_is_what_the_requirements_list() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     listed = {re.split(r"[<>=\[ ]", line)[0].lower() for line in lines if line and not line.startswith("#")}
-    assert listed == set(doctor.CORE)
+    assert listed == {*doctor.CORE, *doctor.SEGMENTATION}

@@ -62,16 +62,32 @@ def clip_masks(pictures: Sequence[np.ndarray], network: Network, tuning: Tuning 
         )
         moved = _plate_evidences(pictures, scene, prior)
         evidence = [
-            tuning.saliency * np.clip(_log_odds(where), -tuning.largest_saliency, tuning.largest_saliency)
-            + tuning.colour * colour
-            + tuning.plate * change
+            location_evidence(where, tuning) + tuning.colour * colour + tuning.plate * change
             for where, colour, change in zip(prior, colours, moved, strict=True)
         ]
         masks = _cut(evidence, weights, masks, tuning.iterations)
         parts = [main_parts(mask, where) for mask, where in zip(masks, location, strict=True)]
         carried, _ = fused(parts, flows, tuning.mask_persistence)
-        prior = [0.5 * (mask + where) for mask, where in zip(carried, location, strict=True)]
+        share = tuning.mask_share
+        prior = [share * mask + (1 - share) * where for mask, where in zip(carried, location, strict=True)]
     return ClipMasks(parts, source)
+
+
+def location_evidence(where: np.ndarray, tuning: Tuning) -> np.ndarray:
+    """Evidence (h, w) of the object by its location: log-odds, bounded; near the object, negative ones more tightly.
+
+    A limb that the network has lost lies near what it has found: there colour and motion must be able to outweigh it.
+
+    Args:
+        where: (h, w) probability of the object.
+        tuning: of the method.
+    """
+    bounded = np.clip(where, 1e-3, 1 - 1e-3)
+    odds = np.log(bounded / (1 - bounded))
+    inside = (where > 0.5).astype(np.uint8)
+    reach = tuning.near * float(np.sqrt(max(1, cv2.countNonZero(inside))))
+    near = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3) < reach
+    return np.clip(odds, np.where(near, -tuning.near_saliency, -tuning.largest_saliency), tuning.largest_saliency)
 
 
 def _cut(
@@ -113,8 +129,3 @@ def main_parts(mask: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     carried[0] = 0
     kept = (labels > 0) & (carried[labels] >= MAIN_PART * carried.max())
     return np.where(cv2.dilate(kept.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, mask, 0).astype(np.float32)
-
-
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    bounded = np.clip(probability, 1e-3, 1 - 1e-3)
-    return np.log(bounded / (1 - bounded))

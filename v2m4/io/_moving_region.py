@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ LEAST_DIFFERENCE = 12.0  # levels of 255
 RADIUS = 3  # frames before and after, whose motion is gathered
 LEAST_SHARE, LARGEST_SHARE = 5e-4, 0.3  # of the picture that moves in an average frame
 SALIENCY_INSIDE = 0.6  # share of the salient pixels that must lie near the moving ones
-LEAST_COVERED = 0.25  # share of the moving pixels' hull that must be salient
+LEAST_COVERED = 0.05  # share of the moving pixels' hull that must be salient
 LEAST_CONTRAST = 0.45  # change of the saliency over time where the picture changes
 LARGEST_REGION = 0.7  # of the picture: a larger region says nothing about where the object is
 
@@ -63,32 +64,47 @@ def moving_hulls(moving: Sequence[np.ndarray], regions: Sequence[np.ndarray]) ->
 
 
 def is_about_motion(
-    saliency: Sequence[np.ndarray], moving: Sequence[np.ndarray], hulls: Sequence[np.ndarray], still: bool
+    saliency: Mapping[int, np.ndarray],
+    moving: Sequence[np.ndarray],
+    hulls: Sequence[np.ndarray],
+    homographies: Sequence[np.ndarray],
 ) -> bool:
     """Whether the salient object is what moves, and not something larger that it moves in front of.
 
-    It is, if it hardly extends beyond the moving pixels' hulls, or, for a still camera, if the saliency changes where
-    the picture changes: an arm covers and uncovers what is not salient.
+    It is, if it hardly extends beyond the moving pixels' hulls, or if, at a place of the scene, the saliency changes
+    where the picture changes: an arm covers and uncovers what is not salient.
 
     Args:
-        saliency: (h, w) float32 of some frames.
+        saliency: (h, w) float32 of some frames, by frame.
         moving: (h, w) uint8 of all frames.
-        hulls: (h, w) bool of the frames of ``saliency``.
-        still: whether the camera is still.
+        hulls: (h, w) bool of all frames.
+        homographies: (3, 3) from the first frame to each.
     """
-    inside, whole = 0.0, 0.0
-    for salient, hull in zip(saliency, hulls, strict=True):
+    inside, whole, covered = 0.0, 0.0, []
+    for index, found in saliency.items():
+        hull, salient = hulls[index], found > 0.5
         radius = max(3, round(0.15 * float(np.sqrt(hull.sum()))))
         grown = cv2.dilate(hull.astype(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) > 0
-        inside += float((salient[grown] > 0.5).sum())
-        whole += float((salient > 0.5).sum())
-    covered = [float((salient[hull] > 0.5).mean()) for salient, hull in zip(saliency, hulls, strict=True) if hull.any()]
-    if whole == 0 or float(np.mean(covered or [0])) < LEAST_COVERED:
+        inside += float((salient & grown).sum())
+        whole += float(salient.sum())
+        covered.append(float(salient[hull].mean()) if hull.any() else 0.0)
+    if whole == 0 or float(np.mean(covered)) < LEAST_COVERED:
         return False
     if inside > SALIENCY_INSIDE * whole:
         return True
-    if not still:
-        return False
-    changing = np.mean(moving, 0) > 0.1
-    contrast = np.max(saliency, 0) - np.min(saliency, 0)
-    return bool(changing.any()) and float(contrast[changing].mean()) > LEAST_CONTRAST
+    middle = homographies[len(homographies) // 2]
+
+    def aligned(values: np.ndarray, index: int) -> np.ndarray:
+        """A frame's values, as float32, at the places of the middle frame; NaN outside."""
+        matrix = middle @ np.linalg.inv(homographies[index])
+        size, data = values.shape[::-1], values.astype(np.float32)
+        return cv2.warpPerspective(data, matrix, size, flags=cv2.INTER_NEAREST, borderValue=(np.nan,))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # places that no frame shows
+        own = [aligned(moving[index] * hulls[index], index) for index in range(len(moving))]
+        changing = np.nanmean(own, 0) > 0.1
+        seen = [aligned(found, index) for index, found in saliency.items()]
+        contrast = np.nanmax(seen, 0) - np.nanmin(seen, 0)
+    known = changing & np.isfinite(contrast)
+    return bool(known.any()) and float(contrast[known].mean()) > LEAST_CONTRAST

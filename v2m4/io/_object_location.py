@@ -28,9 +28,11 @@ class Tuning:
         close_stride: frames from one that it sees in a window about the object to the next.
         margin: of that window, as a share of the object's longer side.
         persistence: of the network's maps, see ``fused``.
-        mask_persistence: of the masks of the first round.
-        saliency: weight of the log-odds of the saliency.
-        largest_saliency: bound of these log-odds.
+        mask_persistence: of the masks of a round.
+        mask_share: of these masks, fused, in the next round's location; the rest is the network's.
+        largest_saliency: bound of the log-odds of the object's location.
+        near_saliency: bound of negative ones near the object.
+        near: how far that is, relative to the square root of the object's area.
         colour: weight of the colour's log-odds.
         plate: weight of the background plate's evidence.
         smoothness: weight of the total variation.
@@ -43,9 +45,11 @@ class Tuning:
     margin: float = 0.2
     persistence: float = 0.75
     mask_persistence: float = 0.5
-    saliency: float = 1.0
+    mask_share: float = 0.5
     largest_saliency: float = 3.0
-    colour: float = 0.6
+    near_saliency: float = 0.6
+    near: float = 0.5
+    colour: float = 0.9
     plate: float = 2.0
     smoothness: float = 2.0
     iterations: int = 120
@@ -113,11 +117,9 @@ def locations(
 
     far = _strided(count, tuning.whole_stride)
     seen = in_order(lambda index: attended(network(pictures[index]), index), far)
-    if motion is not None:
-        hulls = [motion.hulls[index] for index in far]
-        if not is_about_motion(seen, motion.pixels, hulls, scene.still):
-            return [soft_hull(hull) for hull in motion.hulls], "motion"
     whole = dict(zip(far, seen, strict=True))
+    if motion is not None and not is_about_motion(whole, motion.pixels, motion.hulls, scene.homographies or []):
+        return [soft_hull(hull) for hull in motion.hulls], "motion"
     coarse, _ = fused([whole.get(index) for index in range(count)], flows, tuning.persistence)
 
     def look_closer(index: int) -> np.ndarray:

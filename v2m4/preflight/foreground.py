@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from importlib import metadata
@@ -72,7 +73,20 @@ def require_rembg(config: Config) -> None:
         Unavailable: the command that installs it, or the file, where it is had and where it goes.
     """
     require_packages(REMBG_PACKAGES)
+    require_rembg_itself()
     require_rembg_file(config)
+
+
+def require_rembg_itself() -> None:
+    """Look whether the module ``rembg`` is that of rembg: ``SALIENT_DISTRIBUTION`` has a module of that name.
+
+    Raises:
+        Unavailable: it is the other one.
+    """
+    spec = importlib.util.find_spec("rembg")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    if folders and not any((Path(folder) / "sessions").is_dir() for folder in folders):
+        raise Unavailable(f"the module rembg here is that of {SALIENT_DISTRIBUTION}; {_REMBG}")
 
 
 def require_rembg_file(config: Config) -> None:

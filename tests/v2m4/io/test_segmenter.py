@@ -74,7 +74,7 @@ def test_a_network_without_its_segmenter_is_an_error(frames):
         read_clip(frames, FramesConfig(foreground="sam2"))
 
 
-@pytest.mark.parametrize("mode", ["auto", "alpha", "key", "grabcut"])
+@pytest.mark.parametrize("mode", ["alpha", "key", "grabcut"])
 def test_ways_without_weights_need_no_network(mode):
     require_segmenter(asking(foreground=mode))
     assert open_segmenter(asking(foreground=mode)) is None
