@@ -20,6 +20,7 @@ from tqdm import tqdm
 from v2m4 import preflight
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
 from v2m4.device import placement
+from v2m4.io.mesh_file import check_user_mesh
 from v2m4.report import TqdmHandler, table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
@@ -75,7 +76,8 @@ def check(config: Config) -> Config:
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if config.mesh is not None:
-        check_mesh(config.mesh, config.blender_path)
+        with errors_of_usage("--mesh"):
+            check_user_mesh(config.mesh, config.blender_path)
     if config.mesh is not None and config.baseline:
         raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
     if config.blender_path is not None and not config.blender_path.exists():
@@ -87,19 +89,13 @@ def check(config: Config) -> Config:
         raise UsageError(str(error)) from error
 
 
-def check_mesh(path: Path, blender_path: Path | None) -> None:
-    """Check that a user mesh has a format that is read.
-
-    Raises:
-        UsageError: it has not; one line with what to do.
-    """
-    from v2m4.io.mesh_file import check_user_mesh
-
+@contextmanager
+def errors_of_usage(option: str) -> Iterator[None]:
+    """Turn errors on a file that an option names into ``UsageError``."""
     try:
-        if check_user_mesh(path) == ".fbx" and blender_path is None:
-            raise UsageError(f"--mesh {path}: FBX is read through Blender; give --blender_path, or save it as GLB")
-    except (ValueError, OSError) as error:
-        raise UsageError(f"--mesh {error}") from error
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        raise UsageError(f"{option} {error}") from error
 
 
 def check_fov(fov: float | str) -> None:
@@ -261,20 +257,6 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     return result
 
 
-def open_mesh(path: Path, blender_path: Path | None) -> UserMesh:
-    """Open the user mesh, before any other work.
-
-    Raises:
-        UsageError: it cannot be read; one line.
-    """
-    from v2m4.io.user_mesh import open_user_mesh
-
-    try:
-        return open_user_mesh(path, blender_path)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UsageError(f"--mesh {error}") from error
-
-
 def convert(result: Path, clip: Clip, config: Config) -> None:
     """Convert the GLB to .fbx, .usd and .abc if ``--blender_path`` is given."""
     if config.blender_path is not None:
@@ -325,6 +307,7 @@ def run(config: Config) -> int:
     """
     from v2m4 import threads
     from v2m4.io.sources import find_animations
+    from v2m4.io.user_mesh import open_user_mesh
     from v2m4.workspace import peak_memory_mib
 
     log.info("%s", placement(config))
@@ -340,7 +323,8 @@ def run(config: Config) -> int:
         )
         return 0
     threads.use(config.threads)
-    user_mesh = None if config.mesh is None else open_mesh(config.mesh, config.blender_path)
+    with errors_of_usage("--mesh"):
+        user_mesh = None if config.mesh is None else open_user_mesh(config.mesh, config.blender_path)
     compile_kernels()
     with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
         outcomes = [attempt(source, config, progress, user_mesh) for source in mine]

@@ -64,15 +64,22 @@ def mesh_format(path: Path) -> str:
     return suffix if kind == ".glb" and suffix in GLTF_FORMATS else kind
 
 
-def check_user_mesh(path: Path) -> str:
+def check_user_mesh(path: Path, blender_path: Path | None = None) -> str:
     """The format of a user's mesh, from its first bytes and, for a .zip, the list of its files.
+
+    Args:
+        path: the file.
+        blender_path: Blender or a Python with bpy, without which FBX is not read.
 
     Raises:
         ValueError: it is of no format that is read, or a .zip without exactly one model.
         OSError: it cannot be read.
     """
     kind = mesh_format(path)
-    return Path(find_model(path)).suffix.lower() if kind == ".zip" else kind
+    kind = Path(find_model(path)).suffix.lower() if kind == ".zip" else kind
+    if kind == ".fbx" and blender_path is None:
+        raise ValueError(f"{path}: FBX is read through Blender; give --blender_path, or save it as GLB")
+    return kind
 
 
 @contextmanager
