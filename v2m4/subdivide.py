@@ -7,6 +7,7 @@ surface along edges between a face that is split and one that is not.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.sparse import csr_array, eye_array, vstack
 from scipy.sparse.linalg import splu
 
 from v2m4.mesh import Mesh, MeshSequence
+
+log = logging.getLogger(__name__)
 
 # A mesh of fewer faces than COARSE_FACES is tracked by a copy of COPY_FACES.
 COARSE_FACES, COPY_FACES = 500, 2000
@@ -66,7 +69,10 @@ def working_copy(mesh: Mesh, max_faces: int) -> SubdividedMesh:
     if len(first) < len(corners):  # the normals of a face and its copy of opposite orientation would cancel
         kept = torch.from_numpy(first)
         mesh = replace(mesh, faces=mesh.faces[kept], uv_faces=None if mesh.uv_faces is None else mesh.uv_faces[kept])
-    return subdivided(mesh, min(COPY_FACES, max_faces) if len(mesh.faces) < COARSE_FACES else 0)
+    copy = subdivided(mesh, min(COPY_FACES, max_faces) if len(mesh.faces) < COARSE_FACES else 0)
+    if copy.mesh is not mesh:
+        log.info("user mesh: %d faces; tracked by a copy subdivided to %d", len(mesh.faces), len(copy.mesh.faces))
+    return copy
 
 
 def subdivided(mesh: Mesh, faces: int) -> SubdividedMesh:
