@@ -13,7 +13,7 @@ NOISE = 4.0  # levels of 255: range of values of a blank frame at least
 FADED = 0.97  # contrast relative to a full frame's below which a frame is faded
 EXPLAINED = 0.6  # of the difference to a full frame that remains when a fade is undone, at most
 LEAST_OBJECT = 1e-4  # least area of the foreground, relative to the picture's
-LEAST_SHARE = 0.05  # of the clip's median area of the foreground, below which a frame is empty
+LEAST_SHARE = 0.02  # of the clip's median area of the foreground, below which a frame is empty
 LEAVING = 0.4  # of that area, for first and last frames where the foreground touches the picture's border
 
 

@@ -72,7 +72,7 @@ def alphas(*areas, x=20):
 
 
 def test_frames_without_foreground_are_found():
-    assert flagged(without_object(alphas(0, 900, 0, 900, 25, 900, 1))) == [0, 2, 4, 6]
+    assert flagged(without_object(alphas(0, 900, 0, 900, 16, 900, 1))) == [0, 2, 4, 6]
     assert flagged(without_object(alphas(900, 400, 100))) == []  # a far object is small
     assert without_object(alphas(0, 0)).all()
 
@@ -96,3 +96,7 @@ def test_of_long_fades_only_the_full_frames_are_left():
     assert np.array_equal(left, np.arange(left[0], left[-1] + 1))
     assert min(gains[index] for index in left) >= 0.96
     assert len(left) >= 10
+
+
+def test_an_object_that_comes_near_is_seen_from_the_start():
+    assert not without_object(alphas(36, 100, 400, 900, 1200, 1400)).any()
