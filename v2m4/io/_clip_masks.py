@@ -25,6 +25,7 @@ from v2m4.io._saliency_fusion import fused, motions
 from v2m4.threads import in_order
 
 HIDDEN = 0.2  # probability of the object above which it may hide the background
+BRIDGED = 0.08  # half of the gap between components of one part, relative to the square root of the mask's area
 MAIN_PART = 0.1  # of the saliency of the largest component
 
 
@@ -121,11 +122,17 @@ def colour_evidences(bins: Sequence[np.ndarray], prior: Sequence[np.ndarray]) ->
 
 
 def main_parts(mask: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """The mask's connected components that carry at least a tenth of the saliency of the one that carries most."""
-    count, labels = cv2.connectedComponents((mask > 0.5).astype(np.uint8), connectivity=8)
+    """The mask's parts that carry at least a tenth of the saliency of the one that carries most.
+
+    Components with a small gap between them are one part: a hand whose thin arm is lost stays.
+    """
+    inside = (mask > 0.5).astype(np.uint8)
+    radius = max(1, round(BRIDGED * float(np.sqrt(cv2.countNonZero(inside)))))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    count, labels = cv2.connectedComponents(cv2.dilate(inside, disc), connectivity=8)
     if count <= 2:
         return mask
     carried = np.bincount(labels.ravel(), (saliency * mask).ravel(), count)
     carried[0] = 0
     kept = (labels > 0) & (carried[labels] >= MAIN_PART * carried.max())
-    return np.where(cv2.dilate(kept.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, mask, 0).astype(np.float32)
+    return np.where(kept, mask, 0).astype(np.float32)

@@ -14,6 +14,7 @@ from v2m4.threads import in_order
 LEAST_DIFFERENCE = 12.0  # levels of 255
 RADIUS = 3  # frames before and after, whose motion is gathered
 LEAST_SHARE, LARGEST_SHARE = 5e-4, 0.3  # of the picture that moves in an average frame
+NEARBY = 8  # frames before and after, whose hulls are joined
 SALIENCY_INSIDE = 0.6  # share of the salient pixels that must lie near the moving ones
 LEAST_COVERED = 0.05  # share of the moving pixels' hull that must be salient
 LEAST_CONTRAST = 0.45  # change of the saliency over time where the picture changes
@@ -71,7 +72,7 @@ def is_about_motion(
 ) -> bool:
     """Whether the salient object is what moves, and not something larger that it moves in front of.
 
-    It is, if it hardly extends beyond the moving pixels' hulls, or if, at a place of the scene, the saliency changes
+    It is, if it hardly extends beyond the moving pixels' hulls of nearby frames, or if, at a place of the scene, the saliency changes
     where the picture changes: an arm covers and uncovers what is not salient.
 
     Args:
@@ -82,7 +83,7 @@ def is_about_motion(
     """
     inside, whole, covered = 0.0, 0.0, []
     for index, found in saliency.items():
-        hull, salient = hulls[index], found > 0.5
+        hull, salient = np.any(hulls[max(0, index - NEARBY) : index + NEARBY + 1], 0), found > 0.5
         radius = max(3, round(0.15 * float(np.sqrt(hull.sum()))))
         grown = cv2.dilate(hull.astype(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) > 0
         inside += float((salient & grown).sum())

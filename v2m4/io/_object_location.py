@@ -44,14 +44,14 @@ class Tuning:
     close_stride: int = 2
     margin: float = 0.2
     persistence: float = 0.75
-    mask_persistence: float = 0.5
-    mask_share: float = 0.5
+    mask_persistence: float = 0.7
+    mask_share: float = 0.75
     largest_saliency: float = 3.0
     near_saliency: float = 0.6
     near: float = 0.5
-    colour: float = 0.9
+    colour: float = 1.2
     plate: float = 2.0
-    smoothness: float = 2.0
+    smoothness: float = 4.0
     iterations: int = 120
     rounds: int = 3
 
