@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Code points of ITU-T H.273: primaries and matrices, then transfer characteristics.
 UNSPECIFIED, BT709, BT2020, P3_DCI, P3_D65 = 2, 1, 9, 11, 12
 PQ, HLG = 16, 18
+EXACT = 1 << 2 | 1 << 18  # flags of swscale: bicubic, accurate rounding
+FULL_CHROMA = 1 << 13  # full horizontal chroma interpolation
 HLG_WHITE = 0.75  # signal of reference white
 PQ_WHITE = 203.0  # reference white, cd/m^2
 KNEE = 0.95  # linear light above which values are compressed
@@ -47,8 +49,6 @@ def to_srgb(frame: av.VideoFrame, aspect: float, max_side: int) -> np.ndarray:
         aspect: width / height of its pixels; the result has square ones.
         max_side: longer side of the result at most, pixels; 0 keeps the size.
     """
-    from av.video.reformatter import Interpolation
-
     matrix: int | None = None  # as the frame says
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
         if frame.color_primaries == BT2020:
@@ -60,11 +60,11 @@ def to_srgb(frame: av.VideoFrame, aspect: float, max_side: int) -> np.ndarray:
         if not any(component.is_alpha for component in frame.format.components):
             return resized(np.asarray(frame.to_ndarray(format="rgb24", src_colorspace=matrix)), max_side, aspect)
         # swscale's fast conversion to RGBA leaves columns at the right edge unset at some widths.
-        exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
-        rgba = frame.to_ndarray(format="rgba", src_colorspace=matrix, interpolation=exact)
+        rgba = frame.to_ndarray(format="rgba", src_colorspace=matrix, interpolation=EXACT)
         return resized(opaque_as_rgb(np.asarray(rgba)), max_side, aspect)
-    flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    deep = np.asarray(frame.to_ndarray(format="rgba64le", interpolation=flags, src_colorspace=matrix), np.uint16)
+    deep = np.asarray(
+        frame.to_ndarray(format="rgba64le", interpolation=EXACT | FULL_CHROMA, src_colorspace=matrix), np.uint16
+    )
     # swscale brings white to 255 x 256, but keeps what is RGB already.
     white = 65535 if frame.format.is_rgb else 65280
     deep = resized(deep[..., :3] if deep[..., 3].min() >= 65280 else deep, max_side, aspect)

@@ -3,10 +3,10 @@
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 from tests.v2m4.io.video_documents import encode
-from v2m4.io.color import KNEE, soft_clip, to_srgb
+from v2m4.io.color import EXACT, KNEE, soft_clip, to_srgb
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.io.video import read_video
 
@@ -46,7 +46,7 @@ def hdr_frame(image, transfer):
         rows = np.zeros((image.shape[0], plane.line_size // 2), np.uint16)
         rows[:, : image.shape[1]] = np.round(values)
         plane.update(rows.tobytes())
-    frame.colorspace, frame.color_range = Colorspace.BT2020, ColorRange.MPEG
+    frame.colorspace, frame.color_range = 9, ColorRange.MPEG
     frame.color_primaries, frame.color_trc = ColorPrimaries.BT2020, transfer
     return frame
 
@@ -69,7 +69,7 @@ def test_an_hdr_file_is_mapped(tmp_path, caplog):
     def flags(stream):
         context = stream.codec_context
         context.color_trc, context.color_primaries = 18, 9
-        context.colorspace, context.color_range = Colorspace.BT2020, ColorRange.MPEG
+        context.colorspace, context.color_range = 9, ColorRange.MPEG
 
     encode(
         tmp_path / "a.mov",
@@ -140,8 +140,7 @@ def test_display_p3_becomes_srgb():
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuva420p", "yuv420p10le"])
 def test_no_column_is_left_unset_at_odd_widths(width, pix_fmt):
     plain = np.dstack([np.full((48, width, 3), 100, np.uint8), np.full((48, width), 255, np.uint8)])
-    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
-    frame = av.VideoFrame.from_ndarray(plain, format="rgba").reformat(format=pix_fmt, interpolation=exact)
+    frame = av.VideoFrame.from_ndarray(plain, format="rgba").reformat(format=pix_fmt, interpolation=EXACT)
     for transfer in (ColorTrc.UNSPECIFIED, ColorTrc.ARIB_STD_B67):
         frame.color_trc = transfer
         result = to_srgb(frame, 1.0, 0).astype(int)

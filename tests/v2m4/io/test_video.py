@@ -118,7 +118,7 @@ def two_streams(path, first, second, disposition=None):
             stream.height, stream.width = frames[0].shape[:2]
             streams.append(stream)
         if disposition is not None:
-            streams[0].disposition = disposition
+            streams[0].disposition = disposition.value
         for stream, (*_, frames) in zip(streams, (first, second), strict=True):
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
