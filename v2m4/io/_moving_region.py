@@ -72,8 +72,8 @@ def is_about_motion(
 ) -> bool:
     """Whether the salient object is what moves, and not something larger that it moves in front of.
 
-    It is, if it hardly extends beyond the moving pixels' hulls of nearby frames, or if, at a place of the scene, the saliency changes
-    where the picture changes: an arm covers and uncovers what is not salient.
+    It is, if it hardly extends beyond the moving pixels' hulls of nearby frames, or if, at a place of the scene, the
+    saliency changes where the picture changes: an arm covers and uncovers what is not salient.
 
     Args:
         saliency: (h, w) float32 of some frames, by frame.
