@@ -29,9 +29,8 @@ from tqdm import tqdm
 from evaluation.foreground_clips import TrueClip, make_clip
 from evaluation.foreground_suite import CLIPS
 from v2m4.config import Config, FramesConfig
-from v2m4.io._graph_cut import shrunk
-from v2m4.io._salient import WORK_SIDE, SaliencyNetwork, open_salient
 from v2m4.io.mask_check import side_by_side
+from v2m4.io.salient import WORK_SIDE, SaliencyNetwork, open_salient, shrunk
 from v2m4.io.segmentation import remove_backgrounds
 from v2m4.preflight.foreground import require_salient
 from v2m4.report import table

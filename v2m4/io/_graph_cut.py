@@ -7,7 +7,6 @@ Esedoglu and Nikolova 2006), so that there is no local optimum and no preferred 
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from v2m4.kernels import kernel
@@ -78,11 +77,3 @@ def labelled(evidence: np.ndarray, weight: np.ndarray, start: np.ndarray, iterat
     labels = np.ascontiguousarray(start, np.float32).copy()
     _minimise(np.ascontiguousarray(evidence, np.float32), np.ascontiguousarray(weight, np.float32), labels, iterations)
     return labels
-
-
-def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
-    """The picture reduced by area averaging to at most ``longest`` pixels on its longer side."""
-    height, width = picture.shape[:2]
-    scale = min(1.0, longest / max(height, width))
-    size = (max(16, round(width * scale)), max(16, round(height * scale)))
-    return picture if size == (width, height) else np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))

@@ -16,8 +16,9 @@ RADIUS = 3  # frames before and after, whose motion is gathered
 LEAST_SHARE, LARGEST_SHARE = 5e-4, 0.3  # of the picture that moves in an average frame
 NEARBY = 8  # frames before and after, whose hulls are joined
 SALIENCY_INSIDE = 0.6  # share of the salient pixels that must lie near the moving ones
-LEAST_COVERED = 0.05  # share of the moving pixels' hull that must be salient
-LEAST_CONTRAST = 0.45  # change of the saliency over time where the picture changes
+SALIENCY_NEAR = 0.01  # share of the salient pixels near the moving ones, below which they are elsewhere
+LEAST_BEHIND = 0.15  # share of the picture that is salient; something smaller is taken for the object
+LARGEST_ALWAYS = 0.5  # mean over the places of the scene that change, of their least saliency over time
 LARGEST_REGION = 0.7  # of the picture: a larger region says nothing about where the object is
 
 
@@ -72,8 +73,8 @@ def is_about_motion(
 ) -> bool:
     """Whether the salient object is what moves, and not something larger that it moves in front of.
 
-    It is, if it hardly extends beyond the moving pixels' hulls of nearby frames, or if, at a place of the scene, the
-    saliency changes where the picture changes: an arm covers and uncovers what is not salient.
+    It is, if it is small, if it hardly extends beyond the moving pixels' hulls of nearby frames, or if what changes is
+    not salient all the time: an arm covers and uncovers what is not salient.
 
     Args:
         saliency: (h, w) float32 of some frames, by frame.
@@ -81,17 +82,16 @@ def is_about_motion(
         hulls: (h, w) bool of all frames.
         homographies: (3, 3) from the first frame to each.
     """
-    inside, whole, covered = 0.0, 0.0, []
+    inside, whole = 0.0, 0.0
     for index, found in saliency.items():
         hull, salient = np.any(hulls[max(0, index - NEARBY) : index + NEARBY + 1], 0), found > 0.5
-        radius = max(3, round(0.15 * float(np.sqrt(hull.sum()))))
+        radius = max(3, round(0.15 * float(np.sqrt(max(hull.sum(), salient.sum())))))
         grown = cv2.dilate(hull.astype(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) > 0
         inside += float((salient & grown).sum())
         whole += float(salient.sum())
-        covered.append(float(salient[hull].mean()) if hull.any() else 0.0)
-    if whole == 0 or float(np.mean(covered)) < LEAST_COVERED:
+    if inside <= SALIENCY_NEAR * whole:
         return False
-    if inside > SALIENCY_INSIDE * whole:
+    if inside > SALIENCY_INSIDE * whole or whole < LEAST_BEHIND * sum(found.size for found in saliency.values()):
         return True
     middle = homographies[len(homographies) // 2]
 
@@ -106,6 +106,6 @@ def is_about_motion(
         own = [aligned(moving[index] * hulls[index], index) for index in range(len(moving))]
         changing = np.nanmean(own, 0) > 0.1
         seen = [aligned(found, index) for index, found in saliency.items()]
-        contrast = np.nanmax(seen, 0) - np.nanmin(seen, 0)
-    known = changing & np.isfinite(contrast)
-    return bool(known.any()) and float(contrast[known].mean()) > LEAST_CONTRAST
+        always = np.nanmin(seen, 0)
+    known = changing & np.isfinite(always)
+    return bool(known.any()) and float(always[known].mean()) < LARGEST_ALWAYS

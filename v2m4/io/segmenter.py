@@ -42,7 +42,7 @@ def open_segmenter(config: Config) -> Segmenter | None:
         Unavailable: something is missing here, or its weights could not be fetched.
     """
     if config.frames.foreground == "salient" or (config.frames.foreground == "auto" and salient_is_ready()):
-        from v2m4.io._salient import open_salient
+        from v2m4.io.salient import open_salient
 
         return open_salient(config)
     if config.frames.foreground == "rembg":

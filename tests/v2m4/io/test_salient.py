@@ -14,8 +14,8 @@ from v2m4.io._clip_masks import clip_masks, main_parts
 from v2m4.io._graph_cut import edge_weights, labelled
 from v2m4.io._moving_region import is_about_motion, moving_regions
 from v2m4.io._saliency_fusion import fused, motions
-from v2m4.io._salient import Salient, full_alpha
 from v2m4.io.mask_check import doubt_of, side_by_side
+from v2m4.io.salient import Salient, full_alpha
 from v2m4.io.segmentation import remove_backgrounds
 from v2m4.io.segmenter import open_segmenter
 from v2m4.preflight import foreground

@@ -18,7 +18,6 @@ import numpy as np
 
 from v2m4.config import Config
 from v2m4.io._clip_masks import clip_masks
-from v2m4.io._graph_cut import shrunk
 from v2m4.io.matting import matte_coarse
 from v2m4.preflight.foreground import require_salient
 from v2m4.weights import Unavailable, fingerprint
@@ -95,6 +94,14 @@ class Salient:
         masks = clip_masks([shrunk(picture, WORK_SIDE) for picture in waiting], SaliencyNetwork(self.file))
         for coverage in masks.coverages:
             yield full_alpha(waiting.pop(0), coverage)  # so that the caller's pictures are not held twice
+
+
+def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
+    """The picture reduced by area averaging to at most ``longest`` pixels on its longer side."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    return picture if size == (width, height) else np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def full_alpha(picture: np.ndarray, coverage: np.ndarray) -> np.ndarray:
