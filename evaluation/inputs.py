@@ -29,7 +29,7 @@ from v2m4.workspace import MANIFEST
 log = logging.getLogger("evaluation")
 
 CODE = Path(__file__).resolve().parent.parent
-SUITE = Path(__file__).parent / "suites" / "inputs.yaml"
+SUITE = Path(__file__).parent / "input_cases.yaml"
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,8 @@ def test_frames_that_do_not_show_the_object_are_left_out_and_times_kept(tmp_path
     assert clip.foreground.startswith("key #ffffff")
     assert clip.fps == 10
     assert centre(clip.frames[2].rgba) == pytest.approx(55, abs=1)
-    assert [line.split(": ", 1)[1] for line in caplog.messages] == [
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.split(": ", 1)[1] for line in warnings] == [
         "frames 0 to 1 do not show the object (empty, faded or left): the animation starts at 0.200 s",
         "frame 4 does not show the object (empty, faded or left): the motion is interpolated",
         "frame 7 does not show the object (empty, faded or left): the animation ends at 0.600 s",
