@@ -27,7 +27,7 @@ class ExpectedAnimation:
         like_iou: least mask IoU of that, both masks scaled to their bounding boxes.
         like_colour: largest difference of the mean colour of the object, sRGB in [0, 1], per channel.
         overlap: least mask IoU of the rendered animation and the clip's pictures, mean over frames.
-        moves: least largest displacement, relative to the rest pose's bounding box.
+        moves: least largest displacement of a vertex, relative to its primitive's longest side.
         albedo: mean base colour over the surface, sRGB in [0, 1], to 0.04.
         textured: whether a material has a base colour texture.
         area: surface area of the mesh, to 0.1 %.

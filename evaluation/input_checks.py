@@ -118,13 +118,14 @@ def _check_mesh(glb: Glb, expected: ExpectedAnimation) -> Iterator[str]:
         if not np.abs(found - expected.albedo).max() <= 0.04:
             yield f"mean base colour {found.round(3).tolist()}, expected {expected.albedo}"
     if expected.moves is not None:
-        targets = {
-            target["POSITION"]
-            for each in glb.json["meshes"]
-            for primitive in each["primitives"]
+        shares = (
+            np.abs(glb.values(target["POSITION"])).max()
+            / max(np.ptp(glb.values(primitive["attributes"]["POSITION"]), axis=0).max(), 1e-30)
+            for mesh in glb.json["meshes"]
+            for primitive in mesh["primitives"]
             for target in primitive.get("targets", [])
-        }
-        moved = max((float(np.abs(glb.values(target)).max()) for target in targets), default=0.0) / side
+        )
+        moved = max(map(float, shares), default=0.0)
         if moved < expected.moves:
             yield f"moves by {moved:.4f} of its size, expected {expected.moves}"
 

@@ -27,6 +27,7 @@ SPECK = 0.005  # relative to the largest component's area
 BLEED = 1 / 100  # relative to the picture's longer side: how far colours are extended outwards
 PLAIN_TOLERANCE = 20  # levels of 255 (largest channel) that a border pixel may differ from a plain background
 PLAIN_SHARE = 0.6  # of the border's pixels; the object may cover the rest
+SATURATED = 60  # levels of 255 between a background's largest and smallest channel, from which it has a colour
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -167,7 +168,8 @@ def _distance(rgb: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
 def _key(rgb: np.ndarray, method: Method) -> tuple[np.ndarray, np.ndarray]:
     """Alpha (H, W) and straight colour (H, W, 3), uint8, of an object on a plain background."""
     distance = _distance(rgb, method.background)
-    inside = solid_mask(distance, method.threshold, method.ringing)
+    saturated = max(method.background) - min(method.background) >= SATURATED
+    inside = solid_mask(distance, method.threshold, method.ringing, saturated)
     return matte(rgb, inside, np.array(method.background, np.float32), method.threshold)
 
 

@@ -23,13 +23,15 @@ def is_compressed(distance: np.ndarray) -> bool:
     return nearby.size > 0 and float((nearby == 1).mean()) > 0.02
 
 
-def solid_mask(distance: np.ndarray, threshold: int, ringing: float) -> np.ndarray:
+def solid_mask(distance: np.ndarray, threshold: int, ringing: float, saturated: bool = False) -> np.ndarray:
     """The object's mask (H, W) bool: what a flood fill of the background from the border does not reach, less holes.
 
     Args:
         distance: (H, W) uint8, colour distance of each pixel from the background.
         threshold: largest distance that counts as background.
         ringing: amplitude of compression ringing beside an edge, as a share of the edge's contrast.
+        saturated: the background has a colour (a green screen) that shadows and highlights of an object hardly have:
+            enclosed regions of it are taken for holes more readily.
     """
     # Ringing beside an edge is proportional to its contrast: near the object the threshold rises with it.
     kernel_side = 2 * round(max(distance.shape) / 128) + 1
@@ -47,19 +49,23 @@ def solid_mask(distance: np.ndarray, threshold: int, ringing: float) -> np.ndarr
     inside = flooded[1:-1, 1:-1] != 2
     enclosed = inside & ~different
     if enclosed.any():
-        inside &= ~_gaps(distance, enclosed, inside, threshold)
+        inside &= ~_gaps(distance, enclosed, inside, threshold, saturated)
     return inside
 
 
-def _gaps(distance: np.ndarray, enclosed: np.ndarray, inside: np.ndarray, threshold: int) -> np.ndarray:
+def _gaps(
+    distance: np.ndarray, enclosed: np.ndarray, inside: np.ndarray, threshold: int, saturated: bool
+) -> np.ndarray:
     """The enclosed regions of the background's colour that are holes, (H, W) bool.
 
     A hole is bare background: uniform away from its rim (where compression rings), not tiny, and its rim is a step
-    edge. A dark fold or a highlight has a gradual rim instead.
+    edge. A dark fold or a highlight has a gradual rim instead; so has a hole in front of a saturated background, whose
+    colour video stores at half the resolution.
     """
     outside = distance[~inside]
     background_limit = float(np.percentile(outside[:: max(1, outside.size // 20000)], 90)) if outside.size else 0.0
-    background_limit = 1 + max(background_limit, threshold // 3)
+    background_limit = 1 + max(background_limit, threshold // (2 if saturated else 3))
+    step = 0.4 if saturated else 0.6  # of the contrast, 2 pixels from the region
     count, labels, stats, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
     min_area = max(12.0, MIN_GAP_AREA * float(np.count_nonzero(inside)))
     gaps = np.zeros_like(enclosed)
@@ -77,7 +83,7 @@ def _gaps(distance: np.ndarray, enclosed: np.ndarray, inside: np.ndarray, thresh
         near, far = (
             float(np.median(values[(outside_distance > low) & (outside_distance <= low + 1)])) for low in (2, 6)
         )
-        if (core <= background_limit).mean() > 0.8 and near > 3 * threshold and near > 0.6 * far:
+        if (core <= background_limit).mean() > 0.8 and near > 3 * threshold and near > step * far:
             gaps[window] |= region > 0
     return gaps
 

@@ -68,6 +68,19 @@ def test_dark_and_white_parts_inside_are_kept(background, part):
     assert (remove_background(picture)[70:90, 60:80, 3] == 255).all()
 
 
+def test_a_hole_before_a_green_screen_is_seen_through_though_video_blurs_its_rim():
+    y, x = np.mgrid[:200, :200]
+    distance = np.hypot(x - 100, y - 100)
+    ring = ((distance > 14) & (distance < 60)).astype(np.float32)
+    for green, open_hole in (((90, 170, 80), True), ((128, 128, 128), False)):
+        coverage = cv2.GaussianBlur(ring, (0, 0), 1.5)[..., None]
+        noise = np.random.default_rng(0).normal(0, 1.5, (200, 200, 1))
+        picture = np.clip(coverage * (240, 240, 250) + (1 - coverage) * green + noise, 0, 255).astype(np.uint8)
+        alpha = remove_background(picture, "key")[..., 3]
+        assert (alpha[95:105, 95:105].max() == 0) == open_hole
+        assert alpha[100, 140] == 255
+
+
 def test_a_gap_of_bare_background_is_seen_through_but_a_highlight_is_not():
     colour, alpha = scene()
     picture = composite(colour, alpha, (255, 255, 255))
