@@ -83,7 +83,7 @@ def _command(case: InputCase, cases: Path, results: Path) -> list[str]:
     """The command line of a case."""
     if case.run is not None:
         places = {"python": sys.executable, "code": str(CODE), "cases": str(cases), "output": str(results)}
-        return [word.format(**places) for word in case.run]
+        return [str(word).format(**places) for word in case.run]
     command = [sys.executable, str(CODE / "main.py"), "--output", str(results)]
     if case.mesh is not None:
         command += ["--mesh", str(cases / case.mesh)]
