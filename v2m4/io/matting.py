@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 MIN_GAP_AREA = 2e-4  # share of the object's area: smaller enclosed regions are never holes
+CLEAN_THRESHOLD = 6  # levels of 255: the threshold of a background without visible noise at the picture's border
 CERTAIN_DISTANCE = 32  # levels of 255: a pixel this far from the background's colour is certainly the object
 
 
@@ -64,7 +65,8 @@ def _gaps(
     """
     outside = distance[~inside]
     background_limit = float(np.percentile(outside[:: max(1, outside.size // 20000)], 90)) if outside.size else 0.0
-    background_limit = 1 + max(background_limit, threshold // (2 if saturated else 3))
+    noisy = threshold > CLEAN_THRESHOLD
+    background_limit = 1 + max(background_limit, 2 * threshold // 3 if noisy or saturated else threshold // 3)
     step = 0.4 if saturated else 0.6  # of the contrast, 2 pixels from the region
     count, labels, stats, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
     min_area = max(12.0, MIN_GAP_AREA * float(np.count_nonzero(inside)))
