@@ -35,7 +35,7 @@ RembgModel = Literal[
 class FramesConfig:
     """Input: frames and their foreground masks."""
 
-    # Foreground segmentation: auto uses the input's alpha channel where there is one, else a plain background (key),
+    # Foreground segmentation: auto uses the input's alpha or the masks beside it, else a plain background (key),
     # else salient: a small network for what stands out (U2-Net-p), motion, and colour models over the whole clip; where
     # its package is not installed, grabcut. The networks rembg (BiRefNet, U2-Net) and sam2 (SAM 2) are never chosen by
     # auto.
