@@ -169,7 +169,7 @@ def _biped(build: _Builder) -> None:
     _limbs(build, [apart * 0.8, -0.1 * height, 0], [0.1, -1, 0], leg, thick, 4, 0.5, rng.uniform(0.1, 0.5), 2.0)
     raise_arms = rng.uniform(-1.0, 0.8)
     heading = [rng.uniform(0.3, 1.2), raise_arms, rng.uniform(-0.3, 0.6)]
-    shoulder = chest + [width * 0.9, 0, 0]
+    shoulder = chest + width * 0.9 * SIDE
     _limbs(build, shoulder, heading, arm, thick * rng.uniform(0.5, 0.9), 0, 0.9, rng.uniform(0.1, 0.6))
     _head(build, chest + 0.8 * width * UP, FORWARD + rng.normal(0, 0.25, 3), width * rng.uniform(0.6, 1.6))
     if rng.uniform() < 0.25:
@@ -249,7 +249,14 @@ def _fish(build: _Builder) -> None:
         build.add(tail, end, (fin * 0.2, fin * 0.5), 3, 0.2, SIDE)
         if rng.uniform() < 0.8:
             back = rng.uniform(-0.2, 0.2) * length * FORWARD + sign * 0.8 * radius * UP
-            build.add(back, back + fin * _unit(sign * UP - FORWARD * rng.uniform(0, 1.5)), (fin * 0.5, fin * 0.4), 3, 0.2, SIDE)
+            build.add(
+                back,
+                back + fin * _unit(sign * UP - FORWARD * rng.uniform(0, 1.5)),
+                (fin * 0.5, fin * 0.4),
+                3,
+                0.2,
+                SIDE,
+            )
     build.pair(
         [radius * flat * 0.8, -0.2 * radius, 0.15 * length], [1, rng.uniform(-1, 0.5), -0.7], (fin, fin * 0.5),
         (fin * 0.3, fin * 0.5, fin * 0.3), 3, 0.3, 0.2, 0.2, UP,
@@ -294,7 +301,7 @@ def _snake(build: _Builder) -> None:
     for number in range(count):
         angle = turn * math.sin(phase + number * 0.9)
         rising = rise * max(0, number - count + 5)
-        end = place + step * _unit([math.sin(angle), rising, math.cos(angle)])
+        end = place + step * _unit(np.array([math.sin(angle), rising, math.cos(angle)]))
         thin = min(1.0, 0.3 + 0.25 * number)
         build.add(place, end, (radius * thin, radius * min(1.0, thin + 0.25)), number % 2 * int(rng.uniform() < 0.3))
         place = end

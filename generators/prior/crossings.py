@@ -1,4 +1,5 @@
 """Crossings of camera rays with a triangle mesh, and the winding number along each ray."""
+# ruff: noqa: PLR0912 - a kernel: a branch costs less than a call with an array argument
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Stored renders (shards), and batches of them with fresh augmentation.
 
-``python -m generators.prior.dataset --data FOLDER --output FOLDER --count 10000`` renders ahead of a training run.
+``python -m generators.prior.dataset --data FOLDER --output FOLDER --count 10000`` renders ahead of a training run, or
+beside it: a run reads the shards that it finds.
 """
 
 from __future__ import annotations
@@ -144,30 +145,36 @@ def assemble_inputs(image: Tensor, alpha: Tensor, base: Tensor, window: Tensor) 
     )  # fmt: skip
 
 
-def to_batch(arrays: Arrays, index: np.ndarray, rng: np.random.Generator | None = None) -> Batch:
-    """Batch of stored views, augmented if ``rng`` is given: mirrored, colours changed, noise."""
+def to_tensors(arrays: Arrays, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The views' arrays of a shard as tensors on a device."""
+    return {item.name: torch.from_numpy(arrays[item.name]).to(device) for item in fields(View)}
 
-    def take(name: str) -> Tensor:
-        return torch.from_numpy(arrays[name][index])
 
-    def first(values: Tensor) -> Tensor:
-        return values.permute(0, 3, 1, 2).float()
+def to_batch(tensors: dict[str, Tensor], rng: np.random.Generator | None = None) -> Batch:
+    """Batch of stored views, augmented if ``rng`` is given: mirrored, colours changed, noise.
 
-    picture = first(take("image")) / 255
+    Args:
+        tensors: fields of ``View``, each with a leading B.
+        rng: of the augmentation.
+    """
+
+    def first(name: str) -> Tensor:
+        return tensors[name].permute(0, 3, 1, 2).float()
+
+    picture = first("image") / 255
     image, alpha = picture[:, :3], picture[:, 3:]
-    back = first(take("back")) / 255
-    depth, base = first(take("depth")), first(take("base"))
-    valid = take("valid")[:, None].float()
-    window = take("window")
+    back = first("back") / 255
+    depth, base = first("depth"), first("base")
+    valid = tensors["valid"][:, None].float()
+    window = tensors["window"]
     if rng is not None:
-        mirrored = torch.from_numpy(rng.uniform(size=len(index)) < 0.5)
-        if mirrored.any():
+        mirrored = torch.from_numpy(rng.uniform(size=len(image)) < 0.5).to(image.device)
 
-            def mirror(values: Tensor) -> Tensor:
-                return torch.where(mirrored[:, None, None, None], values.flip(-1), values)
+        def mirror(values: Tensor) -> Tensor:
+            return torch.where(mirrored[:, None, None, None], values.flip(-1), values)
 
-            image, alpha, back, depth, base, valid = (mirror(v) for v in (image, alpha, back, depth, base, valid))
-            window = torch.where(mirrored[:, None], window * window.new_tensor([1, -1, 1]), window)
+        image, alpha, back, depth, base, valid = (mirror(v) for v in (image, alpha, back, depth, base, valid))
+        window = torch.where(mirrored[:, None], window * window.new_tensor([1, -1, 1]), window)
         image, back = _recolored(image, back, rng)
         image = image.clamp(0, 1)
     return Batch(assemble_inputs(image, alpha, base, window), base[:, :2], depth, valid, image * alpha, back)
@@ -183,19 +190,17 @@ def _recolored(image: Tensor, back: Tensor, rng: np.random.Generator) -> tuple[T
         if rng.uniform() < 0.15:  # grey
             matrix[number] = np.full((3, 3), 1 / 3)
         matrix[number] *= np.exp(rng.normal(0, 0.15, (3, 1))) * np.exp(rng.normal(0, 0.2))
-    bias = torch.from_numpy(rng.normal(0, 0.05, (count, 3, 1, 1))).float()
-    gamma = torch.from_numpy(np.exp(rng.normal(0, 0.25, (count, 1, 1, 1)))).float()
-    change = torch.from_numpy(matrix).float()
+    bias = image.new_tensor(rng.normal(0, 0.05, (count, 3, 1, 1)))
+    gamma = image.new_tensor(np.exp(rng.normal(0, 0.25, (count, 1, 1, 1))))
+    change = image.new_tensor(matrix)
 
     def changed(values: Tensor) -> Tensor:
         return (torch.einsum("bij,bjhw->bihw", change, values) + bias).clamp(1e-4, 1).pow(gamma)
 
-    noise = torch.from_numpy(rng.uniform(0, 0.06, (count, 1, 1, 1)) * (rng.uniform(size=(count, 1, 1, 1)) < 0.3))
-    noisy = changed(image)
-    if bool((noise > 0).any()):
-        seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        noisy = noisy + torch.randn(image.shape, generator=seed) * noise.float()
-    return noisy, changed(back)
+    noise = image.new_tensor(rng.uniform(0, 0.06, (count, 1, 1, 1)) * (rng.uniform(size=(count, 1, 1, 1)) < 0.3))
+    generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**31)))
+    grain = torch.randn(image.shape, generator=generator, device=image.device)
+    return changed(image) + grain * noise, changed(back)
 
 
 class RenderPool:
@@ -204,37 +209,44 @@ class RenderPool:
     Args:
         folder: of the shards.
         capacity: views kept, at most.
+        device: of the tensors.
     """
 
-    def __init__(self, folder: Path, capacity: int) -> None:
-        self.folder, self.capacity = folder, capacity
-        self.shards: list[Arrays] = []
+    def __init__(self, folder: Path, capacity: int, device: torch.device | str = "cpu") -> None:
+        self.folder, self.capacity, self.device = folder, capacity, device
+        self.shards: list[dict[str, Tensor]] = []
         self.number = 0  # of the next shard
         while shard_path(folder, self.number).exists():
             self.number += 1
         for number in range(max(0, self.number - capacity // SHARD), self.number):
-            self.shards.append(read_shard(shard_path(folder, number)))
+            self.shards.append(to_tensors(read_shard(shard_path(folder, number)), device))
 
     def __len__(self) -> int:
-        return sum(len(shard["valid"]) for shard in self.shards)
+        return SHARD * len(self.shards)
+
+    @property
+    def next_is_there(self) -> bool:
+        """Whether the next shard has been rendered."""
+        return shard_path(self.folder, self.number).exists()
 
     def grow(self, pool: SubjectPool) -> None:
         """Add the next shard, rendered unless its file exists; the oldest leaves memory if there are too many."""
-        self.shards.append(read_shard(make_shard(self.folder, pool, self.number)))
+        self.shards.append(to_tensors(read_shard(make_shard(self.folder, pool, self.number)), self.device))
         self.number += 1
         if len(self) > self.capacity:
             del self.shards[0]
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Endless random batches."""
+        """Endless random batches, each from up to 16 shards."""
         while True:
-            chosen = rng.integers(len(self.shards), size=size)
-            inside = rng.integers(SHARD, size=size)
-            parts: dict[str, list[np.ndarray]] = {}
-            for shard, place in zip(chosen, inside, strict=True):
-                for name in (item.name for item in fields(View)):
-                    parts.setdefault(name, []).append(self.shards[shard][name][place])
-            yield to_batch({name: np.stack(values) for name, values in parts.items()}, np.arange(size), rng)
+            count = min(16, size)
+            picks = np.array_split(rng.integers(SHARD, size=size), count)
+            chosen = rng.integers(len(self.shards), size=count)
+            parts = [
+                {name: values[torch.from_numpy(pick).to(self.device)] for name, values in self.shards[shard].items()}
+                for shard, pick in zip(chosen, picks, strict=True)
+            ]
+            yield to_batch({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, rng)
 
 
 @dataclass
@@ -247,6 +259,8 @@ class Options:
     output: Path
     # Views to be there at the end.
     count: int = 8192
+    # Of several such processes, the number of this one, from 0, and how many there are.
+    part: tuple[int, int] = (0, 1)
     # Processor threads.
     threads: int = 1
 
@@ -256,8 +270,9 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     threads.use(options.threads)
+    logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
     pool = training_pool(options.data)
-    for number in range(-(-options.count // SHARD)):
+    for number in range(options.part[0], -(-options.count // SHARD), options.part[1]):
         path = make_shard(options.output, pool, number)
         log.info("%s", path.name)
 

@@ -57,9 +57,7 @@ def errors(prediction: Prediction, batch: Batch) -> Errors:
     difference = difference - offset
     gradient = torch.zeros_like(offset[:, 0, 0, 0])
     for axis in (2, 3):
-        ahead, here = (
-            [slice(None)] * axis + [part] for part in (slice(1, None), slice(None, -1))
-        )
+        ahead, here = ([slice(None)] * axis + [part] for part in (slice(1, None), slice(None, -1)))
         both = batch.valid[tuple(ahead)] * batch.valid[tuple(here)]
         gradient = gradient + _mean((difference[tuple(ahead)] - difference[tuple(here)]).abs(), both)
     return Errors(
@@ -72,8 +70,10 @@ def errors(prediction: Prediction, batch: Batch) -> Errors:
 
 
 def loss(prediction: Prediction, batch: Batch) -> Tensor:
-    """Training loss: L1 of depths, thickness and gradients relative to the object's size, of colours, and the
-    negative log-likelihood of Laplace distributions about the prediction, which trains the scales alone.
+    """Training loss.
+
+    L1 of depths, thickness and gradients relative to the object's size, of colours, and the negative log-likelihood of
+    Laplace distributions about the prediction, which trains the scales alone.
     """
     found = errors(prediction, batch)
     shape = found.front + found.back + THICKNESS_WEIGHT * found.thickness + GRADIENT_WEIGHT * found.gradient

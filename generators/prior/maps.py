@@ -86,7 +86,12 @@ def base_maps(alpha: np.ndarray, window: Window) -> BaseMaps:
     height = np.sqrt(np.maximum(level * sample(shape.factor), 0))
     part_offset = np.stack([sample(shape.center_offset[..., axis]) for axis in (0, 1)], -1)
     centre, thickness = inflate_depths(
-        grid, silhouette.cell * height, silhouette.cell * part_offset, silhouette.cell * sample(shape.radius), window, size
+        grid,
+        silhouette.cell * height,
+        silhouette.cell * part_offset,
+        silhouette.cell * sample(shape.radius),
+        window,
+        size,
     )
     inside = level > 0
     distance = np.where(inside, level * silhouette.cell * 2 / size, 0)

@@ -8,10 +8,14 @@ layer norm over channels is a third of the price of a group norm there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from generators.prior.weights import read_weights
 
 INPUTS = 13  # channels of ``dataset.assemble_inputs``
 MIRRORED = (8, 10)  # of these, the x of the position and of the ray, whose sign changes in a mirror image
@@ -105,16 +109,25 @@ class Prior(nn.Module):
             nn.Sequential(*[_Block(width) for _ in range(count)]) for width, count in zip(WIDTHS, BLOCKS, strict=True)
         )
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in zip(WIDTHS, WIDTHS[1:], strict=False)
+            nn.Sequential(_Norm(fine), nn.Conv2d(fine, coarse, 3, stride=2, padding=1))
+            for fine, coarse in pairwise(WIDTHS)
         )
         self.attention = nn.ModuleList(_Attention(WIDTHS[-1], size // 8) for _ in range(2))
         self.up = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(WIDTHS, WIDTHS[1:], strict=False)
+            nn.Sequential(_Norm(coarse), nn.Conv2d(coarse, fine, 1)) for fine, coarse in pairwise(WIDTHS)
         )
         self.decoder = nn.ModuleList(
             nn.Sequential(*[_Block(width) for _ in range(count)])
             for width, count in zip(WIDTHS[:-1], (1, 1, 2), strict=True)
         )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for module in self.modules():
+            if isinstance(module, _Block):  # the residual stream keeps its scale
+                module.mix.weight.data *= 0.5
+        self.norm = _Norm(WIDTHS[0])
         self.head = nn.Conv2d(WIDTHS[0], OUTPUTS, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -134,7 +147,7 @@ class Prior(nn.Module):
         for level in reversed(range(len(self.down))):
             values = functional.interpolate(self.up[level](values), scale_factor=2.0, mode="nearest") + skips[level]
             values = self.decoder[level](values)
-        return self.head(functional.relu(values)).float()
+        return self.head(functional.relu(self.norm(values))).float()
 
 
 def interpret(raw: Tensor, base: Tensor, image: Tensor) -> Prediction:
@@ -161,3 +174,18 @@ def predict(network: Prior, inputs: Tensor, base: Tensor, image: Tensor) -> Pred
     mirror = inputs.flip(-1).clone()
     mirror[:, list(MIRRORED)] *= -1
     return interpret(0.5 * (network(inputs) + network(mirror).flip(-1)), base, image)
+
+
+def load_network(path: Path) -> Prior:
+    """Network with weights from a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is broken, or of another network.
+    """
+    network = Prior()
+    try:
+        network.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights of another network") from error
+    return network.eval()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 FILE = Path(__file__).with_name("weights.safetensors")
-_TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_TYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _MAX_HEADER = 1_000_000
 
 
@@ -58,7 +59,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             if name == "__metadata__":
                 continue
             start, stop = entry["data_offsets"]
-            values = np.frombuffer(content[8 + length + start : 8 + length + stop], _TYPES[entry["dtype"]])
+            kind = _TYPES[entry["dtype"]]
+            values = np.frombuffer(content[8 + length + start : 8 + length + stop], kind)
             state[name] = torch.from_numpy(values.reshape(entry["shape"]).astype(np.float32))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: a broken safetensors file ({type(error).__name__}: {error})") from error
