@@ -20,8 +20,11 @@ from generators.prior.weights import read_weights
 INPUTS = 13  # channels of ``dataset.assemble_inputs``
 MIRRORED = (8, 10)  # of these, the x of the position and of the ray, whose sign changes in a mirror image
 OUTPUTS = 7  # centre, log of the thickness' ratio, log-scales of both, colours of the far side
-WIDTHS = (16, 64, 128, 256)  # channels at 64, 32, 16 and 8 pixels
-BLOCKS = (0, 1, 2, 3)  # of the encoder
+FOLD = 2  # pixels of a side that are folded into channels: the finest features have half the crop's resolution
+WIDTHS = (48, 96, 192)  # channels at 32, 16 and 8 pixels
+ENCODER = (1, 1, 3)  # blocks
+DECODER = (1, 1)
+ATTENTION = 1
 HEADS = 8
 MAX_LOG_RATIO = 2.5  # of thickness to that of ``Inflate``
 MIN_LOG_SCALE, MAX_LOG_SCALE = -6.0, 2.0
@@ -104,21 +107,21 @@ class Prior(nn.Module):
 
     def __init__(self, size: int = 64) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(INPUTS, WIDTHS[0], 3, padding=1)
+        self.stem = nn.Conv2d(INPUTS * FOLD**2, WIDTHS[0], 3, padding=1)
         self.encoder = nn.ModuleList(
-            nn.Sequential(*[_Block(width) for _ in range(count)]) for width, count in zip(WIDTHS, BLOCKS, strict=True)
+            nn.Sequential(*[_Block(width) for _ in range(count)]) for width, count in zip(WIDTHS, ENCODER, strict=True)
         )
         self.down = nn.ModuleList(
             nn.Sequential(_Norm(fine), nn.Conv2d(fine, coarse, 3, stride=2, padding=1))
             for fine, coarse in pairwise(WIDTHS)
         )
-        self.attention = nn.ModuleList(_Attention(WIDTHS[-1], size // 8) for _ in range(2))
+        self.attention = nn.Sequential(*[_Attention(WIDTHS[-1], size // FOLD // 4) for _ in range(ATTENTION)])
         self.up = nn.ModuleList(
             nn.Sequential(_Norm(coarse), nn.Conv2d(coarse, fine, 1)) for fine, coarse in pairwise(WIDTHS)
         )
         self.decoder = nn.ModuleList(
             nn.Sequential(*[_Block(width) for _ in range(count)])
-            for width, count in zip(WIDTHS[:-1], (1, 1, 2), strict=True)
+            for width, count in zip(WIDTHS[:-1], DECODER, strict=True)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -128,26 +131,25 @@ class Prior(nn.Module):
             if isinstance(module, _Block):  # the residual stream keeps its scale
                 module.mix.weight.data *= 0.5
         self.norm = _Norm(WIDTHS[0])
-        self.head = nn.Conv2d(WIDTHS[0], OUTPUTS, 3, padding=1)
+        self.head = nn.Conv2d(WIDTHS[0], OUTPUTS * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Raw outputs (B, OUTPUTS, S, S) float32 of inputs (B, INPUTS, S, S)."""
-        values = self.stem(inputs.contiguous(memory_format=torch.channels_last))
+        folded = functional.pixel_unshuffle(inputs, FOLD)
+        values = self.stem(folded.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.encoder):
             values = blocks(values)
             if level < len(self.down):
                 skips.append(values)
                 values = self.down[level](values)
-            else:  # attention between the blocks of the coarsest level
-                for attention in self.attention:
-                    values = attention(values)
+        values = self.attention(values)
         for level in reversed(range(len(self.down))):
             values = functional.interpolate(self.up[level](values), scale_factor=2.0, mode="nearest") + skips[level]
             values = self.decoder[level](values)
-        return self.head(functional.relu(self.norm(values))).float()
+        return functional.pixel_shuffle(self.head(functional.relu(self.norm(values))).float().contiguous(), FOLD)
 
 
 def interpret(raw: Tensor, base: Tensor, image: Tensor) -> Prediction:

@@ -63,25 +63,25 @@ def test_prediction_of_a_mirrored_picture_is_mirrored(shard: dict[str, np.ndarra
 
 
 def test_steps_reduce_the_loss(shard: dict[str, np.ndarray]) -> None:
-    trainer = Trainer.create(1e-3, torch.device("cpu"), 0)
+    trainer = Trainer.create(5e-3, torch.device("cpu"), 0)
     batch = to_batch(to_tensors(shard))
-    losses = [trainer.train_step(batch, 1e-3) for _ in range(12)]
+    losses = [trainer.train_step(batch, 1.0) for _ in range(12)]
     assert losses[-1] < 0.97 * losses[0]
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(shard: dict[str, np.ndarray], tmp_path: Path) -> None:
     batch = to_batch(to_tensors(shard))
-    whole = Trainer.create(1e-3, torch.device("cpu"), 0)
+    whole = Trainer.create(5e-3, torch.device("cpu"), 0)
     for _ in range(4):
-        whole.train_step(batch, 1e-3)
-    first = Trainer.create(1e-3, torch.device("cpu"), 0)
+        whole.train_step(batch, 1.0)
+    first = Trainer.create(5e-3, torch.device("cpu"), 0)
     for _ in range(2):
-        first.train_step(batch, 1e-3)
+        first.train_step(batch, 1.0)
     torch.save(first.state(), tmp_path / "state.pt")
-    second = Trainer.create(1e-3, torch.device("cpu"), 5)
+    second = Trainer.create(5e-3, torch.device("cpu"), 5)
     restore(second, tmp_path, None)
     for _ in range(2):
-        second.train_step(batch, 1e-3)
+        second.train_step(batch, 1.0)
     assert second.step == whole.step == 4
     assert second.views == 32
     for name, value in whole.average.state.items():
@@ -89,9 +89,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(shard: dict[str, np.nda
 
 
 def test_weights_alone_are_enough_to_go_on(tmp_path: Path) -> None:
-    source = Trainer.create(1e-3, torch.device("cpu"), 0)
+    source = Trainer.create(5e-3, torch.device("cpu"), 0)
     write_weights(tmp_path / "best.safetensors", source.average.state)
-    other = Trainer.create(1e-3, torch.device("cpu"), 1)
+    other = Trainer.create(5e-3, torch.device("cpu"), 1)
     restore(other, tmp_path, None)
     for name, value in source.average.state.items():
         assert torch.equal(other.average.state[name], value.half().float()), name
