@@ -313,15 +313,25 @@ def restore(trainer: Trainer, folder: Path, start: Path | None) -> None:
         log.info("starting from the weights of %s", weights)
 
 
-def _batches(options: Options, data: Path, trainer: Trainer, rng: np.random.Generator) -> Iterator[Batch]:
+Processes = list[subprocess.Popen[bytes]]
+
+
+def _batches(
+    options: Options, data: Path, trainer: Trainer, renderers: Processes, rng: np.random.Generator
+) -> Iterator[Batch]:
     """Endless training batches; new renders come as often as the options' reuse asks for.
 
     Without processes that render, they are made here, in turns with the training.
+
+    Raises:
+        ChildProcessError: such a process has failed.
     """
     subjects = training_pool(data)
     pool = RenderPool(options.output / "shards", options.capacity, trainer.device)
     while len(pool) < 4 * SHARD:
-        while options.workers and not pool.next_is_there:
+        while renderers and not pool.next_is_there:
+            if any(process.poll() is not None for process in renderers):
+                raise ChildProcessError("a process that renders has failed; run with --workers 0 to see its error")
             time.sleep(0.5)
         pool.grow(subjects)
     log.info("%d renders in memory", len(pool))
@@ -329,14 +339,14 @@ def _batches(options: Options, data: Path, trainer: Trainer, rng: np.random.Gene
     due = float(trainer.views)  # uses at which the next renders are wanted
     while True:
         due = min(due, trainer.views + options.reuse * SHARD)
-        if trainer.views >= due and (pool.next_is_there or not options.workers):
+        if trainer.views >= due and (pool.next_is_there or not renderers):
             pool.grow(subjects)
             due += options.reuse * SHARD
         yield next(batches)
 
 
 @contextmanager
-def _renderers(options: Options, data: Path) -> Iterator[None]:
+def _renderers(options: Options, data: Path) -> Iterator[Processes]:
     """Processes that render into the output folder until the training ends."""
     command = [sys.executable, "-m", "generators.prior.dataset", "--data", str(data), "--count", str(10**7)]
     command += ["--output", str(options.output / "shards")]
@@ -345,7 +355,7 @@ def _renderers(options: Options, data: Path) -> Iterator[None]:
         for number in range(options.workers)
     ]
     try:
-        yield
+        yield started
     finally:
         for process in started:
             process.terminate()
@@ -386,17 +396,17 @@ def train(options: Options) -> None:
         folder = options.output / "validation"
         shards = [read_shard(make_shard(folder, held_out, number)) for number in range(VALIDATION_SHARDS)]
         report = Report(options.output, shards, trainer.device)
-        with _renderers(options, data):
-            _train(options, data, trainer, report)
+        with _renderers(options, data) as renderers:
+            generator = np.random.default_rng([options.seed, trainer.step])
+            _train(options, trainer, _batches(options, data, trainer, renderers, generator), report)
 
 
-def _train(options: Options, data: Path, trainer: Trainer, report: Report) -> None:
+def _train(options: Options, trainer: Trainer, batches: Iterator[Batch], report: Report) -> None:
     """Run the schedule to its end."""
     length = (options.hours * 60 if options.minutes is None else options.minutes) * 60
     if trainer.seconds >= length:
         log.info("the schedule is over: a new one begins")
         trainer.seconds = 0.0
-    batches = _batches(options, data, trainer, np.random.default_rng([options.seed, trainer.step]))
     before = validated = time.monotonic()
     recent: list[float] = []
     with tqdm(total=round(length), initial=round(trainer.seconds), unit="s", mininterval=30) as bar:

@@ -24,8 +24,8 @@ def test_least_squares_is_solved() -> None:
     generator = torch.Generator().manual_seed(0)
     inputs, weight = torch.randn(64, 12, generator=generator), torch.randn(6, 12, generator=generator)
     parameter = torch.nn.Parameter(torch.zeros(6, 12))
+    optimizer = Muon([parameter], 0.1)
     for step in range(200):
-        optimizer = Muon([parameter], 0.1) if step == 0 else optimizer
         optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 200)
         optimizer.zero_grad()
         ((inputs @ (parameter - weight).T) ** 2).mean().backward()
