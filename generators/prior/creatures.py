@@ -10,37 +10,11 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from skimage.measure import marching_cubes
 
-from v2m4.kernels import kernel
+from generators.prior.creature_surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
 
 PLANS = ("biped", "quadruped", "bird", "fish", "insect", "snake", "robot", "blob")
-RINGS, SIDES = 4, 10  # of a cap, and around a part
-VOXELS = 56  # along the longest side of the volume of a smooth surface
-UP, FORWARD, SIDE = np.eye(3)[1], np.eye(3)[2], np.eye(3)[0]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A tapered capsule, flattened along one axis.
-
-    Attributes:
-        start: (3,).
-        end: (3,).
-        radii: at start and end.
-        flat: factor on its extent along ``normal``.
-        normal: (3,) unit.
-        color: (3,) sRGB.
-        power: exponent of its cross-section's superellipse, 2 for round ones.
-    """
-
-    start: np.ndarray
-    end: np.ndarray
-    radii: tuple[float, float]
-    flat: float
-    normal: np.ndarray
-    color: np.ndarray
-    power: float = 2.0
+FORWARD = np.eye(3)[2]
 
 
 @dataclass
@@ -57,9 +31,9 @@ class _Builder:
 
     def chain(self, start, direction, lengths, radii, color=0, bend=0.5, flat=1.0, normal=UP) -> np.ndarray:
         """Add a chain of parts from ``start``, each bent against the one before by up to ``bend`` radians."""
-        place, heading = np.asarray(start, np.float64), _unit(direction)
+        place, heading = np.asarray(start, np.float64), unit(direction)
         for number, length in enumerate(lengths):
-            heading = _unit(heading + bend * self.rng.normal(0, 0.5, 3)) if number else heading
+            heading = unit(heading + bend * self.rng.normal(0, 0.5, 3)) if number else heading
             end = place + length * heading
             self.add(place, end, (radii[number], radii[number + 1]), color, flat, normal)
             place = end
@@ -69,7 +43,7 @@ class _Builder:
         """Add two chains, mirrored at the sagittal plane but for the pose."""
         for sign in (1.0, -1.0):
             mirror = np.array([sign, 1.0, 1.0])
-            heading = _unit(np.asarray(direction) * mirror + self.rng.normal(0, swing, 3) * [0.5, 0.5, 1.0])
+            heading = unit(np.asarray(direction) * mirror + self.rng.normal(0, swing, 3) * [0.5, 0.5, 1.0])
             self.chain(np.asarray(start) * mirror, heading, lengths, radii, color, bend, flat, normal * mirror)
 
 
@@ -90,17 +64,13 @@ def random_creature(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, n
     return vertices, faces, colors, plan
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return np.asarray(vector, np.float64) / max(float(np.linalg.norm(vector)), 1e-9)
-
-
 def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) -> None:
     """Head at the end of a neck, with eyes, and perhaps a snout, ears or horns, and hair at its back."""
     rng = build.rng
-    facing = _unit(facing)
-    side = _unit(np.cross(UP, facing) if abs(facing[1]) < 0.95 else SIDE)
+    facing = unit(facing)
+    side = unit(np.cross(UP, facing) if abs(facing[1]) < 0.95 else SIDE)
     up = np.cross(facing, side)
-    centre = neck + size * rng.uniform(0.5, 0.9) * _unit(up + rng.uniform(-0.3, 1.0) * facing)
+    centre = neck + size * rng.uniform(0.5, 0.9) * unit(up + rng.uniform(-0.3, 1.0) * facing)
     long = size * rng.uniform(0, 0.6)
     build.add(centre - 0.3 * long * facing, centre + 0.7 * long * facing, (size, size * rng.uniform(0.7, 1)), 1)
     front = centre + 0.7 * long * facing
@@ -108,10 +78,10 @@ def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) ->
         length = size * rng.uniform(0.7, 2.0)
         root = front - 0.25 * size * up
         radii = (size * rng.uniform(0.3, 0.65), size * rng.uniform(0.12, 0.45))
-        build.add(root, root + length * _unit(facing - 0.2 * up), radii, 2, rng.uniform(0.6, 1), up)
+        build.add(root, root + length * unit(facing - 0.2 * up), radii, 2, rng.uniform(0.6, 1), up)
     eye = size * rng.uniform(0.1, 0.28)
     for sign in (1.0, -1.0):
-        place = front + size * 0.9 * _unit(facing + sign * rng.uniform(0.35, 0.7) * side + 0.3 * up)
+        place = front + size * 0.9 * unit(facing + sign * rng.uniform(0.35, 0.7) * side + 0.3 * up)
         build.add(place, place + 1e-3 * facing, (eye, eye), rng.uniform(0, 0.15, 3))
         if rng.uniform() < 0.4:
             build.add(place - 0.15 * eye * facing, place, (1.3 * eye, 1.3 * eye), np.ones(3))
@@ -120,8 +90,8 @@ def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) ->
         flat, tip = rng.uniform(0.3, 1), rng.uniform(0.05, 1)
         lean = rng.uniform(0.2, 1.2)
         for sign in (1.0, -1.0):
-            root = centre + 0.7 * size * _unit(up + sign * lean * side)
-            end = root + height * _unit(up + sign * lean * side + rng.uniform(-0.5, 0.3) * facing)
+            root = centre + 0.7 * size * unit(up + sign * lean * side)
+            end = root + height * unit(up + sign * lean * side + rng.uniform(-0.5, 0.3) * facing)
             build.add(root, end, (width, width * tip), 3, flat, facing)
     if rng.uniform() < 0.35:  # hair, a hood or a helmet
         place = centre - 0.25 * size * facing + 0.15 * size * up
@@ -131,7 +101,7 @@ def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) ->
 def _hand(build: _Builder) -> None:
     """Extend the last part by a hand or foot."""
     last, rng = build.parts[-1], build.rng
-    heading = _unit(last.end - last.start + rng.normal(0, 0.02, 3))
+    heading = unit(last.end - last.start + rng.normal(0, 0.02, 3))
     size = last.radii[1] * rng.uniform(1.1, 1.9)
     build.add(last.end, last.end + size * rng.uniform(0.3, 1.5) * heading, (size, size * 0.8), 2, rng.uniform(0.5, 1))
 
@@ -143,13 +113,13 @@ def _limbs(build: _Builder, start, direction, length, radius, color, bend, swing
     size, long = radius * rng.uniform(0.8, 1.6), radius * foot * rng.uniform(0.5, 1.5)
     for sign in (1.0, -1.0):
         mirror = np.array([sign, 1.0, 1.0])
-        heading = _unit(np.asarray(direction) * mirror + rng.normal(0, swing, 3) * [0.4, 0.5, 1.0])
+        heading = unit(np.asarray(direction) * mirror + rng.normal(0, swing, 3) * [0.4, 0.5, 1.0])
         radii = (radius, radius * (1 + taper) / 2, radius * taper)
         end = build.chain(
             np.asarray(start) * mirror, heading, (share * length, (1 - share) * length), radii, color, bend
         )
         if foot > 0:
-            build.add(end, end + long * _unit(FORWARD + rng.normal(0, 0.2, 3)), (size * taper, 0.8 * size * taper), 2)
+            build.add(end, end + long * unit(FORWARD + rng.normal(0, 0.2, 3)), (size * taper, 0.8 * size * taper), 2)
         elif extra:
             _hand(build)
 
@@ -158,7 +128,7 @@ def _biped(build: _Builder) -> None:
     rng = build.rng
     height, width, deep = rng.uniform(0.5, 1.1), rng.uniform(0.14, 0.4), rng.uniform(0.5, 1.0)
     lean = rng.normal(0, 0.15, 3) * [1, 0, 1]
-    hips, chest = np.zeros(3), height * _unit(UP + lean)
+    hips, chest = np.zeros(3), height * unit(UP + lean)
     middle = 0.5 * (hips + chest) + rng.normal(0, 0.03, 3)
     waist = width * rng.uniform(0.7, 1.15)
     build.add(hips, middle, (width * rng.uniform(0.8, 1.1), waist), 4, deep, FORWARD)
@@ -220,7 +190,7 @@ def _bird(build: _Builder) -> None:
     length, radius = rng.uniform(0.3, 0.8), rng.uniform(0.18, 0.35)
     rump, chest = _trunk(build, length, radius, rng.uniform(0.7, 1.0))
     span, chord = rng.uniform(0.4, 1.4), rng.uniform(0.12, 0.3)
-    normal = _unit(UP + rng.normal(0, 0.3, 3))
+    normal = unit(UP + rng.normal(0, 0.3, 3))
     lift = rng.uniform(-1, 1)
     build.pair(
         chest * 0.3 + [radius * 0.6, 0.3 * radius, 0], [1, lift, rng.uniform(-0.6, 0.3)], (span * 0.5, span * 0.5),
@@ -245,13 +215,13 @@ def _fish(build: _Builder) -> None:
     build.add(np.zeros(3), head, (radius, radius * rng.uniform(0.3, 0.9)), 1, flat, SIDE)
     fin = radius * rng.uniform(0.4, 1.0)
     for sign in (1.0, -1.0):
-        end = tail - fin * _unit(FORWARD + sign * rng.uniform(0.5, 1.5) * UP)
+        end = tail - fin * unit(FORWARD + sign * rng.uniform(0.5, 1.5) * UP)
         build.add(tail, end, (fin * 0.2, fin * 0.5), 3, 0.2, SIDE)
         if rng.uniform() < 0.8:
             back = rng.uniform(-0.2, 0.2) * length * FORWARD + sign * 0.8 * radius * UP
             build.add(
                 back,
-                back + fin * _unit(sign * UP - FORWARD * rng.uniform(0, 1.5)),
+                back + fin * unit(sign * UP - FORWARD * rng.uniform(0, 1.5)),
                 (fin * 0.5, fin * 0.4),
                 3,
                 0.2,
@@ -279,9 +249,9 @@ def _insect(build: _Builder) -> None:
         root = place * length * FORWARD + [radius * 0.7, -0.2 * radius, 0]
         for sign in (1.0, -1.0):
             mirror = np.array([sign, 1, 1])
-            heading = _unit(np.array([1, rise, 1.5 * place]) * mirror + rng.normal(0, 0.15, 3))
+            heading = unit(np.array([1, rise, 1.5 * place]) * mirror + rng.normal(0, 0.15, 3))
             knee = root * mirror + 0.5 * leg * heading
-            foot = knee + 0.6 * leg * _unit(heading * [1, 0, 1] + [0, -1.0, 0] + rng.normal(0, 0.1, 3))
+            foot = knee + 0.6 * leg * unit(heading * [1, 0, 1] + [0, -1.0, 0] + rng.normal(0, 0.1, 3))
             build.add(root * mirror, knee, (radius * 0.22, radius * 0.18), 2)
             build.add(knee, foot, (radius * 0.18, radius * 0.08), 2)
     if rng.uniform() < 0.5:
@@ -301,7 +271,7 @@ def _snake(build: _Builder) -> None:
     for number in range(count):
         angle = turn * math.sin(phase + number * 0.9)
         rising = rise * max(0, number - count + 5)
-        end = place + step * _unit(np.array([math.sin(angle), rising, math.cos(angle)]))
+        end = place + step * unit(np.array([math.sin(angle), rising, math.cos(angle)]))
         thin = min(1.0, 0.3 + 0.25 * number)
         build.add(place, end, (radius * thin, radius * min(1.0, thin + 0.25)), number % 2 * int(rng.uniform() < 0.3))
         place = end
@@ -327,100 +297,3 @@ _BUILDERS = {
     "biped": _biped, "quadruped": _quadruped, "bird": _bird, "fish": _fish, "insect": _insect, "snake": _snake,
     "robot": _biped, "blob": _blob,
 }  # fmt: skip
-
-
-def tube_meshes(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Closed meshes of all parts in one: vertices (V, 3), faces (F, 3), vertex colours (V, 3)."""
-    angles = 2 * math.pi * np.arange(SIDES) / SIDES
-    caps = 0.5 * math.pi * (np.arange(RINGS) + 0.5) / RINGS
-    # Profile of a capsule: (side, along in radii, width in radii).
-    profile = [(0, -math.cos(a), math.sin(a)) for a in caps] + [(1, math.sin(a), math.cos(a)) for a in caps]
-    ring = np.arange(SIDES)
-    faces = []
-    for number in range(len(profile) - 1):
-        low, high = number * SIDES + ring, (number + 1) * SIDES + ring
-        after_low, after_high = number * SIDES + (ring + 1) % SIDES, (number + 1) * SIDES + (ring + 1) % SIDES
-        faces += [np.stack([low, after_low, high], 1), np.stack([after_low, after_high, high], 1)]
-    first, last = len(profile) * SIDES, len(profile) * SIDES + 1
-    faces.append(np.stack([np.full(SIDES, first), (ring + 1) % SIDES, ring], 1))
-    end = (len(profile) - 1) * SIDES
-    faces.append(np.stack([np.full(SIDES, last), end + ring, end + (ring + 1) % SIDES], 1))
-    topology = np.concatenate(faces)
-    all_vertices, all_faces, all_colors, offset = [], [], [], 0
-    for part in parts:
-        axis = _unit(part.end - part.start)
-        across = part.normal - (part.normal @ axis) * axis
-        if np.linalg.norm(across) < 1e-3:
-            across = np.cross(axis, UP if abs(axis[1]) < 0.9 else SIDE)
-        normal = _unit(across)
-        other = np.cross(axis, normal)
-        norm = (np.abs(np.cos(angles)) ** part.power + np.abs(np.sin(angles)) ** part.power) ** (1 / part.power)
-        circle = (part.flat * np.cos(angles)[:, None] * normal + np.sin(angles)[:, None] * other) / norm[:, None]
-        points = []
-        for side, along, width in profile:
-            radius, centre = part.radii[side], (part.start, part.end)[side]
-            wide = width ** (2 / part.power)
-            points.append(centre + radius * (along * axis + wide * circle))
-        tips = [part.start - part.radii[0] * axis, part.end + part.radii[1] * axis]
-        vertices = np.concatenate([*points, np.stack(tips)])
-        all_vertices.append(vertices)
-        all_faces.append(topology + offset)
-        all_colors.append(np.broadcast_to(part.color, vertices.shape))
-        offset += len(vertices)
-    return np.concatenate(all_vertices), np.concatenate(all_faces), np.concatenate(all_colors)
-
-
-@kernel("f8[:,::1], f8[::1], f8, i8[::1], f8", ahead=False)
-def _union_field(parts, origin, cell, shape, sharpness):  # pragma: no cover
-    """Sum over parts of exp(-sharpness * distance) on a lattice of the given shape; parts (P, 12) as in ``_rows``."""
-    field = np.zeros((shape[0], shape[1], shape[2]))
-    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
-    for p in range(len(parts)):
-        a, b, normal = parts[p, 0:3], parts[p, 3:6], parts[p, 8:11]
-        widest = max(parts[p, 6], parts[p, 7]) + 4.0 / sharpness
-        for k in range(3):
-            low[k] = max(int((min(a[k], b[k]) - widest - origin[k]) / cell), 0)
-            high[k] = min(int((max(a[k], b[k]) + widest - origin[k]) / cell) + 1, shape[k] - 1)
-        dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-        square = max(dx * dx + dy * dy + dz * dz, 1e-12)
-        stretch = 1.0 / parts[p, 11] - 1.0
-        for i in range(low[0], high[0] + 1):
-            x = origin[0] + i * cell - a[0]
-            for j in range(low[1], high[1] + 1):
-                y = origin[1] + j * cell - a[1]
-                for k in range(low[2], high[2] + 1):
-                    z = origin[2] + k * cell - a[2]
-                    t = min(max((x * dx + y * dy + z * dz) / square, 0.0), 1.0)
-                    u, v, w = x - t * dx, y - t * dy, z - t * dz
-                    along = (u * normal[0] + v * normal[1] + w * normal[2]) * stretch
-                    u, v, w = u + along * normal[0], v + along * normal[1], w + along * normal[2]
-                    distance = np.sqrt(u * u + v * v + w * w) - (parts[p, 6] + t * (parts[p, 7] - parts[p, 6]))
-                    field[i, j, k] += np.exp(-sharpness * min(max(distance, -1.0), 1.0))
-    return field
-
-
-def smooth_union(parts: list[Part], sharpness: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One surface about all parts: vertices (V, 3), faces (F, 3), vertex colours (V, 3) of the nearest part.
-
-    Args:
-        parts: of a creature.
-        sharpness: inverse width of the blend between parts.
-    """
-    rows = np.array([[*p.start, *p.end, *p.radii, *p.normal, p.flat] for p in parts])
-    margin = rows[:, 6:8].max() + 0.1
-    low = np.minimum(rows[:, :3], rows[:, 3:6]).min(0) - margin
-    high = np.maximum(rows[:, :3], rows[:, 3:6]).max(0) + margin
-    cell = float((high - low).max()) / VOXELS
-    shape = np.ceil((high - low) / cell).astype(np.int64) + 1
-    field = _union_field(rows, low, cell, shape, sharpness)
-    level = np.log(np.maximum(field, 1e-8))
-    level[[0, -1]] = level[:, [0, -1]] = level[:, :, [0, -1]] = -8
-    points, faces, _, _ = marching_cubes(level, 0.0, gradient_direction="ascent")
-    vertices = points * cell + low
-    start, edge = rows[:, :3], rows[:, 3:6] - rows[:, :3]
-    relative = vertices[:, None] - start
-    part = np.clip((relative * edge).sum(-1) / np.maximum((edge**2).sum(-1), 1e-12), 0, 1)
-    distance = np.linalg.norm(relative - part[..., None] * edge, axis=-1)
-    distance -= rows[:, 6] + part * (rows[:, 7] - rows[:, 6])
-    colors = np.stack([p.color for p in parts])[distance.argmin(1)]
-    return vertices, faces.astype(np.int64), colors

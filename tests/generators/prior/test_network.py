@@ -6,8 +6,10 @@ import torch
 
 from generators.prior.dataset import render_shard, to_batch, to_tensors
 from generators.prior.network import INPUTS, OUTPUTS, Prior, interpret, load_network, predict
+from generators.prior.report import validate
 from generators.prior.subjects import SubjectPool
-from generators.prior.train import Options, Trainer, rate_factor, restore, validate
+from generators.prior.train import Options
+from generators.prior.trainer import Trainer, rate_factor, restore
 from generators.prior.weights import read_weights, write_weights
 
 
