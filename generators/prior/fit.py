@@ -34,6 +34,7 @@ from v2m4.mesh import Asset, Mesh
 
 SMOOTHING = 0.7  # standard deviation of the maps' smoothing, pixels of the crop
 COLOR_TOLERANCE = 0.06  # difference between both sides' colours up to which the far side keeps the front's detail
+MAX_REFINEMENT = 2.0  # of edges across steep places
 LEAST_DEPTH = 0.2  # of a vertex over its depth by ``Inflate``
 
 
@@ -143,7 +144,15 @@ def generate(frame: Frame, correction: Correction | None, grid: int, max_faces: 
         factor = factor * np.exp(2 * correction.at(correction.log_ratio[..., None], nodes)[..., 0])
     points, faces, border = triangulate(silhouette.level)
     front = lift(points, border, silhouette.level, factor)
-    size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
+    if correction is None:
+        size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
+    else:
+        shift = correction.at(correction.shift[..., None], nodes)[..., 0] * (correction.place[2] / 2 / silhouette.cell)
+        moved = front - [[0, 0, 1]] * ndimage.map_coordinates(shift, front[:, 1::-1].T, order=1)[:, None]
+        # The sheet is remeshed before it is displaced: finer where the displacement will stretch it.
+        steepness = np.hypot(*np.gradient(shift))
+        size = edge_lengths(moved, faces, shape.thickness, max_faces // 2)
+        size = size / np.clip((1 + steepness**2) ** 0.25, 1, MAX_REFINEMENT)
     front, faces, border = remesh(front, faces, border, silhouette.level, factor, size, max_faces // 2)
     vertices, both_faces = join_sheets(front, faces, border)
 
