@@ -32,7 +32,7 @@ from v2m4.decimate import sample_texture
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
 
-SMOOTHING = 0.7  # standard deviation of the maps' smoothing, pixels of the crop
+SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
 COLOR_TOLERANCE = 0.06  # difference between both sides' colours up to which the far side keeps the front's detail
 MAX_REFINEMENT = 2.0  # of edges across steep places
 LEAST_DEPTH = 0.2  # of a vertex over its depth by ``Inflate``
