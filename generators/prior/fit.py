@@ -1,0 +1,240 @@
+"""From a frame to predicted maps, and from maps to a closed, textured mesh.
+
+The outline is that of the picture at its own resolution: the network's maps, of few pixels, only correct the relief
+that ``Inflate`` finds there. Both sheets of the mesh are the two sides of one remeshed sheet, joined at the outline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from generators.inflate import (
+    edge_lengths,
+    extrapolate_colors,
+    height_field,
+    join_sheets,
+    lift,
+    read_silhouette,
+    remesh,
+    to_canonical,
+    triangulate,
+    unproject,
+)
+from generators.prior.dataset import assemble_inputs
+from generators.prior.maps import Window, base_maps, crop, object_window
+from generators.prior.network import Prediction, Prior, predict
+from v2m4.decimate import sample_texture
+from v2m4.frame import Frame
+from v2m4.mesh import Asset, Mesh
+
+SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
+COLOR_TOLERANCE = 0.06  # difference between both sides' colours up to which the far side keeps the front's detail
+MAX_REFINEMENT = 2.0  # of edges across steep places
+LEAST_DEPTH = 0.2  # of a vertex over its depth by ``Inflate``
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the network changes in ``Inflate``'s result, on the pixels of a crop of a picture.
+
+    Attributes:
+        place: (left, top, side) of the crop, pixels of the picture.
+        window: the same, as rays.
+        known: (S, S) bool, inside the silhouette.
+        shift: (S, S) displacement along the rays, in half the crop's side.
+        log_ratio: (S, S) logarithm of the factor on the thickness.
+        log_scale: (S, S, 2) logarithm of the Laplace scale of centre and thickness, in half the crop's side.
+        colors: (S, S, 3) change of colour from the near to the far side.
+    """
+
+    place: tuple[float, float, float]
+    window: Window
+    known: np.ndarray
+    shift: np.ndarray
+    log_ratio: np.ndarray
+    log_scale: np.ndarray
+    colors: np.ndarray
+
+    def at(self, values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """Values (..., C) of a map (S, S, C) at pixels (..., 2) of the picture, extrapolated past the silhouette."""
+        left, top, side = self.place
+        smooth = extrapolated(values, self.known)
+        where = (pixels - [left, top]) * (values.shape[0] / side) - 0.5
+        coordinates = [where[..., 1], where[..., 0]]
+        return np.stack(
+            [
+                ndimage.map_coordinates(smooth[..., c], coordinates, order=1, mode="nearest")
+                for c in range(values.shape[2])
+            ],
+            -1,
+        )
+
+
+def extrapolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Known values (S, S, C), smoothed a little, and extrapolated by wider and wider normalised Gaussians."""
+    result = np.zeros(values.shape, np.float64)
+    missing = np.ones(known.shape, bool)
+    for sigma in (SMOOTHING, 1.5, 4.0, 16.0, 64.0):
+        weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+        found = missing & (weight > (0.05 if sigma < 64 else 0))
+        total = ndimage.gaussian_filter(np.where(known[..., None], values, 0), (sigma, sigma, 0))
+        result[found] = total[found] / weight[found][:, None]
+        missing &= ~found
+    return result
+
+
+def correct(network: Prior, frame: Frame) -> Correction:
+    """Prediction of the network for a frame.
+
+    Raises:
+        ValueError: the frame has almost no foreground.
+    """
+    window, place = object_window(frame.rgba[..., 3], frame.fov)
+    picture = crop(frame.rgba, place)
+    base = base_maps(picture[..., 3], window)
+    prediction, maps = predict_crop(network, picture, window)
+    thickness = np.maximum(base.thickness, 1e-6)
+    ratio = np.where(base.thickness > 1e-6, prediction.thickness[0, 0].numpy() / thickness, 1)
+    return Correction(
+        place,
+        window,
+        base.thickness > 1e-6,
+        prediction.centre[0, 0].numpy() - base.centre,
+        np.log(np.maximum(ratio, 1e-6)),
+        prediction.log_scale[0].permute(1, 2, 0).numpy(),
+        (prediction.back[0] - maps).permute(1, 2, 0).numpy(),
+    )
+
+
+def predict_crop(network: Prior, picture: np.ndarray, window: Window) -> tuple[Prediction, torch.Tensor]:
+    """Prediction for a crop (S, S, 4) uint8, and its colours (3, S, S) as the network sees them."""
+    base = base_maps(picture[..., 3], window)
+    values = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    image, alpha = values[:, :3], values[:, 3:]
+    maps = torch.from_numpy(np.stack([base.centre, base.thickness, base.distance]))[None]
+    rays = torch.tensor([[window.focal, *window.offset]], dtype=torch.float32)
+    inputs = assemble_inputs(image, alpha, maps, rays)
+    return predict(network, inputs, maps[:, :2], image * alpha), (image * alpha)[0]
+
+
+def generate(frame: Frame, correction: Correction | None, grid: int, max_faces: int, texture_size: int) -> Asset:
+    """Closed, textured mesh of a frame.
+
+    Args:
+        frame: with its background removed.
+        correction: of the network; None gives the result of ``Inflate``.
+        grid: cells along the longer side of the silhouette.
+        max_faces: at most this many faces.
+        texture_size: longer side of the texture of each side at most.
+
+    Raises:
+        ValueError: the frame has almost no foreground, or its outline needs too many faces.
+    """
+    silhouette = read_silhouette(frame.rgba[..., 3], grid)
+    shape = height_field(silhouette.level)
+    factor = shape.factor
+    if correction is not None:
+        rows, columns = np.indices(factor.shape)
+        nodes = silhouette.origin + silhouette.cell * np.stack([columns, rows], -1)
+        factor = factor * np.exp(2 * correction.at(correction.log_ratio[..., None], nodes)[..., 0])
+    points, faces, border = triangulate(silhouette.level)
+    front = lift(points, border, silhouette.level, factor)
+    if correction is None:
+        size = edge_lengths(front, faces, shape.thickness, max_faces // 2)
+    else:
+        shift = correction.at(correction.shift[..., None], nodes)[..., 0] * (correction.place[2] / 2 / silhouette.cell)
+        moved = front - [[0, 0, 1]] * ndimage.map_coordinates(shift, front[:, 1::-1].T, order=1)[:, None]
+        # The sheet is remeshed before it is displaced: finer where the displacement will stretch it.
+        steepness = np.hypot(*np.gradient(shift))
+        size = edge_lengths(moved, faces, shape.thickness, max_faces // 2)
+        size = size / np.clip((1 + steepness**2) ** 0.25, 1, MAX_REFINEMENT)
+    front, faces, border = remesh(front, faces, border, silhouette.level, factor, size, max_faces // 2)
+    vertices, both_faces = join_sheets(front, faces, border)
+
+    def at_vertices(values: np.ndarray) -> np.ndarray:
+        return ndimage.map_coordinates(values, vertices[:, 1::-1].T, order=1, mode="nearest")
+
+    pixels = silhouette.origin + silhouette.cell * vertices[:, :2]
+    part_offset = np.stack([at_vertices(shape.center_offset[..., axis]) for axis in (0, 1)], 1)
+    positions = unproject(
+        pixels,
+        silhouette.cell * vertices[:, 2],
+        pixels + silhouette.cell * part_offset,
+        silhouette.cell * at_vertices(shape.radius),
+        frame.rgba.shape[:2],
+        frame.fov,
+    )
+    if correction is not None:
+        shift = correction.at(correction.shift[..., None], pixels)[:, 0] * correction.place[2] / 2
+        depth = -positions[:, 2]
+        positions = positions * np.maximum(1 + shift / depth, LEAST_DEPTH)[:, None]
+    mesh, hint = to_canonical(positions, both_faces)
+    return Asset(paint(mesh, frame.rgba, pixels, len(faces), correction, texture_size), hint)
+
+
+def paint(
+    mesh: Mesh, rgba: np.ndarray, pixels: np.ndarray, front_faces: int, correction: Correction | None, size: int
+) -> Mesh:
+    """Mesh with the frame on its near side and the predicted colours on its far side, side by side in one texture.
+
+    Args:
+        mesh: with V vertices; its first faces are those of the near side.
+        rgba: (H, W, 4) uint8.
+        pixels: (V, 2) projections of the vertices.
+        front_faces: number of faces of the near side.
+        correction: of the network; without it the far side mirrors the near one.
+        size: longer side of each half of the texture at most.
+    """
+    low, high = np.floor(pixels.min(0)).astype(int) - 4, np.ceil(pixels.max(0)).astype(int) + 4
+    padded = np.pad(rgba, ((8, 8), (8, 8), (0, 0)))
+    near = extrapolate_colors(np.ascontiguousarray(padded[low[1] + 8 : high[1] + 8, low[0] + 8 : high[0] + 8]))
+    far = near if correction is None else far_colors(near, low, correction)
+    texture = np.concatenate([near, far], 1)
+    shrink = size / max(near.shape[:2])
+    if shrink < 1:
+        shape = (2 * max(1, round(near.shape[1] * shrink)), max(1, round(near.shape[0] * shrink)))
+        texture = cv2.resize(texture, shape, interpolation=cv2.INTER_AREA)
+    place = (pixels - low) / (high - low)
+    uvs = np.concatenate([place * [0.5, 1], place * [0.5, 1] + [0.5, 0]]).astype(np.float32)
+    uv_faces = mesh.faces.clone()
+    uv_faces[front_faces:] += len(pixels)
+    image = torch.from_numpy(np.ascontiguousarray(texture.astype(np.float32))).clamp(0, 1)
+    uvs_tensor = torch.from_numpy(uvs)
+    on_near = torch.zeros(len(pixels), dtype=torch.bool)
+    on_near[mesh.faces[:front_faces].reshape(-1)] = True
+    own = torch.where(on_near[:, None], uvs_tensor[: len(pixels)], uvs_tensor[len(pixels) :])
+    return replace(mesh, uvs=uvs_tensor, uv_faces=uv_faces, texture=image, colors=sample_texture(image, own))
+
+
+def far_colors(near: np.ndarray, low: np.ndarray, correction: Correction) -> np.ndarray:
+    """Colours (h, w, 3) of the far side.
+
+    Where both sides differ (the far side of a face), the predicted colours alone; elsewhere with the near side's
+    detail, which a map of few pixels cannot hold.
+
+    Args:
+        near: (h, w, 3) colours of the near side.
+        low: (2,) pixel of the picture at its corner.
+        correction: of the network.
+    """
+    height, width = near.shape[:2]
+    rows, columns = np.indices((height, width))
+    pixels = np.stack([columns, rows], -1) + low + 0.5
+    change = correction.at(correction.colors, pixels)
+    amount = np.linalg.norm(correction.colors, axis=-1, keepdims=True)
+    amount = correction.at(ndimage.maximum_filter(amount, (3, 3, 1)), pixels)
+    kept = np.exp(-((amount / COLOR_TOLERANCE) ** 2))
+    cell = correction.place[2] / correction.known.shape[0]
+    smooth = cv2.GaussianBlur(near, (0, 0), max(cell, 0.5))
+    return np.clip(smooth + change + kept * (near - smooth), 0, 1).astype(np.float32)
+
+
+def relative_uncertainty(correction: Correction) -> float:
+    """Mean Laplace scale of the centre and half the thickness over half the longer side of the object."""
+    scale = np.exp(correction.log_scale[correction.known])
+    return float((scale[:, 0] + scale[:, 1] / 2).mean())

@@ -1,0 +1,55 @@
+"""The generator ``Prior``; see the package."""
+
+from __future__ import annotations
+
+import logging
+
+from generators.base import GenerationError
+from generators.prior.fit import correct, generate, relative_uncertainty
+from generators.prior.network import load_network
+from generators.prior.weights import FILE
+from v2m4.config import Config
+from v2m4.frame import Frame
+from v2m4.mesh import Asset
+from v2m4.weights import Unavailable, fingerprint
+
+log = logging.getLogger(__name__)
+
+MAX_UNCERTAINTY = 0.5  # of the maps, relative to the object: above it the result is that of ``Inflate``
+
+
+class Prior:
+    """Generator by a network that predicts both sides of the object; its weights are part of the program.
+
+    Raises:
+        Unavailable: the weights are missing or broken.
+    """
+
+    name = "Prior"
+    concurrent = True
+
+    def __init__(self, config: Config) -> None:
+        self.max_faces = config.max_faces
+        self.grid = config.generation.grid
+        self.texture_size = config.generation.texture_size
+        try:
+            self.network = load_network(FILE)
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"{error}; install the program again, or use --model Inflate") from error
+        self.version = fingerprint("prior", FILE.parent, [FILE.name])
+
+    def generate(self, frame: Frame) -> Asset:
+        """Asset of a frame; see ``Generator``.
+
+        Raises:
+            GenerationError: the frame has almost no foreground, or its outline needs too many faces.
+        """
+        try:
+            correction = correct(self.network, frame)
+            uncertainty = relative_uncertainty(correction)
+            if uncertainty > MAX_UNCERTAINTY:
+                log.info("%s: the network is uncertain (%.2f): Inflate takes over", frame.name, uncertainty)
+                return generate(frame, None, self.grid, self.max_faces, self.texture_size)
+            return generate(frame, correction, self.grid, self.max_faces, self.texture_size)
+        except ValueError as error:
+            raise GenerationError(f"frame {frame.name}: {error}") from error

@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from generators.inflate import Inflate
+from generators.prior.fit import Correction, correct, extrapolated, generate
+from generators.prior.network import Prior
+from v2m4.config import Config
+from v2m4.frame import Frame
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    rgba = np.zeros((200, 240, 4), np.uint8)
+    cv2.ellipse(rgba, (120, 90), (40, 60), 20, 0, 360, (200, 120, 40, 255), -1)
+    cv2.line(rgba, (130, 120), (200, 180), (40, 120, 200, 255), 14)
+    return Frame("frame", 0, rgba)
+
+
+@pytest.fixture(scope="module")
+def correction(frame: Frame) -> Correction:
+    return correct(Prior().eval(), frame)
+
+
+def test_fresh_network_gives_the_mesh_of_inflate(frame: Frame, correction: Correction) -> None:
+    config = Config()
+    expected = Inflate(config).generate(frame)
+    asset = generate(frame, correction, config.generation.grid, config.max_faces, config.generation.texture_size)
+    assert torch.equal(asset.mesh.faces, expected.mesh.faces)
+    assert torch.allclose(asset.mesh.vertices, expected.mesh.vertices, atol=1e-5)
+    assert asset.hint is not None
+    assert expected.hint is not None
+    assert torch.allclose(asset.hint.parameters(), expected.hint.parameters(), atol=1e-5)
+
+
+def test_thicker_and_shifted_maps_give_a_closed_mesh_with_the_same_outline(
+    frame: Frame, correction: Correction
+) -> None:
+    changed = replace(
+        correction,
+        log_ratio=np.full_like(correction.log_ratio, np.log(2)),
+        shift=np.linspace(-0.3, 0.3, 64)[None, :] * np.ones((64, 1)),
+    )
+    plain, other = (generate(frame, item, 96, 4000, 128) for item in (correction, changed))
+    mesh = trimesh.Trimesh(other.mesh.vertices.numpy(), other.mesh.faces.numpy(), process=False)
+    assert mesh.is_watertight
+    assert mesh.volume > 0
+    assert len(mesh.faces) <= 4000
+    height, width = frame.rgba.shape[:2]
+    masks = []
+    for asset in (plain, other):
+        assert asset.hint is not None
+        camera = asset.hint.camera(frame.fov, width / height)
+        pixels, _ = camera.project(asset.mesh.vertices, (height, width))
+        mask = np.zeros((height, width), np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        for triangle in np.rint(pixels[0].numpy()[asset.mesh.faces.numpy()]).astype(np.int32):
+            cv2.fillConvexPoly(mask, triangle, 1)
+        masks.append(mask)
+    union, both = (masks[0] | masks[1]).sum(), (masks[0] & masks[1]).sum()
+    assert both / union > 0.98
+    depth = [float(np.ptp(asset.mesh.vertices[:, 2].numpy()) / np.ptp(asset.mesh.vertices[:, 1].numpy()))
+             for asset in (plain, other)]  # fmt: skip
+    assert depth[1] > 1.5 * depth[0]
+
+
+def test_far_side_has_its_own_colours(frame: Frame, correction: Correction) -> None:
+    colors = np.zeros((64, 64, 3))
+    colors[..., 2] = 0.5
+    asset = generate(frame, replace(correction, colors=colors), 96, 4000, 128)
+    assert asset.mesh.texture is not None
+    near, far = asset.mesh.texture.chunk(2, 1)
+    inside = near[..., 0] > 0.7  # the ellipse
+    assert float((far - near)[inside][:, 2].mean()) == pytest.approx(0.5, abs=0.05)
+    assert float((far - near)[inside][:, 0].abs().mean()) < 0.05
+
+
+def test_extrapolation_keeps_constants_and_fills_the_plane() -> None:
+    known = np.zeros((32, 32), bool)
+    known[10:14, 12:20] = True
+    values = np.where(known, 3.0, -99.0)[..., None]
+    assert np.allclose(extrapolated(values, known), 3)
+
+
+def test_empty_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="no foreground"):
+        correct(Prior(), Frame("empty", 0, np.zeros((64, 64, 4), np.uint8)))

@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from generators import base
+from generators.prior import generator
+from generators.prior.network import Prior
+from generators.prior.weights import write_weights
+from v2m4.config import FAST
+from v2m4.frame import Frame
+from v2m4.weights import Unavailable
+
+CONFIG = replace(FAST, max_faces=2000, generation=replace(FAST.generation, grid=64, texture_size=128))
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    torch.manual_seed(0)
+    network = Prior()
+    torch.nn.init.normal_(network.head.weight, std=0.02)
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, network.state_dict())
+    monkeypatch.setattr(generator, "FILE", path)
+    return path
+
+
+@pytest.fixture
+def frame() -> Frame:
+    rgba = np.zeros((160, 160, 4), np.uint8)
+    cv2.ellipse(rgba, (80, 70), (30, 50), 20, 0, 360, (200, 120, 40, 255), -1)
+    return Frame("frame", 0, rgba)
+
+
+def test_mesh_of_the_registered_generator_is_closed_and_deterministic(weights: Path, frame: Frame) -> None:
+    made = base.create("Prior", CONFIG)
+    assert made.name == "Prior"
+    first, second = made.generate(frame), made.generate(frame)
+    mesh = trimesh.Trimesh(first.mesh.vertices.numpy(), first.mesh.faces.numpy(), process=False)
+    assert mesh.is_watertight
+    assert mesh.volume > 0
+    assert first.mesh.texture is not None
+    assert torch.equal(first.mesh.vertices, second.mesh.vertices)
+
+
+def test_result_depends_on_the_version_of_the_weights(weights: Path) -> None:
+    before = generator.Prior(CONFIG).version
+    state = Prior().state_dict()
+    write_weights(weights, state, {"note": "longer header, other size" * 10})
+    assert generator.Prior(CONFIG).version != before
+
+
+def test_uncertain_prediction_gives_the_mesh_of_inflate(
+    weights: Path, frame: Frame, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(generator, "MAX_UNCERTAINTY", 0.0)
+    with caplog.at_level("INFO"):
+        asset = generator.Prior(CONFIG).generate(frame)
+    assert "Inflate takes over" in caplog.text
+    expected = base.create("Inflate", CONFIG).generate(frame)
+    assert torch.allclose(asset.mesh.vertices, expected.mesh.vertices, atol=1e-5)
+
+
+def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "FILE", tmp_path / "none.safetensors")
+    with pytest.raises(Unavailable, match="use --model Inflate"):
+        base.create("Prior", CONFIG)
+
+
+def test_empty_frame_names_the_frame(weights: Path) -> None:
+    with pytest.raises(base.GenerationError, match="frame empty"):
+        base.create("Prior", CONFIG).generate(Frame("empty", 0, np.zeros((64, 64, 4), np.uint8)))
