@@ -3,7 +3,7 @@
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". The quintic Newton-Schulz
 iteration runs on the Gram matrix, which is small: a convolution's other dimension is nine times longer.
 
-On 256 views, 128 steps of 16 took the loss from .618 to .475 where AdamW, at its best rate of four, reached .562, for
+On 256 views, 128 steps of 16 took the loss from .618 to .475 where AdamW, at the better of two rates, reached .562, for
 1.3 times the time of a step.
 """
 
