@@ -18,12 +18,6 @@ logger = logging.getLogger(__name__)
 
 CLAMP_TO_EDGE = 33071
 PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "tga", "bmp", "tif", "tiff", "webp", "avif", "gif", "dds", "psd")
-MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-
-
-def picture_kind(data: bytes) -> str | None:
-    """The MIME type of PNG or JPEG data, None for any other."""
-    return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
 
 
 class SceneBuilder:
