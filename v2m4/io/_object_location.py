@@ -122,7 +122,7 @@ def locations(
         return [soft_hull(hull) for hull in motion.hulls], "motion"
     coarse, _ = fused([whole.get(index) for index in range(count)], flows, tuning.persistence)
 
-    def look_closer(index: int) -> np.ndarray:
+    def saliency_with_crop(index: int) -> np.ndarray:
         x0, y0, x1, y1 = window_about(coarse[index], tuning.margin)
         found = whole.get(index, coarse[index]).copy()
         part = network(np.ascontiguousarray(pictures[index][y0:y1, x0:x1]))
@@ -130,7 +130,7 @@ def locations(
         return attended(found, index)
 
     near = _strided(count, tuning.close_stride)
-    whole |= dict(zip(near, in_order(look_closer, near), strict=True))
+    whole |= dict(zip(near, in_order(saliency_with_crop, near), strict=True))
     return fused([whole.get(index) for index in range(count)], flows, tuning.persistence)[0], "saliency"
 
 

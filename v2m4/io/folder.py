@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2m4.io.animated import animated_count
-from v2m4.io.masks import looks_like_mask, show_the_same
+from v2m4.io.masks import may_be_mask, show_the_same
 from v2m4.io.names import natural_key
 from v2m4.io.picture import HEIF_SUFFIXES
 
@@ -87,7 +87,7 @@ def is_mask_folder(folder: Path) -> bool:
     for _ in range(3):
         for each in level:
             if pictures := list_pictures(each):
-                return looks_like_mask(pictures[len(pictures) // 2])
+                return may_be_mask(pictures[len(pictures) // 2])
         level = [child for each in level for child in _children(each, lambda _: True)]
     return False
 
@@ -116,7 +116,7 @@ def frame_files(folder: Path) -> FrameFiles:
         return FrameFiles(pictures, [masks.get(file) for file in pictures], str(files[0].parent))
     for candidate in _mask_folders(folder):
         found = _matched(files, list_pictures(candidate))
-        if found and looks_like_mask(next(iter(found.values()))):
+        if found and may_be_mask(next(iter(found.values()))):
             return FrameFiles(files, [found.get(file) for file in files], str(candidate))
     return FrameFiles(pictures, [])
 
@@ -136,7 +136,7 @@ def _masks_beside(files: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
     """Split the pictures of a folder into frames and the masks of some of them."""
     named = [file for file in files if _of_mask_name(file.stem.casefold()) is not None]
     others = [file for file in files if file not in set(named)]
-    if named and others and looks_like_mask(named[len(named) // 2]) and (masks := _matched(others, named)):
+    if named and others and may_be_mask(named[len(named) // 2]) and (masks := _matched(others, named)):
         return others, masks
     by_stem: dict[str, list[Path]] = {}
     for file in files:
@@ -146,7 +146,7 @@ def _masks_beside(files: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
         if len(same) == 2:
             frame, mask = sorted(same, key=lambda file: file.suffix.lower() in LOSSLESS)
             lossless = mask.suffix.lower() in LOSSLESS and frame.suffix.lower() != mask.suffix.lower()
-            if lossless and looks_like_mask(mask) and not show_the_same(frame, mask):
+            if lossless and may_be_mask(mask) and not show_the_same(frame, mask):
                 masks[frame] = mask
     taken = set(masks.values())
     return [file for file in files if file not in taken], masks

@@ -34,11 +34,11 @@ class RawMask:
     numbered: bool
 
 
-def looks_like_mask(file: Path) -> bool:
+def may_be_mask(file: Path) -> bool:
     """Whether a picture can be a mask: grey with mostly two values, few flat colours, or an alpha channel."""
     try:
         with opened_picture(file) as picture:
-            small = _reduced_for_a_look(picture)
+            small = _subsampled(picture)
     except ValueError:
         return False
     raw = _raw(small)
@@ -61,8 +61,8 @@ def show_the_same(first: Path, second: Path) -> bool:
     return bool(np.abs(small[0] - small[1]).mean() < 8)
 
 
-def _reduced_for_a_look(picture: Image.Image) -> Image.Image:
-    """Every n-th pixel of a large picture: enough to see what kind it is."""
+def _subsampled(picture: Image.Image) -> Image.Image:
+    """Every n-th pixel of a large picture, which suffices to tell its kind."""
     step = max(1, max(picture.size) // 512)
     if step == 1:
         return picture.copy()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.v2m4.io.video_documents import disc, save
-from v2m4.io.masks import looks_like_mask, read_masks, show_the_same
+from v2m4.io.masks import may_be_mask, read_masks, show_the_same
 
 SIZE = (96, 128)
 TRUE = [np.where(disc(3 * index).max(2) > 0, 255, 0).astype(np.uint8) for index in range(3)]
@@ -56,7 +56,7 @@ def test_every_kind_gives_the_same_alpha(tmp_path, name):
     files = [tmp_path / f"{index}.png" for index in range(3)]
     for file, mask in zip(files, TRUE, strict=True):
         KINDS[name](mask).save(file)
-    assert all(looks_like_mask(file) for file in files)
+    assert all(may_be_mask(file) for file in files)
     for alpha, true in zip(read_masks(files, SIZE, "here"), TRUE, strict=True):
         assert alpha.dtype == np.uint8
         np.testing.assert_array_equal(alpha, true)
@@ -105,11 +105,11 @@ def test_pictures_are_no_masks(tmp_path):
     grey = np.where(TRUE[0] > 0, noise[..., 0] // 2 + 30, 0).astype(np.uint8)
     for name, image in {"noise": noise, "grey_noise": noise[..., 0], "grey_object_on_black": grey}.items():
         save(tmp_path / f"{name}.png", image)
-        assert not looks_like_mask(tmp_path / f"{name}.png"), name
+        assert not may_be_mask(tmp_path / f"{name}.png"), name
     with pytest.raises(ValueError, match="is no mask"):
         read_masks([tmp_path / "noise.png"], SIZE, "here")
     (tmp_path / "broken.png").write_bytes(b"x")
-    assert not looks_like_mask(tmp_path / "broken.png")
+    assert not may_be_mask(tmp_path / "broken.png")
 
 
 def test_the_same_picture_twice_is_recognised(tmp_path):
