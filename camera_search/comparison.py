@@ -16,11 +16,11 @@ from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 
 BATCH_PIXELS = 64 * 96 * 96  # pixels rendered at once; more exceeds a CPU's caches and is slower
+BATCH_PIXELS_ON_CUDA = 512 * 96 * 96  # about 4 GiB with the temporaries of the comparison
 # Surfaces whose area vectors sum to more than this share of their area are sheets; a half sphere has 0.5. Seen from
 # behind, a sheet without texture looks as from the front, but viewers do not show the back of a single-sided material.
 SHEET = 0.4
 BACK_PENALTY = 0.03  # of similarity
-BATCH_PIXELS_ON_CUDA = 512 * 96 * 96  # about 4 GiB with the temporaries of the comparison
 
 
 class RenderComparison:

@@ -23,7 +23,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_preparation_tools.creatures import CREATURES, SculptedCreature, sculpt
-from data_preparation_tools.shading import save_frame
+from data_preparation_tools.frame_files import save_frame
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.lit_frames import render_frames

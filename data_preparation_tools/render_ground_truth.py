@@ -32,7 +32,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_preparation_tools.shading import save_frame
+from data_preparation_tools.frame_files import save_frame
 from v2m4.camera import Camera, Orbit, framing
 from v2m4.config import LARGEST_FOV, LEAST_FOV
 from v2m4.decimate import vertex_colors

@@ -11,11 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from registration.correspondences.appearance_model import AppearanceModel
 from v2m4.frame import Frame
+from v2m4.geometry import connected_components
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 
@@ -64,6 +63,5 @@ def oriented_patches(faces: np.ndarray) -> np.ndarray:
     edge = edge.reshape(-1)
     matched = (uses == 2) & (np.bincount(edge, forward) == 1)
     sides = np.flatnonzero(matched[edge])
-    first, second = owner[sides[np.argsort(edge[sides], kind="stable")].reshape(-1, 2)].T
-    graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(len(faces), len(faces)))
-    return connected_components(graph, directed=False)[1]
+    pairs = owner[sides[np.argsort(edge[sides], kind="stable")].reshape(-1, 2)]
+    return connected_components(pairs, len(faces))
