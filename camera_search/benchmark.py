@@ -26,7 +26,7 @@ from camera_search.similarity import intersection_over_union
 from v2m4.camera import Orbit
 from v2m4.config import FAST
 from v2m4.frame import Frame
-from v2m4.io.gltf import read_mesh
+from v2m4.io.any_mesh import read_any_mesh
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 from v2m4.rotation import angles_between
@@ -137,7 +137,7 @@ def main() -> None:
     files = options.mesh or (DATA / "existing" / "chili.glb", DATA / "animated" / "Fox.glb")
     cases: list[SearchCase] = []
     for file in files:
-        mesh = read_mesh(file)
+        mesh = read_any_mesh(file)
         mesh = mesh.transformed(mesh.normalizing())
         generator = np.random.default_rng(options.seed)
         own = [SearchCase(file.stem, random_orbit(generator), options.warp > 0) for _ in range(options.count)]

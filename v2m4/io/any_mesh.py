@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from v2m4.io._gltf_container import Document
+from v2m4.io._gltf_read import document_mesh, read_glb, weld_vertices
+from v2m4.io._user_mesh_obj import read_obj
+from v2m4.io._user_mesh_ply import read_ply_off_stl
 from v2m4.io.fbx import fbx_to_glb
-from v2m4.io.gltf import read_glb, read_mesh
 from v2m4.io.gltf_animation import Animation, list_animations, read_animation
 from v2m4.io.mesh_file import GLTF_FORMATS, STILL_FORMATS, model_file
 from v2m4.mesh import Mesh, MeshSequence
 
-__all__ = ["gltf_or_still_file", "list_clips", "read_any_mesh", "read_clip"]
+__all__ = ["gltf_or_still_file", "list_clips", "read_any_mesh", "read_clip", "read_still_document"]
 
 
 @contextmanager
@@ -53,7 +56,20 @@ def read_any_mesh(path: Path, weld: bool = False, blender_path: Path | None = No
         FileNotFoundError, ValueError, OSError, RuntimeError: as ``gltf_or_still_file``, or the file is broken.
     """
     with gltf_or_still_file(path, blender_path) as (file, kind):
-        return read_glb(file, weld) if kind in GLTF_FORMATS else read_mesh(file, weld)
+        if kind in GLTF_FORMATS:
+            return read_glb(file, weld)
+        mesh = document_mesh(read_still_document(file, kind))
+    return weld_vertices(mesh) if weld else mesh
+
+
+def read_still_document(file: Path, kind: str) -> Document:
+    """Read a file of one of STILL_FORMATS, ``kind``, as a glTF document.
+
+    Raises:
+        ValueError: the file is broken or has no faces.
+        OSError: it cannot be read.
+    """
+    return read_obj(file) if kind == ".obj" else read_ply_off_stl(file)
 
 
 def list_clips(path: Path, blender_path: Path | None = None) -> list[Animation]:

@@ -17,8 +17,6 @@ from v2m4.io._gltf_container import Document, broken_as_gltf_error, load_documen
 from v2m4.io._gltf_embed import self_contained
 from v2m4.io._gltf_repair import repaired
 from v2m4.io._gltf_write import camera_node
-from v2m4.io._user_mesh_obj import read_obj
-from v2m4.io._user_mesh_ply import read_ply_off_stl
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer, read_mesh_nodes
 from v2m4.io._user_mesh_write import (
     DocumentEditor,
@@ -27,6 +25,7 @@ from v2m4.io._user_mesh_write import (
     per_stored_vertex,
     quantized_deltas,
 )
+from v2m4.io.any_mesh import read_still_document
 from v2m4.io.fbx import fbx_to_glb
 from v2m4.io.mesh_file import FORMATS, GLTF_FORMATS, model_file
 from v2m4.mesh import Mesh
@@ -203,11 +202,9 @@ def _read_document(file: Path, kind: str, blender_path: Path | None) -> Document
         document = load_document(file)
         with broken_as_gltf_error(file):
             return self_contained(document)
-    if kind == ".obj":
-        return read_obj(file)
     if kind == ".fbx":
         return _read_fbx(file, blender_path)
-    return read_ply_off_stl(file)
+    return read_still_document(file, kind)
 
 
 def _add_targets(

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from v2m4.io._gltf_container import ARRAY_BUFFER, GltfBuilder
 from v2m4.io._gltf_images import pack_atlas
-from v2m4.io.gltf import read_glb, read_mesh, write_glb
+from v2m4.io.any_mesh import read_any_mesh
+from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.srgb import linear_to_srgb
 from v2m4.mesh import Mesh
 
@@ -293,7 +294,7 @@ def test_gltf_with_inline_and_with_external_buffers(tmp_path: Path) -> None:
         document["buffers"] = [{"byteLength": 36, "uri": uri}]
         (tmp_path / "my mesh.bin").write_bytes(CORNERS.tobytes())
         (tmp_path / "a.gltf").write_text(json.dumps(document))
-        np.testing.assert_array_equal(read_mesh(tmp_path / "a.gltf").vertices, CORNERS)
+        np.testing.assert_array_equal(read_any_mesh(tmp_path / "a.gltf").vertices, CORNERS)
     (tmp_path / "my mesh.bin").unlink()
     with pytest.raises(ValueError, match=r"refers to my mesh\.bin, which is not there"):
         read_glb(tmp_path / "a.gltf")
@@ -392,17 +393,17 @@ def test_a_picture_that_is_none_is_named_and_the_factor_is_shown(
 def test_other_formats(tmp_path: Path, suffix: str) -> None:
     box = trimesh.creation.box()
     box.export(tmp_path / f"a{suffix}")
-    mesh = read_mesh(tmp_path / f"a{suffix}", weld=True)
+    mesh = read_any_mesh(tmp_path / f"a{suffix}", weld=True)
     assert len(mesh.faces) == 12
     assert len(mesh.vertices) == 8
     np.testing.assert_allclose(torch.stack(mesh.bounds()), box.bounds)
     with pytest.raises(ValueError, match=r"unknown mesh format '\.rock'"):
-        read_mesh(tmp_path / "a.rock")
+        read_any_mesh(tmp_path / "a.rock")
     with pytest.raises(OSError, match="no such file"):
-        read_mesh(tmp_path / f"missing{suffix}")
+        read_any_mesh(tmp_path / f"missing{suffix}")
     (tmp_path / f"empty{suffix}").write_bytes(b"")
     with pytest.raises(ValueError, match="empty"):
-        read_mesh(tmp_path / f"empty{suffix}")
+        read_any_mesh(tmp_path / f"empty{suffix}")
 
 
 def test_obj_with_texture_has_v_downwards(tmp_path: Path) -> None:
@@ -411,7 +412,7 @@ def test_obj_with_texture_has_v_downwards(tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text(
         "mtllib a.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0.25 0.9\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\n"
     )
-    mesh = read_mesh(tmp_path / "a.obj")
+    mesh = read_any_mesh(tmp_path / "a.obj")
     np.testing.assert_allclose(mesh.uvs[mesh.faces][0], [[0.25, 0.1], [1, 1], [0, 0]], atol=1e-6)
     assert mesh.texture[0, 0].tolist() == [1, 0, 0]
 
@@ -420,7 +421,7 @@ def test_ply_with_colours(tmp_path: Path) -> None:
     box = trimesh.creation.box()
     box.visual.vertex_colors = np.tile([255, 51, 0, 255], (8, 1))
     box.export(tmp_path / "a.ply")
-    np.testing.assert_allclose(read_mesh(tmp_path / "a.ply").colors, np.tile([1, 0.2, 0], (8, 1)), atol=1e-6)
+    np.testing.assert_allclose(read_any_mesh(tmp_path / "a.ply").colors, np.tile([1, 0.2, 0], (8, 1)), atol=1e-6)
 
 
 @needs_data

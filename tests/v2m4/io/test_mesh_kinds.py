@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from v2m4.io.gltf import read_mesh
+from v2m4.io.any_mesh import read_any_mesh
 from v2m4.io.mesh_kinds import OTHER_KINDS, check_content, points_of_ply, refusal
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".fbx")
@@ -33,7 +33,7 @@ PLY = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty floa
 def test_other_formats_are_named_in_one_line(tmp_path: Path, name: str, says: str) -> None:
     assert re.search(says, refusal(tmp_path / name, FORMATS)) and "\n" not in refusal(tmp_path / name, FORMATS)
     with pytest.raises(ValueError, match=says):
-        read_mesh(tmp_path / name)
+        read_any_mesh(tmp_path / name)
 
 
 @pytest.mark.parametrize(
