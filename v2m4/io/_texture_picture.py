@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from v2m4.io._gltf_container import GltfError
+from v2m4.io.picture import as_array
 from v2m4.io.srgb import linear_to_srgb
 
 PNG, JPEG, WEBP = "PNG", "JPEG", "WebP"
@@ -93,14 +94,7 @@ def is_cmyk(data: bytes) -> bool:
 def _decode_with_pillow(data: bytes) -> np.ndarray:
     """Decode by Pillow; its errors are passed on."""
     with Image.open(io.BytesIO(data)) as picture:
-        if picture.mode == "F":
-            return _to_uint8(np.asarray(picture))
-        if picture.mode.startswith("I"):
-            return _to_uint8(np.asarray(picture).clip(0, 65535).astype(np.uint16))
-        transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
-        if picture.mode == "La":
-            return np.array(picture.convert("LA").convert("RGBA"))
-        return np.array(picture.convert("RGBA" if transparent else "RGB"))
+        return _to_uint8(np.asarray(picture)) if picture.mode == "F" else as_array(picture)
 
 
 def _decode_with_opencv(data: bytes) -> np.ndarray | None:
