@@ -31,7 +31,8 @@ class Materials:
         self._pictured: dict[tuple[str, bool], bool] = {}
         files, missing = _library_files(scene, libraries)
         found = [material for file in files for material in read_library(file, scene)]
-        by_name, by_bytes = ({key(each): each for each in reversed(found)} for key in (_name, _raw))
+        by_name = {each.name: each for each in reversed(found)}
+        by_bytes = {each.raw: each for each in reversed(found)}
         self._materials: dict[str, MtlMaterial] = {}
         for name, raw in used.items():
             material = by_name.get(name) or by_bytes.get(raw)  # files of different encodings may agree in bytes alone
@@ -95,11 +96,3 @@ def _library_files(scene: SceneBuilder, libraries: list[str]) -> tuple[list[Path
                 logger.warning("%s: %s is not there; %s is used", scene.path, printable(name), printable(own.name))
             files[own] = None
     return list(files), missing
-
-
-def _name(material: MtlMaterial) -> str:
-    return material.name
-
-
-def _raw(material: MtlMaterial) -> bytes:
-    return material.raw
