@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from v2m4.io._mesh_zip import extract_model, find_model
+from v2m4.io._mesh_zip import MODEL_FORMATS, extract_model, find_model
 from v2m4.io.mesh_kinds import OTHER_KINDS, check_content, refusal
 
-FORMATS = (".glb", ".gltf", ".vrm", ".obj", ".ply", ".stl", ".off", ".fbx", ".zip")
+FORMATS = (*MODEL_FORMATS, ".zip")
 GLTF_FORMATS = (".glb", ".gltf", ".vrm")
 STILL_FORMATS = (".obj", ".ply", ".stl", ".off")  # without animations
 SIGNATURES = {
