@@ -37,6 +37,11 @@ validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1]))).then(
 """
 
 
+def validator_is_there() -> bool:
+    """Whether the Khronos validator can be run here."""
+    return shutil.which("node") is not None and (VALIDATOR / "node_modules" / "gltf-validator").is_dir()
+
+
 def check_glb(path: Path) -> Iterator[str]:
     """Yield what is wrong with any written GLB: numbers that are not finite, targets that differ, the validator's."""
     glb = Glb.read(path)
@@ -53,7 +58,7 @@ def check_glb(path: Path) -> Iterator[str]:
         factor = material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])
         if material.get("alphaMode", "OPAQUE") != "OPAQUE" and factor[3] < 0.05:
             yield f"material {material.get('name')!r} cannot be seen (alpha {factor[3]})"
-    if shutil.which("node") and (VALIDATOR / "node_modules" / "gltf-validator").is_dir():
+    if validator_is_there():
         command = ["node", "-e", VALIDATE, str(path)]
         result = subprocess.run(command, cwd=VALIDATOR, capture_output=True, text=True, check=False)
         messages = [each for each in json.loads(result.stdout or "[]") if each["code"] not in OF_THE_INPUT]

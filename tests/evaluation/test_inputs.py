@@ -144,6 +144,16 @@ def test_the_table_and_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*arguments, "--only", "none"]) == 2
 
 
+def test_a_missing_validator_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    suite = tmp_path / "cases.yaml"
+    suite.write_text(json.dumps([{"name": "good", "run": ["{python}", "-c", ""]}]))
+    monkeypatch.setattr("evaluation.input_checks.VALIDATOR", tmp_path / "none")
+    assert main([str(tmp_path), "--output", str(tmp_path / "out"), "--suite", str(suite)]) == 0
+    assert "GLBs are not validated" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
