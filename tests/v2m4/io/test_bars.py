@@ -48,6 +48,16 @@ def test_bars_are_found(bars):
     )
 
 
+def test_bars_that_are_not_the_same_in_all_frames_are_none():
+    frames = moving(background=GREY)
+    wide = boxed(frames, top=30, bottom=30)
+    changing = [image.copy() for image in wide]
+    for image in changing[::3]:
+        image[:60] = 0
+    assert find_panel(wide) is not None
+    assert find_panel(changing) is None
+
+
 def test_bars_in_a_compressed_video_are_found(tmp_path):
     encode(tmp_path / "a.mp4", boxed(moving(background=GREY), top=32, bottom=32), crf=30)
     panel = find_panel(read_video(tmp_path / "a.mp4", 0, 30.0).images)

@@ -13,7 +13,7 @@ from v2m4.io._background_plate import camera_motion, plate_evidence, plates
 from v2m4.io._clip_masks import clip_masks, main_parts
 from v2m4.io._graph_cut import edge_weights, labelled
 from v2m4.io._moving_region import is_about_motion, moving_regions
-from v2m4.io._saliency_fusion import fused, motions
+from v2m4.io._saliency_fusion import Motion, fused, motions
 from v2m4.io.mask_check import doubt_of, side_by_side
 from v2m4.io.salient import Salient, full_alpha
 from v2m4.io.segmentation import remove_backgrounds
@@ -91,6 +91,14 @@ def test_fusion_takes_back_what_one_frame_lost():
     means, weights = fused(maps, motions(pictures), 0.75)
     assert overlap(means[3], truths[3]) > 0.85
     assert all((weight >= 0.99).all() for weight in weights)
+
+
+def test_a_frames_weight_decreases_with_each_frame_of_distance():
+    still = Motion(*np.zeros((2, 8, 8, 2), np.float16))
+    maps = [np.full((8, 8), 0.8, np.float32), None, None]
+    means, weights = fused(maps, [still, still], 0.5)
+    np.testing.assert_allclose([weight[4, 4] for weight in weights], [1, 0.5, 0.25], rtol=1e-5)
+    np.testing.assert_allclose([mean[4, 4] for mean in means], [0.8] * 3, rtol=1e-5)
 
 
 def test_fusion_fills_in_frames_without_a_map_and_leaves_single_frames_alone():
