@@ -40,6 +40,7 @@ class Batch:
         valid: (B, 1, S, S) 1 where they are known.
         image: (B, 3, S, S) colours as the network sees them.
         back: (B, 3, S, S) true colours of the far side.
+        alpha: (B, 1, S, S) mask as the network sees it.
     """
 
     inputs: Tensor
@@ -48,6 +49,7 @@ class Batch:
     valid: Tensor
     image: Tensor
     back: Tensor
+    alpha: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
@@ -177,7 +179,7 @@ def to_batch(tensors: dict[str, Tensor], rng: np.random.Generator | None = None)
         window = torch.where(mirrored[:, None], window * window.new_tensor([1, -1, 1]), window)
         image, back = _recolored(image, back, rng)
         image = image.clamp(0, 1)
-    return Batch(assemble_inputs(image, alpha, base, window), base[:, :2], depth, valid, image * alpha, back)
+    return Batch(assemble_inputs(image, alpha, base, window), base[:, :2], depth, valid, image * alpha, back, alpha)
 
 
 def _recolored(image: Tensor, back: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from generators.prior.dataset import Batch
-from generators.prior.network import Prediction
+from generators.prior.network import Output, Prediction, interpret
+from generators.prior.tilt import fit_ramps, median_ramps
 
 GRADIENT_WEIGHT = 0.5
 THICKNESS_WEIGHT = 1.0
@@ -33,6 +34,18 @@ class Errors:
     thickness: Tensor
     gradient: Tensor
     color: Tensor
+
+
+def read_output(output: Output, batch: Batch) -> Prediction:
+    """Prediction of a network's output; the tilt is the median, which passes no gradient."""
+    ramps = median_ramps(output.tilt.detach().softmax(-1))
+    return interpret(output.maps, ramps, batch.base, batch.image, batch.alpha)
+
+
+def true_ramps(batch: Batch) -> Tensor:
+    """Tilt (B, 2) of the true centre against that of ``Inflate``."""
+    centre = (batch.depth[:, :1] + batch.depth[:, 3:]) / 2
+    return fit_ramps(centre - batch.base[:, :1], batch.valid)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Muon: momentum whose updates are made orthogonal, for the matrices inside of a network.
 
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". The quintic Newton-Schulz
-iteration runs on the Gram matrix, which is small: a convolution's other dimension is nine times longer.
+iteration runs on the Gram matrix, which is small: a convolution's other dimension is nine times longer. It needs single
+precision: in bfloat16 the Gram matrix of a gradient of low rank loses its relation to the matrix, and steps explode.
 
 On 256 views, 128 steps of 16 took the loss from .618 to .475 where AdamW, at the better of two rates, reached .562, for
 1.3 times the time of a step.
@@ -28,9 +29,11 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     linear, cubic, quintic = COEFFICIENTS
     identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     gram, product = matrix @ matrix.T, identity
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         factor = linear * identity + cubic * gram + quintic * (gram @ gram)
-        product, gram = factor @ product, factor @ gram @ factor
+        product = factor @ product if iteration else factor
+        if iteration < ITERATIONS - 1:
+            gram = factor @ gram @ factor
     return product @ matrix
 
 

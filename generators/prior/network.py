@@ -1,13 +1,13 @@
 """The network: a small U-Net that corrects ``Inflate``'s maps, with its uncertainty and the far side's colours.
 
-Its last layer starts at zero, and a zero output is ``Inflate``'s result exactly. Blocks are dense 3 x 3 convolutions in
+Its last layers start at zero, and a zero output is ``Inflate``'s result exactly. Blocks are dense 3 x 3 convolutions in
 channels-last bfloat16, which CPUs with AVX512-BF16 run at 220 GFLOP/s a core (depthwise ones at 25, 1 x 1 at 135); a
 layer norm over channels is a third of the price of a group norm there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from generators.prior.tilt import BINS, median_ramps, planes
 from generators.prior.weights import read_weights
 
 INPUTS = 13  # channels of ``dataset.assemble_inputs``
+ALPHA = 3  # of these
 MIRRORED = (8, 10)  # of these, the x of the position and of the ray, whose sign changes in a mirror image
 OUTPUTS = 7  # centre, log of the thickness' ratio, log-scales of both, colours of the far side
 FOLD = 2  # pixels of a side that are folded into channels: the finest features have half the crop's resolution
@@ -26,6 +28,7 @@ ENCODER = (1, 1, 3)  # blocks
 DECODER = (1, 1)
 ATTENTION = 1
 HEADS = 8
+HIDDEN = 256  # channels of the layer before the tilt
 MAX_LOG_RATIO = 2.5  # of thickness to that of ``Inflate``
 MIN_LOG_SCALE, MAX_LOG_SCALE = -6.0, 2.0
 
@@ -50,6 +53,19 @@ class Prediction:
     def front_back(self) -> Tensor:
         """Depths (B, 2, S, S) of both sides."""
         return torch.cat([self.centre - self.thickness / 2, self.centre + self.thickness / 2], 1)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network returns, in single precision.
+
+    Attributes:
+        maps: (B, OUTPUTS, S, S).
+        tilt: (B, 2, BINS) logits of the object's tilt; see ``tilt``.
+    """
+
+    maps: Tensor
+    tilt: Tensor
 
 
 class _Norm(nn.Module):
@@ -116,6 +132,9 @@ class Prior(nn.Module):
             for fine, coarse in pairwise(WIDTHS)
         )
         self.attention = nn.Sequential(*[_Attention(WIDTHS[-1], size // FOLD // 4) for _ in range(ATTENTION)])
+        self.tilt = nn.Sequential(
+            nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * BINS)
+        )
         self.up = nn.ModuleList(
             nn.Sequential(_Norm(coarse), nn.Conv2d(coarse, fine, 1)) for fine, coarse in pairwise(WIDTHS)
         )
@@ -134,9 +153,11 @@ class Prior(nn.Module):
         self.head = nn.Conv2d(WIDTHS[0], OUTPUTS * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.tilt[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.tilt[-1].bias)  # type: ignore[arg-type]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Raw outputs (B, OUTPUTS, S, S) float32 of inputs (B, INPUTS, S, S)."""
+    def forward(self, inputs: Tensor) -> Output:
+        """Output for inputs (B, INPUTS, S, S)."""
         folded = functional.pixel_unshuffle(inputs, FOLD)
         values = self.stem(folded.contiguous(memory_format=torch.channels_last))
         skips = []
@@ -146,27 +167,33 @@ class Prior(nn.Module):
                 skips.append(values)
                 values = self.down[level](values)
         values = self.attention(values)
+        alpha = functional.avg_pool2d(inputs[:, ALPHA : ALPHA + 1], inputs.shape[-1] // values.shape[-1])
+        pooled = (values * alpha).sum((2, 3)) / alpha.sum((2, 3)).clamp_min(0.1)
+        tilt = self.tilt(pooled).float().reshape(len(values), 2, BINS)
         for level in reversed(range(len(self.down))):
             values = functional.interpolate(self.up[level](values), scale_factor=2.0, mode="nearest") + skips[level]
             values = self.decoder[level](values)
-        return functional.pixel_shuffle(self.head(functional.relu(self.norm(values))).float().contiguous(), FOLD)
+        maps = self.head(functional.relu(self.norm(values))).float().contiguous()
+        return Output(functional.pixel_shuffle(maps, FOLD), tilt)
 
 
-def interpret(raw: Tensor, base: Tensor, image: Tensor) -> Prediction:
+def interpret(maps: Tensor, ramps: Tensor, base: Tensor, image: Tensor, alpha: Tensor) -> Prediction:
     """Maps of raw outputs: corrections of ``Inflate``'s maps and of the front's colours.
 
     Args:
-        raw: (B, OUTPUTS, S, S).
+        maps: (B, OUTPUTS, S, S).
+        ramps: (B, 2) tilt.
         base: (B, 2, S, S) centre and thickness of ``Inflate``.
         image: (B, 3, S, S).
+        alpha: (B, 1, S, S).
     """
-    shift, ratio, scales, colors = raw.split([1, 1, 2, 3], 1)
+    shift, ratio, scales, colors = maps.split([1, 1, 2, 3], 1)
     ratio = MAX_LOG_RATIO * torch.tanh(ratio / MAX_LOG_RATIO)
     return Prediction(
-        base[:, :1] + shift,
+        base[:, :1] + planes(ramps, alpha) + shift,
         base[:, 1:] * ratio.exp(),
         scales.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE),
-        (image + colors).clamp(0, 1) if not raw.requires_grad else image + colors,
+        image + colors,
     )
 
 
@@ -175,7 +202,12 @@ def predict(network: Prior, inputs: Tensor, base: Tensor, image: Tensor) -> Pred
     """Prediction averaged over the picture and its mirror image; arguments as in ``interpret``."""
     mirror = inputs.flip(-1).clone()
     mirror[:, list(MIRRORED)] *= -1
-    return interpret(0.5 * (network(inputs) + network(mirror).flip(-1)), base, image)
+    straight, mirrored = network(inputs), network(mirror)
+    maps = 0.5 * (straight.maps + mirrored.maps.flip(-1))
+    other = torch.stack([mirrored.tilt[:, 0].flip(-1), mirrored.tilt[:, 1]], 1)
+    ramps = median_ramps(0.5 * (straight.tilt.softmax(-1) + other.softmax(-1)))
+    found = interpret(maps, ramps, base, image, inputs[:, ALPHA : ALPHA + 1])
+    return replace(found, back=found.back.clamp(0, 1))
 
 
 def load_network(path: Path) -> Prior:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from generators.prior.dataset import Arrays, to_batch, to_tensors
-from generators.prior.losses import errors, view_scale
-from generators.prior.network import OUTPUTS, Prior, interpret
+from generators.prior.losses import errors, read_output, true_ramps, view_scale
+from generators.prior.network import OUTPUTS, Output, Prior
+from generators.prior.tilt import BINS, fit_ramps
 from generators.prior.trainer import Trainer
 from generators.prior.weights import write_weights
 
@@ -26,8 +27,8 @@ FIGURES = ("front", "back", "thickness", "gradient", "color")
 def validate(network: Prior | None, shards: list[Arrays], device: torch.device) -> dict[str, float]:
     """Mean errors over stored views; without a network those of ``Inflate``'s maps.
 
-    ``shape`` is the sum of the errors of front and back relative to the object's size; ``shape_<kind>`` the same for a
-    kind of body.
+    ``tilt`` is the mean error of the ramps of ``tilt.fit_ramps``, ``shape`` the sum of the errors of front and back
+    relative to the object's size, ``shape_<kind>`` the same for a kind of body.
     """
     found: dict[str, list[np.ndarray]] = {}
     kinds: list[str] = []
@@ -36,13 +37,17 @@ def validate(network: Prior | None, shards: list[Arrays], device: torch.device) 
         for start in range(0, len(arrays["valid"]), 64):
             batch = to_batch({name: values[start : start + 64] for name, values in tensors.items()})
             if network is None:
-                raw = torch.zeros(len(batch.valid), OUTPUTS, *batch.valid.shape[2:], device=device)
+                maps = torch.zeros(len(batch.valid), OUTPUTS, *batch.valid.shape[2:], device=device)
+                output = Output(maps, torch.zeros(len(maps), 2, BINS, device=device))
             else:
                 with torch.autocast(device.type, torch.bfloat16):
-                    raw = network(batch.inputs)
-            prediction = interpret(raw, batch.base, batch.image)
+                    output = network(batch.inputs)
+            prediction = read_output(output, batch)
             values = errors(prediction, batch)
             shape = (values.front + values.back) / view_scale(batch)
+            truth = true_ramps(batch)
+            reached = truth - fit_ramps(prediction.centre - batch.base[:, :1], batch.valid)
+            found.setdefault("tilt", []).append(reached.abs().mean(1).cpu().numpy())
             for name in FIGURES:
                 found.setdefault(name, []).append(getattr(values, name).cpu().numpy())
             found.setdefault("shape", []).append(shape.cpu().numpy())

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 
 from generators.prior.dataset import Batch
-from generators.prior.losses import loss
+from generators.prior.losses import loss, read_output, true_ramps
 from generators.prior.muon import Muon
-from generators.prior.network import Prior, interpret
+from generators.prior.network import Prior
+from generators.prior.tilt import tilt_loss
 from generators.prior.weights import read_weights
 
 log = logging.getLogger(__name__)
+
+TILT_WEIGHT = 0.15
 
 
 class Average:
@@ -91,8 +94,8 @@ class Trainer:
     def train_step(self, batch: Batch, factor: float) -> float:
         """One step on a batch, with a factor on all learning rates; returns the loss."""
         with torch.autocast(self.device.type, torch.bfloat16):
-            raw = self.network(batch.inputs)
-        value = loss(interpret(raw, batch.base, batch.image), batch)
+            output = self.network(batch.inputs)
+        value = loss(read_output(output, batch), batch) + TILT_WEIGHT * tilt_loss(output.tilt, true_ramps(batch)).mean()
         self.network.zero_grad()
         value.backward()
         for optimizer in self.optimizers:
