@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
-ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman"]
+ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman", "Prior"]
 PresetName = Literal["auto", "fast", "paper"]
 LEAST_FOV, LARGEST_FOV = 5, 120  # degrees
 RembgModel = Literal[

@@ -21,7 +21,8 @@ import tyro
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from generators.prior.fit import correct, generate
+from generators.prior.correction import correct, observe
+from generators.prior.fit import generate
 from generators.prior.network import load_network
 from generators.prior.subjects import Source, Subject, find_sources, held_out, read_subject
 from generators.prior.views import render_view, rotation
@@ -171,7 +172,7 @@ def evaluate(options: Options) -> list[dict[str, str]]:
             base = compare(generate(scene.frame, None, options.grid, options.max_faces, 256).mesh, scene)
             row |= {"inflate_cd": f"{base.distance:.5f}", "inflate_f": f"{base.fscore:.5f}"}
         start = time.perf_counter()
-        asset = generate(scene.frame, correct(network, scene.frame), options.grid, options.max_faces, 256)
+        asset = generate(scene.frame, correct(observe(network, scene.frame)), options.grid, options.max_faces, 256)
         seconds = time.perf_counter() - start
         score = compare(asset.mesh, scene)
         row |= {"prior_cd": f"{score.distance:.5f}", "prior_f": f"{score.fscore:.5f}", "seconds": f"{seconds:.3f}"}

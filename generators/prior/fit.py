@@ -1,4 +1,4 @@
-"""From a frame to predicted maps, and from maps to a closed, textured mesh.
+"""From corrected maps to a closed, textured mesh.
 
 The outline is that of the picture at its own resolution: the network's maps, of few pixels, only correct the relief
 that ``Inflate`` finds there. Both sheets of the mesh are the two sides of one remeshed sheet, joined at the outline.
@@ -6,7 +6,7 @@ that ``Inflate`` finds there. Both sheets of the mesh are the two sides of one r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -25,101 +25,14 @@ from generators.inflate import (
     triangulate,
     unproject,
 )
-from generators.prior.dataset import assemble_inputs
-from generators.prior.maps import Window, base_maps, crop, object_window
-from generators.prior.network import Prediction, Prior, predict
+from generators.prior.correction import Correction
 from v2m4.decimate import sample_texture
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
 
-SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
 COLOR_TOLERANCE = 0.06  # difference between both sides' colours up to which the far side keeps the front's detail
 MAX_REFINEMENT = 2.0  # of edges across steep places
 LEAST_DEPTH = 0.2  # of a vertex over its depth by ``Inflate``
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What the network changes in ``Inflate``'s result, on the pixels of a crop of a picture.
-
-    Attributes:
-        place: (left, top, side) of the crop, pixels of the picture.
-        window: the same, as rays.
-        known: (S, S) bool, inside the silhouette.
-        shift: (S, S) displacement along the rays, in half the crop's side.
-        log_ratio: (S, S) logarithm of the factor on the thickness.
-        log_scale: (S, S, 2) logarithm of the Laplace scale of centre and thickness, in half the crop's side.
-        colors: (S, S, 3) change of colour from the near to the far side.
-    """
-
-    place: tuple[float, float, float]
-    window: Window
-    known: np.ndarray
-    shift: np.ndarray
-    log_ratio: np.ndarray
-    log_scale: np.ndarray
-    colors: np.ndarray
-
-    def at(self, values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        """Values (..., C) of a map (S, S, C) at pixels (..., 2) of the picture, extrapolated past the silhouette."""
-        left, top, side = self.place
-        smooth = extrapolated(values, self.known)
-        where = (pixels - [left, top]) * (values.shape[0] / side) - 0.5
-        coordinates = [where[..., 1], where[..., 0]]
-        return np.stack(
-            [
-                ndimage.map_coordinates(smooth[..., c], coordinates, order=1, mode="nearest")
-                for c in range(values.shape[2])
-            ],
-            -1,
-        )
-
-
-def extrapolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Known values (S, S, C), smoothed a little, and extrapolated by wider and wider normalised Gaussians."""
-    result = np.zeros(values.shape, np.float64)
-    missing = np.ones(known.shape, bool)
-    for sigma in (SMOOTHING, 1.5, 4.0, 16.0, 64.0):
-        weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
-        found = missing & (weight > (0.05 if sigma < 64 else 0))
-        total = ndimage.gaussian_filter(np.where(known[..., None], values, 0), (sigma, sigma, 0))
-        result[found] = total[found] / weight[found][:, None]
-        missing &= ~found
-    return result
-
-
-def correct(network: Prior, frame: Frame) -> Correction:
-    """Prediction of the network for a frame.
-
-    Raises:
-        ValueError: the frame has almost no foreground.
-    """
-    window, place = object_window(frame.rgba[..., 3], frame.fov)
-    picture = crop(frame.rgba, place)
-    base = base_maps(picture[..., 3], window)
-    prediction, maps = predict_crop(network, picture, window)
-    thickness = np.maximum(base.thickness, 1e-6)
-    ratio = np.where(base.thickness > 1e-6, prediction.thickness[0, 0].numpy() / thickness, 1)
-    return Correction(
-        place,
-        window,
-        base.thickness > 1e-6,
-        prediction.centre[0, 0].numpy() - base.centre,
-        np.log(np.maximum(ratio, 1e-6)),
-        prediction.log_scale[0].permute(1, 2, 0).numpy(),
-        (prediction.back[0] - maps).permute(1, 2, 0).numpy(),
-    )
-
-
-def predict_crop(network: Prior, picture: np.ndarray, window: Window) -> tuple[Prediction, torch.Tensor]:
-    """Prediction for a crop (S, S, 4) uint8, and its colours (3, S, S) as the network sees them."""
-    base = base_maps(picture[..., 3], window)
-    values = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    image, alpha = values[:, :3], values[:, 3:]
-    maps = torch.from_numpy(np.stack([base.centre, base.thickness, base.distance]))[None]
-    rays = torch.tensor([[window.focal, *window.offset]], dtype=torch.float32)
-    inputs = assemble_inputs(image, alpha, maps, rays)
-    return predict(network, inputs, maps[:, :2], image * alpha), (image * alpha)[0]
 
 
 def generate(frame: Frame, correction: Correction | None, grid: int, max_faces: int, texture_size: int) -> Asset:
@@ -232,9 +145,3 @@ def far_colors(near: np.ndarray, low: np.ndarray, correction: Correction) -> np.
     cell = correction.place[2] / correction.known.shape[0]
     smooth = cv2.GaussianBlur(near, (0, 0), max(cell, 0.5))
     return np.clip(smooth + change + kept * (near - smooth), 0, 1).astype(np.float32)
-
-
-def relative_uncertainty(correction: Correction) -> float:
-    """Mean Laplace scale of the centre and half the thickness over half the longer side of the object."""
-    scale = np.exp(correction.log_scale[correction.known])
-    return float((scale[:, 0] + scale[:, 1] / 2).mean())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from copy import copy
+
+import torch
 
 from generators.base import GenerationError
-from generators.prior.fit import correct, generate, relative_uncertainty
+from generators.prior.correction import correct, observe, relative_uncertainty, tilts_of_clip
+from generators.prior.fit import generate
 from generators.prior.network import load_network
 from generators.prior.weights import FILE
 from v2m4.config import Config
@@ -31,12 +36,20 @@ class Prior:
     def __init__(self, config: Config) -> None:
         self.max_faces = config.max_faces
         self.grid = config.generation.grid
+        self.tilts: dict[str, torch.Tensor] = {}
         self.texture_size = config.generation.texture_size
         try:
             self.network = load_network(FILE)
         except (OSError, ValueError) as error:
             raise Unavailable(f"{error}; install the program again, or use --model Inflate") from error
         self.version = fingerprint("prior", FILE.parent, [FILE.name])
+
+    def of_clip(self, frames: Sequence[Frame]) -> Prior:
+        """Generator that takes the tilt of the object from neighbouring frames, too; see ``ClipGenerator``."""
+        informed = copy(self)
+        seen = {frame.name: observe(self.network, frame) for frame in frames if (frame.rgba[..., 3] > 127).any()}
+        informed.tilts = dict(zip(seen, tilts_of_clip(list(seen.values())), strict=True))
+        return informed
 
     def generate(self, frame: Frame) -> Asset:
         """Asset of a frame; see ``Generator``.
@@ -45,7 +58,7 @@ class Prior:
             GenerationError: the frame has almost no foreground, or its outline needs too many faces.
         """
         try:
-            correction = correct(self.network, frame)
+            correction = correct(observe(self.network, frame), self.tilts.get(frame.name))
             uncertainty = relative_uncertainty(correction)
             if uncertainty > MAX_UNCERTAINTY:
                 log.info("%s: the network is uncertain (%.2f): Inflate takes over", frame.name, uncertainty)

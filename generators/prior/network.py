@@ -7,7 +7,7 @@ layer norm over channels is a third of the price of a group norm there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generators.prior.tilt import BINS, median_ramps, planes
+from generators.prior.tilt import BINS, planes
 from generators.prior.weights import read_weights
 
 INPUTS = 13  # channels of ``dataset.assemble_inputs``
@@ -198,16 +198,14 @@ def interpret(maps: Tensor, ramps: Tensor, base: Tensor, image: Tensor, alpha: T
 
 
 @torch.no_grad()
-def predict(network: Prior, inputs: Tensor, base: Tensor, image: Tensor) -> Prediction:
-    """Prediction averaged over the picture and its mirror image; arguments as in ``interpret``."""
+def predict(network: Prior, inputs: Tensor) -> Output:
+    """Output averaged over the picture and its mirror image; of the tilt, the logarithm of the mean probabilities."""
     mirror = inputs.flip(-1).clone()
     mirror[:, list(MIRRORED)] *= -1
     straight, mirrored = network(inputs), network(mirror)
-    maps = 0.5 * (straight.maps + mirrored.maps.flip(-1))
     other = torch.stack([mirrored.tilt[:, 0].flip(-1), mirrored.tilt[:, 1]], 1)
-    ramps = median_ramps(0.5 * (straight.tilt.softmax(-1) + other.softmax(-1)))
-    found = interpret(maps, ramps, base, image, inputs[:, ALPHA : ALPHA + 1])
-    return replace(found, back=found.back.clamp(0, 1))
+    probabilities = 0.5 * (straight.tilt.softmax(-1) + other.softmax(-1))
+    return Output(0.5 * (straight.maps + mirrored.maps.flip(-1)), probabilities.log())
 
 
 def load_network(path: Path) -> Prior:

@@ -56,6 +56,7 @@ _TRELLIS = (
     "cd TRELLIS && . ./setup.sh --basic --xformers --spconv --mipgaussian --kaolin --nvdiffrast, "
     "then put the clone on PYTHONPATH"
 )
+PRIOR = Path(__file__).resolve().parents[2] / "generators" / "prior" / "weights.safetensors"
 DINO_CODE, DINO_FILE = "facebookresearch_dinov2_main", "checkpoints/dinov2_vitl14_reg4_pretrain.pth"
 
 
@@ -267,11 +268,28 @@ MVADAPTER = Needs(
     weights=(SDXL, SDXL_VAE, ADAPTER, UPSCALER),
     further=_require_inpainter,
 )
+
+
+def _prior(config: Config) -> list[Needs]:
+    return [Needs(further=_require_prior)]
+
+
+def _require_prior(config: Config) -> None:
+    """Look for the weights that are part of the program.
+
+    Raises:
+        Unavailable: names the file.
+    """
+    if not PRIOR.is_file():
+        raise Unavailable(f"{PRIOR} is missing; install the program again, or use --model Inflate")
+
+
 LEARNED: dict[str, Callable[[Config], list[Needs]]] = {
     "Hunyuan": _hunyuan,
     "TripoSG": _triposg,
     "Craftsman": _craftsman,
     "TRELLIS": _trellis,
+    "Prior": _prior,
 }
 PAINTERS: dict[str, Callable[[], list[Needs]]] = {  # of those whose texture network can be left out
     "Hunyuan": lambda: [Needs(gpu=f"its texture network needs a CUDA GPU; {OR_NONE}"), hunyuan_texture()],

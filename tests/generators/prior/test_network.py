@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from generators.prior.dataset import render_shard, to_batch, to_tensors
+from generators.prior.losses import read_output
 from generators.prior.network import INPUTS, OUTPUTS, Prior, interpret, load_network, predict
 from generators.prior.report import validate
 from generators.prior.subjects import SubjectPool
@@ -61,7 +62,7 @@ def test_prediction_of_a_mirrored_picture_is_mirrored(shard: dict[str, np.ndarra
     mirrored = {name: values.flip(2) if values.ndim > 2 else values for name, values in tensors.items()}
     mirrored["window"] = tensors["window"] * torch.tensor([1.0, -1.0, 1.0])
     one, other = (
-        predict(network, batch.inputs, batch.base, batch.image) for batch in (to_batch(tensors), to_batch(mirrored))
+        read_output(predict(network, batch.inputs), batch) for batch in (to_batch(tensors), to_batch(mirrored))
     )
     assert one.centre.std() > 0.01
     assert torch.allclose(one.centre.flip(-1), other.centre, atol=1e-5)

@@ -1,0 +1,146 @@
+"""From a frame to what the network changes in the result of ``Inflate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from generators.prior.dataset import assemble_inputs
+from generators.prior.maps import BaseMaps, Window, base_maps, crop, object_window
+from generators.prior.network import Output, Prior, interpret, predict
+from generators.prior.tilt import median_ramps
+from v2m4.frame import Frame
+
+SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
+TILT_MEMORY = 2.0  # key frames: standard deviation of the weights of other frames' tilts
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the network changes in ``Inflate``'s result, on the pixels of a crop of a picture.
+
+    Attributes:
+        place: (left, top, side) of the crop, pixels of the picture.
+        window: the same, as rays.
+        known: (S, S) bool, inside the silhouette.
+        shift: (S, S) displacement along the rays, in half the crop's side.
+        log_ratio: (S, S) logarithm of the factor on the thickness.
+        log_scale: (S, S, 2) logarithm of the Laplace scale of centre and thickness, in half the crop's side.
+        colors: (S, S, 3) change of colour from the near to the far side.
+    """
+
+    place: tuple[float, float, float]
+    window: Window
+    known: np.ndarray
+    shift: np.ndarray
+    log_ratio: np.ndarray
+    log_scale: np.ndarray
+    colors: np.ndarray
+
+    def at(self, values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """Values (..., C) of a map (S, S, C) at pixels (..., 2) of the picture, extrapolated past the silhouette."""
+        left, top, side = self.place
+        smooth = extrapolated(values, self.known)
+        where = (pixels - [left, top]) * (values.shape[0] / side) - 0.5
+        coordinates = [where[..., 1], where[..., 0]]
+        return np.stack(
+            [
+                ndimage.map_coordinates(smooth[..., c], coordinates, order=1, mode="nearest")
+                for c in range(values.shape[2])
+            ],
+            -1,
+        )
+
+
+def extrapolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Known values (S, S, C), smoothed a little, and extrapolated by wider and wider normalised Gaussians."""
+    result = np.zeros(values.shape, np.float64)
+    missing = np.ones(known.shape, bool)
+    for sigma in (SMOOTHING, 1.5, 4.0, 16.0, 64.0):
+        weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+        found = missing & (weight > (0.05 if sigma < 64 else 0))
+        total = ndimage.gaussian_filter(np.where(known[..., None], values, 0), (sigma, sigma, 0))
+        result[found] = total[found] / weight[found][:, None]
+        missing &= ~found
+    return result
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the network says of a frame.
+
+    Attributes:
+        place: (left, top, side) of the crop, pixels of the picture.
+        window: the same, as rays.
+        base: maps of ``Inflate`` over it.
+        picture: (4, S, S) colours and mask of the crop.
+        output: of the network; the tilt as logarithms of probabilities.
+    """
+
+    place: tuple[float, float, float]
+    window: Window
+    base: BaseMaps
+    picture: torch.Tensor
+    output: Output
+
+
+def observe(network: Prior, frame: Frame) -> Observation:
+    """Output of the network for a frame.
+
+    Raises:
+        ValueError: the frame has almost no foreground.
+    """
+    window, place = object_window(frame.rgba[..., 3], frame.fov)
+    cut = crop(frame.rgba, place)
+    base = base_maps(cut[..., 3], window)
+    picture = torch.from_numpy(cut.astype(np.float32) / 255).permute(2, 0, 1)
+    maps = torch.from_numpy(np.stack([base.centre, base.thickness, base.distance]))
+    rays = torch.tensor([[window.focal, *window.offset]], dtype=torch.float32)
+    inputs = assemble_inputs(picture[None, :3], picture[None, 3:], maps[None], rays)
+    return Observation(place, window, base, picture, predict(network, inputs))
+
+
+def correct(seen: Observation, tilt: torch.Tensor | None = None) -> Correction:
+    """What is to be changed in ``Inflate``'s result.
+
+    Args:
+        seen: of the network.
+        tilt: (2, BINS) logarithms of the tilt's probabilities, in place of those of the frame alone.
+    """
+    ramps = median_ramps((seen.output.tilt[0] if tilt is None else tilt).softmax(-1))[None]
+    base = torch.from_numpy(np.stack([seen.base.centre, seen.base.thickness]))[None]
+    image, alpha = seen.picture[None, :3] * seen.picture[None, 3:], seen.picture[None, 3:]
+    found = interpret(seen.output.maps, ramps, base, image, alpha)
+    known = seen.base.thickness > 1e-6
+    ratio = np.where(known, found.thickness[0, 0].numpy() / np.maximum(seen.base.thickness, 1e-6), 1)
+    return Correction(
+        seen.place,
+        seen.window,
+        known,
+        found.centre[0, 0].numpy() - seen.base.centre,
+        np.log(np.maximum(ratio, 1e-6)),
+        found.log_scale[0].permute(1, 2, 0).numpy(),
+        (found.back - image)[0].permute(1, 2, 0).numpy(),
+    )
+
+
+def tilts_of_clip(seen: Sequence[Observation]) -> list[torch.Tensor]:
+    """Tilt distributions (2, BINS), as logarithms, of a clip's frames in order.
+
+    Each is the weighted geometric mean over the neighbouring frames: a body turns slowly, while the errors of single
+    frames differ.
+    """
+    logarithms = torch.stack([item.output.tilt[0] for item in seen])
+    order = torch.arange(len(seen), dtype=torch.float32)
+    weights = torch.exp(-0.5 * ((order[:, None] - order) / TILT_MEMORY).square())
+    return list(torch.einsum("ij,jkb->ikb", weights / weights.sum(1, keepdim=True), logarithms))
+
+
+def relative_uncertainty(correction: Correction) -> float:
+    """Mean Laplace scale of the centre and half the thickness over half the longer side of the object."""
+    scale = np.exp(correction.log_scale[correction.known])
+    return float((scale[:, 0] + scale[:, 1] / 2).mean())
