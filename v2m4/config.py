@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tyro
 
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman", "Prior"]
+OWN_MODELS = ("Inflate", "Prior")  # of these, those that are part of the program and run on the CPU
 PresetName = Literal["auto", "fast", "paper"]
 LEAST_FOV, LARGEST_FOV = 5, 120  # degrees
 RembgModel = Literal[
@@ -266,7 +267,7 @@ class Config:
     root: Path = Path("examples")
     # Folder for the results, one sub-folder per animation.
     output: Path = Path("results")
-    # The image-to-3D generator. Inflate needs no weights and no GPU.
+    # The image-to-3D generator. Inflate (rules) and Prior (a small network, part of the program) need no GPU.
     model: ModelName = "Inflate"
     # Number of parallel processes that share the animations of --root.
     N: int = 1

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from v2m4.config import Config
+from v2m4.config import OWN_MODELS, Config
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ def placement(config: Config) -> str:
     registered = config.mesh is None and config.motion == "registration"
     on_the_gpu = {
         f"foreground ({config.frames.foreground})": config.frames.foreground in ("rembg", "sam2"),
-        f"generation ({config.model})": config.mesh is None and config.model != "Inflate",
+        f"generation ({config.model})": config.mesh is None and config.model not in OWN_MODELS,
         "camera search": True,
         "registration of key frames (descents)": registered,
         "point tracks (CoTracker3)": config.use_tracking and config.registration.tracker == "cotracker",
@@ -126,7 +126,7 @@ def placement(config: Config) -> str:
     }
     on_the_cpu = {
         f"foreground ({config.frames.foreground})": config.frames.foreground not in ("rembg", "sam2"),
-        f"generation ({config.model})": config.mesh is None and config.model == "Inflate",
+        f"generation ({config.model})": config.mesh is None and config.model in OWN_MODELS,
         "optical flow": True,
         "registration of key frames (non-rigid ICP)": registered and config.registration.trust != "no",
         "motion from the video": not registered,

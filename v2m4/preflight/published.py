@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from v2m4 import dreamsim, lpips
-from v2m4.config import Config
+from v2m4.config import OWN_MODELS, Config
 from v2m4.preflight.camera_search import POINT_MAPS
 from v2m4.weights import Unavailable
 
@@ -32,8 +32,8 @@ def resolve(config: Config) -> tuple[Config, str]:
             stand_ins.append(in_words)
         return found or twin
 
-    if PUBLISHED in (search.similarity, search.point_map) and config.mesh is None and config.model == "Inflate":
-        stand_ins.append("Inflate for a learned generator (--model)")
+    if PUBLISHED in (search.similarity, search.point_map) and config.mesh is None and config.model in OWN_MODELS:
+        stand_ins.append(f"{config.model} for a learned generator (--model)")
     if search.point_map == PUBLISHED:
         networks = {name: part.check for name, part in POINT_MAPS.items()}
         words = "feature matches and PnP for DUSt3R's and VGGT's point maps"
