@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from generators.prior.dataset import assemble_inputs
 from generators.prior.maps import BaseMaps, Window, base_maps, crop, object_window
-from generators.prior.network import Output, Prior, interpret, predict
+from generators.prior.network import Features, Prior, decode, encode, interpret
 from generators.prior.tilt import median_ramps
 from v2m4.frame import Frame
 
@@ -71,25 +71,25 @@ def extrapolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Observation:
-    """What the network says of a frame.
+    """What the network finds in a frame.
 
     Attributes:
         place: (left, top, side) of the crop, pixels of the picture.
         window: the same, as rays.
         base: maps of ``Inflate`` over it.
         picture: (4, S, S) colours and mask of the crop.
-        output: of the network; the tilt as logarithms of probabilities.
+        features: of the network.
     """
 
     place: tuple[float, float, float]
     window: Window
     base: BaseMaps
     picture: torch.Tensor
-    output: Output
+    features: Features
 
 
 def observe(network: Prior, frame: Frame) -> Observation:
-    """Output of the network for a frame.
+    """Features of a frame.
 
     Raises:
         ValueError: the frame has almost no foreground.
@@ -101,20 +101,22 @@ def observe(network: Prior, frame: Frame) -> Observation:
     maps = torch.from_numpy(np.stack([base.centre, base.thickness, base.distance]))
     rays = torch.tensor([[window.focal, *window.offset]], dtype=torch.float32)
     inputs = assemble_inputs(picture[None, :3], picture[None, 3:], maps[None], rays)
-    return Observation(place, window, base, picture, predict(network, inputs))
+    return Observation(place, window, base, picture, encode(network, inputs))
 
 
-def correct(seen: Observation, tilt: torch.Tensor | None = None) -> Correction:
+def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None) -> Correction:
     """What is to be changed in ``Inflate``'s result.
 
     Args:
-        seen: of the network.
+        network: that has observed.
+        seen: in the frame.
         tilt: (2, BINS) logarithms of the tilt's probabilities, in place of those of the frame alone.
     """
-    ramps = median_ramps((seen.output.tilt[0] if tilt is None else tilt).softmax(-1))[None]
+    tilt = seen.features.tilt if tilt is None else tilt[None]
     base = torch.from_numpy(np.stack([seen.base.centre, seen.base.thickness]))[None]
     image, alpha = seen.picture[None, :3] * seen.picture[None, 3:], seen.picture[None, 3:]
-    found = interpret(seen.output.maps, ramps, base, image, alpha)
+    maps = decode(network, seen.features, tilt)
+    found = interpret(maps, median_ramps(tilt.softmax(-1)), base, image, alpha)
     known = seen.base.thickness > 1e-6
     ratio = np.where(known, found.thickness[0, 0].numpy() / np.maximum(seen.base.thickness, 1e-6), 1)
     return Correction(
@@ -124,7 +126,7 @@ def correct(seen: Observation, tilt: torch.Tensor | None = None) -> Correction:
         found.centre[0, 0].numpy() - seen.base.centre,
         np.log(np.maximum(ratio, 1e-6)),
         found.log_scale[0].permute(1, 2, 0).numpy(),
-        (found.back - image)[0].permute(1, 2, 0).numpy(),
+        (found.back.clamp(0, 1) - image)[0].permute(1, 2, 0).numpy(),
     )
 
 
@@ -134,7 +136,7 @@ def tilts_of_clip(seen: Sequence[Observation]) -> list[torch.Tensor]:
     Each is the weighted geometric mean over the neighbouring frames: a body turns slowly, while the errors of single
     frames differ.
     """
-    logarithms = torch.stack([item.output.tilt[0] for item in seen])
+    logarithms = torch.stack([item.features.tilt[0] for item in seen])
     order = torch.arange(len(seen), dtype=torch.float32)
     weights = torch.exp(-0.5 * ((order[:, None] - order) / TILT_MEMORY).square())
     return list(torch.einsum("ij,jkb->ikb", weights / weights.sum(1, keepdim=True), logarithms))

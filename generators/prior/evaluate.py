@@ -172,7 +172,9 @@ def evaluate(options: Options) -> list[dict[str, str]]:
             base = compare(generate(scene.frame, None, options.grid, options.max_faces, 256).mesh, scene)
             row |= {"inflate_cd": f"{base.distance:.5f}", "inflate_f": f"{base.fscore:.5f}"}
         start = time.perf_counter()
-        asset = generate(scene.frame, correct(observe(network, scene.frame)), options.grid, options.max_faces, 256)
+        asset = generate(
+            scene.frame, correct(network, observe(network, scene.frame)), options.grid, options.max_faces, 256
+        )
         seconds = time.perf_counter() - start
         score = compare(asset.mesh, scene)
         row |= {"prior_cd": f"{score.distance:.5f}", "prior_f": f"{score.fscore:.5f}", "seconds": f"{seconds:.3f}"}

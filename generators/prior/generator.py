@@ -58,7 +58,7 @@ class Prior:
             GenerationError: the frame has almost no foreground, or its outline needs too many faces.
         """
         try:
-            correction = correct(observe(self.network, frame), self.tilts.get(frame.name))
+            correction = correct(self.network, observe(self.network, frame), self.tilts.get(frame.name))
             uncertainty = relative_uncertainty(correction)
             if uncertainty > MAX_UNCERTAINTY:
                 log.info("%s: the network is uncertain (%.2f): Inflate takes over", frame.name, uncertainty)

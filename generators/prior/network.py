@@ -135,6 +135,7 @@ class Prior(nn.Module):
         self.tilt = nn.Sequential(
             nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * BINS)
         )
+        self.tilted = nn.Linear(2 * BINS, WIDTHS[-1])
         self.up = nn.ModuleList(
             nn.Sequential(_Norm(coarse), nn.Conv2d(coarse, fine, 1)) for fine, coarse in pairwise(WIDTHS)
         )
@@ -153,11 +154,18 @@ class Prior(nn.Module):
         self.head = nn.Conv2d(WIDTHS[0], OUTPUTS * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.tilted.weight)
+        nn.init.zeros_(self.tilted.bias)
         nn.init.zeros_(self.tilt[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.tilt[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor) -> Output:
-        """Output for inputs (B, INPUTS, S, S)."""
+        """Output for inputs (B, INPUTS, S, S); the maps are those of the predicted tilt."""
+        values, skips, tilt = self.encode(inputs)
+        return Output(self.decode(values, skips, tilt.detach().softmax(-1)), tilt)
+
+    def encode(self, inputs: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Coarsest features, finer ones, and logits (B, 2, BINS) of the tilt."""
         folded = functional.pixel_unshuffle(inputs, FOLD)
         values = self.stem(folded.contiguous(memory_format=torch.channels_last))
         skips = []
@@ -169,12 +177,16 @@ class Prior(nn.Module):
         values = self.attention(values)
         alpha = functional.avg_pool2d(inputs[:, ALPHA : ALPHA + 1], inputs.shape[-1] // values.shape[-1])
         pooled = (values * alpha).sum((2, 3)) / alpha.sum((2, 3)).clamp_min(0.1)
-        tilt = self.tilt(pooled).float().reshape(len(values), 2, BINS)
+        return values, skips, self.tilt(pooled).float().reshape(len(values), 2, BINS)
+
+    def decode(self, values: Tensor, skips: list[Tensor], tilt: Tensor) -> Tensor:
+        """Maps (B, OUTPUTS, S, S) of ``encode``'s features under a tilt, probabilities (B, 2, BINS)."""
+        values = values + self.tilted(tilt.flatten(1))[:, :, None, None].to(values.dtype)
         for level in reversed(range(len(self.down))):
             values = functional.interpolate(self.up[level](values), scale_factor=2.0, mode="nearest") + skips[level]
             values = self.decoder[level](values)
         maps = self.head(functional.relu(self.norm(values))).float().contiguous()
-        return Output(functional.pixel_shuffle(maps, FOLD), tilt)
+        return functional.pixel_shuffle(maps, FOLD)
 
 
 def interpret(maps: Tensor, ramps: Tensor, base: Tensor, image: Tensor, alpha: Tensor) -> Prediction:
@@ -197,15 +209,42 @@ def interpret(maps: Tensor, ramps: Tensor, base: Tensor, image: Tensor, alpha: T
     )
 
 
+@dataclass(frozen=True)
+class Features:
+    """What the network's encoder finds in a picture and in its mirror image.
+
+    Attributes:
+        straight: coarsest features and finer ones.
+        mirrored: of the mirror image.
+        tilt: (B, 2, BINS) logarithms of the mean probabilities of both.
+    """
+
+    straight: tuple[Tensor, list[Tensor]]
+    mirrored: tuple[Tensor, list[Tensor]]
+    tilt: Tensor
+
+
 @torch.no_grad()
-def predict(network: Prior, inputs: Tensor) -> Output:
-    """Output averaged over the picture and its mirror image; of the tilt, the logarithm of the mean probabilities."""
+def encode(network: Prior, inputs: Tensor) -> Features:
+    """Features of inputs (B, INPUTS, S, S)."""
     mirror = inputs.flip(-1).clone()
     mirror[:, list(MIRRORED)] *= -1
-    straight, mirrored = network(inputs), network(mirror)
-    other = torch.stack([mirrored.tilt[:, 0].flip(-1), mirrored.tilt[:, 1]], 1)
-    probabilities = 0.5 * (straight.tilt.softmax(-1) + other.softmax(-1))
-    return Output(0.5 * (straight.maps + mirrored.maps.flip(-1)), probabilities.log())
+    values, skips, tilt = network.encode(inputs)
+    other_values, other_skips, other = network.encode(mirror)
+    mean = 0.5 * (tilt.softmax(-1) + _mirrored_tilt(other).softmax(-1))
+    return Features((values, skips), (other_values, other_skips), mean.log())
+
+
+@torch.no_grad()
+def decode(network: Prior, features: Features, tilt: Tensor) -> Tensor:
+    """Maps (B, OUTPUTS, S, S) under a tilt (B, 2, BINS), logits; the mean over the picture and its mirror image."""
+    straight = network.decode(*features.straight, tilt.softmax(-1))
+    mirrored = network.decode(*features.mirrored, _mirrored_tilt(tilt).softmax(-1))
+    return 0.5 * (straight + mirrored.flip(-1))
+
+
+def _mirrored_tilt(tilt: Tensor) -> Tensor:
+    return torch.stack([tilt[:, 0].flip(-1), tilt[:, 1]], 1)
 
 
 def load_network(path: Path) -> Prior:

@@ -9,7 +9,7 @@ import trimesh
 from generators.inflate import Inflate
 from generators.prior.correction import Correction, correct, extrapolated, observe, tilts_of_clip
 from generators.prior.fit import generate
-from generators.prior.network import Output, Prior
+from generators.prior.network import Prior
 from generators.prior.tilt import BINS, median_ramps
 from v2m4.config import Config
 from v2m4.frame import Frame
@@ -25,7 +25,8 @@ def frame() -> Frame:
 
 @pytest.fixture(scope="module")
 def correction(frame: Frame) -> Correction:
-    return correct(observe(Prior().eval(), frame))
+    network = Prior().eval()
+    return correct(network, observe(network, frame))
 
 
 def test_fresh_network_gives_the_mesh_of_inflate(frame: Frame, correction: Correction) -> None:
@@ -97,7 +98,7 @@ def test_tilt_of_a_clip_is_that_of_most_of_its_frames(frame: Frame) -> None:
     seen = observe(Prior().eval(), frame)
     right, left = torch.zeros(2, 1, 2, BINS)
     right[0, :, -3], left[0, :, 2] = 4.0, 4.0
-    clip = [replace(seen, output=Output(seen.output.maps, tilt)) for tilt in (right, right, left, right, right)]
+    clip = [replace(seen, features=replace(seen.features, tilt=tilt)) for tilt in (right, right, left, right, right)]
     ramps = [median_ramps(tilt.softmax(-1)) for tilt in tilts_of_clip(clip)]
     assert all(bool((item > 0.1).all()) for item in ramps)
     alone = median_ramps(left[0].softmax(-1))

@@ -1,0 +1,137 @@
+"""Pictures of meshes beside the truth: ``python -m generators.prior.pictures --data FOLDER --names A B``.
+
+A row for each subject: its frame, then the truth, the mesh of ``Inflate`` and that of the network, each from its front,
+right, back, left and from above, colours over normals.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+
+from generators.prior.correction import correct, observe
+from generators.prior.evaluate import Scene, compare, make_scene
+from generators.prior.fit import generate
+from generators.prior.network import Prior, load_network
+from generators.prior.subjects import Source, Subject, find_sources, read_subject
+from generators.prior.weights import FILE
+from v2m4 import threads
+from v2m4.camera import Orbit
+from v2m4.mesh import Mesh
+from v2m4.render import render_mesh
+
+log = logging.getLogger(__name__)
+
+# Azimuth and elevation of the views, degrees.
+VIEWS = ((0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (-90.0, 0.0), (0.0, 80.0))
+DISTANCE = 2.4  # of the camera from the centre of the unit cube
+GRID = 224
+MAX_FACES = 10_000
+TEXTURE = 512
+
+
+@dataclass
+class Options:
+    """Draw meshes of single frames beside the truth."""
+
+    # Folder with .glb and .gltf files.
+    data: Path
+    # Subjects: ends of their names; all that match are drawn.
+    names: list[str]
+    output: Path = Path("prior.png")
+    # Weights; those of the program unless told.
+    weights: Path = FILE
+    # Further files.
+    extra: list[Path] = field(default_factory=list)
+    # Yaws of the frames, degrees: a row for each.
+    yaws: tuple[float, ...] = (20.0,)
+    # Pixels of a view's side.
+    size: int = 150
+    threads: int = 1
+
+
+def turned(mesh: Mesh, size: int) -> np.ndarray:
+    """Views of a mesh from all sides, side by side, colours above normals: (2 * size, 5 * size, 3) in [0, 1]."""
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    mesh = mesh.with_vertices((mesh.vertices - (low + high) / 2) / (high - low).max())
+    columns = []
+    for azimuth, elevation in torch.tensor(VIEWS).deg2rad():
+        camera = Orbit(azimuth[None], elevation[None], torch.tensor([DISTANCE]), torch.zeros(1, 3)).camera()
+        found = render_mesh(mesh, camera, (size, size), channels=("color", "normal"), background=1.0)
+        mask = found.mask[0]
+        normals = (found.normal[0] * torch.tensor([0.5, -0.5, -0.5]) + 0.5) * mask + 1 - mask
+        columns.append(torch.cat([found.color[0], normals]))
+    return torch.cat(columns, 1).clamp(0, 1).numpy()
+
+
+def true_mesh(subject: Subject, scene: Scene) -> Mesh:
+    """The true mesh of a scene, with its colours; those of a texture are read at the vertices."""
+    if subject.colors is not None:
+        colors = subject.colors
+    else:
+        assert subject.texture is not None
+        assert subject.uvs is not None
+        height, width = subject.texture.shape[:2]
+        places = subject.uvs % 1.0 * [width, height]
+        columns, rows = (places.astype(int) % [width, height]).T
+        colors = subject.texture[rows, columns] / np.float32(255)
+    return Mesh(
+        torch.from_numpy(scene.vertices).float(), torch.from_numpy(scene.faces), colors=torch.from_numpy(colors).float()
+    )
+
+
+def draw_row(network: Prior, name: str, subject: Subject, yaw: float, size: int) -> np.ndarray:
+    """Row of a subject's picture, (2 * size, 17 * size, 3) in [0, 1]; its scores are logged."""
+    scene = make_scene(subject, len(subject.poses) // 2, yaw)
+    base = generate(scene.frame, None, GRID, MAX_FACES, TEXTURE).mesh
+    found = generate(scene.frame, correct(network, observe(network, scene.frame)), GRID, MAX_FACES, TEXTURE).mesh
+    for label, mesh in (("Inflate", base), ("Prior", found)):
+        score = compare(mesh, scene)
+        log.info("%s at yaw %.0f: %s CD %.4f F %.3f", name, yaw, label, score.distance, score.fscore)
+    rgba = scene.frame.rgba.astype(np.float32) / 255
+    picture = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+    picture = cv2.resize(picture, (2 * size, 2 * size), interpolation=cv2.INTER_AREA)
+    return np.concatenate([picture, *(turned(mesh, size) for mesh in (true_mesh(subject, scene), base, found))], 1)
+
+
+def draw(options: Options) -> None:
+    """Write the picture.
+
+    Raises:
+        ValueError: no subject has one of the names.
+    """
+    sources = find_sources(options.data) + [Source(path, path.stem, "extra", 1.0) for path in options.extra]
+    chosen = [source for name in options.names for source in sources if source.name.endswith(name)]
+    if not chosen:
+        raise ValueError(f"none of the subjects is called {' or '.join(options.names)}")
+    network = load_network(options.weights)
+    rows = []
+    for source in chosen:
+        subject = read_subject(source, np.random.default_rng(0), poses=6)
+        rows += [draw_row(network, source.name, subject, yaw, options.size) for yaw in options.yaws]
+    sheet = np.rint(np.concatenate(rows) * 255).astype(np.uint8)
+    if not cv2.imwrite(str(options.output), sheet[..., ::-1]):
+        raise OSError(f"{options.output}: the picture could not be written")
+
+
+def main() -> None:
+    """Command line."""
+    options = tyro.cli(Options, description=__doc__)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
+    threads.use(options.threads)
+    torch.set_grad_enabled(False)
+    try:
+        draw(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
