@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 SHARD = 256  # views of a shard
 VIEWS = 4  # of each subject drawn
-CREATURES = 0.45  # share of creatures among the training views
+CREATURES = 0.25  # share of creatures among the renders for training
+# Relative frequency of their use: the semantics of animated characters are learnt first and matter most.
+USE_CREATURES, USE_STATIC = 0.2, 0.3
 VALIDATION_SEED = 1_000_000
 
 
@@ -97,6 +99,12 @@ def read_shard(path: Path) -> Arrays:
     """Arrays of a shard's file."""
     with np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
+
+
+def frequencies_of_use(kinds: np.ndarray) -> np.ndarray:
+    """Relative frequencies (N,) at which views of these kinds of body are trained on."""
+    creature = np.array([kind.startswith("creature") for kind in kinds])
+    return np.where(creature, USE_CREATURES, np.where(kinds == "static", USE_STATIC, 1.0))
 
 
 def training_pool(data: Path) -> SubjectPool:
@@ -217,11 +225,13 @@ class RenderPool:
     def __init__(self, folder: Path, capacity: int, device: torch.device | str = "cpu") -> None:
         self.folder, self.capacity, self.device = folder, capacity, device
         self.shards: list[dict[str, Tensor]] = []
+        self.frequencies: list[np.ndarray] = []
+        self._cumulative = np.zeros(0)
         self.number = 0  # of the next shard
         while shard_path(folder, self.number).exists():
             self.number += 1
         for number in range(max(0, self.number - capacity // SHARD), self.number):
-            self.shards.append(to_tensors(read_shard(shard_path(folder, number)), device))
+            self._add(read_shard(shard_path(folder, number)))
 
     def __len__(self) -> int:
         return SHARD * len(self.shards)
@@ -233,22 +243,27 @@ class RenderPool:
 
     def grow(self, pool: SubjectPool) -> None:
         """Add the next shard, rendered unless its file exists; the oldest leaves memory if there are too many."""
-        self.shards.append(to_tensors(read_shard(make_shard(self.folder, pool, self.number)), self.device))
+        self._add(read_shard(make_shard(self.folder, pool, self.number)))
         self.number += 1
         if len(self) > self.capacity:
-            del self.shards[0]
+            del self.shards[0], self.frequencies[0]
+
+    def _add(self, arrays: Arrays) -> None:
+        self.shards.append(to_tensors(arrays, self.device))
+        self.frequencies.append(frequencies_of_use(arrays["kind"]))
+        self._cumulative = np.zeros(0)
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Endless random batches, each from up to 16 shards."""
+        """Endless random batches."""
         while True:
-            count = min(16, size)
-            picks = np.array_split(rng.integers(SHARD, size=size), count)
-            chosen = rng.integers(len(self.shards), size=count)
-            parts = [
-                {name: values[torch.from_numpy(pick).to(self.device)] for name, values in self.shards[shard].items()}
-                for shard, pick in zip(chosen, picks, strict=True)
-            ]
-            yield to_batch({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, rng)
+            if len(self._cumulative) != len(self):
+                self._cumulative = np.concatenate(self.frequencies).cumsum()
+            drawn = rng.uniform(0, self._cumulative[-1], size)
+            places = np.searchsorted(self._cumulative, drawn, side="right").clip(max=len(self) - 1)
+            views = [(self.shards[place // SHARD], int(place % SHARD)) for place in places]
+            yield to_batch(
+                {name: torch.stack([shard[name][view] for shard, view in views]) for name in views[0][0]}, rng
+            )
 
 
 @dataclass

@@ -1,12 +1,23 @@
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 
-from generators.prior.dataset import SHARD, Batch, coordinates, render_shard, to_batch, to_tensors
+from generators.prior.dataset import (
+    SHARD,
+    USE_CREATURES,
+    Batch,
+    RenderPool,
+    coordinates,
+    render_shard,
+    shard_path,
+    to_batch,
+    to_tensors,
+)
 from generators.prior.losses import errors, read_output
 from generators.prior.maps import Window, base_maps, crop, inflate_depths, object_window
 from generators.prior.network import MIRRORED, OUTPUTS, Output
@@ -149,3 +160,14 @@ def test_inflated_thickness_is_that_of_the_height_far_from_the_camera() -> None:
     centre, thickness = inflate_depths(pixels, height, np.zeros((2, 2)), np.array([6.0, 3.0]), far, 64)
     assert np.allclose(thickness, 2 * height / 32, rtol=1e-3)
     assert np.allclose(centre, 0, atol=2e-3)
+
+
+def test_batches_prefer_animated_characters(tmp_path: Path, shard: dict[str, np.ndarray]) -> None:
+    stored = {name: np.resize(values, (SHARD, *values.shape[1:])) for name, values in shard.items()}
+    kinds = np.where(np.arange(SHARD) < SHARD // 2, "creature_biped", "humanoid")
+    stored["valid"] = np.repeat((kinds == "humanoid")[:, None, None], 64, 1).repeat(64, 2).astype(np.uint8)
+    np.savez(shard_path(tmp_path, 0), **stored | {"kind": kinds})
+    pool = RenderPool(tmp_path, SHARD)
+    batch = next(pool.batches(600, np.random.default_rng(0)))
+    share = float((batch.valid.amax((1, 2, 3)) > 0).float().mean())
+    assert share == pytest.approx(1 / (1 + USE_CREATURES), abs=0.06)
