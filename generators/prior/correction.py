@@ -12,10 +12,11 @@ from scipy import ndimage
 from generators.prior.dataset import assemble_inputs
 from generators.prior.maps import BaseMaps, Window, base_maps, crop, object_window
 from generators.prior.network import Features, Prior, decode, encode, interpret
-from generators.prior.tilt import median_ramps
+from generators.prior.tilt import deviation, log_likelihood, median_ramps
 from v2m4.frame import Frame
 
 SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
+SHARPNESS = 1.5  # power of the tilt's probabilities over a clip; the network is a little too uncertain
 TILT_MEMORY = 2.0  # key frames: standard deviation of the weights of other frames' tilts
 
 
@@ -130,16 +131,24 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
     )
 
 
-def tilts_of_clip(seen: Sequence[Observation]) -> list[torch.Tensor]:
+def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.Tensor]:
     """Tilt distributions (2, BINS), as logarithms, of a clip's frames in order.
 
-    Each is the weighted geometric mean over the neighbouring frames: a body turns slowly, while the errors of single
-    frames differ.
+    Each is the weighted geometric mean over the neighbouring frames, since a body turns slowly, made sharper, and
+    multiplied by the likelihood of what the feet tell.
+
+    Args:
+        seen: in the frames.
+        lean: increase of depth per distance to the right, from the feet; 0 where they tell nothing.
     """
     logarithms = torch.stack([item.features.tilt[0] for item in seen])
     order = torch.arange(len(seen), dtype=torch.float32)
     weights = torch.exp(-0.5 * ((order[:, None] - order) / TILT_MEMORY).square())
-    return list(torch.einsum("ij,jkb->ikb", weights / weights.sum(1, keepdim=True), logarithms))
+    tilts = SHARPNESS * torch.einsum("ij,jkb->ikb", weights / weights.sum(1, keepdim=True), logarithms)
+    if lean != 0:
+        widths = torch.cat([deviation(item.picture[None, 3:])[:, 0] for item in seen])
+        tilts[:, 0] += log_likelihood(lean * widths)
+    return list(tilts)
 
 
 def relative_uncertainty(correction: Correction) -> float:

@@ -8,6 +8,7 @@ from copy import copy
 
 import torch
 
+from generators._ground import estimate_lean
 from generators.base import GenerationError
 from generators.prior.correction import correct, observe, relative_uncertainty, tilts_of_clip
 from generators.prior.fit import generate
@@ -45,10 +46,10 @@ class Prior:
         self.version = fingerprint("prior", FILE.parent, [FILE.name])
 
     def of_clip(self, frames: Sequence[Frame]) -> Prior:
-        """Generator that takes the tilt of the object from neighbouring frames, too; see ``ClipGenerator``."""
+        """Generator that takes the object's tilt from neighbouring frames and the feet, too; see ``ClipGenerator``."""
         informed = copy(self)
         seen = {frame.name: observe(self.network, frame) for frame in frames if (frame.rgba[..., 3] > 127).any()}
-        informed.tilts = dict(zip(seen, tilts_of_clip(list(seen.values())), strict=True))
+        informed.tilts = dict(zip(seen, tilts_of_clip(list(seen.values()), estimate_lean(frames)), strict=True))
         return informed
 
     def generate(self, frame: Frame) -> Asset:

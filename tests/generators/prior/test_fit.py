@@ -10,7 +10,7 @@ from generators.inflate import Inflate
 from generators.prior.correction import Correction, correct, extrapolated, observe, tilts_of_clip
 from generators.prior.fit import generate
 from generators.prior.network import Prior
-from generators.prior.tilt import BINS, median_ramps
+from generators.prior.tilt import BINS, deviation, median_ramps
 from v2m4.config import Config
 from v2m4.frame import Frame
 
@@ -102,4 +102,12 @@ def test_tilt_of_a_clip_is_that_of_most_of_its_frames(frame: Frame) -> None:
     ramps = [median_ramps(tilt.softmax(-1)) for tilt in tilts_of_clip(clip)]
     assert all(bool((item > 0.1).all()) for item in ramps)
     alone = median_ramps(left[0].softmax(-1))
-    assert torch.allclose(median_ramps(tilts_of_clip(clip[2:3])[0].softmax(-1)), alone)
+    assert torch.allclose(median_ramps(tilts_of_clip(clip[2:3])[0].softmax(-1)), alone, atol=0.05)
+
+
+def test_feet_decide_where_the_network_does_not_know(frame: Frame) -> None:
+    seen = observe(Prior().eval(), frame)
+    width = float(deviation(seen.picture[None, 3:])[0, 0])
+    ramps = median_ramps(tilts_of_clip([seen], lean=-0.2 / width)[0].softmax(-1))
+    assert -0.25 < float(ramps[0]) < -0.1
+    assert float(ramps[1]) == pytest.approx(0, abs=1e-6)
