@@ -16,7 +16,7 @@ from generators.prior.tilt import deviation, log_likelihood, median_ramps
 from v2m4.frame import Frame
 
 SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
-SHARPNESS = 1.5  # power of the tilt's probabilities over a clip; the network is a little too uncertain
+SHARPNESS = 2.0  # power of the tilt's probabilities: on clean frames the network is surer than where it was trained
 TILT_MEMORY = 2.0  # key frames: standard deviation of the weights of other frames' tilts
 
 
@@ -113,7 +113,7 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
         seen: in the frame.
         tilt: (2, BINS) logarithms of the tilt's probabilities, in place of those of the frame alone.
     """
-    tilt = seen.features.tilt if tilt is None else tilt[None]
+    tilt = (tilts_of_clip([seen])[0] if tilt is None else tilt)[None]
     base = torch.from_numpy(np.stack([seen.base.centre, seen.base.thickness]))[None]
     image, alpha = seen.picture[None, :3] * seen.picture[None, 3:], seen.picture[None, 3:]
     maps = decode(network, seen.features, tilt)
