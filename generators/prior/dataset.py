@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 SHARD = 256  # views of a shard
 VIEWS = 4  # of each subject drawn
 CREATURES = 0.25  # share of creatures among the renders for training
-# Relative frequency of their use. With 0.2 people and quadrupeds are learnt faster, but kinds of body that the characters
-# lack (snakes) become worse than the result of ``Inflate``.
+# Relative frequency of their use. With 0.2 people and quadrupeds are learnt faster, but kinds of body that are rare among
+# the characters (snakes) become worse than the result of ``Inflate``.
 USE_CREATURES, USE_STATIC = 0.5, 0.3
 VALIDATION_SEED = 1_000_000
 
