@@ -16,6 +16,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from generators.prior.clouds import cloud_view
 from generators.prior.maps import SIZE
 from generators.prior.subjects import SubjectPool, find_sources, held_out
 from generators.prior.views import View, random_view
@@ -25,9 +26,10 @@ log = logging.getLogger(__name__)
 
 SHARD = 256  # views of a shard
 VIEWS = 4  # of each subject drawn
+CLOUDS = 0.03  # share of pictures without a body among the training views
 CREATURES = 0.25  # share of creatures among the renders for training
-# Relative frequency of their use. With 0.2 people and quadrupeds are learnt faster, but kinds of body that are rare among
-# the characters (snakes) become worse than the result of ``Inflate``.
+# Relative frequency of their use. With 0.2 people and quadrupeds are learnt faster, but kinds of body that are rare
+# among the characters (snakes) become worse than the result of ``Inflate``.
 USE_CREATURES, USE_STATIC = 0.5, 0.3
 VALIDATION_SEED = 1_000_000
 
@@ -62,13 +64,25 @@ class Batch:
 Arrays = dict[str, np.ndarray]
 
 
-def render_shard(pool: SubjectPool, seed: int, count: int = SHARD) -> Arrays:
-    """Stacked arrays of ``count`` random views, and their subjects' names and kinds; a function of pool and seed."""
+def render_shard(pool: SubjectPool, seed: int, count: int = SHARD, clouds: float = 0.0) -> Arrays:
+    """Stacked arrays of ``count`` random views, and their subjects' names and kinds; a function of the arguments.
+
+    Args:
+        pool: subjects.
+        seed: of all random choices.
+        count: number of views.
+        clouds: share of views that show no body.
+    """
     rng = np.random.default_rng(seed)
     views: list[View] = []
     names: list[str] = []
     kinds: list[str] = []
     while len(views) < count:
+        if clouds > 0 and rng.uniform() < clouds:
+            views.append(cloud_view(rng))
+            names.append("cloud")
+            kinds.append("cloud")
+            continue
         subject = pool.draw(rng)
         for _ in range(min(VIEWS, count - len(views))):
             view = random_view(subject, rng)
@@ -85,13 +99,13 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard_{number:05d}.npz"
 
 
-def make_shard(folder: Path, pool: SubjectPool, number: int) -> Path:
-    """Render a shard unless its file exists; the file appears whole."""
+def make_shard(folder: Path, pool: SubjectPool, number: int, clouds: float = 0.0) -> Path:
+    """Render a shard unless its file exists; the file appears whole. See ``render_shard``."""
     path = shard_path(folder, number)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, **render_shard(pool, number))  # type: ignore[arg-type]
+        np.savez(temporary, **render_shard(pool, number, clouds=clouds))  # type: ignore[arg-type]
         temporary.replace(path)
     return path
 
@@ -244,7 +258,7 @@ class RenderPool:
 
     def grow(self, pool: SubjectPool) -> None:
         """Add the next shard, rendered unless its file exists; the oldest leaves memory if there are too many."""
-        self._add(read_shard(make_shard(self.folder, pool, self.number)))
+        self._add(read_shard(make_shard(self.folder, pool, self.number, CLOUDS)))
         self.number += 1
         if len(self) > self.capacity:
             del self.shards[0], self.frequencies[0]
@@ -291,7 +305,7 @@ def main() -> None:
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
     pool = training_pool(options.data)
     for number in range(options.part[0], -(-options.count // SHARD), options.part[1]):
-        path = make_shard(options.output, pool, number)
+        path = make_shard(options.output, pool, number, CLOUDS)
         log.info("%s", path.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ GRADIENT_WEIGHT = 0.5
 THICKNESS_WEIGHT = 1.0
 UNCERTAINTY_WEIGHT = 0.05
 COLOR_WEIGHT = 0.5
+UNKNOWN_SCALE = 1.5  # half the window's side; those of known bodies are 0.05 to 0.5
+UNKNOWN_WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,15 @@ def loss(prediction: Prediction, batch: Batch) -> Tensor:
 
 
 def uncertainty_loss(prediction: Prediction, batch: Batch) -> Tensor:
-    """Negative log-likelihood (B,) of the true centre and thickness; gradients reach the scales only."""
+    """Negative log-likelihood (B,) of the true centre and thickness; gradients reach the scales only.
+
+    Where no depth is known (a cloud), the scales are to be ``UNKNOWN_SCALE``.
+    """
     truth = torch.cat([batch.depth[:, :1], batch.depth[:, 3:]], 1)
     difference = (prediction.front_back - truth).detach()
     difference = difference - _mean(difference, batch.valid)[:, None, None, None]
     residual = torch.cat([difference.mean(1, keepdim=True), difference[:, 1:] - difference[:, :1]], 1).abs()
     scale = prediction.log_scale
-    return _mean(residual * torch.exp(-scale) + scale, batch.valid)
+    unknown = (batch.valid.amax((1, 2, 3)) == 0).float()
+    missed = _mean((math.log(UNKNOWN_SCALE) - scale).clamp_min(0), batch.alpha)
+    return _mean(residual * torch.exp(-scale) + scale, batch.valid) + UNKNOWN_WEIGHT * unknown * missed

@@ -18,7 +18,7 @@ from generators.prior.dataset import (
     to_batch,
     to_tensors,
 )
-from generators.prior.losses import errors, read_output
+from generators.prior.losses import errors, loss, read_output
 from generators.prior.maps import Window, base_maps, crop, inflate_depths, object_window
 from generators.prior.network import MIRRORED, OUTPUTS, Output
 from generators.prior.subjects import Subject, SubjectPool
@@ -171,3 +171,18 @@ def test_batches_prefer_animated_characters(tmp_path: Path, shard: dict[str, np.
     batch = next(pool.batches(600, np.random.default_rng(0)))
     share = float((batch.valid.amax((1, 2, 3)) > 0).float().mean())
     assert share == pytest.approx(1 / (1 + USE_CREATURES), abs=0.06)
+
+
+def test_clouds_have_no_depth_and_ask_for_uncertainty() -> None:
+    arrays = render_shard(SubjectPool([], 1.0), 5, 4, clouds=1.0)
+    assert set(arrays["kind"]) == {"cloud"}
+    batch = to_batch(to_tensors(arrays))
+    assert float(batch.valid.sum()) == 0
+    assert float((batch.alpha > 0.5).float().sum((1, 2, 3)).min()) >= 200
+    maps = torch.zeros(4, OUTPUTS, 64, 64, requires_grad=True)
+    loss(read_output(Output(maps, torch.zeros(4, 2, BINS)), batch), batch).backward()
+    assert maps.grad is not None
+    inside = batch.alpha[:, 0] > 0.5
+    assert float(maps.grad[:, 2][inside].max()) < 0  # the scales are to grow
+    assert not maps.grad[:, 0].any()
+    assert not maps.grad[:, 4:].any()
