@@ -16,7 +16,6 @@ from generators.prior.tilt import deviation, log_likelihood, median_ramps
 from v2m4.frame import Frame
 
 SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
-SHARPNESS = 2.0  # power of the tilt's probabilities: on clean frames the network is surer than where it was trained
 TILT_MEMORY = 2.0  # key frames: standard deviation of the weights of other frames' tilts
 
 
@@ -113,7 +112,7 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
         seen: in the frame.
         tilt: (2, BINS) logarithms of the tilt's probabilities, in place of those of the frame alone.
     """
-    tilt = (tilts_of_clip([seen])[0] if tilt is None else tilt)[None]
+    tilt = seen.features.tilt if tilt is None else tilt[None]
     base = torch.from_numpy(np.stack([seen.base.centre, seen.base.thickness]))[None]
     image, alpha = seen.picture[None, :3] * seen.picture[None, 3:], seen.picture[None, 3:]
     maps = decode(network, seen.features, tilt)
@@ -134,8 +133,8 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
 def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.Tensor]:
     """Tilt distributions (2, BINS), as logarithms, of a clip's frames in order.
 
-    Each is the weighted geometric mean over the neighbouring frames, since a body turns slowly, made sharper, and
-    multiplied by the likelihood of what the feet tell.
+    Each is the weighted geometric mean over the neighbouring frames, since a body turns slowly, multiplied by the
+    likelihood of what the feet tell.
 
     Args:
         seen: in the frames.
@@ -144,7 +143,7 @@ def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.
     logarithms = torch.stack([item.features.tilt[0] for item in seen])
     order = torch.arange(len(seen), dtype=torch.float32)
     weights = torch.exp(-0.5 * ((order[:, None] - order) / TILT_MEMORY).square())
-    tilts = SHARPNESS * torch.einsum("ij,jkb->ikb", weights / weights.sum(1, keepdim=True), logarithms)
+    tilts = torch.einsum("ij,jkb->ikb", weights / weights.sum(1, keepdim=True), logarithms)
     if lean != 0:
         widths = torch.cat([deviation(item.picture[None, 3:])[:, 0] for item in seen])
         tilts[:, 0] += log_likelihood(lean * widths)

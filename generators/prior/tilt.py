@@ -17,8 +17,8 @@ END = 0.74
 BINS = len(EDGES) + 1
 LEAST_DEVIATION = 0.02  # of the silhouette's pixels along an axis, in half the window's side
 # Of the rule that reads the tilt from the feet: share of failures over the density at the right place, and scale of its
-# errors. With both, the mean error of the ramp to the right falls from .157 (network) and .219 (rule, or none) to .135,
-# over 25 clips of held-out families, on which these values and ``correction.SHARPNESS`` were chosen.
+# errors. With both, the mean error of the ramp to the right falls from .157 (network) and .219 (rule, or none) to .144,
+# over 25 clips of held-out families, on which these values were chosen.
 RULE_FAILURES, RULE_SCALE = 0.1, 0.1
 TARGET_SCALE = (0.03, 0.15)  # standard deviation of a target's distribution: constant, and share of the target
 
