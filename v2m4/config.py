@@ -268,7 +268,7 @@ class Config:
     # Folder for the results, one sub-folder per animation.
     output: Path = Path("results")
     # The image-to-3D generator. Inflate (rules) and Prior (a small network, part of the program) need no GPU.
-    model: ModelName = "Inflate"
+    model: ModelName = "Prior"
     # Number of parallel processes that share the animations of --root.
     N: int = 1
     # Index of this process, from 0 to N - 1.

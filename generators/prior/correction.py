@@ -16,6 +16,9 @@ from generators.prior.tilt import deviation, log_likelihood, median_ramps
 from v2m4.frame import Frame
 
 SMOOTHING = 0.5  # standard deviation of the maps' smoothing, pixels of the crop
+NEARBY = 3  # pixels of the crop, side of the square about a changed one that is filled in, too
+CHANGE = 0.12  # of a colour by the network, above which it removes a feature
+LEAST_TRUST = 0.03  # mean over a Gaussian, for colours to be filled in from it
 TILT_MEMORY = 2.0  # key frames: standard deviation of the weights of other frames' tilts
 
 
@@ -119,6 +122,7 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
     found = interpret(maps, median_ramps(tilt.softmax(-1)), base, image, alpha)
     known = seen.base.thickness > 1e-6
     ratio = np.where(known, found.thickness[0, 0].numpy() / np.maximum(seen.base.thickness, 1e-6), 1)
+    front = image[0].permute(1, 2, 0).numpy()
     return Correction(
         seen.place,
         seen.window,
@@ -126,8 +130,26 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
         found.centre[0, 0].numpy() - seen.base.centre,
         np.log(np.maximum(ratio, 1e-6)),
         found.log_scale[0].permute(1, 2, 0).numpy(),
-        (found.back.clamp(0, 1) - image)[0].permute(1, 2, 0).numpy(),
+        without_ghosts(found.back.clamp(0, 1)[0].permute(1, 2, 0).numpy(), front, known) - front,
     )
+
+
+def without_ghosts(back: np.ndarray, front: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (S, S, 3) of the far side without remains of the front's features.
+
+    Where the network makes the far side unlike the front (no face on the back of a head), its colours lie between what
+    it removes and what it does not know; there they are filled in from around.
+    """
+    change = ndimage.maximum_filter(np.linalg.norm(back - front, axis=-1), NEARBY)
+    trust = np.where(known, np.exp(-((change / CHANGE) ** 2)), 0)
+    filled, missing = back.astype(np.float64), known.copy()
+    for sigma in (2.0, 4.0, 8.0, 16.0, 32.0):
+        weight = ndimage.gaussian_filter(trust, sigma)
+        found = missing & (weight > LEAST_TRUST)
+        total = ndimage.gaussian_filter(back * trust[..., None], (sigma, sigma, 0))
+        filled[found] = total[found] / weight[found][:, None]
+        missing &= ~found
+    return trust[..., None] * back + (1 - trust[..., None]) * filled
 
 
 def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.Tensor]:

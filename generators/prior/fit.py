@@ -30,6 +30,7 @@ from v2m4.decimate import sample_texture
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh
 
+NEARBY = 5  # pixels of the crop, side of the square about a changed one that loses its detail
 COLOR_TOLERANCE = 0.06  # difference between both sides' colours up to which the far side keeps the front's detail
 MAX_REFINEMENT = 2.0  # of edges across steep places
 LEAST_DEPTH = 0.2  # of a vertex over its depth by ``Inflate``
@@ -140,7 +141,7 @@ def far_colors(near: np.ndarray, low: np.ndarray, correction: Correction) -> np.
     pixels = np.stack([columns, rows], -1) + low + 0.5
     change = correction.at(correction.colors, pixels)
     amount = np.linalg.norm(correction.colors, axis=-1, keepdims=True)
-    amount = correction.at(ndimage.maximum_filter(amount, (3, 3, 1)), pixels)
+    amount = correction.at(ndimage.maximum_filter(amount, (NEARBY, NEARBY, 1)), pixels)
     kept = np.exp(-((amount / COLOR_TOLERANCE) ** 2))
     cell = correction.place[2] / correction.known.shape[0]
     smooth = cv2.GaussianBlur(near, (0, 0), max(cell, 0.5))

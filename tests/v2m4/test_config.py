@@ -11,7 +11,7 @@ from v2m4.config import FAST, PAPER, parse
 def test_defaults_are_the_published_ones() -> None:
     config = parse([])
     assert (config.skip, config.seed, config.N, config.n, config.max_faces) == (5, 42, 1, 0, 10000)
-    assert (config.tracking_camera_radius, config.model, config.baseline) == (8, "Inflate", False)
+    assert (config.tracking_camera_radius, config.model, config.baseline) == (8, "Prior", False)
     assert (str(config.root), str(config.output)) == ("examples", "results")
 
 

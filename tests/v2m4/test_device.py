@@ -130,7 +130,7 @@ def test_the_log_says_which_stage_runs_where():
     assert device.placement(replace(FAST, device="cpu")) == "all stages run on the CPU"
     gpu, cpu = device.placement(replace(FAST, device="cuda")).split("; ")
     assert gpu == "on the GPU: camera search, registration of key frames (descents), texture (least_squares)"
-    assert "generation (Inflate)" in cpu and "texture" not in cpu and "frames between key frames" in cpu
+    assert "generation (Prior)" in cpu and "texture" not in cpu and "frames between key frames" in cpu
     learned = replace(FAST, device="cuda", model="Hunyuan", texture=replace(FAST.texture, solver="adam"))
     gpu, cpu = device.placement(learned).split("; ")
     assert "generation (Hunyuan)" in gpu and "texture (adam)" in gpu

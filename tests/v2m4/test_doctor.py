@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from v2m4 import doctor
-from v2m4.config import ModelName
+from v2m4.config import OWN_MODELS, ModelName
 from v2m4.preflight import generators
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,9 @@ def test_it_answers_in_five_seconds_and_loads_nothing_heavy() -> None:
     assert told.stdout.splitlines()[-2:] == ["the default job (python main.py) can run here", "[] 0"]
 
 
+OWN = {f"--model {name}" for name in OWN_MODELS}
+
+
 def test_every_model_and_option_has_a_row(tmp_path: Path) -> None:
     found = examine(tmp_path)
     assert {f"--model {name}" for name in get_args(ModelName)} <= set(found)
@@ -41,7 +44,7 @@ def test_every_model_and_option_has_a_row(tmp_path: Path) -> None:
         assert what in found
     for what in ("Python", "PyTorch", "device", "nvdiffrast", "pytorch3d", "threads", "Blender", "ffmpeg", "free disk"):
         assert what in found
-    assert found["--model Inflate"] == doctor.Finding("--model Inflate", "ready")
+    assert all(found[what] == doctor.Finding(what, "ready") for what in OWN)
 
 
 def test_what_is_missing_comes_with_commands_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +60,7 @@ def test_what_is_missing_comes_with_commands_and_files(tmp_path: Path, monkeypat
     assert found["nvdiffrast"].state == "optional"
     text = doctor.layout(list(found.values()))
     assert re.search(r"^--use_tracking +missing +cotracker not installed; pip install", text, re.MULTILINE)
-    assert all(found[what].state != "ready" for what in found if what.startswith("--") and what != "--model Inflate")
+    assert all(found[what].state != "ready" for what in found if what.startswith("--") and what not in OWN)
 
 
 def test_weights_in_the_folder_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def test_without_weights_every_twin_is_named_in_one_line(installed):
         "matches",
         "pixels",
     )
-    assert told.startswith("preset paper: Inflate for a learned generator")
+    assert told.startswith("preset paper: Prior for a learned generator")
     assert "feature matches and PnP for DUSt3R" in told and "for DreamSim" in told
     assert "\n" not in told and "refinement" not in told
 

@@ -7,7 +7,7 @@ import torch
 import trimesh
 
 from generators.inflate import Inflate
-from generators.prior.correction import Correction, correct, extrapolated, observe, tilts_of_clip
+from generators.prior.correction import Correction, correct, extrapolated, observe, tilts_of_clip, without_ghosts
 from generators.prior.fit import generate
 from generators.prior.network import Prior
 from generators.prior.tilt import BINS, deviation, median_ramps
@@ -111,3 +111,16 @@ def test_feet_decide_where_the_network_does_not_know(frame: Frame) -> None:
     ramps = median_ramps(tilts_of_clip([seen], lean=-0.2 / width)[0].softmax(-1))
     assert -0.25 < float(ramps[0]) < -0.1
     assert float(ramps[1]) == pytest.approx(0, abs=1e-6)
+
+
+def test_removed_features_take_the_colours_around_them() -> None:
+    known = np.zeros((64, 64), bool)
+    known[8:56, 8:56] = True
+    front = np.where(known[..., None], [0.8, 0.1, 0.1], 0.0)
+    front[20:28, 24:40] = 1.0  # eyes, white
+    back = front.copy()
+    back[20:28, 24:40] = 0.6  # half removed by the network
+    found = without_ghosts(back, front, known)
+    assert np.abs(found[22:26, 28:36] - [0.8, 0.1, 0.1]).max() < 0.05
+    assert np.abs(found[40:50, 20:40] - [0.8, 0.1, 0.1]).max() < 1e-6
+    assert np.array_equal(without_ghosts(front, front, known)[known], front[known])
