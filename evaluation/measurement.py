@@ -24,7 +24,7 @@ import torch
 from evaluation import geometry_metrics, video_metrics, views
 from evaluation.actionbench import actionbench
 from evaluation.backbones import load_backbones
-from evaluation.execution import MeasurementJob
+from evaluation.execution import CLIP_PICTURE, MeasurementJob
 from evaluation.geometry_metrics import Alignment
 from evaluation.learned_metrics import FRAME_METRICS, score_clips
 from evaluation.sequences import read_sequence
@@ -48,6 +48,7 @@ SIZE = 512  # pixels (side) at which pictures are compared
 SHOWN_FRAMES = 3
 SHOWN_SIZE = 176  # pixels (side) of a picture on the page
 QUALITY = 88  # of its JPEG
+CLIP_FRAMES = 8
 
 
 @dataclass
@@ -160,6 +161,10 @@ def compare_pictures(job: MeasurementJob, measured: Measurement) -> None:
         differences = 1 - np.abs(pair[0] - pair[1]), views.mask_difference(masks[0][t], masks[1][t])
         strips.append(views.strip([*pair, *differences], SHOWN_SIZE))
     measured.add_row(Path(job.picture_folder), "video", strips)
+    frames = views.evenly_spaced_frames(len(pairs), CLIP_FRAMES)
+    sides = [views.strip([video.pictures[t] for t in frames], SHOWN_SIZE) for video in (truth, result)]
+    with atomic(Path(job.picture_folder) / CLIP_PICTURE) as temporary:
+        iio.imwrite(temporary, np.concatenate(sides), quality=QUALITY)
 
 
 def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, measured: Measurement) -> None:
