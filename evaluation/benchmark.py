@@ -15,7 +15,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +25,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation.execution import CODE, BenchmarkFolders, BenchmarkOutcome, PreparedCase, evaluate, prepare
+from evaluation.loss_marks import MarkRates, mark_rates
 from evaluation.page import page
 from evaluation.processes import Processes
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Half, Suite, SuiteError, read_suite
@@ -93,9 +94,11 @@ def run(suite: Suite, folders: BenchmarkFolders, jobs: int, only: str) -> list[B
 def write(suite: Suite, outcomes: Sequence[BenchmarkOutcome], folders: BenchmarkFolders) -> Results:
     """Write the tables and the page."""
     results = Results(suite, outcomes)
+    rates = mark_rates_of(results)
+    figures = as_json(results) | {"loss_marks": {method: asdict(entry) for method, entry in rates.items()}}
     texts = {
-        TABLE: markdown(results),
-        FIGURES: json.dumps(as_json(results), indent=1, ensure_ascii=False),
+        TABLE: "\n".join([markdown(results), *(f"{method}: {entry.describe()}" for method, entry in rates.items())]),
+        FIGURES: json.dumps(figures, indent=1, ensure_ascii=False),
         PAGE: page(results, folders),
     }
     for name, text in texts.items():
@@ -104,6 +107,12 @@ def write(suite: Suite, outcomes: Sequence[BenchmarkOutcome], folders: Benchmark
     for method in results.methods:
         write_worst(results, method, folders)
     return results
+
+
+def mark_rates_of(results: Results) -> dict[str, MarkRates]:
+    """Rates of the frames that are marked as lost, of the methods that mark any."""
+    rates = {method: mark_rates(results, method) for method in results.methods}
+    return {method: entry for method, entry in rates.items() if entry is not None}
 
 
 def summary(results: Results) -> str:
@@ -159,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     results = write(suite, outcomes, folders)
     print(summary(results))
+    for method, entry in mark_rates_of(results).items():
+        print(f"{method}: {entry.describe()}")
     print(f"written to {folders.output / PAGE}, {TABLE} and {FIGURES} beside it")
     return 1 if results.failures() else 0
 

@@ -40,7 +40,7 @@ from v2m4.io.gltf_animation import list_animations
 from v2m4.io.names import safe_name
 from v2m4.io.sources import Source
 from v2m4.mesh import Mesh
-from v2m4.workspace import atomic
+from v2m4.workspace import MANIFEST, atomic
 
 log = logging.getLogger("evaluation")
 
@@ -103,7 +103,19 @@ def measure(job: MeasurementJob) -> Measurement:
         compare_pictures(job, measured)
     if job.truth and job.mesh:
         compare_meshes(job, measured)
+    if "loss" in job.metrics and job.mesh:
+        add_loss_marks(Path(job.mesh), measured)
     return measured
+
+
+def add_loss_marks(mesh: Path, measured: Measurement) -> None:
+    """Add which frames main.py marks as lost (1, else 0), from the manifest beside the mesh; a note without one."""
+    file = mesh.parent / MANIFEST
+    motion = json.loads(file.read_text("utf-8")).get("motion") if file.is_file() else None
+    if motion is None:
+        measured.notes.append("loss: the method leaves no record of how well its frames fit")
+        return
+    measured.add_curve("lost", np.array([str(frame) in motion["lost"] for frame in range(len(motion["iou"]))], float))
 
 
 def read_pictures(path: Path, crop: Sequence[int]) -> Video:

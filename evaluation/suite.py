@@ -70,6 +70,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     ),
     "voxel_iou": (Metric("voxel_iou", "voxel IoU", 3, "higher"),),
     "trajectory": (Metric("trajectory", "trajectory error, %", 2),),
+    "loss": (Metric("lost", "share of frames marked as lost", 3),),
     "picture": (
         Metric("psnr", "PSNR", 2, "higher"),
         Metric("ssim", "SSIM", 3, "higher"),
