@@ -113,7 +113,7 @@ def add_loss_marks(mesh: Path, measured: Measurement) -> None:
     file = mesh.parent / MANIFEST
     motion = json.loads(file.read_text("utf-8")).get("motion") if file.is_file() else None
     if motion is None:
-        measured.notes.append("loss: the method leaves no record of how well its frames fit")
+        measured.notes.append("loss: no record of how well the frames fit; the method leaves none")
         return
     measured.add_curve("lost", np.array([str(frame) in motion["lost"] for frame in range(len(motion["iou"]))], float))
 

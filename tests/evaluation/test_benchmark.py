@@ -302,6 +302,16 @@ def test_half_runs_and_tabulates_one_half(data):
     assert len(entry(results, "kept")["curves"]["trajectory"]) == COUNT
 
 
+def test_marks_are_read_from_the_manifest_beside_the_mesh(tmp_path):
+    measured = measurement.Measurement()
+    measurement.add_loss_marks(tmp_path / "output_animation.glb", measured)
+    assert "lost" not in measured.figures and "no record" in measured.notes[0]
+    motion = {"iou": [1.0, 0.5, 0.9, 0.4], "lost": {"1": "outlines", "3": "outlines"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"motion": motion}))
+    measurement.add_loss_marks(tmp_path / "output_animation.glb", measured)
+    assert measured.figures["lost"] == 0.5 and measured.curves["lost"] == [0.0, 1.0, 0.0, 1.0]
+
+
 def test_the_page_holds_its_pictures_and_asks_nothing_of_the_network(data):
     run(data, suite(data))
     page = (data.parent / "out" / "index.html").read_text("utf-8")
