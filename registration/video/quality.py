@@ -129,6 +129,7 @@ def measure(
     rest: EdgeLengths,
     first: FrameQuality | None = None,
     parts: MeshParts | None = None,
+    was_lost: bool = False,
 ) -> FrameQuality:
     """Quality of fit of a pose to one frame.
 
@@ -139,6 +140,7 @@ def measure(
         rest: the mesh's edges at rest.
         first: quality of the first frame, which loss of track is relative to; None for the first frame itself.
         parts: of the mesh, whose fit is checked where track is lost; None for no parts.
+        was_lost: track is lost in the frame before.
     """
     rendered = appearance.render(vertices, view)
     flow = AppearanceFlow.of(rendered)
@@ -155,7 +157,7 @@ def measure(
         color_mismatch=misfit.color_mismatch,
         outline_mismatch=misfit.outline_mismatch,
     )
-    lost = loss_reason(quality, first or quality, view)
+    lost = loss_reason(quality, first or quality, view, was_lost)
     lost_parts = misfit.lost_parts(rendered, parts) if lost and parts is not None else []
     return replace(quality, lost=lost, lost_parts=tuple(lost_parts))
 
@@ -191,26 +193,29 @@ def appearance_residual(
     return float(np.sqrt(np.square(weighted).sum() / weight))
 
 
-def loss_reason(frame: FrameQuality, first: FrameQuality, view: ImageWindow) -> str:
+def loss_reason(frame: FrameQuality, first: FrameQuality, view: ImageWindow, was_lost: bool = False) -> str:
     """Reasons for which a frame does not count as tracked, in a few words; empty where it does.
 
-    Every measure has a limit of its own, and any one above its limit is a loss.
+    Every measure has a limit of its own, and any one above its limit is a loss. After a lost frame the limits are lower
+    (hysteresis): a part that was lost is often taken for another one later, which fits well.
 
     Args:
         frame: its quality.
         first: quality of the first frame.
         view: the frame.
+        was_lost: track is lost in the frame before.
     """
+    scale = TUNING.continued_loss_limit if was_lost else 1.0
     if not (view.mask > 0.5).any():
         return "the frame shows no object"
     reasons = []
-    if frame.iou < (1 - TUNING.max_iou_decrease) * first.iou:
+    if frame.iou < (1 - scale * TUNING.max_iou_decrease) * first.iou:
         reasons.append(f"the outlines do not fit (IoU {frame.iou:.2f}, in the first frame {first.iou:.2f})")
-    elif frame.outline_mismatch > TUNING.max_outline_mismatch + first.outline_mismatch:
+    elif frame.outline_mismatch > scale * TUNING.max_outline_mismatch + first.outline_mismatch:
         reasons.append(f"the outlines do not fit ({100 * frame.outline_mismatch:.0f}% of them are apart)")
-    if frame.color_mismatch > TUNING.max_color_mismatch + first.color_mismatch:
+    if frame.color_mismatch > scale * TUNING.max_color_mismatch + first.color_mismatch:
         reasons.append(f"{100 * frame.color_mismatch:.0f}% of the surface has another colour in the frame")
-    if frame.agreement < (1 - TUNING.max_agreement_decrease) * first.agreement:
+    if frame.agreement < (1 - scale * TUNING.max_agreement_decrease) * first.agreement:
         reasons.append(
             f"the surface is not found in the frame (agreement {frame.agreement:.2f}, in the first frame"
             f" {first.agreement:.2f})"

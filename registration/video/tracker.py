@@ -103,7 +103,7 @@ class _Tracker:
             self.articulation = self.articulation.updated(self.graph, poses[first:last])
             for time, pose in enumerate(self._vertices(poses[first:last]), start):
                 vertices[time] = pose
-                quality.append(observer.quality(time, pose, self.parts))
+                quality.append(observer.quality(time, pose, self.parts, bool(quality[-1].lost)))
             known, overlapping = poses[max(0, last - TUNING.known_frames) : last], poses[last:]
             start = next_start
         return TrackedMesh(vertices, FitQuality(quality))

@@ -110,6 +110,15 @@ def test_each_measure_alone_is_a_loss(body: Mesh, worse: dict[str, float], word:
     assert word in reason and ";" not in reason
 
 
+def test_after_a_lost_frame_the_limits_are_lower(body: Mesh) -> None:
+    first = FrameQuality(iou=1.0, residual=0.0, confidence=0.3, stretched_share=0.0, stretch_99=1.0)
+    view = ImageWindow.of(photographed(body, 0), CAMERA, 160, [body.vertices])
+    worse = replace(first, agreement=1 - 0.7 * TUNING.max_agreement_decrease)
+    assert loss_reason(worse, first, view) == ""
+    assert "not found" in loss_reason(worse, first, view, was_lost=True)
+    assert loss_reason(first, first, view, was_lost=True) == ""
+
+
 def test_the_lost_part_is_told(body: Mesh) -> None:
     """Half of a body whose colour changes between the frames."""
     middle = body.vertices[body.faces].mean(1)[:, 0]
