@@ -53,6 +53,7 @@ class Outcome:
         seconds: wall time.
         result: path of the written GLB, or of the output folder with ``--baseline``; None after an error.
         error: one line; None on success.
+        lost: number of frames in which track of the mesh is lost; None where no mesh is tracked.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Outcome:
     seconds: float
     result: Path | None = None
     error: str | None = None
+    lost: int | None = None
 
 
 def check(config: Config) -> Config:
@@ -163,11 +165,14 @@ def reconstruct(source: Source, config: Config, progress: tqdm, user_mesh: UserM
     with stage("frames"):
         clip = open_clip(source, workspace, config, open_segmenter(config))
         workspace.manifest |= describe_run(clip, config)
+        workspace.manifest.pop("motion", None)  # of an earlier run, with other options
     if user_mesh is None:
         result = four_stages(clip, workspace, config, stage)
     else:
         result = track_user_mesh(user_mesh, clip, workspace, config, stage)
-    return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result)
+    motion = workspace.manifest.get("motion")
+    lost = None if motion is None else len(motion["lost"])
+    return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result, lost=lost)
 
 
 def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
@@ -330,10 +335,16 @@ def run(config: Config) -> int:
         outcomes = [attempt(source, config, progress, user_mesh) for source in mine]
         progress.set_description("done")
     rows = [
-        [outcome.name, outcome.frames, f"{outcome.seconds:.1f}", outcome.error or str(outcome.result)]
+        [
+            outcome.name,
+            outcome.frames,
+            "-" if outcome.lost is None else outcome.lost,
+            f"{outcome.seconds:.1f}",
+            outcome.error or str(outcome.result),
+        ]
         for outcome in outcomes
     ]
-    print(table(rows, ["animation", "frames", "seconds", "result"]))
+    print(table(rows, ["animation", "frames", "lost", "seconds", "result"]))
     print(f"peak memory {peak_memory_mib() / 1024:.2f} GiB, {config.device}, preset {config.preset}")
     return 1 if any(outcome.error for outcome in outcomes) else 0
 

@@ -3,7 +3,8 @@
     python -m evaluation.benchmark evaluation/suites/truth.yaml --output results_truth
 
 Written into the output folder: ``table.md`` and ``results.json`` (mean and per case, seconds, memory), and
-``index.html``, one page with pictures and curves that needs no network. A failed case is listed in all three with its
+``index.html``, one page with pictures and curves that needs no network; ``worst_<method>.jpg`` shows the frames of the
+five worst results above their renderings. A failed case is listed in all three with its
 last line of error, and the others continue. Finished work is not repeated: run the same command again to resume.
 """
 
@@ -14,7 +15,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +25,12 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation.execution import CODE, BenchmarkFolders, BenchmarkOutcome, PreparedCase, evaluate, prepare
+from evaluation.loss_marks import MarkRates, mark_rates
 from evaluation.page import page
 from evaluation.processes import Processes
-from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite, SuiteError, read_suite
+from evaluation.suite import BenchmarkCase, BenchmarkMethod, Half, Suite, SuiteError, read_suite
 from evaluation.tables import Results, as_json, format_value, markdown
+from evaluation.worst import write_worst
 from v2m4.report import table
 from v2m4.workspace import atomic
 
@@ -48,6 +51,8 @@ class BenchmarkOptions:
     jobs: int = 1
     # Run only this case, or only this method; other finished results stay in the tables.
     only: str = ""
+    # Run and tabulate only the cases of one half: those for tuning, or those that the suite marks held_out.
+    half: Half = "all"
     # The value of {data} in the suite.
     data: Path = CODE.parent / "shared" / "data"
     # The folder with the weights of learned metrics (group learned), beside the caches of their packages.
@@ -89,15 +94,25 @@ def run(suite: Suite, folders: BenchmarkFolders, jobs: int, only: str) -> list[B
 def write(suite: Suite, outcomes: Sequence[BenchmarkOutcome], folders: BenchmarkFolders) -> Results:
     """Write the tables and the page."""
     results = Results(suite, outcomes)
+    rates = mark_rates_of(results)
+    figures = as_json(results) | {"loss_marks": {method: asdict(entry) for method, entry in rates.items()}}
     texts = {
-        TABLE: markdown(results),
-        FIGURES: json.dumps(as_json(results), indent=1, ensure_ascii=False),
+        TABLE: "\n".join([markdown(results), *(f"{method}: {entry.describe()}" for method, entry in rates.items())]),
+        FIGURES: json.dumps(figures, indent=1, ensure_ascii=False),
         PAGE: page(results, folders),
     }
     for name, text in texts.items():
         with atomic(folders.output / name) as temporary:
             temporary.write_text(text, "utf-8")
+    for method in results.methods:
+        write_worst(results, method, folders)
     return results
+
+
+def mark_rates_of(results: Results) -> dict[str, MarkRates]:
+    """Rates of the frames that are marked as lost, of the methods that mark any."""
+    rates = {method: mark_rates(results, method) for method in results.methods}
+    return {method: entry for method, entry in rates.items() if entry is not None}
 
 
 def summary(results: Results) -> str:
@@ -110,6 +125,12 @@ def summary(results: Results) -> str:
             if outcome is not None:
                 cells = [format_value(results.value(case, method, metric), metric) for metric in columns]
                 rows.append([case, method, *cells, outcome.state, outcome.error])
+    if len(results.cases) > 1:
+        for label, statistic in (("mean", results.mean), ("median", results.median), ("worst", results.worst)):
+            for method in results.methods:
+                rows.append(
+                    [label, method, *(format_value(statistic(method, metric), metric) for metric in columns), "", ""]
+                )
     return table(rows, ["case", "method", *(metric.label for metric in columns), "state", ""])
 
 
@@ -130,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(BenchmarkOptions, args=arguments, use_underscores=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     try:
-        suite = read_suite(options.suite)
+        suite = read_suite(options.suite).half(options.half)
     except SuiteError as error:
         log.error("%s", error)
         return 2
@@ -147,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     results = write(suite, outcomes, folders)
     print(summary(results))
+    for method, entry in mark_rates_of(results).items():
+        print(f"{method}: {entry.describe()}")
     print(f"written to {folders.output / PAGE}, {TABLE} and {FIGURES} beside it")
     return 1 if results.failures() else 0
 

@@ -28,6 +28,7 @@ from v2m4.workspace import Workspace, atomic, code_version, digest
 CODE = Path(__file__).resolve().parent.parent
 TRUTH_FOLDER = "ground_truth"  # as in v2m4.ground_truth, which would load torch
 STAGES = ("generators", "camera_search", "registration", "texture", "motion324")
+CLIP_PICTURE = "clip.jpg"  # in the folder of pictures: frames of the input above the result's pictures of them
 RENDERER = CODE / "data_preparation_tools" / "render_ground_truth.py"
 
 

@@ -24,7 +24,7 @@ import torch
 from evaluation import geometry_metrics, video_metrics, views
 from evaluation.actionbench import actionbench
 from evaluation.backbones import load_backbones
-from evaluation.execution import MeasurementJob
+from evaluation.execution import CLIP_PICTURE, MeasurementJob
 from evaluation.geometry_metrics import Alignment
 from evaluation.learned_metrics import FRAME_METRICS, score_clips
 from evaluation.sequences import read_sequence
@@ -40,7 +40,7 @@ from v2m4.io.gltf_animation import list_animations
 from v2m4.io.names import safe_name
 from v2m4.io.sources import Source
 from v2m4.mesh import Mesh
-from v2m4.workspace import atomic
+from v2m4.workspace import MANIFEST, atomic
 
 log = logging.getLogger("evaluation")
 
@@ -48,6 +48,7 @@ SIZE = 512  # pixels (side) at which pictures are compared
 SHOWN_FRAMES = 3
 SHOWN_SIZE = 176  # pixels (side) of a picture on the page
 QUALITY = 88  # of its JPEG
+CLIP_FRAMES = 8
 
 
 @dataclass
@@ -102,7 +103,19 @@ def measure(job: MeasurementJob) -> Measurement:
         compare_pictures(job, measured)
     if job.truth and job.mesh:
         compare_meshes(job, measured)
+    if "loss" in job.metrics and job.mesh:
+        add_loss_marks(Path(job.mesh), measured)
     return measured
+
+
+def add_loss_marks(mesh: Path, measured: Measurement) -> None:
+    """Add which frames main.py marks as lost (1, else 0), from the manifest beside the mesh; a note without one."""
+    file = mesh.parent / MANIFEST
+    motion = json.loads(file.read_text("utf-8")).get("motion") if file.is_file() else None
+    if motion is None:
+        measured.notes.append("loss: no record of how well the frames fit; the method leaves none")
+        return
+    measured.add_curve("lost", np.array([str(frame) in motion["lost"] for frame in range(len(motion["iou"]))], float))
 
 
 def read_pictures(path: Path, crop: Sequence[int]) -> Video:
@@ -160,6 +173,10 @@ def compare_pictures(job: MeasurementJob, measured: Measurement) -> None:
         differences = 1 - np.abs(pair[0] - pair[1]), views.mask_difference(masks[0][t], masks[1][t])
         strips.append(views.strip([*pair, *differences], SHOWN_SIZE))
     measured.add_row(Path(job.picture_folder), "video", strips)
+    frames = views.evenly_spaced_frames(len(pairs), CLIP_FRAMES)
+    sides = [views.strip([video.pictures[t] for t in frames], SHOWN_SIZE) for video in (truth, result)]
+    with atomic(Path(job.picture_folder) / CLIP_PICTURE) as temporary:
+        iio.imwrite(temporary, np.concatenate(sides), quality=QUALITY)
 
 
 def compare_with_networks(truth: np.ndarray, result: np.ndarray, weights: str, measured: Measurement) -> None:

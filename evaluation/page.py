@@ -106,6 +106,10 @@ def _metric(results: Results, metric: Metric, colours: dict[str, str]) -> str:
     texts = [format_value(value, metric) for value in values]
     over = f"mean of {len(results.common_cases(metric))}"
     rows.append(f'<tr class="mean"><td>{over}</td>{_cells(values, texts, results.best(values, metric))}</tr>')
+    for label, statistic in (("median", results.median), ("worst", results.worst)):
+        values = [statistic(name, metric) for name in methods]
+        cells = _cells(values, [format_value(value, metric) for value in values], None)
+        rows.append(f'<tr class="mean"><td>{label}</td>{cells}</tr>')
     headers = ["case", *(_name(name, colours) for name in methods)]
     return f"<div><h3>{escape(heading(metric))}</h3>{_table(headers, rows)}</div>"
 

@@ -10,6 +10,8 @@ Placeholders in braces are replaced by the benchmark: {python}, {code} (this rep
 folder of pictures or its video file), {fps} (its frames per second, by default 30), {fov} (its camera's field of view
 in degrees, by default 40), {truth} (its ground truth), {first_mesh} (the first frame's true mesh with its texture, of a
 case with an asset) and {output} (a fresh folder for this run).
+
+A case with ``held_out: true`` is for final figures only: no weight or threshold may be chosen on it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -27,6 +29,7 @@ ANYWHERE = frozenset({"python", "code", "data", "case"})
 IN_METHODS = ANYWHERE | {"root", "frames", "fps", "fov", "truth", "first_mesh", "output"}
 
 
+Half = Literal["all", "tuning", "held_out"]
 NUMBERS = ("frames", "yaw", "pitch", "exposure", "fov")  # of a case with an asset
 
 
@@ -67,6 +70,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     ),
     "voxel_iou": (Metric("voxel_iou", "voxel IoU", 3, "higher"),),
     "trajectory": (Metric("trajectory", "trajectory error, %", 2),),
+    "loss": (Metric("lost", "share of frames marked as lost", 3),),
     "picture": (
         Metric("psnr", "PSNR", 2, "higher"),
         Metric("ssim", "SSIM", 3, "higher"),
@@ -126,6 +130,7 @@ class BenchmarkCase:
         truth: the ground truth (.npz) of the input.
         reference: a video that results are compared with, where it is not the input itself.
         crop: (left, top, right, bottom) pixels of that video to be compared.
+        held_out: it is for final figures only; nothing may be tuned on it.
     """
 
     name: str
@@ -140,6 +145,7 @@ class BenchmarkCase:
     truth: str = ""
     reference: str = ""
     crop: tuple[int, ...] = ()
+    held_out: bool = False
 
     @property
     def has_truth(self) -> bool:
@@ -166,6 +172,19 @@ class Suite:
     def columns(self) -> list[Metric]:
         """The figures of the tables, in order."""
         return [metric for group in self.metrics for metric in GROUPS[group]]
+
+    def half(self, half: Half) -> Suite:
+        """The suite with the cases of one half only.
+
+        Raises:
+            SuiteError: that half has no case.
+        """
+        if half == "all":
+            return self
+        cases = tuple(case for case in self.cases if case.held_out == (half == "held_out"))
+        if not cases:
+            raise SuiteError(f"--half {half}: suite {self.name} has no such case")
+        return dataclasses.replace(self, cases=cases)
 
 
 def read_suite(path: Path) -> Suite:
@@ -242,7 +261,10 @@ def _case(stored: Any, where: str) -> BenchmarkCase:
     crop = _crop(values.get("crop"), where)
     if crop and not entries.get("reference"):
         raise SuiteError(f"{where}: crop goes with reference")
-    return BenchmarkCase(_text(values["name"], f"{where}: name"), **entries, **numbers, crop=crop)
+    held_out = values.get("held_out", False)
+    if not isinstance(held_out, bool):
+        raise SuiteError(f"{where}: held_out: expected true or false, got {held_out!r}")
+    return BenchmarkCase(_text(values["name"], f"{where}: name"), **entries, **numbers, crop=crop, held_out=held_out)
 
 
 def _fields(kind: type, stored: Any, where: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +60,25 @@ class Results:
         values = [self.value(case, method, metric) for case in self.common_cases(metric)]
         available = [value for value in values if value is not None]
         return sum(available) / len(available) if available and len(available) == len(values) else None
+
+    def median(self, method: str, metric: Metric) -> float | None:
+        """The median over ``common_cases``; None where there is no mean."""
+        values = [self.value(case, method, metric) for case in self.common_cases(metric)]
+        available = [value for value in values if value is not None]
+        return statistics.median(available) if self.mean(method, metric) is not None else None
+
+    def worst(self, method: str, metric: Metric) -> float | None:
+        """The worst value over ``common_cases``; None where there is no mean."""
+        values = [self.value(case, method, metric) for case in self.common_cases(metric)]
+        available = [value for value in values if value is not None]
+        if self.mean(method, metric) is None:
+            return None
+        return max(available) if metric.better == "lower" else min(available)
+
+    def ranking_metric(self) -> Metric | None:
+        """The metric by which cases are ranked: the trajectory error, else the first; None without any."""
+        columns = self.columns()
+        return next((metric for metric in columns if metric.name == "trajectory"), columns[0] if columns else None)
 
     def failures(self) -> list[BenchmarkOutcome]:
         """The outcomes that are not done."""
@@ -136,6 +156,8 @@ def markdown(results: Results) -> str:
         means = [results.mean(name, metric) for name in methods]
         best = results.best(means, metric)
         rows.append([mean_line(results, metric), *(_bold(format_value(value, metric), value, best) for value in means)])
+        for label, statistic in (("median", results.median), ("worst", results.worst)):
+            rows.append([label, *(format_value(statistic(name, metric), metric) for name in methods)])
         lines += [f"## {heading(metric)}", "", *_table(["case", *methods], rows), ""]
     failures = results.failures()
     if failures:
@@ -184,6 +206,10 @@ def as_json(results: Results) -> dict[str, Any]:
                 name: outcome.measured[name] for name in ("figures", "curves", "notes") if name in outcome.measured
             }
             entries.append(entry)
-    mean = {name: {metric.name: results.mean(name, metric) for metric in columns} for name in results.methods}
+    mean, median, worst = (
+        {name: {metric.name: statistic(name, metric) for metric in columns} for name in results.methods}
+        for statistic in (results.mean, results.median, results.worst)
+    )
     over = {metric.name: results.common_cases(metric) for metric in columns}
-    return {"suite": results.suite.name, "results": entries, "mean": mean, "mean_over": over}
+    statistics_of_methods = {"mean": mean, "median": median, "worst": worst, "mean_over": over}
+    return {"suite": results.suite.name, "results": entries, **statistics_of_methods}

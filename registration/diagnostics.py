@@ -16,22 +16,24 @@ from v2m4.render import render_mesh
 
 PANEL_SHAPE = (180, 320)  # height and width of one curve's plot, pixels
 COLUMNS = 3  # of plots
+MARK_COLOR = (255, 214, 208)  # RGB, background of marked steps
 
 
-def draw_curves(path: Path, curves: dict[str, np.ndarray]) -> None:
+def draw_curves(path: Path, curves: dict[str, np.ndarray], marked: np.ndarray | None = None) -> None:
     """Write a PNG with one line plot for each named series, scaled from 0 to its maximum.
 
     Args:
         path: of the image file.
         curves: name -> (N,) values, for example of an energy's term over the steps, or of a measure over the frames.
+        marked: (N,) bool, steps or frames whose background is red in every plot; None for none.
     """
-    panels = [_draw_panel(name, values) for name, values in curves.items()]
+    panels = [_draw_panel(name, values, marked) for name, values in curves.items()]
     panels += [np.full((*PANEL_SHAPE, 3), 255, np.uint8)] * (-len(panels) % COLUMNS)
     rows = [np.concatenate(panels[start : start + COLUMNS], 1) for start in range(0, len(panels), COLUMNS)]
     iio.imwrite(path, np.concatenate(rows) if rows else np.full((*PANEL_SHAPE, 3), 255, np.uint8))
 
 
-def _draw_panel(name: str, values: np.ndarray) -> np.ndarray:
+def _draw_panel(name: str, values: np.ndarray, marked: np.ndarray | None = None) -> np.ndarray:
     """Line plot of values (N,) with its name, maximum and last value: uint8 RGB of ``PANEL_SHAPE``."""
     height, width = PANEL_SHAPE
     image = np.full((height, width, 3), 255, np.uint8)
@@ -40,6 +42,12 @@ def _draw_panel(name: str, values: np.ndarray) -> np.ndarray:
     x = np.linspace(margin, width - margin, len(values))
     y = height - margin - np.nan_to_num(values) / max(largest, 1e-30) * (height - margin - top)
     points = np.stack([x, y], 1).round().astype(np.int32)
+    half_step = (width - 2 * margin) / max(len(values) - 1, 1) / 2
+    for center in x[np.zeros(len(values), bool) if marked is None else marked]:
+        left, right = (
+            round(min(max(edge, margin), width - margin)) for edge in (center - half_step, center + half_step)
+        )
+        cv2.rectangle(image, (left, top), (right, height - margin), MARK_COLOR, cv2.FILLED)
     cv2.rectangle(image, (margin, top), (width - margin, height - margin), (210, 210, 210), 1)
     cv2.polylines(image, [points], False, (200, 80, 30), 1, cv2.LINE_AA)
     label = f"{name}  max {largest:.3g}  end {float(values[-1]):.3g}" if len(values) else name

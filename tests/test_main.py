@@ -159,6 +159,7 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
     told = capsys.readouterr()
     assert (tmp_path / "out" / "größe 1" / "output_animation.glb").is_file()
     lines = (told.out + told.err).splitlines()
+    assert ["animation", "frames", "lost", "seconds", "result"] in [line.split() for line in lines]
     for name, word in {"broken": "1.png", "sizes": "2.png", "nothing": "2"}.items():
         assert any(name in line and word in line for line in lines), name
 

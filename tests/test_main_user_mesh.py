@@ -126,6 +126,7 @@ def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
     assert list(manifest["stages"]) == ["frames", "generation", "camera_search", "registration", "export"]
     assert all(entry["state"] == "done" for entry in manifest["stages"].values())
     assert len(manifest["motion"]["iou"]) == FRAMES
+    assert manifest["motion"]["lost"] == manifest["motion"]["lost_parts"] == {}
     assert manifest["learned_parts"]["generator"] == "none (a user mesh)"
     assert manifest["motion"]["mean_iou"] > 0.93
     for name in (

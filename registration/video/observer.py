@@ -12,6 +12,7 @@ from torch import Tensor
 from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import AppearanceModel, ImageWindow, frame_constraints, track_constraints
 from registration.deformation_graph.gauss_newton import Intrinsics, SolverWeights
+from registration.video.parts import MeshParts
 from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, mask_iou, measure
 from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
@@ -96,9 +97,17 @@ class Observer:
             [constraints, track_constraints(tracks.points, tracks.tracks, time, TUNING.track_points)]
         )
 
-    def quality(self, time: int, pose: Tensor) -> FrameQuality:
-        """Quality of fit of a pose (V, 3) to a frame."""
-        return measure(pose, self.appearance, self.view(time, pose), self.rest_lengths, self.reference_quality)
+    def quality(self, time: int, pose: Tensor, parts: MeshParts | None = None, was_lost: bool = False) -> FrameQuality:
+        """Quality of fit of a pose to a frame.
+
+        Args:
+            time: index of the frame.
+            pose: (V, 3).
+            parts: of the mesh, whose fit is checked where track is lost; None for no parts.
+            was_lost: track is lost in the frame before.
+        """
+        view, first = self.view(time, pose), self.reference_quality
+        return measure(pose, self.appearance, view, self.rest_lengths, first, parts, was_lost)
 
     def mask_iou(self, pose: Tensor, view: ImageWindow) -> float:
         """Intersection over union of a pose's (V, 3) and a frame's mask, in [0, 1]."""

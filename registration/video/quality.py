@@ -1,4 +1,4 @@
-"""Quality of fit of a tracked mesh, frame by frame, and the criteria by which track is lost."""
+"""Quality of fit of a tracked mesh, frame by frame, and the criteria by which track counts as lost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from registration.correspondences.appearance_model import AppearanceModel, RenderedPose
 from registration.correspondences.constraints import Constraints
-from registration.correspondences.photometric_flow import appearance_constraints
+from registration.correspondences.photometric_flow import AppearanceFlow, appearance_constraints
 from registration.diagnostics import draw_curves
+from registration.video.misfit import Misfit
+from registration.video.parts import MeshParts
 from registration.video.tuning import TUNING
 from v2m4.geometry import unique_edges
 from v2m4.image_window import ImageWindow
@@ -24,6 +26,9 @@ PLOT_LABELS = {
     "confidence": "confidence",
     "stretched_share": "edges > 1.5 x",
     "stretch_99": "stretch, 99th perc.",
+    "agreement": "agreement",
+    "color_mismatch": "other colour, share",
+    "outline_mismatch": "other outline, share",
 }
 # Names on disk (manifest, driven.npz) where they are not the fields'.
 STORED_NAMES = {"confidence": "seen", "stretched_share": "stretch"}
@@ -71,7 +76,11 @@ class FrameQuality:
         confidence: mean confidence of these correspondences over all points, in [0, 1].
         stretched_share: share of the edges whose stretch ratio is above ``VideoTuning.max_stretch_ratio``.
         stretch_99: 99th percentile of the edges' stretch ratios.
+        agreement: of the rendering with the frame (``Misfit``), in [0, 1].
+        color_mismatch: share of the surface that has another colour in the frame (``Misfit``).
+        outline_mismatch: share of the outlines that are far apart (``Misfit``).
         lost: reason for which the frame does not count as tracked; empty where it does.
+        lost_parts: names of the parts that do not fit the frame (``MeshParts``), where the frame is lost.
     """
 
     iou: float
@@ -79,7 +88,11 @@ class FrameQuality:
     confidence: float
     stretched_share: float
     stretch_99: float
+    agreement: float = 1.0
+    color_mismatch: float = 0.0
+    outline_mismatch: float = 0.0
     lost: str = ""
+    lost_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,15 +110,16 @@ class FitQuality:
             "least_iou": min(numbers["iou"], default=0.0),
             "worst_stretch_99": max(numbers["stretch_99"], default=1.0),
             "lost": {str(index): reason for index, reason in enumerate(columns["lost"]) if reason},
+            "lost_parts": {str(index): list(parts) for index, parts in enumerate(columns["lost_parts"]) if parts},
             **{STORED_NAMES.get(name, name): values for name, values in numbers.items()},
         }
 
     def draw(self, path: Path) -> None:
-        """Write a PNG with a plot of each number over the frames."""
+        """Write a PNG with a plot of each number over the frames; lost frames have a red background."""
         curves = {
             label: np.array([getattr(frame, name) for frame in self.frames]) for name, label in PLOT_LABELS.items()
         }
-        draw_curves(path, {**curves, "lost": np.array([float(bool(frame.lost)) for frame in self.frames])})
+        draw_curves(path, curves, np.array([bool(frame.lost) for frame in self.frames]))
 
 
 def measure(
@@ -114,6 +128,8 @@ def measure(
     view: ImageWindow,
     rest: EdgeLengths,
     first: FrameQuality | None = None,
+    parts: MeshParts | None = None,
+    was_lost: bool = False,
 ) -> FrameQuality:
     """Quality of fit of a pose to one frame.
 
@@ -123,9 +139,13 @@ def measure(
         view: the frame, in a window that holds the pose.
         rest: the mesh's edges at rest.
         first: quality of the first frame, which loss of track is relative to; None for the first frame itself.
+        parts: of the mesh, whose fit is checked where track is lost; None for no parts.
+        was_lost: track is lost in the frame before.
     """
     rendered = appearance.render(vertices, view)
-    matches = appearance_constraints(rendered, TUNING.quality_points)
+    flow = AppearanceFlow.of(rendered)
+    misfit = Misfit.of(rendered, flow)
+    matches = appearance_constraints(rendered, TUNING.quality_points, appearance_flow=flow)
     stretch = rest.stretch_ratios(vertices)
     quality = FrameQuality(
         iou=mask_iou(rendered),
@@ -133,8 +153,13 @@ def measure(
         confidence=float(np.square(matches.sqrt_information).sum() / 2 / TUNING.quality_points),
         stretched_share=float((stretch > TUNING.max_stretch_ratio).mean()) if len(stretch) else 0.0,
         stretch_99=float(np.percentile(stretch, TUNING.stretch_percentile)) if len(stretch) else 1.0,
+        agreement=misfit.agreement,
+        color_mismatch=misfit.color_mismatch,
+        outline_mismatch=misfit.outline_mismatch,
     )
-    return replace(quality, lost=loss_reason(quality, first or quality, view))
+    lost = loss_reason(quality, first or quality, view, was_lost)
+    lost_parts = misfit.lost_parts(rendered, parts) if lost and parts is not None else []
+    return replace(quality, lost=lost, lost_parts=tuple(lost_parts))
 
 
 def mask_iou(rendered: RenderedPose) -> float:
@@ -168,20 +193,36 @@ def appearance_residual(
     return float(np.sqrt(np.square(weighted).sum() / weight))
 
 
-def loss_reason(frame: FrameQuality, first: FrameQuality, view: ImageWindow) -> str:
-    """Reason for which a frame does not count as tracked, in a few words; empty where it does.
+def loss_reason(frame: FrameQuality, first: FrameQuality, view: ImageWindow, was_lost: bool = False) -> str:
+    """Reasons for which a frame does not count as tracked, in a few words; empty where it does.
+
+    Every measure has a limit of its own, and any one above its limit is a loss. After a lost frame the limits are lower
+    (hysteresis): a part that was lost is often taken for another one later, which fits well.
 
     Args:
         frame: its quality.
         first: quality of the first frame.
         view: the frame.
+        was_lost: track is lost in the frame before.
     """
+    scale = TUNING.continued_loss_limit if was_lost else 1.0
     if not (view.mask > 0.5).any():
         return "the frame shows no object"
-    if frame.iou < TUNING.min_iou_share * first.iou:
-        return f"the outlines do not fit (IoU {frame.iou:.2f}, in the first frame {first.iou:.2f})"
+    reasons = []
+    if frame.iou < (1 - scale * TUNING.max_iou_decrease) * first.iou:
+        reasons.append(f"the outlines do not fit (IoU {frame.iou:.2f}, in the first frame {first.iou:.2f})")
+    elif frame.outline_mismatch > scale * TUNING.max_outline_mismatch + first.outline_mismatch:
+        reasons.append(f"the outlines do not fit ({100 * frame.outline_mismatch:.0f}% of them are apart)")
+    if frame.color_mismatch > scale * TUNING.max_color_mismatch + first.color_mismatch:
+        reasons.append(f"{100 * frame.color_mismatch:.0f}% of the surface has another colour in the frame")
+    if frame.agreement < (1 - scale * TUNING.max_agreement_decrease) * first.agreement:
+        reasons.append(
+            f"the surface is not found in the frame (agreement {frame.agreement:.2f}, in the first frame"
+            f" {first.agreement:.2f})"
+        )
     if frame.residual > TUNING.max_residual_increase + first.residual:
-        return f"the residual of the appearance is {frame.residual:.1f}% of the object's size"
+        reasons.append(f"the residual of the appearance is {frame.residual:.1f}% of the object's size")
     if frame.stretched_share > TUNING.max_stretched_share:
-        return f"{100 * frame.stretched_share:.0f}% of the edges are stretched over {TUNING.max_stretch_ratio} times"
-    return ""
+        share = f"{100 * frame.stretched_share:.0f}%"
+        reasons.append(f"{share} of the edges are stretched over {TUNING.max_stretch_ratio} times")
+    return "; ".join(reasons)

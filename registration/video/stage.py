@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, diges
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = STAGE_FOLDERS["registration"]
+TEXTS = ("lost", "lost_parts")  # fields of ``FrameQuality`` that are no numbers
 CHECK_IMAGES = 8  # of the mesh beside its frame, evenly spread over the video
 
 
@@ -108,6 +110,10 @@ def log_quality(frames: list[Frame], quality: FitQuality) -> None:
     lost = [(frame.name, state.lost) for frame, state in zip(frames, quality.frames, strict=True) if state.lost]
     if lost:
         log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(ious), *lost[0])
+    parts = Counter(part for state in quality.frames for part in state.lost_parts)
+    if parts:
+        counts = ", ".join(f"{name} ({count} frames)" for name, count in parts.most_common())
+        log.warning("parts that do not fit the lost frames, by their place in the first frame: %s", counts)
 
 
 def _key(frames: list[Frame], mesh: Mesh, config: Config, *more: Any) -> str:
@@ -132,24 +138,24 @@ def _fit_first_frame(frame: Frame, mesh: Mesh, config: Config) -> Arrays:
 
 
 def _track(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
-    """``vertices`` (T, V, 3), and the fields of ``FrameQuality``: (T,) each, and ``lost`` as JSON in UTF-8."""
+    """``vertices`` (T, V, 3), and the fields of ``FrameQuality``: (T,) each, and its texts as JSON in UTF-8."""
     point_tracks = _track_points(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
     with _progress("frames", frames) as progress:
         result = track_mesh(frames, mesh, config.drive, point_tracks, lambda done: progress.update(done - progress.n))
     columns = {
         field.name: [getattr(frame, field.name) for frame in result.quality.frames] for field in fields(FrameQuality)
     }
-    lost = columns.pop("lost")
+    texts = {name: np.frombuffer(json.dumps(columns.pop(name)).encode("utf-8"), np.uint8) for name in TEXTS}
     numbers = {STORED_NAMES.get(name, name): np.array(values, np.float64) for name, values in columns.items()}
-    text = np.frombuffer(json.dumps(lost).encode("utf-8"), np.uint8)
-    return {"vertices": result.vertices.cpu().numpy(), "lost": text, **numbers}
+    return {"vertices": result.vertices.cpu().numpy(), **texts, **numbers}
 
 
 def _stored_quality(stored: Arrays) -> FitQuality:
     """Quality of fit from the arrays of ``_track``."""
-    names = [field.name for field in fields(FrameQuality) if field.name != "lost"]
+    names = [field.name for field in fields(FrameQuality) if field.name not in TEXTS]
     columns = {name: stored[STORED_NAMES.get(name, name)].tolist() for name in names}
-    columns["lost"] = json.loads(stored["lost"].tobytes().decode("utf-8"))
+    columns |= {name: json.loads(stored[name].tobytes().decode("utf-8")) for name in TEXTS}
+    columns["lost_parts"] = [tuple(parts) for parts in columns["lost_parts"]]
     rows = zip(*columns.values(), strict=True)
     return FitQuality([FrameQuality(**dict(zip(columns, row, strict=True))) for row in rows])
 

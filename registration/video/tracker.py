@@ -28,6 +28,7 @@ from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import Observer, PointTracks, TrackedMesh, solver_weights, translated_to_mask
+from registration.video.parts import MeshParts
 from registration.video.quality import FitQuality
 from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
@@ -73,6 +74,7 @@ class _Tracker:
         mesh = observer.mesh
         self.observer, self.config = observer, observer.config
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, observer.config.nodes)
+        self.parts = MeshParts.of(self.graph, observer.camera)
         self.weights = solver_weights(observer.config)
         self.articulation = Articulation.none(self.graph)  # of the frames before the window
         self.lost: set[int] = set()
@@ -101,7 +103,7 @@ class _Tracker:
             self.articulation = self.articulation.updated(self.graph, poses[first:last])
             for time, pose in enumerate(self._vertices(poses[first:last]), start):
                 vertices[time] = pose
-                quality.append(observer.quality(time, pose))
+                quality.append(observer.quality(time, pose, self.parts, bool(quality[-1].lost)))
             known, overlapping = poses[max(0, last - TUNING.known_frames) : last], poses[last:]
             start = next_start
         return TrackedMesh(vertices, FitQuality(quality))

@@ -52,14 +52,41 @@ class VideoTuning:
     max_stretch_ratio: float = 1.5
     # Percentile of the edges' stretch ratios that is reported.
     stretch_percentile: float = 99.0
-    # Track is lost where the masks' IoU is less than this share of the first frame's,
+    # Tracking starts again from the first frame's pose where the masks' IoU is less than this share of that frame's.
     min_iou_share: float = 0.7
-    # or the residual, percent of the frame's object, exceeds the first frame's by more than this,
+    # Track is lost where one of these is exceeded. Those from here to the agreement were chosen on the tuning half of
+    # suite motion. Part of the first frame's IoU that is missing,
+    max_iou_decrease: float = 0.08
+    # share of the outlines that are apart, beyond the first frame's,
+    max_outline_mismatch: float = 0.04
+    # share of the surface of another colour, beyond the first frame's,
+    max_color_mismatch: float = 0.03
+    # part of the first frame's agreement that is missing,
+    max_agreement_decrease: float = 0.4
+    # residual, percent of the frame's object, beyond the first frame's,
     max_residual_increase: float = 4.0
-    # or more than this share of the edges is stretched.
+    # share of the edges that are stretched.
     max_stretched_share: float = 0.15
+    # Share of these limits, but for the last two, that holds after a lost frame.
+    continued_loss_limit: float = 0.4
     # Mean confidence of the points below which there is no residual.
     min_residual_confidence: float = 0.02
+
+    # Difference of sRGB values, after smoothing, above which surface has another colour in the frame.
+    max_color_difference: float = 0.1
+    # Standard deviation of that smoothing, of the frame's object.
+    color_blur: float = 0.01
+    # Distance between the outlines of pose and frame, of the frame's object, above which they do not fit.
+    max_outline_distance: float = 0.02
+
+    # --- Parts that loss is reported by (parts.py, misfit.py) ---
+
+    # Share of the nodes that a part other than the body has at most.
+    max_part_share: float = 0.25
+    # Share of a part's visible pixels above which the part does not fit, and share of the object's visible pixels that
+    # it has at least.
+    max_wrong_part_share: float = 0.4
+    min_part_pixels: float = 0.01
 
     # --- Limbs (limbs.py) ---
 

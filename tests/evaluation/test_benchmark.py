@@ -246,7 +246,8 @@ def test_jobs_change_nothing_but_the_seconds(data):
     _, one = run(data, path)
     _, two = run(data, path, "--jobs", "2", folder="other")
     for results in (one, two):
-        for item in (*results["results"], *results["mean"].values()):
+        statistics = [values for name in ("mean", "median", "worst") for values in results[name].values()]
+        for item in (*results["results"], *statistics):
             item.pop("seconds")
             item.pop("peak_memory_mib")
     assert one == two
@@ -286,6 +287,31 @@ def test_only_runs_one_and_keeps_what_is_done(data, started):
     assert started == []
 
 
+def test_half_runs_and_tabulates_one_half(data):
+    held_out = '  - {name: kept, held_out: true, input: "{data}/wide", truth: "{data}/ground_truth/wide.npz"}\n'
+    shutil.copyfile(data / "wide.glb", data / "kept.glb")
+    path = suite(data, metrics="trajectory", more_cases=held_out)
+    _, results = run(data, path, "--half", "tuning")
+    assert [item["case"] for item in results["results"]] == ["wide", "tall"]
+    assert sorted((data / "started.txt").read_text().split()) == ["tall", "wide"]
+    values = [entry(results, case)["figures"]["trajectory"] for case in ("wide", "tall")]
+    assert results["median"]["copy"]["trajectory"] == pytest.approx(np.median(values))
+    assert results["worst"]["copy"]["trajectory"] == max(values)
+    _, results = run(data, path, "--half", "held_out")
+    assert [item["case"] for item in results["results"]] == ["kept"]
+    assert len(entry(results, "kept")["curves"]["trajectory"]) == COUNT
+
+
+def test_marks_are_read_from_the_manifest_beside_the_mesh(tmp_path):
+    measured = measurement.Measurement()
+    measurement.add_loss_marks(tmp_path / "output_animation.glb", measured)
+    assert "lost" not in measured.figures and "no record" in measured.notes[0]
+    motion = {"iou": [1.0, 0.5, 0.9, 0.4], "lost": {"1": "outlines", "3": "outlines"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"motion": motion}))
+    measurement.add_loss_marks(tmp_path / "output_animation.glb", measured)
+    assert measured.figures["lost"] == 0.5 and measured.curves["lost"] == [0.0, 1.0, 0.0, 1.0]
+
+
 def test_the_page_holds_its_pictures_and_asks_nothing_of_the_network(data):
     run(data, suite(data))
     page = (data.parent / "out" / "index.html").read_text("utf-8")
@@ -295,7 +321,7 @@ def test_the_page_holds_its_pictures_and_asks_nothing_of_the_network(data):
     assert page.count("<img") == 2 * 3 * 6  # cases, frames, the video and five views
     assert page.count("<svg") == 2 * 5
     folder = data.parent / "out" / "results" / "copy" / "wide" / "pictures"
-    assert len(list(folder.iterdir())) == 18
+    assert len(list(folder.glob("*_[0-2].jpg"))) == 18
 
 
 def test_a_result_that_lasts_too_long_is_refused(data, monkeypatch):
@@ -310,7 +336,12 @@ def test_a_result_that_lasts_too_long_is_refused(data, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("more", "line"), [(("--jobs", "0"), "at least 1"), (("--only", "x"), "no such case or method; choose from wide")]
+    ("more", "line"),
+    [
+        (("--jobs", "0"), "at least 1"),
+        (("--only", "x"), "no such case or method; choose from wide"),
+        (("--half", "held_out"), "--half held_out: suite small has no such case"),
+    ],
 )
 def test_a_wrong_option_is_told_in_one_line_and_exits_with_2(data, caplog, started, more, line):
     code, _ = run(data, suite(data), *more)
@@ -345,6 +376,7 @@ def test_means_are_over_cases_that_all_methods_have():
     text = tables.markdown(results)
     assert "| a | **1.0000** | 2.0000 |" in text
     assert "| c | 50.0000 | failed |" in text
+    assert "| worst | 3.0000 | 2.0000 |" in text
 
 
 def test_names_agree_with_the_ground_floor():

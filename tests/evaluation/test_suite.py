@@ -31,6 +31,39 @@ def test_committed_suites(path):
     assert read_suite(path).name == path.stem
 
 
+def test_a_suite_has_two_halves(tmp_path):
+    held_out = '{name: cat, held_out: true, input: "x", truth: "y"}'
+    suite = read_suite(written(tmp_path, cases=f"{CASE}, {held_out}"))
+    halves = {half: [case.name for case in suite.half(half).cases] for half in ("all", "tuning", "held_out")}
+    assert halves == {"all": ["dino", "cat"], "tuning": ["dino"], "held_out": ["cat"]}
+    with pytest.raises(SuiteError, match="--half held_out: suite small has no such case"):
+        suite.half("tuning").half("held_out")
+
+
+def test_the_halves_of_motion_share_no_family():
+    """Families are packs on one skeleton; the animals of the tuning half stand in no other pack of the other half."""
+    suite = read_suite(SUITES / "motion.yaml")
+    tuning, held_out = (suite.half(half).cases for half in ("tuning", "held_out"))
+    assert len(tuning) == len(held_out) == 12
+    rigs = [
+        {(Path(case.asset).parent.name, _family(Path(case.asset).stem)) for case in half} for half in (tuning, held_out)
+    ]
+    assert not rigs[0] & rigs[1]
+    words = [{word for case in half for word in _subject(case.asset)} for half in (tuning, held_out)]
+    assert not words[0] & words[1]
+
+
+def _family(stem: str) -> str:
+    """The pack of an asset, or the character itself where the folder holds one character a file."""
+    return stem.split("__", maxsplit=1)[0]
+
+
+def _subject(asset: str) -> set[str]:
+    """Words of a character's name, without its pack's and without those that say nothing about its body."""
+    name = Path(asset).stem.split("__")[-1].lower().replace("-", "_")
+    return set(name.split("_")) - {"enemy", "character", "male", "casual"}
+
+
 def test_metrics_have_names_of_their_own():
     names = [metric.name for group in GROUPS.values() for metric in group]
     assert len(names) == len(set(names))
@@ -64,6 +97,7 @@ VIDEO = '{name: a, video: "a.mp4"}'
         ({"cases": '{name: c, input: "x", fov: 20}'}, "case c: fov does not go with an input"),
         ({"cases": '{name: c, asset: "x", yaw: far}'}, "case c: yaw: expected a number, got 'far'"),
         ({"cases": '{name: c, asset: "x", frames: 2.5}'}, "case c: frames: expected a number"),
+        ({"cases": '{name: c, input: "x", held_out: 3}'}, "case c: held_out: expected true or false, got 3"),
         ({"cases": '{name: c, input: "x"}'}, "metrics: 'motion80' needs cases with a truth"),
         ({"metrics": "beauty"}, "metrics: 'beauty' is unknown; choose from"),
         ({"more": "a: [\n"}, "no YAML"),

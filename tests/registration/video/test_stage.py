@@ -116,13 +116,15 @@ def test_a_users_mesh_is_first_brought_into_the_first_frames_pose(frames, posed,
 def test_lost_track_is_a_warning_with_the_first_frames_name(moved, frames, caplog, lost: bool) -> None:
     quality = stage._stored_quality(dict(np.load(moved[1].path(f"{FOLDER}/driven.npz"))))
     states = [
-        replace(state, lost="outline" if lost and index > 1 else "") for index, state in enumerate(quality.frames)
+        replace(state, lost="outline", lost_parts=("left limb",)) if lost and index > 1 else replace(state, lost="")
+        for index, state in enumerate(quality.frames)
     ]
     with caplog.at_level("INFO", "v2m4.registration"):
         stage.log_quality(frames, FitQuality(states))
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == lost
+    assert len(warnings) == 2 * lost
     if lost:
+        assert "left limb (2 frames)" in warnings[1]
         assert f"track lost in 2 of {COUNT} frames, first in 2" in warnings[0]
 
 
