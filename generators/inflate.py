@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from generators._ground import estimate_lean
 from generators._height import height_field
 from generators._lean import depth_shear
 from generators._remesh import remesh
 from generators._sheet import lift
 from generators._silhouette import SilhouetteLevelSet, extrapolate_colors, read_silhouette, triangulate
 from generators.base import GenerationError, register
+from generators.ground import estimate_lean
 from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.config import Config
 from v2m4.decimate import sample_texture

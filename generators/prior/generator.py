@@ -8,8 +8,8 @@ from copy import copy
 
 import torch
 
-from generators._ground import estimate_lean
 from generators.base import GenerationError
+from generators.ground import estimate_lean
 from generators.prior.correction import correct, observe, relative_uncertainty, tilts_of_clip
 from generators.prior.fit import generate
 from generators.prior.network import load_network

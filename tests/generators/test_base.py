@@ -15,7 +15,7 @@ from v2m4.mesh import Asset, Mesh
 from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace
 
-CONFIG = replace(FAST, max_faces=600, generation=replace(FAST.generation, grid=48, texture_size=64))
+CONFIG = replace(FAST, model="Inflate", max_faces=600, generation=replace(FAST.generation, grid=48, texture_size=64))
 
 
 @pytest.fixture

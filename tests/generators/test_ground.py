@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 
-from generators._ground import ASSUMED_CAMERA_PITCH, MAX_ANGLE, estimate_lean, foot_pair
+from generators.ground import ASSUMED_CAMERA_PITCH, MAX_ANGLE, estimate_lean, foot_pair
 from v2m4.camera import DEFAULT_FOV, Orbit
 from v2m4.render import render
 
