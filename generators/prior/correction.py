@@ -61,15 +61,37 @@ class Correction:
 
 def extrapolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Known values (S, S, C), smoothed a little, and extrapolated by wider and wider normalised Gaussians."""
-    result = np.zeros(values.shape, np.float64)
-    missing = np.ones(known.shape, bool)
-    for sigma in (SMOOTHING, 1.5, 4.0, 16.0, 64.0):
-        weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
-        found = missing & (weight > (0.05 if sigma < 64 else 0))
-        total = ndimage.gaussian_filter(np.where(known[..., None], values, 0), (sigma, sigma, 0))
-        result[found] = total[found] / weight[found][:, None]
-        missing &= ~found
+    result, missing = np.zeros(values.shape, np.float64), np.ones(known.shape, bool)
+    values, weight = np.where(known[..., None], values, 0), known.astype(np.float64)
+    _fill(result, missing, values, weight, (SMOOTHING, 1.5, 4.0, 16.0), 0.05)
+    _fill(result, missing, values, weight, (64.0,), 0.0)
     return result
+
+
+def _fill(
+    result: np.ndarray,
+    missing: np.ndarray,
+    values: np.ndarray,
+    weight: np.ndarray,
+    sigmas: Sequence[float],
+    least: float,
+) -> None:
+    """Set missing pixels to weighted Gaussian means, of the first width at which the mean weight is above ``least``.
+
+    Args:
+        result: (S, S, C), written where pixels are missing.
+        missing: (S, S) bool; pixels that are set are so no longer.
+        values: (S, S, C).
+        weight: (S, S) of the values.
+        sigmas: widths, pixels.
+        least: mean weight.
+    """
+    for sigma in sigmas:
+        density = ndimage.gaussian_filter(weight, sigma)
+        found = missing & (density > least)
+        total = ndimage.gaussian_filter(values * weight[..., None], (sigma, sigma, 0))
+        result[found] = total[found] / density[found][:, None]
+        missing &= ~found
 
 
 @dataclass(frozen=True)
@@ -143,12 +165,7 @@ def without_ghosts(back: np.ndarray, front: np.ndarray, known: np.ndarray) -> np
     change = ndimage.maximum_filter(np.linalg.norm(back - front, axis=-1), NEARBY)
     trust = np.where(known, np.exp(-((change / CHANGE) ** 2)), 0)
     filled, missing = back.astype(np.float64), known.copy()
-    for sigma in (2.0, 4.0, 8.0, 16.0, 32.0):
-        weight = ndimage.gaussian_filter(trust, sigma)
-        found = missing & (weight > LEAST_TRUST)
-        total = ndimage.gaussian_filter(back * trust[..., None], (sigma, sigma, 0))
-        filled[found] = total[found] / weight[found][:, None]
-        missing &= ~found
+    _fill(filled, missing, back, trust, (2.0, 4.0, 8.0, 16.0, 32.0), LEAST_TRUST)
     return trust[..., None] * back + (1 - trust[..., None]) * filled
 
 
@@ -162,6 +179,8 @@ def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.
         seen: in the frames.
         lean: increase of depth per distance to the right, from the feet; 0 where they tell nothing.
     """
+    if not seen:
+        return []
     logarithms = torch.stack([item.features.tilt[0] for item in seen])
     order = torch.arange(len(seen), dtype=torch.float32)
     weights = torch.exp(-0.5 * ((order[:, None] - order) / TILT_MEMORY).square())

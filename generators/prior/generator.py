@@ -10,7 +10,7 @@ import torch
 
 from generators.base import GenerationError
 from generators.ground import estimate_lean
-from generators.prior.correction import correct, observe, relative_uncertainty, tilts_of_clip
+from generators.prior.correction import Observation, correct, observe, relative_uncertainty, tilts_of_clip
 from generators.prior.fit import generate
 from generators.prior.network import load_network
 from generators.prior.weights import FILE
@@ -37,7 +37,7 @@ class Prior:
     def __init__(self, config: Config) -> None:
         self.max_faces = config.max_faces
         self.grid = config.generation.grid
-        self.tilts: dict[str, torch.Tensor] = {}
+        self.seen: dict[str, tuple[Observation, torch.Tensor]] = {}  # by the frame's name, with the tilt over the clip
         self.texture_size = config.generation.texture_size
         try:
             self.network = load_network(FILE)
@@ -49,7 +49,8 @@ class Prior:
         """Generator that takes the object's tilt from neighbouring frames and the feet, too; see ``ClipGenerator``."""
         informed = copy(self)
         seen = {frame.name: observe(self.network, frame) for frame in frames if (frame.rgba[..., 3] > 127).any()}
-        informed.tilts = dict(zip(seen, tilts_of_clip(list(seen.values()), estimate_lean(frames)), strict=True))
+        tilts = tilts_of_clip(list(seen.values()), estimate_lean(frames))
+        informed.seen = {name: (seen[name], tilt) for name, tilt in zip(seen, tilts, strict=True)}
         return informed
 
     def generate(self, frame: Frame) -> Asset:
@@ -59,7 +60,8 @@ class Prior:
             GenerationError: the frame has almost no foreground, or its outline needs too many faces.
         """
         try:
-            correction = correct(self.network, observe(self.network, frame), self.tilts.get(frame.name))
+            seen, tilt = self.seen.get(frame.name) or (observe(self.network, frame), None)
+            correction = correct(self.network, seen, tilt)
             uncertainty = relative_uncertainty(correction)
             if uncertainty > MAX_UNCERTAINTY:
                 log.info("%s: the network is uncertain (%.2f): Inflate takes over", frame.name, uncertainty)

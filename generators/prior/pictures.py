@@ -1,7 +1,7 @@
 """Pictures of meshes beside the truth: ``python -m generators.prior.pictures --data FOLDER --names A B``.
 
-A row for each subject: its frame, then the truth, the mesh of ``Inflate`` and that of the network, each from its front,
-right, back, left and from above, colours over normals.
+A row for each subject: its frame, then the contact sheets of the truth, of the mesh of ``Inflate`` and of that of the
+network: front, side, back and top, colours over normals.
 """
 
 from __future__ import annotations
@@ -22,15 +22,11 @@ from generators.prior.network import Prior, load_network
 from generators.prior.subjects import Source, Subject, find_sources, read_subject
 from generators.prior.weights import FILE
 from v2m4 import threads
-from v2m4.camera import Orbit
-from v2m4.mesh import Mesh
-from v2m4.render import render_mesh
+from v2m4.contact_sheet import contact_sheet
+from v2m4.mesh import Mesh, MeshSequence
 
 log = logging.getLogger(__name__)
 
-# Azimuth and elevation of the views, degrees.
-VIEWS = ((0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (-90.0, 0.0), (0.0, 80.0))
-DISTANCE = 2.4  # of the camera from the centre of the unit cube
 GRID = 224
 MAX_FACES = 10_000
 TEXTURE = 512
@@ -57,17 +53,8 @@ class Options:
 
 
 def turned(mesh: Mesh, size: int) -> np.ndarray:
-    """Views of a mesh from all sides, side by side, colours above normals: (2 * size, 5 * size, 3) in [0, 1]."""
-    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    mesh = mesh.with_vertices((mesh.vertices - (low + high) / 2) / (high - low).max())
-    columns = []
-    for azimuth, elevation in torch.tensor(VIEWS).deg2rad():
-        camera = Orbit(azimuth[None], elevation[None], torch.tensor([DISTANCE]), torch.zeros(1, 3)).camera()
-        found = render_mesh(mesh, camera, (size, size), channels=("color", "normal"), background=1.0)
-        mask = found.mask[0]
-        normals = (found.normal[0] * torch.tensor([0.5, -0.5, -0.5]) + 0.5) * mask + 1 - mask
-        columns.append(torch.cat([found.color[0], normals]))
-    return torch.cat(columns, 1).clamp(0, 1).numpy()
+    """Contact sheet of one mesh, colours above normals: (2 * size, 4 * size, 3) uint8."""
+    return contact_sheet(MeshSequence(mesh.vertices[None], mesh, np.zeros(1)), torch.eye(4), size, times=1)
 
 
 def true_mesh(subject: Subject, scene: Scene) -> Mesh:
@@ -87,7 +74,7 @@ def true_mesh(subject: Subject, scene: Scene) -> Mesh:
 
 
 def draw_row(network: Prior, name: str, subject: Subject, yaw: float, size: int) -> np.ndarray:
-    """Row of a subject's picture, (2 * size, 17 * size, 3) in [0, 1]; its scores are logged."""
+    """Row of a subject's picture, (2 * size, 14 * size, 3) uint8; its scores are logged."""
     scene = make_scene(subject, len(subject.poses) // 2, yaw)
     base = generate(scene.frame, None, GRID, MAX_FACES, TEXTURE).mesh
     found = generate(scene.frame, correct(network, observe(network, scene.frame)), GRID, MAX_FACES, TEXTURE).mesh
@@ -96,7 +83,7 @@ def draw_row(network: Prior, name: str, subject: Subject, yaw: float, size: int)
         log.info("%s at yaw %.0f: %s CD %.4f F %.3f", name, yaw, label, score.distance, score.fscore)
     rgba = scene.frame.rgba.astype(np.float32) / 255
     picture = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-    picture = cv2.resize(picture, (2 * size, 2 * size), interpolation=cv2.INTER_AREA)
+    picture = cv2.resize(np.rint(picture * 255).astype(np.uint8), (2 * size, 2 * size), interpolation=cv2.INTER_AREA)
     return np.concatenate([picture, *(turned(mesh, size) for mesh in (true_mesh(subject, scene), base, found))], 1)
 
 
@@ -115,8 +102,7 @@ def draw(options: Options) -> None:
     for source in chosen:
         subject = read_subject(source, np.random.default_rng(0), poses=6)
         rows += [draw_row(network, source.name, subject, yaw, options.size) for yaw in options.yaws]
-    sheet = np.rint(np.concatenate(rows) * 255).astype(np.uint8)
-    if not cv2.imwrite(str(options.output), sheet[..., ::-1]):
+    if not cv2.imwrite(str(options.output), np.concatenate(rows)[..., ::-1]):
         raise OSError(f"{options.output}: the picture could not be written")
 
 

@@ -53,7 +53,7 @@ def fit_ramps(depth: Tensor, valid: Tensor) -> Tensor:
     position, share = _centred(valid)
     normal = torch.einsum("bihw,bjhw->bij", position * share, position)
     right = (position * depth * share).sum((2, 3))
-    (xx, xy), (_, yy) = normal.unbind(1)[0].unbind(1), normal.unbind(1)[1].unbind(1)
+    xx, xy, yy = normal[:, 0, 0], normal[:, 0, 1], normal[:, 1, 1]
     least = LEAST_DEVIATION**2 * 0.01
     determinant = (xx * yy - xy * xy).clamp_min(least**2)
     slopes = torch.stack([yy * right[:, 0] - xy * right[:, 1], xx * right[:, 1] - xy * right[:, 0]], 1)

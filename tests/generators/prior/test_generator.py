@@ -74,3 +74,14 @@ def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path: Path, monke
 def test_empty_frame_names_the_frame(weights: Path) -> None:
     with pytest.raises(base.GenerationError, match="frame empty"):
         base.create("Prior", CONFIG).generate(Frame("empty", 0, np.zeros((64, 64, 4), np.uint8)))
+
+
+def test_clip_of_empty_frames_names_the_frame(weights: Path) -> None:
+    empty = Frame("empty", 0, np.zeros((64, 64, 4), np.uint8))
+    with pytest.raises(base.GenerationError, match="frame empty"):
+        generator.Prior(CONFIG).of_clip([empty]).generate(empty)
+
+
+def test_single_frame_clip_gives_the_mesh_of_the_frame(weights: Path, frame: Frame) -> None:
+    alone = generator.Prior(CONFIG).generate(frame)
+    assert torch.equal(generator.Prior(CONFIG).of_clip([frame]).generate(frame).mesh.vertices, alone.mesh.vertices)
