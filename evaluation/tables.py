@@ -57,23 +57,26 @@ class Results:
 
     def mean(self, method: str, metric: Metric) -> float | None:
         """The mean over ``common_cases``; None where there is none."""
-        values = [self.value(case, method, metric) for case in self.common_cases(metric)]
-        available = [value for value in values if value is not None]
-        return sum(available) / len(available) if available and len(available) == len(values) else None
+        values = self._common_values(method, metric)
+        return sum(values) / len(values) if values else None
 
     def median(self, method: str, metric: Metric) -> float | None:
         """The median over ``common_cases``; None where there is no mean."""
-        values = [self.value(case, method, metric) for case in self.common_cases(metric)]
-        available = [value for value in values if value is not None]
-        return statistics.median(available) if self.mean(method, metric) is not None else None
+        values = self._common_values(method, metric)
+        return statistics.median(values) if values else None
 
     def worst(self, method: str, metric: Metric) -> float | None:
         """The worst value over ``common_cases``; None where there is no mean."""
+        values = self._common_values(method, metric)
+        if not values:
+            return None
+        return max(values) if metric.better == "lower" else min(values)
+
+    def _common_values(self, method: str, metric: Metric) -> list[float]:
+        """A method's values over ``common_cases``; none where one is missing."""
         values = [self.value(case, method, metric) for case in self.common_cases(metric)]
         available = [value for value in values if value is not None]
-        if self.mean(method, metric) is None:
-            return None
-        return max(available) if metric.better == "lower" else min(available)
+        return available if len(available) == len(values) else []
 
     def ranking_metric(self) -> Metric | None:
         """The metric by which cases are ranked: the trajectory error, else the first; None without any."""
