@@ -33,6 +33,7 @@ class Correction:
         shift: (S, S) displacement along the rays, in half the crop's side.
         log_ratio: (S, S) logarithm of the factor on the thickness.
         log_scale: (S, S, 2) logarithm of the Laplace scale of centre and thickness, in half the crop's side.
+        front: (S, S, 3) colours of the near side.
         colors: (S, S, 3) change of colour from the near to the far side.
     """
 
@@ -42,6 +43,7 @@ class Correction:
     shift: np.ndarray
     log_ratio: np.ndarray
     log_scale: np.ndarray
+    front: np.ndarray
     colors: np.ndarray
 
     def at(self, values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -144,7 +146,7 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
     found = interpret(maps, median_ramps(tilt.softmax(-1)), base, image, alpha)
     known = seen.base.thickness > 1e-6
     ratio = np.where(known, found.thickness[0, 0].numpy() / np.maximum(seen.base.thickness, 1e-6), 1)
-    front = image[0].permute(1, 2, 0).numpy()
+    front = seen.picture[:3].permute(1, 2, 0).numpy()
     return Correction(
         seen.place,
         seen.window,
@@ -152,6 +154,7 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
         found.centre[0, 0].numpy() - seen.base.centre,
         np.log(np.maximum(ratio, 1e-6)),
         found.log_scale[0].permute(1, 2, 0).numpy(),
+        front,
         without_ghosts(found.back.clamp(0, 1)[0].permute(1, 2, 0).numpy(), front, known) - front,
     )
 

@@ -143,6 +143,6 @@ def far_colors(near: np.ndarray, low: np.ndarray, correction: Correction) -> np.
     amount = np.linalg.norm(correction.colors, axis=-1, keepdims=True)
     amount = correction.at(ndimage.maximum_filter(amount, (NEARBY, NEARBY, 1)), pixels)
     kept = np.exp(-((amount / COLOR_TOLERANCE) ** 2))
-    cell = correction.place[2] / correction.known.shape[0]
-    smooth = cv2.GaussianBlur(near, (0, 0), max(cell, 0.5))
+    # The change was predicted for these colours: added to others, it would leave the outlines of what it removes.
+    smooth = correction.at(correction.front, pixels)
     return np.clip(smooth + change + kept * (near - smooth), 0, 1).astype(np.float32)

@@ -124,3 +124,19 @@ def test_removed_features_take_the_colours_around_them() -> None:
     assert np.abs(found[22:26, 28:36] - [0.8, 0.1, 0.1]).max() < 0.05
     assert np.abs(found[40:50, 20:40] - [0.8, 0.1, 0.1]).max() < 1e-6
     assert np.array_equal(without_ghosts(front, front, known)[known], front[known])
+
+
+def test_removed_features_leave_no_outline() -> None:
+    rgba = np.zeros((256, 256, 4), np.uint8)
+    cv2.circle(rgba, (128, 128), 100, (200, 40, 40, 255), -1)
+    for x in (95, 160):
+        cv2.circle(rgba, (x, 110), 20, (255, 255, 255, 255), -1)
+        cv2.circle(rgba, (x, 110), 20, (0, 0, 0, 255), 3)
+    frame, network = Frame("face", 0, rgba), Prior().eval()
+    correction = correct(network, observe(network, frame))
+    plain = np.broadcast_to(np.float64([200, 40, 40]) / 255, correction.front.shape)
+    asset = generate(frame, replace(correction, colors=plain - correction.front), 96, 4000, 512)
+    assert asset.mesh.texture is not None
+    near, far = (half[30:-30, 30:-30] for half in asset.mesh.texture.chunk(2, 1))
+    assert float(near.std((0, 1)).max()) > 0.2
+    assert float(far.std((0, 1)).max()) < 0.02
