@@ -24,7 +24,7 @@ TINY = [
     *("--search.size", "48", "--search.proxy_faces", "400"),
     *("--registration.coarse_steps", "3", "--registration.fine_steps", "4", "--registration.views", "1"),
     *("--registration.size", "48", "--registration.video_size", "48"),
-    *("--texture.size", "64", "--texture.views", "2", "--texture.view_size", "64"),
+    *("--texture.size", "128", "--texture.views", "2", "--texture.view_size", "64"),
 ]
 
 
@@ -232,7 +232,7 @@ def test_the_published_method_runs_on_a_cpu(
         *("--search.refine_steps", "3", "--registration.coarse_steps", "3", "--registration.half_turn_steps", "1"),
         *("--registration.fine_steps", "4", "--registration.coarse_views", "2", "--registration.views", "2"),
         *("--registration.size", "32", "--registration.points", "200"),
-        *("--texture.size", "64", "--texture.views", "3", "--texture.view_size", "48", "--texture.steps", "8"),
+        *("--texture.size", "128", "--texture.views", "3", "--texture.view_size", "48", "--texture.steps", "8"),
     ]
     monkeypatch.chdir(tmp_path)  # no weights of DreamSim in ./models
     assert main.main(["--root", str(clips), "--output", str(tmp_path / "out"), *small]) == 0
