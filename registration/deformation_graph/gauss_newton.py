@@ -8,6 +8,10 @@ The energy of T frames, in units of the object's size, is the sum of
   squared angle between the two nodes' rotations, each edge with its own hinge weight (``Articulation``);
 - temporal smoothness: ``velocity`` and ``acceleration`` times the mean squared first and second differences over time.
 
+Stretch and differences over time count as the image shows them, relative to the distance from the camera: what noise
+adds to them has one size in the image. As lengths in space they would be the less the nearer the object is, and both
+terms would draw it towards the camera.
+
 Frames are coupled by temporal smoothness alone and are solved together by preconditioned conjugate gradients
 (``NormalEquations``). Fixed frames take part in the differences, but their poses stay the same to the byte.
 """
@@ -47,6 +51,9 @@ class SolverWeights:
         bend: weight of the squared angle between neighbouring nodes in radians, where a squared relative stretch has 1.
         velocity: weight of first differences over time.
         acceleration: weight of second differences over time.
+        depth_smoothness: weight of differences in depth over time, where those across the image have 1. A change of
+            the whole object's distance shows little in the image, and smoothness would hide it. Chosen on the tuning
+            half of suite motion.
         kernel_scale: scale of the Cauchy kernel of the point constraints, of the object's size.
         strain_scale: relative stretch, root mean square over time, at which an edge keeps half of its resistance
             (``Articulation``).
@@ -59,6 +66,7 @@ class SolverWeights:
     bend: float = 0.1
     velocity: float = 0.001
     acceleration: float = 0.0
+    depth_smoothness: float = 0.1
     kernel_scale: float = 0.02
     strain_scale: float = 0.01
     bend_scale: float = 0.03
@@ -134,7 +142,8 @@ class Problem:
         first = self.graphs[0]
         self.pattern, count = first.pattern, len(first)
         # From heights of the image to sizes of the object, at its distance.
-        scale = float(np.median(first.centres[:, 2])) / (intrinsics.focal_y * first.unit)
+        self.depth = float(np.median(first.centres[:, 2]))
+        scale = self.depth / (intrinsics.focal_y * first.unit)
         self.point_terms: list[tuple[BoundPoints, np.ndarray, np.ndarray, float] | None] = []
         self.normal_terms = [
             None
@@ -201,7 +210,9 @@ class Problem:
             if normal_terms is not None:
                 energy += add_normal_constraints(*equations, poses.rotations[time], *normal_terms)
             graph = self.graphs[time]
-            energy += add_rigidity(*equations, *pose, graph.edges, graph.offsets, self.stretch[time], self.bend)
+            energy += add_rigidity(
+                *equations, *pose, graph.edges, graph.offsets, self.stretch[time], self.bend, self.depth
+            )
         pairs: dict[tuple[int, int], int] = {}
         differences = self.differences()
         for frames, _, _ in differences:
@@ -220,6 +231,7 @@ class Problem:
             energy += add_temporal_smoothness(
                 blocks, pattern.block_index, gradient, coupling, pattern.order, poses.rotations,
                 poses.positions, frames, coefficients, pair_index, weight * self.motion_weights, self.rotation_radius,
+                self.depth, self.weights.depth_smoothness,
             )  # fmt: skip
         coupled = np.array(list(pairs), np.int64).reshape(-1, 2)
         return NormalEquations(energy, gradient, pattern, blocks, coupled, coupling, self.free)

@@ -129,9 +129,15 @@ def _node_jacobian(jacobian, point_jacobian, offset, weight):
             jacobian[a, 3 + b] = point_jacobian[a, b] * weight
 
 
-@kernel("f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], i8[:,::1], f8[:,:,::1], f8[::1], f8[::1]")
-def add_rigidity(blocks, block_index, gradient, order, rotations, positions, edges, offsets, stretch, bend):
+@kernel(
+    "f8[:,:,::1], i4[:,::1], f8[::1], i8[::1], f8[:,:,::1], f8[:,::1], i8[:,::1], f8[:,:,::1], f8[::1], f8[::1], f8"
+)
+def add_rigidity(blocks, block_index, gradient, order, rotations, positions, edges, offsets, stretch, bend, depth):
     """Add the rigidity of the graph's edges: both nodes put their anchor at one position, and rotate alike.
+
+    The distance between the two positions counts as it is seen from the camera: times ``depth`` over the edge's own
+    depth. The noise of the constraints has one size in the image. As a distance in space it would be the less the
+    nearer the object is, and rigidity would draw the object towards the camera and shrink it.
 
     Args:
         blocks: as in the module's docstring, like those up to ``positions``.
@@ -144,6 +150,7 @@ def add_rigidity(blocks, block_index, gradient, order, rotations, positions, edg
         offsets: (E, 2, 3) from either node to the anchor, at rest.
         stretch: (E,) weight of half the squared distance between the anchor's two positions.
         bend: (E,) weight of |R_i - R_j|^2 / 4, which is half the squared angle where that is small.
+        depth: units of space, of the object.
     """
     energy = 0.0
     jacobian, block = np.zeros((2, 3, 6)), np.empty((6, 6))
@@ -151,17 +158,21 @@ def add_rigidity(blocks, block_index, gradient, order, rotations, positions, edg
     for e in range(len(edges)):
         i, j = edges[e, 0], edges[e, 1]
         first, second = rotated(rotations[i], offsets[e, 0]), rotated(rotations[j], offsets[e, 1])
+        inverse = 1.0 / max(positions[i, 2] + positions[j, 2], 1e-6 * depth)
+        scale = 2.0 * depth * inverse
         for a in range(3):
-            gap[a] = first[a] + positions[i, a] - second[a] - positions[j, a]
+            gap[a] = scale * (first[a] + positions[i, a] - second[a] - positions[j, a])
         energy += 0.5 * stretch[e] * (gap[0] * gap[0] + gap[1] * gap[1] + gap[2] * gap[2])
         for side in range(2):
             offset = first if side == 0 else second
-            sign = 1.0 if side == 0 else -1.0
+            sign = scale if side == 0 else -scale
             jacobian[side, 0, 1], jacobian[side, 0, 2] = sign * offset[2], -sign * offset[1]
             jacobian[side, 1, 0], jacobian[side, 1, 2] = -sign * offset[2], sign * offset[0]
             jacobian[side, 2, 0], jacobian[side, 2, 1] = sign * offset[1], -sign * offset[0]
             for a in range(3):
-                jacobian[side, a, 3 + a] = sign
+                for b in range(3):
+                    jacobian[side, a, 3 + b] = sign if a == b else 0.0
+                jacobian[side, a, 5] -= gap[a] * inverse
         for side in range(2):
             k = order[edges[e, side]]
             for a in range(6):
@@ -227,7 +238,7 @@ def rotation_coupling(first, second, cross):
 
 @kernel(
     "f8[:,:,:,::1], i4[:,::1], f8[:,::1], f8[:,:,:,::1], i8[::1], f8[:,:,:,::1], f8[:,:,::1], i8[::1], f8[::1], "
-    "i8[:,::1], f8[::1], f8"
+    "i8[:,::1], f8[::1], f8, f8, f8"
 )
 def add_temporal_smoothness(
     blocks,
@@ -242,9 +253,14 @@ def add_temporal_smoothness(
     pair_index,
     weights,
     rotation_radius,
+    depth,
+    depth_smoothness,
 ):
     """Add one difference over time of the poses of all nodes: weights / 2 |sum over frames of coefficient x pose|^2.
 
+    Positions count as ``depth`` times (x / z, y / z, w log z), w^2 being ``depth_smoothness``: where the image
+    determines x / z and y / z, their differences say nothing of the depth. In differences of (x, y, z) motion across
+    the image is the smaller the nearer the object is, and the smoothness would draw whatever moves towards the camera.
     The pose's rotation counts as a matrix: a rotation by an angle as a displacement of angle times rotation_radius.
 
     Args:
@@ -254,23 +270,29 @@ def add_temporal_smoothness(
         coupling: (P, K, 6, 6), added to: the blocks of each node in two frames; rows are the earlier one's.
         order: (K,).
         rotations: (T, K, 3, 3).
-        positions: (T, K, 3).
+        positions: (T, K, 3), in camera space.
         frames: (D,) ascending.
         coefficients: (D,) of the frames.
         pair_index: (D, D) index into ``coupling`` of two frames; -1 where one of them is fixed.
         weights: (K,).
         rotation_radius: units of space.
+        depth: units of space, of the object.
+        depth_smoothness: weight of the differences in depth, where those across the image have 1.
     """
     energy = 0.0
-    position_difference, rotation_difference, block = np.empty(3), np.empty((3, 3)), np.zeros((6, 6))
+    depth_scale = depth * np.sqrt(depth_smoothness)
+    difference, rotation_difference, block = np.empty(3), np.empty((3, 3)), np.zeros((6, 6))
+    jacobians = np.zeros((len(frames), 3, 3))
     for k in range(positions.shape[1]):
-        position_difference[:], rotation_difference[:] = 0.0, 0.0
+        difference[:], rotation_difference[:] = 0.0, 0.0
         for d in range(len(frames)):
-            position_difference += coefficients[d] * positions[frames[d], k]
+            _add_view_coordinates(
+                positions[frames[d], k], depth, depth_scale, coefficients[d], difference, jacobians[d]
+            )
             rotation_difference += coefficients[d] * rotations[frames[d], k]
         rotation_weight = 0.5 * weights[k] * rotation_radius * rotation_radius
         energy += (
-            0.5 * weights[k] * (position_difference * position_difference).sum()
+            0.5 * weights[k] * (difference * difference).sum()
             + 0.5 * rotation_weight * (rotation_difference * rotation_difference).sum()
         )
         for d in range(len(frames)):
@@ -280,7 +302,8 @@ def add_temporal_smoothness(
             _add_difference_gradient(
                 gradient[time, 6 * i : 6 * i + 6],
                 rotations[time, k],
-                position_difference,
+                jacobians[d],
+                difference,
                 rotation_difference,
                 coefficients[d] * weights[k],
                 rotation_radius,
@@ -292,7 +315,11 @@ def add_temporal_smoothness(
                 rotation_coupling(rotations[time, k], rotations[frames[e], k], block)
                 block[:3, :3] *= rotation_weight * factor
                 for a in range(3):
-                    block[3 + a, 3 + a] = weights[k] * factor
+                    for b in range(3):
+                        total = 0.0
+                        for c in range(3):
+                            total += jacobians[d, c, a] * jacobians[e, c, b]
+                        block[3 + a, 3 + b] = weights[k] * factor * total
                 if d == e:
                     add_block(blocks[time], block_index, i, i, block)
                 else:
@@ -301,12 +328,24 @@ def add_temporal_smoothness(
 
 
 @kernel
-def _add_difference_gradient(gradient, rotation, position_difference, rotation_difference, weight, rotation_radius):
+def _add_view_coordinates(position, depth, depth_scale, coefficient, difference, jacobian):
+    """Add a coefficient times (depth x / z, depth y / z, depth_scale log z) to a difference (3,); set the Jacobian."""
+    inverse = 1.0 / max(position[2], 1e-6 * depth)
+    for a in range(2):
+        difference[a] += coefficient * depth * position[a] * inverse
+        jacobian[a, a] = depth * inverse
+        jacobian[a, 2] = -depth * position[a] * inverse * inverse
+    difference[2] -= coefficient * depth_scale * np.log(inverse)
+    jacobian[2, 2] = depth_scale * inverse
+
+
+@kernel
+def _add_difference_gradient(gradient, rotation, jacobian, difference, rotation_difference, weight, rotation_radius):
     """Add a node's part (6,) of the gradient of half the squared difference over time."""
     for a in range(3):
         b, c = (a + 1) % 3, (a + 2) % 3
-        gradient[3 + a] += weight * position_difference[a]
         for m in range(3):
+            gradient[3 + a] += weight * jacobian[m, a] * difference[m]
             twist = rotation[b, m] * rotation_difference[c, m] - rotation[c, m] * rotation_difference[b, m]
             gradient[a] += 0.5 * weight * rotation_radius * rotation_radius * twist
 

@@ -99,6 +99,45 @@ def test_rigid_motion_costs_nothing(limb: DeformationGraph) -> None:
     assert problem(limb, [None], SolverWeights(velocity=0.0)).equations(poses).energy < 1e-20
 
 
+def scaled_about_camera(poses: Poses, factor: float) -> Poses:
+    """The same image of the nodes, nearer or farther."""
+    return Poses(poses.rotations, factor * poses.positions)
+
+
+def test_temporal_smoothness_does_not_depend_on_the_distance_of_what_the_image_shows(limb: DeformationGraph) -> None:
+    weights = SolverWeights(rigidity=0.0, velocity=0.5, acceleration=0.3)
+    energy, poses = problem(limb, [None] * 4, weights), perturbed(limb, 4)
+    energies = [energy.equations(scaled_about_camera(poses, factor)).energy for factor in (0.5, 1.0, 2.0)]
+    assert energies[0] > 0
+    assert energies == pytest.approx([energies[1]] * 3, rel=1e-9)
+
+
+def test_smoothness_of_depth_has_its_own_weight(limb: DeformationGraph) -> None:
+    away = limb.rest_poses(2)
+    away.positions[1] *= 1.1
+    energies = [
+        problem(limb, [None] * 2, SolverWeights(velocity=1.0, depth_smoothness=weight)).equations(away).energy
+        for weight in (0.0, 0.5, 1.0)
+    ]
+    rigidity = problem(limb, [None] * 2, SolverWeights(velocity=0.0)).equations(away).energy
+    assert energies[0] == pytest.approx(rigidity, rel=1e-9)
+    assert energies[2] - energies[0] == pytest.approx(2 * (energies[1] - energies[0]), rel=1e-9)
+    assert energies[1] > 1.1 * energies[0]
+
+
+def test_noise_in_the_image_does_not_draw_the_object_nearer(limb: DeformationGraph) -> None:
+    """Of two opposite displacements across the image, rigidity has no slope towards the camera in the mean."""
+    energy = problem(limb, [None], SolverWeights(velocity=0.0))
+    noise = 0.02 * np.random.default_rng(0).normal(size=limb.centres.shape) * (1, 1, 0)
+
+    def mean_energy(factor: float) -> float:
+        poses = [Poses(limb.rest_poses().rotations, (limb.centres + sign * noise)[None]) for sign in (1, -1)]
+        return sum(energy.equations(scaled_about_camera(pose, factor)).energy for pose in poses) / 2
+
+    slope = (mean_energy(1 + 1e-4) - mean_energy(1 - 1e-4)) / 2e-4
+    assert abs(slope) < 1e-3 * mean_energy(1.0)
+
+
 def test_articulation_is_invariant_to_rigid_motion(limb: DeformationGraph) -> None:
     poses = perturbed(limb, 3)
     rotation = random_rotation(torch.Generator().manual_seed(4)).numpy()

@@ -63,7 +63,9 @@ def test_frames_between_follow_the_video_not_the_interpolation(poses, keys, fitt
 
 
 def test_correct_key_frames_stay_near_and_the_first_is_the_rest_pose(keys, fitted):
-    assert (fitted.vertices[[0, 4]] - keys.vertices).norm(dim=2).mean() < 0.005
+    change = fitted.vertices[[0, 4]] - keys.vertices
+    assert change.norm(dim=2).mean() < 0.007
+    assert change[..., :2].norm(dim=2).mean() < 0.004
     assert torch.equal(fitted.mesh.vertices, fitted.vertices[0])
     assert fitted.times.tolist() == [0, 1, 2, 3, 4]
 
