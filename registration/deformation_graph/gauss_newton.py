@@ -38,6 +38,7 @@ from registration.deformation_graph.shading_kernel import add_normal_constraints
 from registration.deformation_graph.tuning import TUNING
 from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
+from v2m4.rotation import best_rotations
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class SolverWeights:
         depth_smoothness: weight of differences in depth over time, where those across the image have 1. A change of
             the whole object's distance shows little in the image, and smoothness would hide it. Chosen on the tuning
             half of suite motion.
+        motion_scale: displacement between two frames, of the object's size, at which a node keeps half of its
+            resistance to velocity, relative to the rotation of the whole object. Chosen like the weight before.
         kernel_scale: scale of the Cauchy kernel of the point constraints, of the object's size.
         strain_scale: relative stretch, root mean square over time, at which an edge keeps half of its resistance
             (``Articulation``).
@@ -67,6 +70,7 @@ class SolverWeights:
     velocity: float = 0.001
     acceleration: float = 0.0
     depth_smoothness: float = 0.1
+    motion_scale: float = 0.05
     kernel_scale: float = 0.02
     strain_scale: float = 0.01
     bend_scale: float = 0.03
@@ -124,6 +128,8 @@ class Problem:
         articulation: of the graph's edges.
         free: (T,) bool, frames whose poses are unknown; default all.
         breaks: (T,) bool, frames whose motion is discontinuous with the frame before; default none.
+        reference: poses of all T frames. Velocity counts relative to the rotation of the whole object, about its
+            centre, from each of them to the next; default no rotation.
     """
 
     def __init__(
@@ -135,6 +141,7 @@ class Problem:
         articulation: Articulation,
         free: np.ndarray | None = None,
         breaks: np.ndarray | None = None,
+        reference: Poses | None = None,
     ) -> None:
         self.graphs, self.intrinsics, self.weights = list(graphs), intrinsics, weights
         self.free = np.ones(len(graphs), bool) if free is None else np.asarray(free, bool)
@@ -164,6 +171,32 @@ class Problem:
         self.bend = share * weights.bend * bend
         self.motion_weights = np.full(count, 1.0 / (count * first.unit**2))
         self.rotation_radius = 0.5 * float(np.median(first.lengths))
+        still = (np.zeros((count, 3)), np.zeros((count, 3, 3)), np.ones(count))
+        self.still = still
+        self.turns = [still] * (len(graphs) - 1)
+        if reference is not None:
+            self.turns = [self._turn(reference[[time, time + 1]]) for time in range(len(graphs) - 1)]
+
+    def _turn(self, poses: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Change of view coordinates (K, 3) and rotations (K, 3, 3) of all nodes by the whole object's rotation.
+
+        Args:
+            poses: of two frames.
+        """
+        first, second = poses.positions
+        center = first.mean(0)
+        correlation = torch.from_numpy((first - center).T @ (second - second.mean(0)))[None]
+        rotation = best_rotations(correlation)[0].numpy()
+        before, after = (self._view_coordinates(each) for each in (first, (first - center) @ rotation.T + center))
+        motion = np.linalg.norm(self._view_coordinates(second) - after, axis=1) / self.graphs[0].unit
+        robust = 1 / (1 + np.square(motion / self.weights.motion_scale))
+        return after - before, rotation @ poses.rotations[0] - poses.rotations[0], robust
+
+    def _view_coordinates(self, positions: np.ndarray) -> np.ndarray:
+        """Positions (K, 3) as they count in ``add_temporal_smoothness``."""
+        depth = np.maximum(positions[:, 2:], 1e-6 * self.depth)
+        logarithm = np.sqrt(self.weights.depth_smoothness) * np.log(depth)
+        return self.depth * np.concatenate([positions[:, :2] / depth, logarithm], 1)
 
     def _normal_terms(self, graph: DeformationGraph, constraints: NormalConstraints) -> tuple:
         """Arguments of ``add_normal_constraints`` for one frame, from ``points`` on."""
@@ -228,10 +261,12 @@ class Problem:
                     second = frames[b]
                     if self.free[first] and self.free[second]:
                         pair_index[a, b] = pairs[(int(first), int(second))] if b > a else 0
+            *expected, robust = self.turns[frames[0]] if len(frames) == 2 else self.still
             energy += add_temporal_smoothness(
                 blocks, pattern.block_index, gradient, coupling, pattern.order, poses.rotations,
-                poses.positions, frames, coefficients, pair_index, weight * self.motion_weights, self.rotation_radius,
-                self.depth, self.weights.depth_smoothness,
+                poses.positions, frames, coefficients, pair_index, tuple(expected),
+                weight * self.motion_weights * robust, self.rotation_radius, self.depth,
+                self.weights.depth_smoothness,
             )  # fmt: skip
         coupled = np.array(list(pairs), np.int64).reshape(-1, 2)
         return NormalEquations(energy, gradient, pattern, blocks, coupled, coupling, self.free)

@@ -238,7 +238,7 @@ def rotation_coupling(first, second, cross):
 
 @kernel(
     "f8[:,:,:,::1], i4[:,::1], f8[:,::1], f8[:,:,:,::1], i8[::1], f8[:,:,:,::1], f8[:,:,::1], i8[::1], f8[::1], "
-    "i8[:,::1], f8[::1], f8, f8, f8"
+    "i8[:,::1], Tuple((f8[:,::1], f8[:,:,::1])), f8[::1], f8, f8, f8"
 )
 def add_temporal_smoothness(
     blocks,
@@ -251,12 +251,13 @@ def add_temporal_smoothness(
     frames,
     coefficients,
     pair_index,
+    expected,
     weights,
     rotation_radius,
     depth,
     depth_smoothness,
 ):
-    """Add one difference over time of the poses of all nodes: weights / 2 |sum over frames of coefficient x pose|^2.
+    """Add a difference over time of all nodes' poses: weights / 2 |sum over frames of coefficient x pose - expected|^2.
 
     Positions count as ``depth`` times (x / z, y / z, w log z), w^2 being ``depth_smoothness``: where the image
     determines x / z and y / z, their differences say nothing of the depth. In differences of (x, y, z) motion across
@@ -274,6 +275,8 @@ def add_temporal_smoothness(
         frames: (D,) ascending.
         coefficients: (D,) of the frames.
         pair_index: (D, D) index into ``coupling`` of two frames; -1 where one of them is fixed.
+        expected: (K, 3) and (K, 3, 3), difference of positions, as they count here, and of rotations that costs
+            nothing.
         weights: (K,).
         rotation_radius: units of space.
         depth: units of space, of the object.
@@ -284,7 +287,7 @@ def add_temporal_smoothness(
     difference, rotation_difference, block = np.empty(3), np.empty((3, 3)), np.zeros((6, 6))
     jacobians = np.zeros((len(frames), 3, 3))
     for k in range(positions.shape[1]):
-        difference[:], rotation_difference[:] = 0.0, 0.0
+        difference[:], rotation_difference[:] = -expected[0][k], -expected[1][k]
         for d in range(len(frames)):
             _add_view_coordinates(
                 positions[frames[d], k], depth, depth_scale, coefficients[d], difference, jacobians[d]

@@ -8,7 +8,7 @@ rendered at low resolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,21 +62,25 @@ class PoseComparison:
             appearance: of the mesh; texture and lighting are used.
             view: the frame.
         """
-        mask = torch.from_numpy(view.mask)[None]
-        color = torch.from_numpy(view.color).permute(2, 0, 1) * mask
         lighting = appearance.lighting_factors(vertex_normals(pose, appearance.mesh.faces))
         lit = vertex_colors(appearance.mesh) * lighting
+        if appearance.vertex_gain is not None:
+            lit = lit * appearance.vertex_gain
         full = Mesh(torch.from_numpy(graph.rest).float(), appearance.mesh.faces, colors=lit.clamp(0, 1))
         mesh = simplified(full, TUNING.search_faces)
         vertices = mesh.vertices.double().numpy()
         nearest = cKDTree(graph.rest).query(vertices)[1]
         influences = np.maximum(graph.influences[nearest], 0)
         offsets = vertices[:, None] - graph.centres[influences]
-        return cls(graph, view, mesh, influences, graph.weights[nearest], offsets, torch.cat([color, mask]))
+        return cls(graph, view, mesh, influences, graph.weights[nearest], offsets, _target(view))
+
+    def with_view(self, view: ImageWindow) -> PoseComparison:
+        """The comparison with another frame."""
+        return replace(self, view=view, target=_target(view))
 
     def __call__(self, poses: Poses) -> np.ndarray:
         """Errors (T,) of T poses; 0 is the frame's own image."""
-        return self._image_errors(np.stack([self._node_terms(poses[[time]]).sum(1) for time in range(len(poses))]))
+        return self.image_errors(np.stack([self.vertices(poses[[time]]) for time in range(len(poses))]))
 
     def rotated_limb_errors(self, poses: Poses, limb: Limb, rotations: np.ndarray) -> np.ndarray:
         """Errors (T,) of one pose with a limb rotated by each of (T, 3, 3), as of ``Limb.rotated``."""
@@ -85,14 +89,18 @@ class PoseComparison:
         share = (self.weights * inside).sum(1)[:, None]
         rotating = (terms * inside[..., None]).sum(1) - share * pivot
         fixed = (terms * ~inside[..., None]).sum(1) + share * pivot
-        return self._image_errors(rotating @ rotations.transpose(0, 2, 1) + fixed)
+        return self.image_errors(rotating @ rotations.transpose(0, 2, 1) + fixed)
+
+    def vertices(self, poses: Poses) -> np.ndarray:
+        """Vertices (V, 3) of the decimated mesh in one pose."""
+        return self._node_terms(poses).sum(1)
 
     def _node_terms(self, poses: Poses) -> np.ndarray:
         """Weighted contributions (V, n, 3) of the nodes to the vertices of one pose; their sum over n is the pose."""
         rotations, positions = poses.rotations[0][self.influences], poses.positions[0][self.influences]
         return self.weights[..., None] * (np.einsum("vnab,vnb->vna", rotations, self.offsets) + positions)
 
-    def _image_errors(self, vertices: np.ndarray) -> np.ndarray:
+    def image_errors(self, vertices: np.ndarray) -> np.ndarray:
         """Errors (T,) of vertices (T, V, 3): absolute differences of coverage and colour, mean of an image pyramid."""
         with torch.no_grad():
             rendering = render(
@@ -115,6 +123,12 @@ class PoseComparison:
             error = coverage.abs() + TUNING.uncovered_weight * coverage.clamp_min(0) + TUNING.color_weight * color
             total = total + error.sum((1, 2)) / target[:, 3].sum().clamp_min(1e-6)
         return (total / TUNING.pyramid_levels).double().numpy()
+
+
+def _target(view: ImageWindow) -> Tensor:
+    """Colour times coverage, and coverage, (4, h, w) of a frame."""
+    mask = torch.from_numpy(view.mask)[None]
+    return torch.cat([torch.from_numpy(view.color).permute(2, 0, 1) * mask, mask])
 
 
 @dataclass(frozen=True)

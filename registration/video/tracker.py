@@ -6,7 +6,8 @@ window are computed anew and its poses solved together. Edges of the deformation
 hinges in all of them, and all others nearly rigid (``articulation.Articulation``): the foreshortening of a rigid limb
 then determines its depth, which a single view does not show.
 
-Where the masks do not fit any more, track is lost: the first frame's shape is translated to the frame's object and
+Where the result does not explain the frame, its pose is searched for (``pose_search``). Where the masks do not fit any
+more, track is lost: the first frame's shape is translated to the frame's object and
 fitted, and the better of the two poses is kept. Frames that stay lost have no constraints, only temporal smoothness.
 
 Long videos are solved in windows that overlap; beside the result, memory does not grow with their length.
@@ -29,6 +30,7 @@ from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import Observer, PointTracks, TrackedMesh, solver_weights, translated_to_mask
 from registration.video.parts import MeshParts
+from registration.video.pose_search import PoseSearch
 from registration.video.quality import FitQuality
 from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
@@ -75,6 +77,7 @@ class _Tracker:
         self.observer, self.config = observer, observer.config
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, observer.config.nodes)
         self.parts = MeshParts.of(self.graph, observer.camera)
+        self.search = PoseSearch(observer, self.graph)
         self.weights = solver_weights(observer.config)
         self.articulation = Articulation.none(self.graph)  # of the frames before the window
         self.lost: set[int] = set()
@@ -133,10 +136,10 @@ class _Tracker:
         free = np.arange(len(previous) + 1) == len(previous)
         all_constraints = [*[None] * len(previous), constraints]
         weights = replace(self.weights, kernel_scale=kernel_scale)
-        problem = Problem(
-            [self.graph] * len(free), self.observer.intrinsics, all_constraints, weights, articulation, free
-        )
-        return solve(problem, Poses.joined([previous, pose]), steps).poses[-1:]
+        start = Poses.joined([previous, pose])
+        graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
+        problem = Problem(graphs, intrinsics, all_constraints, weights, articulation, free, reference=start)
+        return solve(problem, start, steps).poses[-1:]
 
     def _track_frame(self, time: int, known: Poses) -> Poses:
         """Pose of a frame after those of known frames.
@@ -153,6 +156,11 @@ class _Tracker:
         view = observer.view(time, previous)
         pose = max(starts, key=lambda start: observer.mask_iou(self._first_vertices(start), view))
         pose, iou = self._fit_frame(time, pose, known, TUNING.search_radii[0])
+        searched = self.search.improved(
+            time, pose, known[-1:], lambda start: self._fit_frame(time, start, known[:0], TUNING.search_radii[0])[0]
+        )
+        if searched is not pose:
+            pose, iou = searched, observer.mask_iou(self._first_vertices(searched), view)
         min_iou = TUNING.min_iou_share * observer.reference_quality.iou
         if iou >= min_iou:
             return pose
@@ -213,7 +221,7 @@ class _Tracker:
             for _ in range(TUNING.window_rounds):
                 articulation = self.articulation.updated(self.graph, poses[known:])
                 graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
-                problem = Problem(graphs, intrinsics, constraints, self.weights, articulation, free, breaks)
+                problem = Problem(graphs, intrinsics, constraints, self.weights, articulation, free, breaks, poses)
                 poses = solve(problem, poses, TUNING.window_steps).poses
         return poses
 

@@ -135,6 +135,29 @@ class VideoTuning:
     color_weight: float = 2.0
     uncovered_weight: float = 1.0
 
+    # --- Search for the pose of a frame that does not fit (pose_search.py) ---
+
+    # Chosen on the tuning half of suite motion, but for the resolution and the numbers of candidates.
+
+    # Pixels (side) of the images.
+    search_size: int = 64
+    # Image error, beyond the first frame's, above which a pose is searched for.
+    max_error_increase: float = 0.06
+    # Rotations of the whole body, and the distinct ones of them that are refined.
+    rigid_candidates: int = 256
+    rigid_hypotheses: int = 2
+    # Ratio of the sizes in the image that is compensated by a change of distance, at most.
+    max_size_ratio: float = 1.03
+    # Hypotheses of the beam search over limbs, and limbs that one of them rotates at most.
+    frame_beam_width: int = 2
+    frame_rotated_limbs: int = 2
+    # Hypotheses that are fitted in either round.
+    fitted_hypotheses: int = 3
+    # Error that is added for motion of the nodes from the frame before by the object's size, on average.
+    motion_penalty: float = 0.15
+    # Part of the tracked pose's error that a searched one gains at least.
+    min_search_gain: float = 0.1
+
     # --- Pose of the first frame (first_frame.py) ---
     # Measured on nine pairs of poses of Fox and RobotExpressive (docs/quality.md).
 
