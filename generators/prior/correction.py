@@ -192,9 +192,3 @@ def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.
         widths = torch.cat([deviation(item.picture[None, 3:])[:, 0] for item in seen])
         tilts[:, 0] += log_likelihood(lean * widths)
     return list(tilts)
-
-
-def relative_uncertainty(correction: Correction) -> float:
-    """Mean Laplace scale of the centre and half the thickness over half the longer side of the object."""
-    scale = np.exp(correction.log_scale[correction.known])
-    return float((scale[:, 0] + scale[:, 1] / 2).mean())

@@ -13,7 +13,7 @@ import numpy as np
 
 from generators.prior.creature_surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
 
-PLANS = ("biped", "quadruped", "bird", "fish", "insect", "snake", "robot", "blob")
+PLANS = ("biped", "quadruped", "bird", "fish", "insect", "snake", "robot", "blob", "frog")
 FORWARD = np.eye(3)[2]
 
 
@@ -52,7 +52,7 @@ def random_creature(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, n
 
     Half of them are closed parts that overlap, half are one surface: the smooth union of the parts.
     """
-    plan = str(rng.choice(PLANS, p=[0.24, 0.24, 0.11, 0.11, 0.1, 0.05, 0.08, 0.07]))
+    plan = str(rng.choice(PLANS, p=[0.2, 0.2, 0.1, 0.1, 0.08, 0.09, 0.12, 0.06, 0.05]))
     build = _Builder(rng, rng.uniform(0, 1, (5, 3)) ** rng.uniform(0.5, 1.5), 2.0)
     if plan == "robot" or rng.uniform() < 0.1:
         build.power = float(rng.uniform(3, 8))
@@ -278,6 +278,36 @@ def _snake(build: _Builder) -> None:
     _head(build, place, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(1.0, 1.8))
 
 
+def _frog(build: _Builder) -> None:
+    """A low, wide trunk with a broad head, hind legs folded at its sides and eyes on top."""
+    rng = build.rng
+    length, radius = rng.uniform(0.4, 0.8), rng.uniform(0.2, 0.4)
+    rump = np.array([0, rng.uniform(-0.1, 0.05), -0.4 * length])
+    chest = np.array([0, rng.uniform(0, 0.3) * length, 0.4 * length])
+    build.add(rump, chest, (radius * rng.uniform(0.6, 1), radius), 0, rng.uniform(0.5, 0.9), UP)
+    build.add(chest, chest + 0.3 * length * FORWARD, (radius, radius * rng.uniform(0.4, 0.9)), 1, 0.7, UP)
+    thigh, thick = rng.uniform(0.25, 0.6), radius * rng.uniform(0.25, 0.5)
+    stretched = rng.uniform() < 0.25  # a leap
+    for sign in (1.0, -1.0):
+        mirror = np.array([sign, 1, 1])
+        hip = (rump + np.array([0.7 * radius, 0, 0])) * mirror
+        heading = [0.5, -0.4, -1.0] if stretched else [1, rng.uniform(0.2, 1.0), rng.uniform(0, 1.0)]
+        knee = hip + thigh * unit(np.array(heading) * mirror + rng.normal(0, 0.15, 3))
+        heading = [0.2, -0.6, -1.0] if stretched else [rng.uniform(-0.3, 0.4), -1, rng.uniform(-1.0, 0.2)]
+        ankle = knee + thigh * unit(np.array(heading) * mirror + rng.normal(0, 0.15, 3))
+        toes = ankle + 0.6 * thigh * unit(np.array([0.4, -0.2, 1.0]) * mirror + rng.normal(0, 0.2, 3))
+        build.add(hip, knee, (thick, 0.8 * thick), 0)
+        build.add(knee, ankle, (0.8 * thick, 0.5 * thick), 0)
+        build.add(ankle, toes, (0.5 * thick, 0.6 * thick), 2, 0.4, UP)
+        place = chest + np.array([sign * 0.5 * radius, 0.6 * radius, 0.2 * length])
+        eye = radius * rng.uniform(0.15, 0.4)
+        build.add(place, place + 1e-3 * UP, (eye, eye), 0)
+        place = place + 0.5 * eye * unit([sign * 0.4, 0.2, 1])
+        build.add(place, place + 1e-3 * UP, (0.7 * eye, 0.7 * eye), rng.uniform(0, 0.15, 3))
+    shoulder = chest + np.array([0.7 * radius, -0.3 * radius, 0])
+    _limbs(build, shoulder, [0.4, -1, 0.3], thigh, 0.7 * thick, 0, 0.6, 0.3, 1.5)
+
+
 def _blob(build: _Builder) -> None:
     rng = build.rng
     size = rng.uniform(0.3, 0.6)
@@ -293,7 +323,31 @@ def _blob(build: _Builder) -> None:
         _limbs(build, [size * 0.4, -0.5 * size, 0], [0.2, -1, 0], rng.uniform(0.2, 0.6), size * 0.25, 2, 0.3, 0.2, 1.5)
 
 
+def _robot(build: _Builder) -> None:
+    """A biped, or a trunk that stands on long legs without arms, of parts with edges."""
+    rng = build.rng
+    if rng.uniform() < 0.5:
+        _biped(build)
+        return
+    width, height, deep = rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.6), rng.uniform(0.6, 1.6)
+    build.add(np.zeros(3), height * UP, (width, width * rng.uniform(0.6, 1.1)), 0, deep, FORWARD)
+    thick = width * rng.uniform(0.2, 0.5)
+    bend = rng.uniform(0.2, 0.9)
+    _limbs(build, [0.8 * width, 0, 0], [0.2, -1, -0.2], rng.uniform(0.4, 1.2), thick, 1, bend, 0.3, 2.5)
+    if rng.uniform() < 0.7:  # arms or guns
+        start = [width * 1.1, rng.uniform(0.3, 0.9) * height, 0]
+        _limbs(
+            build, start, [0.2, rng.uniform(-1, 0.3), rng.uniform(0, 1.5)], rng.uniform(0.3, 0.9), thick, 3, 0.4, 0.2
+        )
+    if rng.uniform() < 0.6:
+        _head(build, (height + 0.3 * width) * UP, FORWARD + rng.normal(0, 0.2, 3), width * rng.uniform(0.3, 0.7))
+    for _ in range(int(rng.integers(0, 4))):  # boxes, tanks, antennas
+        place = rng.normal(0, 0.6, 3) * [width, height, width * deep] + 0.5 * height * UP
+        size = width * rng.uniform(0.15, 0.5)
+        build.add(place, place + size * unit(rng.normal(0, 1, 3)), (size, size * rng.uniform(0.3, 1)), 4)
+
+
 _BUILDERS = {
     "biped": _biped, "quadruped": _quadruped, "bird": _bird, "fish": _fish, "insect": _insect, "snake": _snake,
-    "robot": _biped, "blob": _blob,
+    "robot": _robot, "blob": _blob, "frog": _frog,
 }  # fmt: skip

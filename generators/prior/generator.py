@@ -10,7 +10,7 @@ import torch
 
 from generators.base import GenerationError
 from generators.ground import estimate_lean
-from generators.prior.correction import Observation, correct, observe, relative_uncertainty, tilts_of_clip
+from generators.prior.correction import Observation, correct, observe, tilts_of_clip
 from generators.prior.fit import generate
 from generators.prior.network import load_network
 from generators.prior.weights import FILE
@@ -21,7 +21,7 @@ from v2m4.weights import Unavailable, fingerprint
 
 log = logging.getLogger(__name__)
 
-MAX_UNCERTAINTY = 0.5  # of the maps, relative to the object: above it the result is that of ``Inflate``
+MIN_BODY_LOGIT = 0.0  # that the picture shows a body: below it the result is that of ``Inflate``
 
 
 class Prior:
@@ -61,11 +61,11 @@ class Prior:
         """
         try:
             seen, tilt = self.seen.get(frame.name) or (observe(self.network, frame), None)
-            correction = correct(self.network, seen, tilt)
-            uncertainty = relative_uncertainty(correction)
-            if uncertainty > MAX_UNCERTAINTY:
-                log.info("%s: the network is uncertain (%.2f): Inflate takes over", frame.name, uncertainty)
-                return generate(frame, None, self.grid, self.max_faces, self.texture_size)
+            correction = None
+            if float(seen.features.body[0]) < MIN_BODY_LOGIT:
+                log.info("%s: no body that the network knows (a cloud, a splash?): Inflate takes over", frame.name)
+            else:
+                correction = correct(self.network, seen, tilt)
             return generate(frame, correction, self.grid, self.max_faces, self.texture_size)
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error

@@ -62,10 +62,12 @@ class Output:
     Attributes:
         maps: (B, OUTPUTS, S, S).
         tilt: (B, 2, BINS) logits of the object's tilt; see ``tilt``.
+        body: (B,) logit of the picture's showing a body, rather than a cloud or a splash.
     """
 
     maps: Tensor
     tilt: Tensor
+    body: Tensor
 
 
 class _Norm(nn.Module):
@@ -136,6 +138,7 @@ class Prior(nn.Module):
             nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * BINS)
         )
         self.tilted = nn.Linear(2 * BINS, WIDTHS[-1])
+        self.body = nn.Sequential(nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], 64), nn.ReLU(), nn.Linear(64, 1))
         self.up = nn.ModuleList(
             nn.Sequential(_Norm(coarse), nn.Conv2d(coarse, fine, 1)) for fine, coarse in pairwise(WIDTHS)
         )
@@ -156,16 +159,17 @@ class Prior(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.tilted.weight)
         nn.init.zeros_(self.tilted.bias)
-        nn.init.zeros_(self.tilt[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.tilt[-1].bias)  # type: ignore[arg-type]
+        for head in (self.tilt, self.body):
+            nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(head[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor) -> Output:
         """Output for inputs (B, INPUTS, S, S); the maps are those of the predicted tilt."""
-        values, skips, tilt = self.encode(inputs)
-        return Output(self.decode(values, skips, tilt.detach().softmax(-1)), tilt)
+        values, skips, tilt, body = self.encode(inputs)
+        return Output(self.decode(values, skips, tilt.detach().softmax(-1)), tilt, body)
 
-    def encode(self, inputs: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Coarsest features, finer ones, and logits (B, 2, BINS) of the tilt."""
+    def encode(self, inputs: Tensor) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+        """Coarsest features, finer ones, logits (B, 2, BINS) of the tilt and logit (B,) of a body."""
         folded = functional.pixel_unshuffle(inputs, FOLD)
         values = self.stem(folded.contiguous(memory_format=torch.channels_last))
         skips = []
@@ -177,7 +181,8 @@ class Prior(nn.Module):
         values = self.attention(values)
         alpha = functional.avg_pool2d(inputs[:, ALPHA : ALPHA + 1], inputs.shape[-1] // values.shape[-1])
         pooled = (values * alpha).sum((2, 3)) / alpha.sum((2, 3)).clamp_min(0.1)
-        return values, skips, self.tilt(pooled).float().reshape(len(values), 2, BINS)
+        tilt = self.tilt(pooled).float().reshape(len(values), 2, BINS)
+        return values, skips, tilt, self.body(pooled).float()[:, 0]
 
     def decode(self, values: Tensor, skips: list[Tensor], tilt: Tensor) -> Tensor:
         """Maps (B, OUTPUTS, S, S) of ``encode``'s features under a tilt, probabilities (B, 2, BINS)."""
@@ -217,11 +222,13 @@ class Features:
         straight: coarsest features and finer ones.
         mirrored: of the mirror image.
         tilt: (B, 2, BINS) logarithms of the mean probabilities of both.
+        body: (B,) mean logit of both.
     """
 
     straight: tuple[Tensor, list[Tensor]]
     mirrored: tuple[Tensor, list[Tensor]]
     tilt: Tensor
+    body: Tensor
 
 
 @torch.no_grad()
@@ -229,10 +236,10 @@ def encode(network: Prior, inputs: Tensor) -> Features:
     """Features of inputs (B, INPUTS, S, S)."""
     mirror = inputs.flip(-1).clone()
     mirror[:, list(MIRRORED)] *= -1
-    values, skips, tilt = network.encode(inputs)
-    other_values, other_skips, other = network.encode(mirror)
+    values, skips, tilt, body = network.encode(inputs)
+    other_values, other_skips, other, other_body = network.encode(mirror)
     mean = 0.5 * (tilt.softmax(-1) + _mirrored_tilt(other).softmax(-1))
-    return Features((values, skips), (other_values, other_skips), mean.log())
+    return Features((values, skips), (other_values, other_skips), mean.log(), 0.5 * (body + other_body))
 
 
 @torch.no_grad()

@@ -38,7 +38,9 @@ def validate(network: Prior | None, shards: list[Arrays], device: torch.device) 
             batch = to_batch({name: values[start : start + 64] for name, values in tensors.items()})
             if network is None:
                 maps = torch.zeros(len(batch.valid), OUTPUTS, *batch.valid.shape[2:], device=device)
-                output = Output(maps, torch.zeros(len(maps), 2, BINS, device=device))
+                output = Output(
+                    maps, torch.zeros(len(maps), 2, BINS, device=device), torch.zeros(len(maps), device=device)
+                )
             else:
                 with torch.autocast(device.type, torch.bfloat16):
                     output = network(batch.inputs)

@@ -59,10 +59,14 @@ def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
 
 
 def _deformed(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Points (V, 3) in the unit cube, stretched along the axes and warped smoothly."""
+    """Points (V, 3) in the unit cube, stretched along the axes, of other proportions, and warped smoothly."""
     low, high = points.min(0), points.max(0)
     points = (points - (low + high) / 2) / max(float((high - low).max()), 1e-9)
-    points = points * np.exp(rng.normal(0, 0.13, 3))
+    points = points * np.exp(rng.normal(0, 0.16, 3))
+    for axis in (1, 2):  # other proportions: sections across the vertical and the forward axis change in size
+        if rng.uniform() < 0.35:
+            logarithm = np.interp(points[:, axis], np.linspace(-0.5, 0.5, 4), rng.normal(0, 0.22, 4))
+            points[:, [other for other in range(3) if other != axis]] *= np.exp(logarithm)[:, None]
     if rng.uniform() < 0.4:
         for _ in range(2):
             wave, shift = rng.normal(0, 4, 3), rng.uniform(0, 2 * math.pi)

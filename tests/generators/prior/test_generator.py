@@ -54,15 +54,45 @@ def test_result_depends_on_the_version_of_the_weights(weights: Path) -> None:
     assert generator.Prior(CONFIG).version != before
 
 
-def test_uncertain_prediction_gives_the_mesh_of_inflate(
+def test_a_picture_of_no_body_gives_the_mesh_of_inflate(
     weights: Path, frame: Frame, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(generator, "MAX_UNCERTAINTY", 0.0)
+    monkeypatch.setattr(generator, "MIN_BODY_LOGIT", 1.0)
     with caplog.at_level("INFO"):
         asset = generator.Prior(CONFIG).generate(frame)
     assert "Inflate takes over" in caplog.text
     expected = base.create("Inflate", CONFIG).generate(frame)
     assert torch.allclose(asset.mesh.vertices, expected.mesh.vertices, atol=1e-5)
+
+
+def cloud(seed: int, size: int = 192) -> Frame:
+    """A grey patch with a fractal outline and fractal brightness."""
+    rng = np.random.default_rng(seed)
+    frequency = np.fft.fftfreq(size)
+    radius = np.hypot(frequency[:, None], frequency[None]) + 1 / size
+
+    def noise() -> np.ndarray:
+        values = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / radius**1.8).real
+        return values / values.std()
+
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    label = cv2.connectedComponents((1.6 * (0.6 - np.hypot(x, 1.3 * y)) + 0.5 * noise() > 0).astype(np.uint8))[1]
+    mask = label == np.bincount(label[label > 0]).argmax()
+    grey = (200 + 40 * noise()).clip(0, 255)
+    return Frame("cloud", 0, np.dstack([grey, grey, grey, 255 * mask]).astype(np.uint8))
+
+
+def test_the_shipped_network_tells_a_cloud_from_the_example(caplog: pytest.LogCaptureFixture) -> None:
+    made = base.create("Prior", CONFIG)
+    with caplog.at_level("INFO"):
+        made.generate(cloud(0))
+    assert "Inflate takes over" in caplog.text
+    caplog.clear()
+    path = sorted((Path(__file__).parents[3] / "examples").glob("*/*.png"))[0]
+    rgba = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+    with caplog.at_level("INFO"):
+        made.generate(Frame("body", 0, rgba))
+    assert "Inflate takes over" not in caplog.text
 
 
 def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from generators.prior.dataset import render_shard, to_batch, to_tensors
 from generators.prior.losses import read_output
-from generators.prior.network import INPUTS, OUTPUTS, Output, Prior, decode, encode, interpret, load_network
+from generators.prior.network import INPUTS, MIRRORED, OUTPUTS, Output, Prior, decode, encode, interpret, load_network
 from generators.prior.report import validate
 from generators.prior.subjects import SubjectPool
 from generators.prior.tilt import BINS
@@ -65,7 +65,7 @@ def test_prediction_of_a_mirrored_picture_is_mirrored(shard: dict[str, np.ndarra
     found = []
     for batch in (to_batch(tensors), to_batch(mirrored)):
         features = encode(network, batch.inputs)
-        found.append(read_output(Output(decode(network, features, features.tilt), features.tilt), batch))
+        found.append(read_output(Output(decode(network, features, features.tilt), features.tilt, features.body), batch))
     one, other = found
     assert one.centre.std() > 0.01
     assert torch.allclose(one.centre.flip(-1), other.centre, atol=1e-5)
@@ -126,3 +126,15 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rate_factor(0.02) == pytest.approx(1)
     assert rate_factor(1) == pytest.approx(0.02)
     assert Options().threads == 1
+
+
+def test_a_body_and_its_mirror_image_have_one_logit() -> None:
+    torch.manual_seed(3)
+    network = Prior()
+    torch.nn.init.normal_(network.body[-1].weight, std=0.3)
+    inputs = torch.rand(2, INPUTS, 64, 64)
+    mirror = inputs.flip(-1).clone()
+    mirror[:, list(MIRRORED)] *= -1
+    first, second = encode(network, inputs).body, encode(network, mirror).body
+    assert first.shape == (2,) and float(first.abs().max()) > 0
+    assert torch.allclose(first, second, atol=1e-5)

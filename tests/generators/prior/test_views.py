@@ -25,7 +25,7 @@ from generators.prior.subjects import Subject, SubjectPool
 from generators.prior.tilt import BINS
 from generators.prior.views import View, render_view, rotation
 
-ZERO = Output(torch.zeros(12, OUTPUTS, 64, 64), torch.zeros(12, 2, BINS))
+ZERO = Output(torch.zeros(12, OUTPUTS, 64, 64), torch.zeros(12, 2, BINS), torch.zeros(12))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_clouds_have_no_depth_and_ask_for_uncertainty() -> None:
     assert float(batch.valid.sum()) == 0
     assert float((batch.alpha > 0.5).float().sum((1, 2, 3)).min()) >= 200
     maps = torch.zeros(4, OUTPUTS, 64, 64, requires_grad=True)
-    loss(read_output(Output(maps, torch.zeros(4, 2, BINS)), batch), batch).backward()
+    loss(read_output(Output(maps, torch.zeros(4, 2, BINS), torch.zeros(4)), batch), batch).backward()
     assert maps.grad is not None
     inside = batch.alpha[:, 0] > 0.5
     assert float(maps.grad[:, 2][inside].max()) < 0  # the scales are to grow
