@@ -302,7 +302,7 @@ def _frog(build: _Builder) -> None:
         place = chest + np.array([sign * 0.5 * radius, 0.6 * radius, 0.2 * length])
         eye = radius * rng.uniform(0.15, 0.4)
         build.add(place, place + 1e-3 * UP, (eye, eye), 0)
-        place = place + 0.5 * eye * unit([sign * 0.4, 0.2, 1])
+        place = place + 0.5 * eye * unit(np.array([sign * 0.4, 0.2, 1]))
         build.add(place, place + 1e-3 * UP, (0.7 * eye, 0.7 * eye), rng.uniform(0, 0.15, 3))
     shoulder = chest + np.array([0.7 * radius, -0.3 * radius, 0])
     _limbs(build, shoulder, [0.4, -1, 0.3], thigh, 0.7 * thick, 0, 0.6, 0.3, 1.5)

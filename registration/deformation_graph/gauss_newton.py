@@ -30,11 +30,11 @@ from registration.deformation_graph.graph import BoundPoints, DeformationGraph, 
 from registration.deformation_graph.kernels import (
     add_point_constraints,
     add_rigidity,
-    add_temporal_smoothness,
     apply_increment,
 )
 from registration.deformation_graph.normal_equations import NormalEquations
 from registration.deformation_graph.shading_kernel import add_normal_constraints
+from registration.deformation_graph.temporal_kernel import add_temporal_smoothness
 from registration.deformation_graph.tuning import TUNING
 from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
@@ -171,17 +171,18 @@ class Problem:
         self.bend = share * weights.bend * bend
         self.motion_weights = np.full(count, 1.0 / (count * first.unit**2))
         self.rotation_radius = 0.5 * float(np.median(first.lengths))
-        still = (np.zeros((count, 3)), np.zeros((count, 3, 3)), np.ones(count))
-        self.still = still
-        self.turns = [still] * (len(graphs) - 1)
+        self.no_motion = (np.zeros((count, 3)), np.zeros((count, 3, 3)), np.ones(count))
+        self.expected_motions = [self.no_motion] * (len(graphs) - 1)
         if reference is not None:
-            self.turns = [self._turn(reference[[time, time + 1]]) for time in range(len(graphs) - 1)]
+            pairs = [reference[[time, time + 1]] for time in range(len(graphs) - 1)]
+            self.expected_motions = [self._expected_motion(pair) for pair in pairs]
 
-    def _turn(self, poses: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Change of view coordinates (K, 3) and rotations (K, 3, 3) of all nodes by the whole object's rotation.
+    def _expected_motion(self, poses: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Motion of all nodes by the whole object's rotation between two poses.
 
-        Args:
-            poses: of two frames.
+        Returns:
+            Change of view coordinates (K, 3) and of rotations (K, 3, 3), and the factors (K,) of a Cauchy kernel on the
+            weights of the nodes' other motion.
         """
         first, second = poses.positions
         center = first.mean(0)
@@ -261,7 +262,7 @@ class Problem:
                     second = frames[b]
                     if self.free[first] and self.free[second]:
                         pair_index[a, b] = pairs[(int(first), int(second))] if b > a else 0
-            *expected, robust = self.turns[frames[0]] if len(frames) == 2 else self.still
+            *expected, robust = self.expected_motions[frames[0]] if len(frames) == 2 else self.no_motion
             energy += add_temporal_smoothness(
                 blocks, pattern.block_index, gradient, coupling, pattern.order, poses.rotations,
                 poses.positions, frames, coefficients, pair_index, tuple(expected),

@@ -62,7 +62,8 @@ def test_gradient_matches_finite_differences(limb: DeformationGraph, term: str) 
     others = {"rigidity": 0.0, "velocity": 0.0, "acceleration": 0.0, "kernel_scale": 0.1, "bend": 0.3}
     weights = SolverWeights(**{**others, **({} if term == "points" else {term: 1.0})})
     constraints = projected(limb, limb.rest + 0.02) if term == "points" else None
-    energy = problem(limb, [constraints] * 4, weights, free=np.array([False, True, True, True]))
+    free = np.array([False, True, True, True])
+    energy = problem(limb, [constraints] * 4, weights, free=free, reference=perturbed(limb, 4, 1))
     poses, rng = perturbed(limb, 4), np.random.default_rng(5)
     gradient = energy.equations(poses).gradient
     step = rng.normal(size=gradient.shape)
@@ -110,6 +111,28 @@ def test_temporal_smoothness_does_not_depend_on_the_distance_of_what_the_image_s
     energies = [energy.equations(scaled_about_camera(poses, factor)).energy for factor in (0.5, 1.0, 2.0)]
     assert energies[0] > 0
     assert energies == pytest.approx([energies[1]] * 3, rel=1e-9)
+
+
+def test_rotation_of_the_whole_object_costs_no_smoothness(limb: DeformationGraph) -> None:
+    rotation = random_rotation(torch.Generator().manual_seed(2)).numpy()
+    center = limb.centres.mean(0)
+    still = limb.rest_poses(1)
+    rotated = Poses(rotation @ still.rotations, (still.positions - center) @ rotation.T + center)
+    poses = Poses.joined([still, rotated])
+    weights = SolverWeights(rigidity=0.0, velocity=1.0)
+    assert problem(limb, [None] * 2, weights).equations(poses).energy > 0.01
+    assert problem(limb, [None] * 2, weights, reference=poses).equations(poses).energy < 1e-20
+
+
+def test_nodes_that_move_far_resist_less(limb: DeformationGraph) -> None:
+    """A Cauchy kernel: what one node pays grows slower than the square of its motion."""
+    energies = []
+    for distance in (0.01, 0.1):
+        poses = limb.rest_poses(2)
+        poses.positions[1, 0, 0] += distance
+        energy = problem(limb, [None] * 2, SolverWeights(rigidity=0.0, velocity=1.0), reference=poses)
+        energies.append(energy.equations(poses).energy)
+    assert energies[0] < energies[1] < 0.5 * 100 * energies[0]
 
 
 def test_smoothness_of_depth_has_its_own_weight(limb: DeformationGraph) -> None:
