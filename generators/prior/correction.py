@@ -32,7 +32,6 @@ class Correction:
         known: (S, S) bool, inside the silhouette.
         shift: (S, S) displacement along the rays, in half the crop's side.
         log_ratio: (S, S) logarithm of the factor on the thickness.
-        log_scale: (S, S, 2) logarithm of the Laplace scale of centre and thickness, in half the crop's side.
         front: (S, S, 3) colours of the near side.
         colors: (S, S, 3) change of colour from the near to the far side.
     """
@@ -42,7 +41,6 @@ class Correction:
     known: np.ndarray
     shift: np.ndarray
     log_ratio: np.ndarray
-    log_scale: np.ndarray
     front: np.ndarray
     colors: np.ndarray
 
@@ -153,7 +151,6 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
         known,
         found.centre[0, 0].numpy() - seen.base.centre,
         np.log(np.maximum(ratio, 1e-6)),
-        found.log_scale[0].permute(1, 2, 0).numpy(),
         front,
         without_ghosts(found.back.clamp(0, 1)[0].permute(1, 2, 0).numpy(), front, known) - front,
     )

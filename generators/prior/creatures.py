@@ -331,14 +331,12 @@ def _robot(build: _Builder) -> None:
         return
     width, height, deep = rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.6), rng.uniform(0.6, 1.6)
     build.add(np.zeros(3), height * UP, (width, width * rng.uniform(0.6, 1.1)), 0, deep, FORWARD)
-    thick = width * rng.uniform(0.2, 0.5)
-    bend = rng.uniform(0.2, 0.9)
+    thick, bend = width * rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.9)
     _limbs(build, [0.8 * width, 0, 0], [0.2, -1, -0.2], rng.uniform(0.4, 1.2), thick, 1, bend, 0.3, 2.5)
     if rng.uniform() < 0.7:  # arms or guns
         start = [width * 1.1, rng.uniform(0.3, 0.9) * height, 0]
-        _limbs(
-            build, start, [0.2, rng.uniform(-1, 0.3), rng.uniform(0, 1.5)], rng.uniform(0.3, 0.9), thick, 3, 0.4, 0.2
-        )
+        heading = [0.2, rng.uniform(-1, 0.3), rng.uniform(0, 1.5)]
+        _limbs(build, start, heading, rng.uniform(0.3, 0.9), thick, 3, 0.4, 0.2)
     if rng.uniform() < 0.6:
         _head(build, (height + 0.3 * width) * UP, FORWARD + rng.normal(0, 0.2, 3), width * rng.uniform(0.3, 0.7))
     for _ in range(int(rng.integers(0, 4))):  # boxes, tanks, antennas

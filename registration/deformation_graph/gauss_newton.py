@@ -27,14 +27,10 @@ import torch
 from registration.correspondences.constraints import Constraints, NormalConstraints
 from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.graph import BoundPoints, DeformationGraph, Poses
-from registration.deformation_graph.kernels import (
-    add_point_constraints,
-    add_rigidity,
-    apply_increment,
-)
+from registration.deformation_graph.kernels import add_point_constraints, add_rigidity, apply_increment
 from registration.deformation_graph.normal_equations import NormalEquations
 from registration.deformation_graph.shading_kernel import add_normal_constraints
-from registration.deformation_graph.temporal_kernel import add_temporal_smoothness
+from registration.deformation_graph.temporal_kernel import add_temporal_smoothness, view_coordinates
 from registration.deformation_graph.tuning import TUNING
 from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
@@ -188,16 +184,13 @@ class Problem:
         center = first.mean(0)
         correlation = torch.from_numpy((first - center).T @ (second - second.mean(0)))[None]
         rotation = best_rotations(correlation)[0].numpy()
-        before, after = (self._view_coordinates(each) for each in (first, (first - center) @ rotation.T + center))
-        motion = np.linalg.norm(self._view_coordinates(second) - after, axis=1) / self.graphs[0].unit
+        before, after, observed = (
+            view_coordinates(np.ascontiguousarray(each), self.depth, self.weights.depth_smoothness)
+            for each in (first, (first - center) @ rotation.T + center, second)
+        )
+        motion = np.linalg.norm(observed - after, axis=1) / self.graphs[0].unit
         robust = 1 / (1 + np.square(motion / self.weights.motion_scale))
         return after - before, rotation @ poses.rotations[0] - poses.rotations[0], robust
-
-    def _view_coordinates(self, positions: np.ndarray) -> np.ndarray:
-        """Positions (K, 3) as they count in ``add_temporal_smoothness``."""
-        depth = np.maximum(positions[:, 2:], 1e-6 * self.depth)
-        logarithm = np.sqrt(self.weights.depth_smoothness) * np.log(depth)
-        return self.depth * np.concatenate([positions[:, :2] / depth, logarithm], 1)
 
     def _normal_terms(self, graph: DeformationGraph, constraints: NormalConstraints) -> tuple:
         """Arguments of ``add_normal_constraints`` for one frame, from ``points`` on."""

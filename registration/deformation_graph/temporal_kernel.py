@@ -1,4 +1,4 @@
-"""Numba kernel of temporal smoothness; its parameters are those of ``kernels``."""
+"""Numba kernels of temporal smoothness; their parameters are those of ``kernels``."""
 
 from __future__ import annotations
 
@@ -100,6 +100,15 @@ def add_temporal_smoothness(
                 else:
                     coupling[pair_index[d, e], i] += block
     return energy
+
+
+@kernel("f8[:,::1], f8, f8")
+def view_coordinates(positions, depth, depth_smoothness):
+    """Positions (K, 3) as they count in ``add_temporal_smoothness``; its parameters."""
+    coordinates, jacobian = np.zeros(positions.shape), np.zeros((3, 3))
+    for k in range(len(positions)):
+        _add_view_coordinates(positions[k], depth, depth * np.sqrt(depth_smoothness), 1.0, coordinates[k], jacobian)
+    return coordinates
 
 
 @kernel

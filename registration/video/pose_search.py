@@ -10,11 +10,13 @@ Motion between two frames is short where the image leaves a choice: legs that lo
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from registration.deformation_graph.gauss_newton import Intrinsics
@@ -24,7 +26,9 @@ from registration.video.limbs import find_limbs, points_in_ball
 from registration.video.observer import Observer
 from registration.video.tuning import TUNING
 from v2m4.image_window import ImageWindow
-from v2m4.rotation import rotation_exp
+from v2m4.rotation import angles_between, rotation_exp
+
+log = logging.getLogger(__name__)
 
 Fit = Callable[[Poses], Poses]
 
@@ -77,7 +81,7 @@ class PoseSearch:
             frame shows no object.
         """
         comparison = self.comparison(time, pose)
-        best = tracked = self._hypothesis(comparison, pose, previous)
+        tracked = self._hypothesis(comparison, pose, previous)
         if tracked.error <= self.max_error or not (comparison.view.mask > 0.5).any():
             return pose
         starts = [
@@ -86,22 +90,25 @@ class PoseSearch:
             for start in rigid_motions(comparison, origin, TUNING.rigid_hypotheses)
         ]
         starts += self._with_rotated_limbs(comparison, pose)
-        for _ in range(2):
+
+        def better(starts: list[Poses], than: PoseHypothesis) -> PoseHypothesis:
             ranked = sorted((self._hypothesis(comparison, start, previous) for start in starts), key=lambda it: it.cost)
             fits = [self._hypothesis(comparison, fit(it.poses), previous) for it in ranked[: TUNING.fitted_hypotheses]]
-            best = min([best, *fits], key=lambda it: it.cost)
-            if best.error <= self.max_error:
-                break
-            starts = self._with_rotated_limbs(comparison, best.poses)
-        gain = TUNING.min_search_gain * tracked.error
-        return best.poses if best.cost < tracked.cost - gain else pose
+            return min([than, *fits], key=lambda it: it.cost)
+
+        best = better(starts, tracked)
+        if best.error > self.max_error:
+            best = better(self._with_rotated_limbs(comparison, best.poses), best)
+        if best.cost >= tracked.cost - TUNING.min_search_gain * tracked.error:
+            return pose
+        name = self.observer.frames[time].name
+        log.info("frame %s: another pose found, image error %.2f -> %.2f", name, tracked.error, best.error)
+        return best.poses
 
     def comparison(self, time: int, pose: Poses) -> PoseComparison:
         """Comparison with a frame, in a window that holds its object and a pose."""
-        vertices = self.first_comparison.vertices(pose)
-        return self.first_comparison.with_view(
-            self._view(time, self.first_comparison.mesh.vertices.new_tensor(vertices))
-        )
+        vertices = torch.from_numpy(self.first_comparison.vertices(pose)).float()
+        return self.first_comparison.with_view(self._view(time, vertices))
 
     def _view(self, time: int, vertices: Tensor) -> ImageWindow:
         """Image window of a frame that holds vertices (V, 3), at the resolution of the search."""
@@ -134,7 +141,7 @@ def rigid_motions(comparison: PoseComparison, pose: Poses, count: int) -> list[P
     costs = costs + TUNING.rotation_penalty * np.linalg.norm(vectors, axis=1)
     kept: list[np.ndarray] = []
     for index in np.argsort(costs, kind="stable"):
-        if all(_angle_between(rotations[index], other) > TUNING.distinct_angle for other in kept):
+        if all(angles_between(rotations[index], other) > TUNING.distinct_angle for other in kept):
             kept.append(rotations[index])
         if len(kept) == count:
             break
@@ -149,11 +156,6 @@ def rigid_motions(comparison: PoseComparison, pose: Poses, count: int) -> list[P
         rotation = rotation_exp(vector[None])[0] @ start
         found.append(Poses(rotation @ pose.rotations, (pose.positions - center) @ rotation.T + center + shift))
     return found
-
-
-def _angle_between(first: np.ndarray, second: np.ndarray) -> float:
-    """Angle, radians, of the rotation from one (3, 3) to another."""
-    return math.acos(min(max((float((first * second).sum()) - 1) / 2, -1.0), 1.0))
 
 
 def _evaluated(

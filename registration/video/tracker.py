@@ -7,8 +7,8 @@ hinges in all of them, and all others nearly rigid (``articulation.Articulation`
 then determines its depth, which a single view does not show.
 
 Where the result does not explain the frame, its pose is searched for (``pose_search``). Where the masks do not fit any
-more, track is lost: the first frame's shape is translated to the frame's object and
-fitted, and the better of the two poses is kept. Frames that stay lost have no constraints, only temporal smoothness.
+more, track is lost: the first frame's shape is translated to the frame's object and fitted, and the better of the two
+poses is kept. Frames that stay lost have no constraints, only temporal smoothness.
 
 Long videos are solved in windows that overlap; beside the result, memory does not grow with their length.
 """
