@@ -182,8 +182,8 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     import registration
     import texture
     from v2m4.absent_frames import Timeline, poses_for_export
-    from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export import export_animation
+    from v2m4.further_outputs import write_further_outputs
 
     keys = key_indices(clip, config)
     key_frames = [clip.frames[index] for index in keys]
@@ -219,8 +219,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
             fps=clip.fps,
             seconds=timeline.times,
         )
-        draw_contact_sheet(workspace, whole, extrinsics)
-        convert(result, clip, config)
+        write_further_outputs(workspace, result, whole, extrinsics, clip, config)
     return result
 
 
@@ -229,8 +228,8 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     import camera_search
     import registration
     from v2m4.absent_frames import Timeline, poses_for_export
-    from v2m4.contact_sheet import draw_contact_sheet
     from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
+    from v2m4.further_outputs import write_further_outputs
     from v2m4.mesh import Asset
     from v2m4.subdivide import working_copy
 
@@ -257,18 +256,8 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
             fps=clip.fps,
             times=timeline.times,
         )
-        draw_contact_sheet(workspace, sequence, file_axes_extrinsics(to_camera))
-        convert(result, clip, config)
+        write_further_outputs(workspace, result, sequence, file_axes_extrinsics(to_camera), clip, config)
     return result
-
-
-def convert(result: Path, clip: Clip, config: Config) -> None:
-    """Convert the GLB to .fbx, .usd and .abc if ``--blender_path`` is given."""
-    if config.blender_path is not None:
-        from v2m4.io.blender import export_with_blender
-
-        frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
-        export_with_blender(result, config.blender_path, fps=clip.fps, frames=frames)
 
 
 def attempt(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from v2m4 import threads
-from v2m4.config import FAST, FramesConfig, RembgModel
+from v2m4.config import FAST, FramesConfig
 from v2m4.io import _rembg
+from v2m4.stage_config import RembgModel
 from v2m4.weights import Unavailable
 
 CONFIG = replace(FAST, frames=FramesConfig(foreground="rembg", rembg_model="u2netp"), device="cpu")

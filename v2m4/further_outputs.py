@@ -1,0 +1,37 @@
+"""The files that are made from a finished animation: contact sheet and conversions to other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from v2m4.config import Config
+from v2m4.contact_sheet import draw_contact_sheet
+from v2m4.frame import Clip
+from v2m4.io.blender import export_with_blender
+from v2m4.mesh import MeshSequence
+from v2m4.workspace import Workspace
+
+
+def write_further_outputs(
+    workspace: Workspace, animation: Path, sequence: MeshSequence, extrinsics: Tensor, clip: Clip, config: Config
+) -> None:
+    """Write what the options ask for beside ``output_animation.glb``.
+
+    Args:
+        workspace: the animation's folder.
+        animation: the exported GLB.
+        sequence: the poses of all frames, in the video camera's space.
+        extrinsics: (4, 4), the video camera in the upright world, in the same units.
+        clip: the video.
+        config: the options.
+
+    Raises:
+        RuntimeError: a conversion failed.
+        OSError: a file cannot be written.
+    """
+    draw_contact_sheet(workspace, sequence, extrinsics)
+    if config.blender_path is not None:
+        frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
+        export_with_blender(animation, config.blender_path, fps=clip.fps, frames=frames)
