@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from v2m4 import preflight
-from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
+from v2m4.config import LARGEST_FOV, LEAST_FOV, MOST_BONES, Config, parse, resolve_preset
 from v2m4.device import placement
 from v2m4.io.mesh_file import check_user_mesh
 from v2m4.report import TqdmHandler, table
@@ -77,6 +77,10 @@ def check(config: Config) -> Config:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
+    if not 1 <= config.bones <= MOST_BONES:
+        raise UsageError(f"--bones {config.bones}: must be from 1 to {MOST_BONES}")
+    if config.tolerance < 0:
+        raise UsageError(f"--tolerance {config.tolerance:g}: must not be negative")
     if config.mesh is not None:
         with errors_of_usage("--mesh"):
             check_user_mesh(config.mesh, config.blender_path)
@@ -218,6 +222,8 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
             seconds=timeline.times,
+            bones=config.bones if config.rig == "auto" else 0,
+            tolerance=config.tolerance,
         )
         write_further_outputs(workspace, result, whole, extrinsics, clip, config)
     return result
@@ -255,6 +261,9 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
             times=timeline.times,
+            write=config.write,
+            bones=config.bones if config.rig == "auto" else 0,
+            tolerance=config.tolerance,
         )
         write_further_outputs(workspace, result, sequence, file_axes_extrinsics(to_camera), clip, config)
     return result

@@ -43,6 +43,7 @@ ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman", "Pr
 OWN_MODELS = ("Inflate", "Prior")  # of these, those that are part of the program and run on the CPU
 PresetName = Literal["auto", "fast", "paper"]
 LEAST_FOV, LARGEST_FOV = 5, 120  # degrees
+MOST_BONES = 255
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,15 @@ class Config:
     tracking_camera_radius: float = 8.0
     # Folder of a Blender installation; the animation is then also written as .fbx, .usd and .abc.
     blender_path: Path | None = None
+    # Skeletal animation: auto also writes output_animation_rigged.glb, with bones and skin weights found from motion.
+    rig: Literal["auto", "off"] = "auto"
+    # Bones of that file, at most.
+    bones: int = 32
+    # How the motion of a user mesh is written: on the joints of its own skeleton, or as morph targets; auto is skeleton
+    # where the file has a skin.
+    write: Literal["auto", "skeleton", "morph"] = "auto"
+    # Largest distance, relative to the object's size, by which leaving out keys of an animation may move a vertex.
+    tolerance: float = 0.001
     # Faces of the meshes, at most.
     max_faces: int = 10000
     # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from v2m4.camera import Camera
 from v2m4.export import ANIMATION, OFFSETS, REST_MESH, camera_to_world, write_cameras
+from v2m4.export_rig import SkeletonMotion, export_rig, fit_own_skeleton
 from v2m4.io.user_mesh import UserMesh
 from v2m4.mesh import MeshSequence
 from v2m4.workspace import Workspace, code_version, digest
@@ -47,6 +50,9 @@ def export_user_mesh(
     aspect: float,
     fps: float,
     times: np.ndarray | None = None,
+    write: str = "auto",
+    bones: int = 0,
+    tolerance: float = 0.0,
 ) -> Path:
     """Write the animated file, its rest pose, offsets and cameras.
 
@@ -60,6 +66,10 @@ def export_user_mesh(
         aspect: width / height of the video.
         fps: mean rate, frames per second.
         times: (T,) seconds of the frames (default: uniform, from 0).
+        write: ``skeleton`` animates the file's own joints, ``morph`` writes morph targets; ``auto`` is ``skeleton``
+            where the file has a skin.
+        bones: of ``output_animation_rigged.glb``, at most, for a mesh without a skeleton of its own; 0 for none.
+        tolerance: of the curves of joints, see ``thinned``.
 
     Returns:
         The path of ``output_animation.glb``.
@@ -72,6 +82,10 @@ def export_user_mesh(
         raise ValueError(f"export_user_mesh: {len(names)} names for {len(sequence)} poses")
     seconds = np.arange(len(names)) / fps if times is None else np.asarray(times, dtype=np.float64)
     rigid, scale = split_similarity(to_camera)
+    camera_pose = camera_to_world(rigid).numpy()
+    own = user_mesh.skeleton() if write != "morph" else None
+    if own is None and write == "skeleton":
+        raise ValueError(f"{user_mesh.path}: has no skin, so --write skeleton has no joints to animate")
     poses = sequence.vertices.detach().cpu().numpy()
     content = digest(
         user_mesh.content_digest,
@@ -80,27 +94,44 @@ def export_user_mesh(
         seconds,
         to_camera.detach().cpu().tolist(),
         [fov, aspect, fps],
+        [own is not None, tolerance if own is not None else 0],
         code_version(),
     )
     camera = Camera(rigid.float()[None], fov, aspect)
-    camera_pose = camera_to_world(rigid).numpy()
 
     def file_vertices(pose: np.ndarray) -> np.ndarray:
         """A pose (V, 3) in camera space, transformed to the file's world relative to the user mesh's origin."""
         return (pose.astype(np.float64) / scale) @ camera_pose[:3, :3].T + camera_pose[:3, 3]
 
+    @cache
+    def motion() -> SkeletonMotion:
+        assert own is not None
+        found = fit_own_skeleton(user_mesh, own, file_vertices(poses), seconds, tolerance)
+        workspace.manifest["skeleton"] = found.record()
+        return found
+
     def write_animation(path: Path) -> None:
-        user_mesh.write_animation(path, map(file_vertices, poses), seconds, camera, target_names=names)
+        if own is None:
+            user_mesh.write_animation(path, map(file_vertices, poses), seconds, camera, target_names=names)
+        else:
+            user_mesh.write_skeleton(path, own, motion().curves, float(seconds[-1]), camera)
 
     def write_offsets(path: Path) -> None:
         rest = user_mesh.mesh.vertices.double().numpy()
+        written = map(file_vertices, poses) if own is None else iter(motion().poses)
         buffer = io.BytesIO()
-        np.save(buffer, np.stack([file_vertices(pose) - rest for pose in poses]).astype(np.float32), allow_pickle=False)
+        np.save(buffer, np.stack([pose - rest for pose in written]).astype(np.float32), allow_pickle=False)
         path.write_bytes(buffer.getvalue())
 
     workspace.make_file(REST_MESH, content, lambda path: user_mesh.write_static(path, user_mesh.mesh.vertices, camera))
     workspace.make_file(OFFSETS, content, write_offsets)
     write_cameras(workspace, content, names, camera, fps, seconds, user_mesh.origin)
+    if own is None:
+        workspace.manifest.pop("skeleton", None)
+        if bones:
+            mesh = replace(user_mesh.mesh, texture=None, uvs=None, uv_faces=None)
+            moved = MeshSequence(torch.from_numpy(file_vertices(poses).astype(np.float32)), mesh, seconds)
+            export_rig(workspace, moved, camera, bones, tolerance, user_mesh)
     return workspace.make_file(ANIMATION, content, write_animation)
 
 

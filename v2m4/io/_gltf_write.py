@@ -19,9 +19,11 @@ from v2m4.camera import OPENCV_TO_OPENGL, Camera
 from v2m4.io._gltf_container import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, GltfBuilder
 from v2m4.io._gltf_images import EncodedImage, encode_texture
 from v2m4.io._gltf_quantize import QuantizationGrid, normal_deltas, unit_normals
+from v2m4.io._gltf_skin import add_joints, add_skin, bone_names, skeletal_animation, skin_attributes
 from v2m4.io.srgb import srgb_to_linear
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.rotation import quaternion_from_matrix
+from v2m4.skinning.rig import Rig
 
 BYTE_MAX = 127
 LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
@@ -168,6 +170,50 @@ def write_animation_glb(
     }
     channel = {"sampler": 0, "target": {"node": node, "path": "weights"}}
     builder.add("animations", {"name": name, "samplers": [sampler], "channels": [channel]})
+    path.write_bytes(builder.tobytes())
+
+
+def write_rigged_glb(
+    path: Path,
+    mesh: Mesh,
+    rig: Rig,
+    end: float,
+    camera: Camera | None = None,
+    *,
+    texture: EncodedImage | None = None,
+    double_sided: bool = True,
+    name: str = "animation",
+) -> None:
+    """Write a mesh with a skeleton, skin weights and one animation; no extension is used.
+
+    Args:
+        path: the .glb file.
+        mesh: the rest pose in world space, y up.
+        rig: fitted to it.
+        end: time of the last frame, seconds.
+        camera: one whole-picture camera in the same world, written as a node.
+        texture: the mesh's texture already encoded; None encodes it as PNG.
+        double_sided: render back faces too; a reconstructed surface may have holes.
+        name: of the mesh, its node, its skin and the animation.
+
+    Raises:
+        ValueError: the mesh has no faces, or the camera is cropped.
+        OSError: the file cannot be written.
+    """
+    builder = GltfBuilder()
+    split = split_at_seams(mesh)
+    vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
+    primitive = _RestPose(builder, mesh, split, None, vertices).primitive(texture, False, double_sided)
+    primitive["attributes"] |= skin_attributes(builder, rig.binding, split.source)
+    mesh_index = builder.add("meshes", {"name": name, "primitives": [primitive]})
+    joints = add_joints(builder, rig.skeleton, bone_names(rig.skeleton), np.zeros(3))
+    skin = add_skin(builder, joints, rig.inverse_binds(), name)
+    node = builder.add("nodes", {"name": name, "mesh": mesh_index, "skin": skin})
+    roots = [joint for joint, parent in zip(joints, rig.skeleton.parents, strict=True) if parent < 0]
+    animation = skeletal_animation(builder, rig.curves, joints, name, end)
+    if animation is not None:
+        builder.add("animations", animation)
+    _add_scene(builder, [*roots, node], camera)
     path.write_bytes(builder.tobytes())
 
 

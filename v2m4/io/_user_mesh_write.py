@@ -44,7 +44,12 @@ class DocumentEditor(GltfBuilder):
     """
 
     def __init__(
-        self, document: Document, mesh_nodes: list[MeshNode], folder: Path, drop_vertices: bool = False
+        self,
+        document: Document,
+        mesh_nodes: list[MeshNode],
+        folder: Path,
+        drop_vertices: bool = False,
+        keep_animation: bool = False,
     ) -> None:
         """Copy the document.
 
@@ -53,12 +58,17 @@ class DocumentEditor(GltfBuilder):
             mesh_nodes: the nodes with a mesh of its scene.
             folder: folder of the temporary file, which exists until ``close``.
             drop_vertices: leave out positions, normals and tangents of the mesh nodes.
+            keep_animation: keep animations, skins and morph targets.
         """
         self.json = copy.deepcopy(document.json)
         self._length = 0
         self._stored_attributes: dict[bytes, int] = {}
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # until close
-        self.nodes = _remove_animation(self.json, document, mesh_nodes)
+        if keep_animation:
+            self.nodes = [mesh_node.node_index for mesh_node in mesh_nodes]
+            _remove_pointer_channels(self.json)
+        else:
+            self.nodes = _remove_animation(self.json, document, mesh_nodes)
         if drop_vertices:
             for mesh_node, node in zip(mesh_nodes, self.nodes, strict=True):
                 primitives = self.primitives(node)
@@ -67,7 +77,7 @@ class DocumentEditor(GltfBuilder):
                 ):
                     for name in ("POSITION", "NORMAL", "TANGENT"):
                         attributes.pop(name, None)
-        self._copy_buffers(document)
+        self._copy_buffers(document, keep_animation)
 
     def primitives(self, node: int) -> list[dict[str, Any]]:
         """The primitives of a node's mesh."""
@@ -97,6 +107,13 @@ class DocumentEditor(GltfBuilder):
             self._stored_attributes[key] = self.accessor(values, ARRAY_BUFFER, bounds, integer)
         return self._stored_attributes[key]
 
+    def bind_to_skin(self, node: int, skin: int) -> None:
+        """Give a node's mesh to a new root of the scene with a skin; a skinned mesh ignores its node's transform."""
+        nodes, scene = self.json["nodes"], self.json["scenes"][self.json.get("scene", 0)]
+        name = nodes[node].get("name", "mesh")
+        new = self.add("nodes", {"name": name, "mesh": nodes[node].pop("mesh"), "skin": skin})
+        scene.setdefault("nodes", []).append(new)
+
     def save(self, path: Path) -> None:
         """Write the GLB."""
         with path.open("wb") as file:
@@ -116,10 +133,10 @@ class DocumentEditor(GltfBuilder):
         self._length = start + len(data)
         return start
 
-    def _copy_buffers(self, document: Document) -> None:
-        """Copy the buffer views still in use, byte by byte, into one buffer."""
+    def _copy_buffers(self, document: Document, keep_all: bool) -> None:
+        """Copy the buffer views still in use (or all), byte by byte, into one buffer."""
         used = set(self.json.get("extensionsUsed", []))
-        keep_all = any(not name.startswith(KNOWN_EXTENSIONS) for name in used)
+        keep_all = keep_all or any(not name.startswith(KNOWN_EXTENSIONS) for name in used)
         _renumber(self.json, "accessors", list(_accessor_slots(self.json)), keep_all)
         add_view_targets(self.json)
         _renumber(self.json, "bufferViews", list(_view_slots(self.json)), keep_all)
@@ -236,6 +253,15 @@ def _remove_animation(json: dict[str, Any], document: Document, mesh_nodes: list
         del json["skins"]
     _remove_expression_targets(json)
     return node_indices
+
+
+def _remove_pointer_channels(json: dict[str, Any]) -> None:
+    """Remove the channels of KHR_animation_pointer, which is left out, and animations without any other channel."""
+    for animation in json.get("animations", []):
+        animation["channels"] = [each for each in animation["channels"] if each["target"]["path"] != "pointer"]
+    kept = [animation for animation in json.pop("animations", []) if animation["channels"]]
+    if kept:
+        json["animations"] = kept
 
 
 def _remove_expression_targets(json: dict[str, Any]) -> None:

@@ -16,8 +16,10 @@ from v2m4.camera import Camera
 from v2m4.io._gltf_container import Document, broken_as_gltf_error, load_document
 from v2m4.io._gltf_embed import self_contained
 from v2m4.io._gltf_repair import repaired
+from v2m4.io._gltf_skin import add_joints, add_skin, as_components, bone_names, skeletal_animation, skin_attributes
 from v2m4.io._gltf_write import camera_node
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer, read_mesh_nodes
+from v2m4.io._user_mesh_skeleton import DocumentSkeleton, read_skeleton
 from v2m4.io._user_mesh_write import (
     DocumentEditor,
     NodeDeformation,
@@ -29,9 +31,11 @@ from v2m4.io.any_mesh import read_still_document
 from v2m4.io.fbx import fbx_to_glb
 from v2m4.io.mesh_file import FORMATS, GLTF_FORMATS, model_file
 from v2m4.mesh import Mesh
+from v2m4.skinning.curves import Curve
+from v2m4.skinning.rig import Rig
 from v2m4.workspace import digest
 
-__all__ = ["FORMATS", "UserMesh", "open_user_mesh"]
+__all__ = ["FORMATS", "DocumentSkeleton", "UserMesh", "open_user_mesh"]
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +152,76 @@ class UserMesh:
                     }
                     for primitive in primitives:
                         primitive["attributes"] |= new
+            self._save(editor, path, camera)
+
+    def skeleton(self) -> DocumentSkeleton | None:
+        """The file's own skeleton, to which the working mesh's vertices are bound; None where it has no skin."""
+        return read_skeleton(self.document, self.mesh_nodes, len(self.mesh.vertices), self.origin)
+
+    def write_skeleton(
+        self, path: Path, skeleton: DocumentSkeleton, curves: Sequence[Curve], end: float, camera: Camera | None = None
+    ) -> None:
+        """Write the file with one more animation, of its own joints; nothing else changes. It comes first.
+
+        Args:
+            path: the .glb file.
+            skeleton: the file's.
+            curves: of its nodes, roots relative to ``origin``.
+            end: time of the last frame, seconds.
+            camera: as in ``write_animation``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        in_file = [
+            replace(curve, values=curve.values + self.origin)
+            if curve.path == "translation" and skeleton.skeleton.parents[curve.node] < 0
+            else curve
+            for curve in curves
+        ]
+        with closing(DocumentEditor(self.document, self.mesh_nodes, path.parent, keep_animation=True)) as editor:
+            for curve in in_file:
+                as_components(editor.json["nodes"][skeleton.nodes[curve.node]])
+            animation = skeletal_animation(editor, in_file, skeleton.nodes, "animation", end)
+            if animation is not None:
+                editor.json["animations"] = [animation, *editor.json.get("animations", [])]
+            self._save(editor, path, camera)
+
+    def write_rigged(self, path: Path, rig: Rig, end: float, camera: Camera | None = None) -> None:
+        """Write the file with a skeleton and skin weights that were found from motion, and one animation.
+
+        Args:
+            path: the .glb file.
+            rig: fitted to the working mesh, relative to ``origin``.
+            end: time of the last frame, seconds.
+            camera: as in ``write_animation``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with closing(DocumentEditor(self.document, self.mesh_nodes, path.parent)) as editor:
+            joints = add_joints(editor, rig.skeleton, bone_names(rig.skeleton), self.origin)
+            scene = editor.json["scenes"][editor.json.get("scene", 0)]
+            roots = [joint for joint, parent in zip(joints, rig.skeleton.parents, strict=True) if parent < 0]
+            binds = rig.inverse_binds()
+            for mesh_node, node in zip(self.mesh_nodes, editor.nodes, strict=True):
+                skin = add_skin(editor, joints, binds @ mesh_node.matrix, "skin")
+                for buffer in mesh_node.buffers:
+                    rows = np.append(mesh_node.working_vertex, -1)[buffer.node_vertex]
+                    attributes = skin_attributes(editor, rig.binding, rows)
+                    offsets = per_stored_vertex(buffer, mesh_node.rest - mesh_node.base)
+                    for number in buffer.primitives:
+                        primitive = editor.primitives(node)[number]
+                        primitive["attributes"] |= attributes
+                        if offsets.any():
+                            stored = self.document.accessor(self._attributes(mesh_node, buffer)["POSITION"]) + offsets
+                            position = editor.vertices(stored.astype(np.float32), bounds=True)
+                            primitive["attributes"]["POSITION"] = position
+                editor.bind_to_skin(node, skin)
+            scene["nodes"] = [*scene.get("nodes", []), *roots]
+            animation = skeletal_animation(editor, rig.curves, joints, "animation", end)
+            if animation is not None:
+                editor.json["animations"] = [animation]
             self._save(editor, path, camera)
 
     def _checked_pose(self, pose: np.ndarray | Tensor, where: str) -> np.ndarray:

@@ -1,0 +1,129 @@
+"""Fit a rig to a mesh sequence: bones, skin weights, a joint tree, and curves of joint rotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from v2m4.geometry import unique_edges
+from v2m4.mesh import MeshSequence
+from v2m4.skinning.curves import Curve, poses_at, thinned
+from v2m4.skinning.decomposition import MotionData, decompose, refined, solve_weights
+from v2m4.skinning.hierarchy import JointTree, joint_tree
+from v2m4.skinning.pose_fit import fit_poses
+from v2m4.skinning.skeleton import Binding, Skeleton, SkeletonPoses
+from v2m4.skinning.tuning import POSE_FIT, SKINNING
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A skinned, animated skeleton for a mesh.
+
+    Attributes:
+        skeleton: one node a bone; all rest rotations are the identity, only the root translates.
+        binding: of the mesh's vertices, with four influences each, the largest first.
+        curves: of the joints, with only the keys that they need.
+        rms: root mean square distance of the skinned vertices from the sequence, relative to the object's size.
+        largest: largest such distance.
+    """
+
+    skeleton: Skeleton
+    binding: Binding
+    curves: list[Curve]
+    rms: float
+    largest: float
+
+    def inverse_binds(self) -> np.ndarray:
+        """Matrices (B, 4, 4) from the mesh's space to each bone's space in the rest pose."""
+        matrices = np.tile(np.eye(4), (len(self.skeleton), 1, 1))
+        _, origin = self.skeleton.world(self.skeleton.rest(1))
+        matrices[:, :3, 3] = -origin[0]
+        return matrices
+
+
+def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
+    """Fit a rig of at most ``bones`` bones.
+
+    Args:
+        sequence: T poses of one topology at ``times`` in seconds; its mesh is the rest pose.
+        bones: at most; fewer are used where more would not help.
+        tolerance: largest distance, relative to the object's size, by which leaving out keys may move a vertex.
+    """
+    rest = sequence.mesh.vertices.detach().cpu().double().numpy()
+    poses = sequence.vertices.detach().cpu().double().numpy()
+    size = max(float(np.ptp(rest, axis=0).max()), 1e-12)
+    middle = (rest.min(0) + rest.max(0)) / 2
+    unit_rest, unit_poses = (rest - middle) / size, (poses - middle) / size
+    some = np.unique(np.linspace(0, len(poses) - 1, min(len(poses), SKINNING.fitted_frames)).round().astype(int))
+    chosen = spread(len(rest), SKINNING.fitted_vertices)
+    edges = unique_edges(sequence.mesh.faces.cpu()).numpy()
+    if len(chosen) < len(rest):
+        edges = _nearest_pairs(unit_rest[chosen])
+    data = MotionData.of(unit_rest[chosen], unit_poses[some][:, chosen], edges)
+    tree, found = joint_tree(data, decompose(data, bones))
+    found = refined(data, found, SKINNING.joint_rounds, tree.constraints())
+    skeleton = _skeleton(tree)
+    rows = spread(len(chosen), POSE_FIT.points)
+    bound = _binding(tree, found.weights, unit_rest[chosen])[rows]
+    articulated = fit_poses(skeleton, bound, unit_poses[some][:, chosen[rows]], 1.0)
+    weights = found.weights
+    if len(chosen) < len(rest):
+        data = MotionData.of(unit_rest, unit_poses[some], unique_edges(sequence.mesh.faces.cpu()).numpy())
+        weights = weights[cKDTree(unit_rest[chosen]).query(unit_rest)[1]]
+    weights = solve_weights(data, _transforms(skeleton, tree, articulated), weights)
+    binding = _binding(tree, weights, unit_rest)
+    rows = spread(len(rest), POSE_FIT.points)
+    final = fit_poses(skeleton, binding[rows], unit_poses[:, rows], 1.0)
+    times = np.asarray(sequence.times, dtype=np.float64)
+    curves = thinned(skeleton, binding, final, times, tolerance)
+    skinned = binding.skinned(*skeleton.world(poses_at(skeleton, curves, times)))
+    errors = np.linalg.norm(skinned - unit_poses, axis=2)
+    rig = Rig(skeleton, binding, curves, float(np.sqrt((errors**2).mean())), float(errors.max()))
+    return _in_units(rig, size, middle)
+
+
+def _nearest_pairs(points: np.ndarray) -> np.ndarray:
+    """Pairs (E, 2) of each point (N, 3) and its nearest neighbours, in place of mesh edges."""
+    neighbours = cKDTree(points).query(points, min(SKINNING.neighbours + 1, len(points)))[1][:, 1:]
+    first = np.repeat(np.arange(len(points)), neighbours.shape[1])
+    return np.unique(np.sort(np.stack([first, neighbours.reshape(-1)], 1), axis=1), axis=0)
+
+
+def spread(count: int, wanted: int) -> np.ndarray:
+    """Indices of ``wanted`` of ``count`` vertices, evenly spread over their numbers."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int))
+
+
+def _skeleton(tree: JointTree) -> Skeleton:
+    """The skeleton of a joint tree: every node's axes are the world's in the rest pose."""
+    count = len(tree.parents)
+    parents = np.where(tree.parents < 0, 0, tree.parents)
+    offsets = np.where((tree.parents < 0)[:, None], tree.joints, tree.joints - tree.joints[parents])
+    identity = np.broadcast_to(np.eye(3), (count, 3, 3)).copy()
+    return Skeleton(tree.parents, offsets, identity, identity.copy(), np.ones(count, dtype=bool), tree.parents < 0)
+
+
+def _binding(tree: JointTree, weights: np.ndarray, rest: np.ndarray) -> Binding:
+    """Skin weights (V, B) of rest positions (V, 3) as a binding, the largest influence first."""
+    nodes = np.argsort(-weights, axis=1, kind="stable")[:, : SKINNING.influences]
+    return Binding(nodes, np.take_along_axis(weights, nodes, 1), rest[:, None] - tree.joints[nodes])
+
+
+def _transforms(skeleton: Skeleton, tree: JointTree, poses: SkeletonPoses) -> np.ndarray:
+    """Bone transforms (B, T, 3, 4) from the rest pose."""
+    linear, origin = skeleton.world(poses)
+    translations = origin - (linear @ tree.joints[None, :, :, None])[..., 0]
+    return np.ascontiguousarray(np.concatenate([linear, translations[..., None]], 3).transpose(1, 0, 2, 3))
+
+
+def _in_units(rig: Rig, size: float, middle: np.ndarray) -> Rig:
+    """A rig fitted in sizes about the middle, in the sequence's own units."""
+    root = (rig.skeleton.parents < 0)[:, None] * middle
+    skeleton = replace(rig.skeleton, translations=rig.skeleton.translations * size + root)
+    curves = [
+        replace(curve, values=curve.values * size + root[curve.node]) if curve.path == "translation" else curve
+        for curve in rig.curves
+    ]
+    return replace(rig, skeleton=skeleton, curves=curves, binding=replace(rig.binding, local=rig.binding.local * size))
