@@ -245,10 +245,11 @@ def solve_weights(data: MotionData, transforms: np.ndarray, before: np.ndarray) 
         before: (V, B) of the round before, which the smoothness term averages over neighbours.
     """
     linear, gram = _normal_equations(data, transforms)
-    mean = data.neighbours @ before
-    result = np.zeros_like(before)
-    arguments = (data.rest, linear / data.frames, gram / data.frames, mean, SKINNING.smoothness, SKINNING.influences)
-    threads.share(solve_skin_weights, len(result), *arguments, result)
+    mean = np.ascontiguousarray(data.neighbours @ before)
+    result = np.zeros(before.shape)
+    linear, gram = np.ascontiguousarray(linear / data.frames), np.ascontiguousarray(gram / data.frames)
+    arguments = (data.rest, linear, gram, mean, SKINNING.smoothness, SKINNING.influences, result)
+    threads.share(solve_skin_weights, len(result), *arguments)
     return result
 
 
