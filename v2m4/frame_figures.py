@@ -91,12 +91,13 @@ def frame_figures(
             continue
         frame = Frame(name, index, read_png(file), cameras.fov)
         color, mask = frame.tensors(round(size / max(frame.aspect, 1.0)))
+        height, width = color.shape[:2]
         camera = cameras[0 if len(cameras) == 1 else index]
         scale = scale or unit_distance_scale(mesh, camera)
         scaled = mesh.with_vertices(mesh.vertices * scale)
         with torch.no_grad():
             picture = render_mesh(
-                scaled, scale_cameras(camera, scale), tuple(color.shape[:2]), channels=("color", "mask"), background=1.0
+                scaled, scale_cameras(camera, scale), (height, width), channels=("color", "mask"), background=1.0
             )
         psnrs.append(float(psnr(color[None].numpy(), picture.color.clamp(0, 1).cpu().numpy())[0]))
         ious.append(float(mask_iou(mask[None].numpy() > 0.5, picture.mask.cpu().numpy() > 0.5)[0]))
