@@ -159,9 +159,28 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
     told = capsys.readouterr()
     assert (tmp_path / "out" / "größe 1" / "output_animation.glb").is_file()
     lines = (told.out + told.err).splitlines()
-    assert ["animation", "frames", "lost", "seconds", "result"] in [line.split() for line in lines]
+    (header,) = (line for line in lines if line.startswith("animation"))
+    assert header.split()[:4] == ["animation", "frames", "read", "s"]
+    assert header.split()[-5:] == ["PSNR@256", "IoU@256", "MB", "lost", "result"]
+    (row,) = (line for line in lines if line.startswith("größe 1 "))
+    psnr, iou = (float(cell) for cell in row.removesuffix("größe 1/output_animation.glb").split()[-5:-3])
+    assert psnr > 10 and iou > 0.5
     for name, word in {"broken": "1.png", "sizes": "2.png", "nothing": "2"}.items():
         assert any(name in line and word in line for line in lines), name
+
+
+def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path) == 0
+    quiet = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in quiet] == ["I all stages run on the CPU; generator", "I arms", "I arms"]
+    assert "foreground: alpha" in quiet[1] and "done after" in quiet[2]
+    figures = json.loads((tmp_path / "arms" / "manifest.json").read_text())["figures"]
+    assert len(figures["psnr"]) == len(figures["iou"]) == len(figures["names"]) == 4
+    assert figures["mean_iou"] == pytest.approx(np.mean(figures["iou"]), abs=1e-5)
+    assert run(clips, tmp_path, "--verbose") == 0
+    assert any("similarity" in line for line in capsys.readouterr().err.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class Config:
     preset: PresetName = "auto"
     # Recompute everything, including stages that an earlier run has finished.
     overwrite: bool = False
-    # Log tracebacks and debug messages.
+    # Log what every stage does, with its figures; debug messages and tracebacks too.
     verbose: bool = False
 
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -92,7 +92,7 @@ def frame_figures(
         frame = Frame(name, index, read_png(file), cameras.fov)
         color, mask = frame.tensors(round(size / max(frame.aspect, 1.0)))
         height, width = color.shape[:2]
-        camera = cameras[0 if len(cameras) == 1 else index]
+        camera = cameras[0 if len(cameras) == 1 else index].to(mesh.vertices.device)
         scale = scale or unit_distance_scale(mesh, camera)
         scaled = mesh.with_vertices(mesh.vertices * scale)
         with torch.no_grad():

@@ -9,6 +9,13 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+NOTICE = {"notice": True}  # ``extra`` of a log record below WARNING that main.py shows without --verbose
+
+
+def figure(text: str) -> dict[str, str]:
+    """``extra`` of a log record: the text is the figure that main.py's progress line shows from now on."""
+    return {"figure": text}
+
 
 class TqdmHandler(logging.Handler):
     """Write log records to standard error without breaking tqdm's progress bar."""
