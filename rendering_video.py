@@ -4,7 +4,8 @@
 
 Written into every animation's folder: ``output_final_rendering_images/<frame>.png`` (lossless, what the evaluation
 compares; pixel coverage is in ``output_final_rendering_masks``), ``output_final_rendering_video.mp4`` and,
-as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4`` and ``..._baseline.mp4``.
+as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4``, ``..._baseline.mp4``, and over the input's frames
+``..._overlay.mp4``, ``..._beside.mp4`` and ``..._wipe.mp4``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from v2m4.export import CAMERAS, read_cameras
 from v2m4.io.names import natural_key
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
+from v2m4.overlay import write_overlays
 from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
 from v2m4.result_meshes import final_meshes, read_meshes, scale_cameras, unit_distance_scale
@@ -59,6 +61,8 @@ class RenderingOptions:
     normal: bool = False
     # Write a video with N times as many frames too; the vertices between frames are interpolated.
     interpolate: int = 1
+    # Write videos of the mesh over the input's frames, beside them, and as a wipe between the two.
+    overlay: bool = False
     # Longer side of the pictures, pixels.
     size: int = 512
     # Where rendering runs.
@@ -178,6 +182,9 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
     _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
     times = video.variable_times
     files += _write_videos(folder, VIDEO, rendered, video.fps, times)
+    if options.overlay:
+        renders = [(frame.color, frame.mask) for frame in rendered]
+        files += write_overlays(folder, VIDEO, video.names, renders, video.fps, times)
     if factor > 1:
         files.append(f"{VIDEO}_interpolated_{factor}.mp4")
         between = None
