@@ -51,6 +51,8 @@ def check(config: Config) -> Config:
         raise UsageError(f"--skip {config.skip}: must be at least 1")
     if config.max_faces < 200:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
+    if not 0 <= config.tolerance < 1:
+        raise UsageError(f"--tolerance {config.tolerance:g}: must be at least 0, and below 1")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if config.mesh is not None:
@@ -198,6 +200,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
             seconds=timeline.times,
+            tolerance=config.tolerance,
         )
         write_further_outputs(workspace, result, whole, extrinsics, clip, config)
     return result
@@ -235,6 +238,7 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
             aspect=clip.frames[0].aspect,
             fps=clip.fps,
             times=timeline.times,
+            tolerance=config.tolerance,
         )
         write_further_outputs(workspace, result, sequence, file_axes_extrinsics(to_camera), clip, config)
     return result

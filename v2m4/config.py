@@ -95,6 +95,9 @@ class Config:
     tracking_camera_radius: float = 8.0
     # Folder of a Blender installation; the animation is then also written as .fbx, .usd and .abc.
     blender_path: Path | None = None
+    # Largest error of a vertex in output_animation.glb, as a fraction of the object's longest side: poses that linear
+    # interpolation between others gives back within it are left out of the file. 0 writes a pose for every frame.
+    tolerance: float = 0.001
     # Faces of the meshes, at most.
     max_faces: int = 10000
     # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from v2m4.camera import Camera
 from v2m4.io.gltf import EncodedImage, encode_texture, split_at_seams, write_animation_glb, write_glb
+from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.threads import in_order
 from v2m4.workspace import Workspace, code_version, digest
@@ -114,6 +115,7 @@ def export_animation(
     fps: float,
     seconds: np.ndarray | None = None,
     key_names: Sequence[str] | None = None,
+    tolerance: float = 0.0,
 ) -> Path:
     """Write every result of an animation: the animated mesh, one mesh per frame, the rest pose, offsets and cameras.
 
@@ -131,6 +133,8 @@ def export_animation(
         fps: mean rate, frames per second.
         seconds: (T,) times of all frames (default: ``times / fps``).
         key_names: names of the morph targets (default: the name of the frame at the key frame's time, else the time).
+        tolerance: poses that the linear interpolation between others gives back within this fraction of the object's
+            longest side have no morph target in the animated file (``reduced_frames``); 0 writes all of them.
 
     Returns:
         The path of ``output_animation.glb``.
@@ -187,11 +191,13 @@ def export_animation(
         key_names = [
             name_of_time.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()
         ]
-    timed = replace(world, times=key_seconds)
+    kept = reduced_frames(world.vertices.numpy(), key_seconds, tolerance)
+    timed = replace(world, vertices=world.vertices[torch.from_numpy(kept)], times=key_seconds[kept])
+    kept_names = [key_names[index] for index in kept]
     return workspace.make_file(
         ANIMATION,
-        content,
-        lambda path: write_animation_glb(path, timed, camera, target_names=key_names, texture=png_encoding),
+        digest(content, tolerance),
+        lambda path: write_animation_glb(path, timed, camera, target_names=kept_names, texture=png_encoding),
     )
 
 

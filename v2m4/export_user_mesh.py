@@ -16,6 +16,7 @@ from torch import Tensor
 from v2m4.camera import Camera
 from v2m4.export import ANIMATION, OFFSETS, REST_MESH, camera_to_world, write_cameras
 from v2m4.io.user_mesh import UserMesh
+from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import MeshSequence
 from v2m4.workspace import Workspace, code_version, digest
 
@@ -47,6 +48,7 @@ def export_user_mesh(
     aspect: float,
     fps: float,
     times: np.ndarray | None = None,
+    tolerance: float = 0.0,
 ) -> Path:
     """Write the animated file, its rest pose, offsets and cameras.
 
@@ -60,6 +62,7 @@ def export_user_mesh(
         aspect: width / height of the video.
         fps: mean rate, frames per second.
         times: (T,) seconds of the frames (default: uniform, from 0).
+        tolerance: of the animated file's poses, as in ``export_animation``.
 
     Returns:
         The path of ``output_animation.glb``.
@@ -90,7 +93,9 @@ def export_user_mesh(
         return (pose.astype(np.float64) / scale) @ camera_pose[:3, :3].T + camera_pose[:3, 3]
 
     def write_animation(path: Path) -> None:
-        user_mesh.write_animation(path, map(file_vertices, poses), seconds, camera, target_names=names)
+        kept = reduced_frames(poses, seconds, tolerance)
+        kept_names = [names[index] for index in kept]
+        user_mesh.write_animation(path, map(file_vertices, poses[kept]), seconds[kept], camera, target_names=kept_names)
 
     def write_offsets(path: Path) -> None:
         rest = user_mesh.mesh.vertices.double().numpy()
@@ -101,7 +106,7 @@ def export_user_mesh(
     workspace.make_file(REST_MESH, content, lambda path: user_mesh.write_static(path, user_mesh.mesh.vertices, camera))
     workspace.make_file(OFFSETS, content, write_offsets)
     write_cameras(workspace, content, names, camera, fps, seconds, user_mesh.origin)
-    return workspace.make_file(ANIMATION, content, write_animation)
+    return workspace.make_file(ANIMATION, digest(content, tolerance), write_animation)
 
 
 def file_axes_extrinsics(to_camera: Tensor) -> Tensor:
