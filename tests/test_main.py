@@ -196,6 +196,8 @@ def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
         "--fov 4",
         "--fov nan",
         "--blender_path /nowhere/at/all",
+        "--tolerance -0.1",
+        "--web --baseline",
     ],
 )
 def test_what_cannot_be_had_exits_with_two_and_one_line(

@@ -98,6 +98,9 @@ class Config:
     # Largest error of a vertex in output_animation.glb, as a fraction of the object's longest side: poses that linear
     # interpolation between others gives back within it are left out of the file. 0 writes a pose for every frame.
     tolerance: float = 0.001
+    # Also write output_animation_web.glb, compressed for web pages (meshopt) by gltf-transform:
+    # npm install -g @gltf-transform/cli
+    web: bool = False
     # Faces of the meshes, at most.
     max_faces: int = 10000
     # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not

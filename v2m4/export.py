@@ -27,6 +27,7 @@ from v2m4.threads import in_order
 from v2m4.workspace import Workspace, code_version, digest
 
 ANIMATION, REST_MESH = "output_animation.glb", "output_mesh.glb"
+WEB_ANIMATION = "output_animation_web.glb"
 OFFSETS, TEXTURE = "output_vertex_offsets.npy", "output_texture.png"
 CAMERAS, EXTRINSICS = "cameras.json", "extrinsics_list.pkl"
 FRAME_MESH = "{}_texture_consistency_sample.glb"

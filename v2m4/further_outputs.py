@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from v2m4.config import Config
 from v2m4.contact_sheet import draw_contact_sheet
+from v2m4.export import WEB_ANIMATION
 from v2m4.frame import Clip
 from v2m4.frame_figures import frame_figures
 from v2m4.io.blender import export_with_blender
+from v2m4.io.gltf_web import tool_version, write_web_glb
 from v2m4.mesh import MeshSequence
 from v2m4.report import figure
-from v2m4.workspace import Workspace
+from v2m4.workspace import Workspace, digest
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ def write_further_outputs(
     """
     record_figures(workspace, sequence, clip)
     draw_contact_sheet(workspace, sequence, extrinsics)
+    if config.web:
+        key = digest(animation.read_bytes(), tool_version())
+        workspace.make_file(WEB_ANIMATION, key, partial(write_web_glb, animation))
     if config.blender_path is not None:
         frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
         export_with_blender(animation, config.blender_path, fps=clip.fps, frames=frames)
