@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import main
+from evaluation import gltf_validator
 from v2m4 import device
 from v2m4.io.gltf_animation import read_animation
 from v2m4.workspace import Workspace
@@ -102,6 +103,13 @@ def test_every_promised_file_is_there(whole: Path) -> None:
     offsets = np.load(folder / "output_vertex_offsets.npy")
     assert offsets.shape[0] == 4
     assert np.abs(offsets[2]).max() > 0
+
+
+@pytest.mark.skipif(not gltf_validator.is_installed(), reason=gltf_validator.MISSING)
+def test_the_validator_finds_nothing_in_any_file(whole: Path) -> None:
+    paths = sorted(whole.rglob("*.glb"))
+    assert len(paths) >= 12
+    assert gltf_validator.errors_and_warnings(paths) == {}
 
 
 def test_two_runs_with_one_seed_give_the_same_bytes(clips: Path, whole: Path, tmp_path: Path) -> None:
@@ -378,7 +386,10 @@ def test_a_full_disk_is_told_with_the_place_and_what_was_done_stays(
 
 def test_baseline_writes_a_mesh_for_every_frame(clips: Path, tmp_path: Path) -> None:
     assert run(clips, tmp_path, "--baseline") == 0
-    assert len(list((tmp_path / "arms").glob("*_baseline_sample.glb"))) == 4
+    written = list((tmp_path / "arms").glob("*_baseline_sample.glb"))
+    assert len(written) == 4
+    if gltf_validator.is_installed():
+        assert gltf_validator.errors_and_warnings(written) == {}
     assert not (tmp_path / "arms" / "output_animation.glb").exists()
 
 
