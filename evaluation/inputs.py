@@ -85,7 +85,7 @@ def _command(case: InputCase, cases: Path, results: Path) -> list[str]:
     if case.run is not None:
         places = {"python": sys.executable, "code": str(CODE), "cases": str(cases), "output": str(results)}
         return [str(word).format(**places) for word in case.run]
-    command = [sys.executable, str(CODE / "main.py"), "--output", str(results)]
+    command = [sys.executable, str(CODE / "main.py"), "--output", str(results), "--tolerance", "0"]  # all key times
     if case.mesh is not None:
         command += ["--mesh", str(cases / case.mesh)]
     return command + (["--root", str(cases / case.root)] if case.root else ["--video", str(cases / str(case.video))])
