@@ -1,8 +1,8 @@
 """The terminal output of main.py: one progress line per animation, warnings and notices, and one table at the end.
 
 Log records below WARNING are shown with ``--verbose`` only, except notices (``extra=NOTICE``). A record with
-``extra=figure("similarity 0.87")`` puts that text into the progress line. So the stages log as ever, and know nothing
-of the terminal.
+``extra=progress("similarity 0.87", "3 of 8")`` puts these texts into the progress line. So the stages log as ever, and
+know nothing of the terminal.
 """
 
 from __future__ import annotations
@@ -112,9 +112,8 @@ class Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record's figure in the progress line, and the record where it is to be shown."""
-        figure = getattr(record, "figure", None)
-        if figure is not None and self._progress is not None:
-            self._progress.show(figure)
+        if self._progress is not None and hasattr(record, "figure") and hasattr(record, "step"):
+            self._progress.show(record.figure, record.step)
         if self._verbose or record.levelno >= logging.WARNING or getattr(record, "notice", False):
             self._lines.emit(record)
 
@@ -146,7 +145,7 @@ class AnimationProgress:
     def __init__(self, label: str, stages: Sequence[str], frames: int, remaining: RemainingTime) -> None:
         self.frames, self.seconds = frames, dict[str, float]()
         self._label, self._left, self._remaining = label, list(stages), remaining
-        self._figure, self._ending = "", ""
+        self._stage, self._step, self._figure, self._ending = "", "", "", ""
         self._start = self._stage_start = time.perf_counter()
         self._shown = sys.stderr.isatty()
         self._bar = tqdm(
@@ -163,7 +162,7 @@ class AnimationProgress:
         self._stage_start = time.perf_counter()
         while self._left and self._left[0] != name:
             del self._left[0]
-        self._bar.set_description_str(f"{self._label}: {name.replace('_', ' ')}", refresh=False)
+        self._stage, self._step = name.replace("_", " "), ""
         self._refresh()
         yield
         self.seconds[name] = time.perf_counter() - self._stage_start
@@ -171,9 +170,9 @@ class AnimationProgress:
         self._left = self._left[1:]
         self._bar.update()
 
-    def show(self, figure: str) -> None:
-        """Show a figure, in place of the one before."""
-        self._figure = figure
+    def show(self, figure: str, step: str) -> None:
+        """Show a figure (empty for the one before) and how far the stage has come."""
+        self._figure, self._step = figure or self._figure, step
         self._refresh()
 
     def end(self, text: str) -> None:
@@ -200,6 +199,8 @@ class AnimationProgress:
         if self._ended.is_set():
             return
         seconds = self._remaining.seconds(self._left, self.frames, time.perf_counter() - self._stage_start)
+        described = " ".join(part for part in (f"{self._label}:", self._stage, self._step) if part)
+        self._bar.set_description_str(described, refresh=False)
         parts = [f"about {max(round(seconds), 1)} s left", *([self._figure] if self._figure else [])]
         self._bar.set_postfix_str(", ".join(parts), refresh=True)
 

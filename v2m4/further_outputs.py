@@ -16,7 +16,7 @@ from v2m4.frame_figures import frame_figures
 from v2m4.io.blender import export_with_blender
 from v2m4.io.gltf_web import tool_version, write_web_glb
 from v2m4.mesh import MeshSequence
-from v2m4.report import figure
+from v2m4.report import progress
 from v2m4.workspace import Workspace, digest
 
 log = logging.getLogger(__name__)
@@ -62,4 +62,4 @@ def record_figures(workspace: Workspace, sequence: MeshSequence, clip: Clip) -> 
     figures = frame_figures(workspace.root, names, meshes, clip.frames[0].camera())
     workspace.manifest["figures"] = figures.describe(names)
     text = f"PSNR@{figures.size} {figures.mean_psnr:.2f}, IoU@{figures.size} {figures.mean_iou:.3f}"
-    log.info("%s: %s", clip.name, text, extra=figure(text))
+    log.info("%s: %s", clip.name, text, extra=progress(text))

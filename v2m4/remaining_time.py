@@ -68,9 +68,12 @@ class RemainingTime:
     def seconds(self, stages: Sequence[str], frames: int, elapsed: float) -> float:
         """Seconds until the end of ``stages``, the first of which has been running for ``elapsed`` seconds.
 
-        A stage that takes longer than expected counts as about to end.
+        A stage that takes longer than expected counts as about to end, and its time for the factor.
         """
         if not stages:
             return 0.0
-        current, *following = (self.factor * self.expected(stage, frames) for stage in stages)
-        return max(current - elapsed, 0.0) + sum(following)
+        current, *following = (self.expected(stage, frames) for stage in stages)
+        factor = self.factor
+        if elapsed > factor * current > 0:
+            factor = RemainingTime(self.way, [*self.measured, (current, elapsed)]).factor
+        return max(factor * current - elapsed, 0.0) + factor * sum(following)

@@ -9,7 +9,7 @@ import pytest
 
 from v2m4.console import STAGES, AnimationProgress, Outcome, summary, use_console
 from v2m4.remaining_time import TYPICAL, RemainingTime
-from v2m4.report import NOTICE, figure
+from v2m4.report import NOTICE, progress
 
 
 class Terminal(io.StringIO):
@@ -40,12 +40,18 @@ def test_the_progress_line_has_stage_time_left_and_the_latest_figure(monkeypatch
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     console = use_console(False, "registration")
-    with console.animation("fox", 2, 3, frames=10) as progress:
-        with progress.stage("camera_search"):
-            logging.getLogger("v2m4.test").info("0: similarity 0.871", extra=figure("similarity 0.871"))
-        progress.end("done")
+    log = logging.getLogger("v2m4.test")
+    with console.animation("fox", 2, 3, frames=10) as shown:
+        with shown.stage("camera_search"):
+            log.info("0: similarity 0.871", extra=progress("similarity 0.871", "1 of 4"))
+        with shown.stage("registration"):
+            log.info("a residual", extra=progress(step="2 of 4"))
+        shown.end("done")
     written = terminal.getvalue()
-    assert "[2/3] fox: camera search" in written and "s left, similarity 0.871" in written
+    lines = written.split("\r")
+    assert any("[2/3] fox: camera search 1 of 4" in line and "s left, similarity 0.871" in line for line in lines)
+    assert any("[2/3] fox: registration 2 of 4" in line and "s left, similarity 0.871" in line for line in lines)
+    assert not any("registration 1 of 4" in line for line in lines)
     assert "[2/3] fox: done" in written.splitlines()[-1].split("\r")[-1]
     assert written.count("\n") == 1  # one line
     assert "0: similarity" not in written
@@ -99,7 +105,8 @@ def test_time_left_follows_the_machine(way: str) -> None:
     assert remaining.seconds(rest, 20, 0.0) == pytest.approx(after)
     current = 3 * remaining.expected(rest[0], 20)
     assert remaining.seconds(rest, 20, current / 2) == pytest.approx(after - current / 2)
-    assert remaining.seconds(rest, 20, 10 * current) == pytest.approx(after - current)  # it cannot become negative
+    late = remaining.seconds(rest, 20, 10 * current)  # ten times as long as expected: so may the others take
+    assert late >= after - current if len(rest) > 1 else late == 0
     assert remaining.seconds([], 20, 5.0) == 0.0
 
 
