@@ -7,21 +7,19 @@ import logging
 import math
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from v2m4 import preflight
 from v2m4.config import LARGEST_FOV, LEAST_FOV, MOST_BONES, Config, parse, resolve_preset
+from v2m4.console import AnimationProgress, Console, Outcome, kernel_progress, summary, use_console
 from v2m4.device import placement
 from v2m4.io.mesh_file import check_user_mesh
-from v2m4.report import TqdmHandler, table
+from v2m4.report import NOTICE
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
 
@@ -35,33 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("v2m4")
 
-STAGES = ("frames", "generation", "camera_search", "registration", "texture", "export")
 Stage = Callable[[str], AbstractContextManager[None]]  # times a stage and records its state in the manifest
 
 
 class UsageError(Exception):
     """An option is invalid, or requires what is not available on this machine; exit code 2, before any work."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one animation.
-
-    Attributes:
-        name: of the animation.
-        frames: number of frames.
-        seconds: wall time.
-        result: path of the written GLB, or of the output folder with ``--baseline``; None after an error.
-        error: one line; None on success.
-        lost: number of frames in which track of the mesh is lost; None where no mesh is tracked.
-    """
-
-    name: str
-    frames: int
-    seconds: float
-    result: Path | None = None
-    error: str | None = None
-    lost: int | None = None
 
 
 def check(config: Config) -> Config:
@@ -75,12 +51,12 @@ def check(config: Config) -> Config:
         raise UsageError(f"--skip {config.skip}: must be at least 1")
     if config.max_faces < 200:
         raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
+    if not 0 <= config.tolerance < 1:
+        raise UsageError(f"--tolerance {config.tolerance:g}: must be at least 0, and below 1")
     if not 0 <= config.n < config.N:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if not 1 <= config.bones <= MOST_BONES:
         raise UsageError(f"--bones {config.bones}: must be from 1 to {MOST_BONES}")
-    if config.tolerance < 0:
-        raise UsageError(f"--tolerance {config.tolerance:g}: must not be negative")
     if config.mesh is not None:
         with errors_of_usage("--mesh"):
             check_user_mesh(config.mesh, config.blender_path)
@@ -117,11 +93,20 @@ def check_fov(fov: float | str) -> None:
         raise UsageError(f"--fov {fov:g}: must lie between {LEAST_FOV} and {LARGEST_FOV} degrees, or be auto")
 
 
-def describe_run(clip: Clip, config: Config) -> dict[str, object]:
-    """Return the manifest's record of options, versions, input and learned parts."""
+def learned_parts(config: Config) -> dict[str, str]:
+    """Return which learned parts are used, and what stands in for the others."""
     import camera_search
     import registration
 
+    return {
+        "generator": config.model if config.mesh is None else "none (a user mesh)",
+        **camera_search.describe(config),
+        "tracking": registration.describe(config),
+    }
+
+
+def describe_run(clip: Clip, config: Config) -> dict[str, object]:
+    """Return the manifest's record of options, versions, input and learned parts."""
     packages = ("torch", "numpy", "numba", "scipy", "opencv-python-headless", "xatlas", "trimesh")
     return {
         "config": config.describe(),
@@ -131,11 +116,7 @@ def describe_run(clip: Clip, config: Config) -> dict[str, object]:
         "interpolated": [frame.name for frame in clip.absent],
         "fps": clip.fps,
         "fov": round(math.degrees(clip.fov), 6),
-        "learned_parts": {
-            "generator": config.model if config.mesh is None else "none (a user mesh)",
-            **camera_search.describe(config),
-            "tracking": registration.describe(config),
-        },
+        "learned_parts": learned_parts(config),
     }
 
 
@@ -150,33 +131,32 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
     return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
 
 
-def reconstruct(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:
-    """Process one animation, from its pictures to ``output_animation.glb``."""
+def reconstruct(
+    source: Source, config: Config, progress: AnimationProgress, outcome: Outcome, user_mesh: UserMesh | None = None
+) -> Path:
+    """Process one animation, from its pictures to ``output_animation.glb``; returns the result's path."""
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
     from v2m4.workspace import Workspace
 
-    start = time.perf_counter()
     workspace = Workspace(config.output / source.name, config.overwrite)
+    outcome.manifest = workspace.manifest
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
-        progress.set_description(f"{source.name}: {name.replace('_', ' ')}")
-        with workspace.stage(name):
+        with progress.stage(name), workspace.stage(name):
             yield
-        progress.update()
 
     with stage("frames"):
         clip = open_clip(source, workspace, config, open_segmenter(config))
         workspace.manifest |= describe_run(clip, config)
-        workspace.manifest.pop("motion", None)  # of an earlier run, with other options
+        for entry in ("motion", "figures"):  # of an earlier run, with other options
+            workspace.manifest.pop(entry, None)
+    outcome.frames = progress.frames = len(clip.frames)
+    log.info("%s: %d frames, foreground: %s", source.name, len(clip.frames), clip.foreground, extra=NOTICE)
     if user_mesh is None:
-        result = four_stages(clip, workspace, config, stage)
-    else:
-        result = track_user_mesh(user_mesh, clip, workspace, config, stage)
-    motion = workspace.manifest.get("motion")
-    lost = None if motion is None else len(motion["lost"])
-    return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result, lost=lost)
+        return four_stages(clip, workspace, config, stage)
+    return track_user_mesh(user_mesh, clip, workspace, config, stage)
 
 
 def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
@@ -269,37 +249,31 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     return result
 
 
-def attempt(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:
+def attempt(source: Source, config: Config, progress: AnimationProgress, user_mesh: UserMesh | None = None) -> Outcome:
     """Call ``reconstruct``; log an exception as one line and return it in the outcome, so that others still run."""
-    start, at = time.perf_counter(), progress.n
+    outcome = Outcome(source.name, source.count, seconds=progress.seconds)
     try:
-        return reconstruct(source, config, progress, user_mesh)
+        outcome.result = reconstruct(source, config, progress, outcome, user_mesh)
+        progress.end("done")
     except Exception as error:  # one failing video must not stop the others
-        reason = f"{type(error).__name__}: {error}"
+        outcome.error = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.filename is None:  # that of a full disk names no path
-            reason += f" (working on {config.output / source.name})"
-        log.error("%s: %s", source.name, reason, exc_info=config.verbose)
-        return Outcome(source.name, source.count, time.perf_counter() - start, error=reason)
-    finally:
-        progress.update(at + len(STAGES) - progress.n)
+            outcome.error += f" (working on {config.output / source.name})"
+        progress.end("failed")
+        log.error("%s: %s", source.name, outcome.error, exc_info=config.verbose)
+    return outcome
 
 
 def compile_kernels() -> None:
     """Compile all numba kernels that are not in the cache yet, with a progress bar."""
     from v2m4 import kernels
 
-    if kernels.compiled():
-        return
-    with tqdm(desc="compiling kernels, first run only", unit="kernel", dynamic_ncols=True) as progress:
-
-        def done(some: int, of: int) -> None:
-            progress.total = of
-            progress.update(some - progress.n)
-
-        kernels.compile_all(done)
+    if not kernels.compiled():
+        with kernel_progress() as done:
+            kernels.compile_all(done)
 
 
-def run(config: Config) -> int:
+def run(config: Config, console: Console) -> int:
     """Process this process's shard of the animations and print the summary.
 
     Returns:
@@ -313,7 +287,6 @@ def run(config: Config) -> int:
     from v2m4.io.user_mesh import open_user_mesh
     from v2m4.workspace import peak_memory_mib
 
-    log.info("%s", placement(config))
     if config.threads < 0:
         raise UsageError(f"--threads {config.threads}: give a number of threads, or 0 for all cores")
     sources = find_animations(config.root)
@@ -328,21 +301,14 @@ def run(config: Config) -> int:
     threads.use(config.threads)
     with errors_of_usage("--mesh"):
         user_mesh = None if config.mesh is None else open_user_mesh(config.mesh, config.blender_path)
+    parts = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in learned_parts(config).items())
+    log.info("%s; %s", placement(config), parts, extra=NOTICE)
     compile_kernels()
-    with tqdm(total=len(mine) * len(STAGES), unit="stage", dynamic_ncols=True) as progress:
-        outcomes = [attempt(source, config, progress, user_mesh) for source in mine]
-        progress.set_description("done")
-    rows = [
-        [
-            outcome.name,
-            outcome.frames,
-            "-" if outcome.lost is None else outcome.lost,
-            f"{outcome.seconds:.1f}",
-            outcome.error or str(outcome.result),
-        ]
-        for outcome in outcomes
-    ]
-    print(table(rows, ["animation", "frames", "lost", "seconds", "result"]))
+    outcomes = []
+    for number, source in enumerate(mine, 1):
+        with console.animation(source.name, number, len(mine), source.count) as progress:
+            outcomes.append(attempt(source, config, progress, user_mesh))
+    print(summary(outcomes))
     print(f"peak memory {peak_memory_mib() / 1024:.2f} GiB, {config.device}, preset {config.preset}")
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
@@ -350,16 +316,10 @@ def run(config: Config) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 on success, 1 when an animation failed, 2 on bad usage, 130 on Ctrl-C."""
     config = parse(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if config.verbose else logging.INFO,
-        format="%(levelname).1s %(message)s",
-        handlers=[TqdmHandler()],
-        force=True,
-    )
-    for noisy in ("numba", "PIL", "matplotlib", "trimesh"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    way = "baseline" if config.baseline else config.motion if config.mesh is None else "user_mesh"
+    console = use_console(config.verbose, way)
     try:
-        return run(check(config))
+        return run(check(config), console)
     except (UsageError, FileNotFoundError, NotADirectoryError) as error:
         log.error("%s", error, exc_info=config.verbose)
         return 2

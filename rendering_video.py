@@ -4,7 +4,8 @@
 
 Written into every animation's folder: ``output_final_rendering_images/<frame>.png`` (lossless, what the evaluation
 compares; pixel coverage is in ``output_final_rendering_masks``), ``output_final_rendering_video.mp4`` and,
-as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4`` and ``..._baseline.mp4``.
+as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4``, ``..._baseline.mp4``, and over the input's frames
+``..._overlay.mp4``, ``..._beside.mp4`` and ``..._wipe.mp4``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from __future__ import annotations
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import json
 import logging
-import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,14 +30,14 @@ from tqdm import tqdm
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FramesConfig
 from v2m4.device import NoCuda, choose_device
-from v2m4.export import ANIMATION, CAMERAS, FRAME_MESH, read_cameras
-from v2m4.io.gltf import read_glb
-from v2m4.io.gltf_animation import read_animation
+from v2m4.export import CAMERAS, read_cameras
 from v2m4.io.names import natural_key
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
+from v2m4.overlay import write_overlays
 from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
+from v2m4.result_meshes import final_meshes, read_meshes, scale_cameras, unit_distance_scale
 from v2m4.workspace import MANIFEST, atomic
 
 log = logging.getLogger("rendering_video")
@@ -46,7 +46,6 @@ IMAGES, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
 VIDEO = "output_final_rendering_video"
 BASELINE_MESH = "{}_baseline_sample.glb"
 SUPERSAMPLING = 2
-FRAMES_IN_MEMORY = 16  # poses of an animation that are read at a time
 BASELINE_RADIUS = 2.0  # of the camera in front of a mesh in canonical pose, which has no camera of its own
 
 
@@ -62,6 +61,8 @@ class RenderingOptions:
     normal: bool = False
     # Write a video with N times as many frames too; the vertices between frames are interpolated.
     interpolate: int = 1
+    # Write videos of the mesh over the input's frames, beside them, and as a wipe between the two.
+    overlay: bool = False
     # Longer side of the pictures, pixels.
     size: int = 512
     # Where rendering runs.
@@ -145,54 +146,6 @@ def _pixels(picture: Tensor) -> np.ndarray:
     return (small.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def read_meshes(folder: Path, names: Sequence[str], pattern: str, device: str) -> Iterator[Mesh]:
-    """Read the mesh file of each frame, lazily.
-
-    Raises:
-        ValueError: one is missing or broken.
-    """
-    for name in names:
-        file = folder / pattern.format(name)
-        if not file.is_file():
-            raise ValueError(f"{file}: missing; run main.py again, it makes what is not there")
-        yield read_glb(file).to(device)
-
-
-def final_meshes(
-    folder: Path, names: Sequence[str], times: np.ndarray, device: str, origin: Sequence[float] = (0.0, 0.0, 0.0)
-) -> Iterator[Mesh]:
-    """Read the final mesh of each frame, lazily: from per-frame files, or from a user mesh's animation.
-
-    Raises:
-        ValueError: one is missing or broken.
-    """
-    files = [folder / FRAME_MESH.format(name) for name in names]
-    if any(file.is_file() for file in files) or not (folder / ANIMATION).is_file():
-        yield from read_meshes(folder, names, FRAME_MESH, device)
-        return
-    for start in range(0, len(names), FRAMES_IN_MEMORY):
-        some = times[start : start + FRAMES_IN_MEMORY]
-        sequence = read_animation(folder / ANIMATION, times=some, origin=origin)
-        for index in range(len(sequence)):
-            yield sequence[index].to(device)
-
-
-def unit_distance_scale(mesh: Mesh, camera: Camera) -> float:
-    """The scale that puts a mesh at a depth of about two units: a user mesh may be in millimetres.
-
-    It is a power of two, so that scaling is exact.
-    """
-    depth = float(camera.to_camera_space(mesh.vertices)[..., 2].mean())
-    return 2.0 ** -round(math.log2(depth / 2)) if depth > 0 else 1.0
-
-
-def scale_cameras(camera: Camera, scale: float) -> Camera:
-    """The cameras for a world scaled about its origin."""
-    extrinsics = camera.extrinsics.clone()
-    extrinsics[:, :3, 3] *= scale
-    return replace(camera, extrinsics=extrinsics)
-
-
 def render_final(folder: Path, options: RenderingOptions, device: str, progress: tqdm) -> tuple[int, list[str]]:
     """Render pictures and videos of the final animation; returns the number of frames and the files written.
 
@@ -229,6 +182,9 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
     _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
     times = video.variable_times
     files += _write_videos(folder, VIDEO, rendered, video.fps, times)
+    if options.overlay:
+        renders = [(frame.color, frame.mask) for frame in rendered]
+        files += write_overlays(folder, VIDEO, video.names, renders, video.fps, times)
     if factor > 1:
         files.append(f"{VIDEO}_interpolated_{factor}.mp4")
         between = None

@@ -29,6 +29,7 @@ from v2m4.geometry import face_areas
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
 from v2m4.render import render_mesh
+from v2m4.report import progress
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.camera_search")
@@ -81,8 +82,10 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         own_depth = float((surface_center(asset.mesh) @ extrinsics[:3, :3].T + extrinsics[:3, 3])[2])
         depth = depth or own_depth
         pose = pose_asset(asset.mesh, extrinsics, depth / own_depth, float(search_arrays["score"]))
-        log.info("%s: similarity %.3f, scale %.3f", frame.name, pose.score, pose.scale)
         posed.append(pose)
+        mean = sum(each.score for each in posed) / len(posed)
+        shown = progress(f"similarity {mean:.3f}", f"{len(posed)} of {len(frames)}")
+        log.info("%s: similarity %.3f, scale %.3f", frame.name, pose.score, pose.scale, extra=shown)
         orbits.append(orbit)
         key = digest(key, pose.scale)
         workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=pose.mesh))

@@ -33,6 +33,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Asset, Mesh, PosedAsset
 from v2m4.preflight.camera_search import version
+from v2m4.report import progress
 from v2m4.rotation import cube_rotations
 from v2m4.threads import torch_threads
 from v2m4.workspace import Arrays, Workspace, code_version, digest
@@ -111,7 +112,8 @@ def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Con
 
     result = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
     pose = pose_asset(asset.mesh, torch.from_numpy(result["extrinsics"]), 1.0, float(result["score"]))
-    log.info("%s: similarity %.3f; %s", frame.name, pose.score, _summary(result))
+    shown = progress(f"similarity {pose.score:.3f}")
+    log.info("%s: similarity %.3f; %s", frame.name, pose.score, _summary(result), extra=shown)
     colored = with_mean_color(pose.mesh, frame)
     workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=colored))
     write_mesh_glb_in_world(workspace, f"{frame.name}_re-canonicalization_sample.glb", pose.mesh, pose.extrinsics)

@@ -6,10 +6,7 @@ The GLB is parsed by ``evaluation.input_glb``, not by the reader under test.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 
+from evaluation import gltf_validator
 from evaluation.input_cases import ExpectedAnimation
 from evaluation.input_glb import Glb
 from v2m4.io.names import natural_key
@@ -28,18 +26,7 @@ INSIDE_ERRORS = re.compile(
 ANIMATION = "output_animation.glb"
 PICTURES, MASKS = "*_rmbg.png", "output_final_rendering_masks"
 BOX = 64  # pixels (side) at which masks scaled to their bounding boxes are compared
-VALIDATOR = Path(os.environ.get("V2M4_GLTF_VALIDATOR", "/opt/gltfval"))  # the folder of npm install gltf-validator
 OF_THE_INPUT = {"INVALID_EXTENSION_NAME_FORMAT"}  # names of extensions are kept: VRM 0.x is called just "VRM"
-VALIDATE = """
-const validator = require('gltf-validator'), fs = require('fs');
-validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1]))).then(
-  report => console.log(JSON.stringify(report.issues.messages.filter(issue => issue.severity < 2))));
-"""
-
-
-def validator_is_there() -> bool:
-    """Whether the Khronos validator can be run here."""
-    return shutil.which("node") is not None and (VALIDATOR / "node_modules" / "gltf-validator").is_dir()
 
 
 def check_glb(path: Path) -> Iterator[str]:
@@ -58,10 +45,10 @@ def check_glb(path: Path) -> Iterator[str]:
         factor = material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])
         if material.get("alphaMode", "OPAQUE") != "OPAQUE" and factor[3] < 0.05:
             yield f"material {material.get('name')!r} cannot be seen (alpha {factor[3]})"
-    if validator_is_there():
-        command = ["node", "-e", VALIDATE, str(path)]
-        result = subprocess.run(command, cwd=VALIDATOR, capture_output=True, text=True, check=False)
-        messages = [each for each in json.loads(result.stdout or "[]") if each["code"] not in OF_THE_INPUT]
+    if gltf_validator.is_installed():
+        (issues,) = gltf_validator.validate([path])
+        serious = [each for each in issues["messages"] if each["severity"] < 2]
+        messages = [each for each in serious if each["code"] not in OF_THE_INPUT]
         if messages:
             yield f"validator: {len(messages)}, first {messages[0]['code']} at {messages[0].get('pointer')}"
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-BEST_PSNR = 100.0  # dB, of equal pictures, so that means stay finite
+from v2m4.frame_figures import BEST_PSNR, check_shapes, mask_iou, psnr
+
+__all__ = ["BEST_PSNR", "VideoScores", "flicker", "mask_iou", "mask_on_white", "psnr", "score_video", "ssim"]
+
 WHITE_FROM = 235 / 255  # a pixel on white is background when its darkest channel is at least this
 
 
@@ -31,20 +34,13 @@ class VideoScores:
     flicker: float
 
 
-def psnr(truth: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of every frame, dB, (T,); at most ``BEST_PSNR``."""
-    _check(truth, result)
-    error = ((truth - result).astype(np.float64) ** 2).reshape(len(truth), -1).mean(1)
-    return -10 * np.log10(np.maximum(error, 10 ** (-BEST_PSNR / 10)))
-
-
 def ssim(truth: np.ndarray, result: np.ndarray) -> np.ndarray:
     """Structural similarity of every frame, (T,).
 
     As Wang et al. 2004 define it: Gaussian window of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, population
     covariances, mean over the colour channels (RGB in [0, 1]) and over the pixels whose window lies in the picture.
     """
-    _check(truth, result)
+    check_shapes(truth, result)
     return np.array([_ssim(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(truth, result, strict=True)])
 
 
@@ -63,20 +59,12 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float((luminance * structure).mean())
 
 
-def mask_iou(truth: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """Intersection over union of the masks of every frame, (T,); 1 where both are empty."""
-    _check(truth, result)
-    both = (truth & result).reshape(len(truth), -1).sum(1)
-    either = (truth | result).reshape(len(truth), -1).sum(1)
-    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
-
-
 def flicker(truth: np.ndarray, result: np.ndarray) -> float:
     """Temporal flicker: mean over pixels, channels and neighbouring frames of |result's change - true change|.
 
     In [0, 2]; 0 for one frame, and for a result that is off by the same picture in every frame.
     """
-    _check(truth, result)
+    check_shapes(truth, result)
     if len(truth) < 2:
         return 0.0
     pairs = range(len(truth) - 1)
@@ -96,8 +84,3 @@ def score_video(truth: np.ndarray, result: np.ndarray, truth_mask: np.ndarray, r
         iou=float(mask_iou(truth_mask, result_mask).mean()),
         flicker=flicker(truth, result),
     )
-
-
-def _check(truth: np.ndarray, result: np.ndarray) -> None:
-    if truth.shape != result.shape or len(truth) == 0:
-        raise ValueError(f"metrics: expected two videos of one shape with a frame, got {truth.shape}, {result.shape}")

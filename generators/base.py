@@ -22,6 +22,7 @@ from v2m4.frame import Frame
 from v2m4.io.gltf import write_glb
 from v2m4.mesh import Asset, Mesh
 from v2m4.render import render_mesh
+from v2m4.report import progress
 from v2m4.weights import Unavailable
 from v2m4.workspace import Workspace, code_version, digest
 
@@ -168,8 +169,9 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
         if config.baseline:
             workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(write_glb, mesh=asset.mesh))
-        log.info("%s: %d vertices, %d faces", frame.name, len(asset.mesh.vertices), len(asset.mesh.faces))
         assets.append(asset)
+        shown = progress(step=f"{len(assets)} of {len(frames)}")
+        log.info("%s: %d vertices, %d faces", frame.name, len(asset.mesh.vertices), len(asset.mesh.faces), extra=shown)
     return assets
 
 

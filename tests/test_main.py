@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import main
+from evaluation import gltf_validator
 from v2m4 import device
 from v2m4.io.gltf_animation import read_animation
 from v2m4.workspace import Workspace
@@ -104,6 +105,13 @@ def test_every_promised_file_is_there(whole: Path) -> None:
     assert np.abs(offsets[2]).max() > 0
 
 
+@pytest.mark.skipif(not gltf_validator.is_installed(), reason=gltf_validator.MISSING)
+def test_the_validator_finds_nothing_in_any_file(whole: Path) -> None:
+    paths = sorted(whole.rglob("*.glb"))
+    assert len(paths) >= 12
+    assert gltf_validator.errors_and_warnings(paths) == {}
+
+
 def test_two_runs_with_one_seed_give_the_same_bytes(clips: Path, whole: Path, tmp_path: Path) -> None:
     assert run(clips, tmp_path) == 0
     assert result(tmp_path) == result(whole)
@@ -159,9 +167,28 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
     told = capsys.readouterr()
     assert (tmp_path / "out" / "größe 1" / "output_animation.glb").is_file()
     lines = (told.out + told.err).splitlines()
-    assert ["animation", "frames", "lost", "seconds", "result"] in [line.split() for line in lines]
+    (header,) = (line for line in lines if line.startswith("animation"))
+    assert header.split()[:4] == ["animation", "frames", "read", "s"]
+    assert header.split()[-5:] == ["PSNR@256", "IoU@256", "MB", "lost", "result"]
+    (row,) = (line for line in lines if line.startswith("größe 1 "))
+    psnr, iou = (float(cell) for cell in row.removesuffix("größe 1/output_animation.glb").split()[-5:-3])
+    assert psnr > 10 and iou > 0.5
     for name, word in {"broken": "1.png", "sizes": "2.png", "nothing": "2"}.items():
         assert any(name in line and word in line for line in lines), name
+
+
+def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(clips, tmp_path) == 0
+    quiet = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in quiet] == ["I all stages run on the CPU; generator", "I arms", "I arms"]
+    assert "foreground: alpha" in quiet[1] and "done after" in quiet[2]
+    figures = json.loads((tmp_path / "arms" / "manifest.json").read_text())["figures"]
+    assert len(figures["psnr"]) == len(figures["iou"]) == len(figures["names"]) == 4
+    assert figures["mean_iou"] == pytest.approx(np.mean(figures["iou"]), abs=1e-5)
+    assert run(clips, tmp_path, "--verbose") == 0
+    assert any("similarity" in line for line in capsys.readouterr().err.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -177,6 +204,8 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
         "--fov 4",
         "--fov nan",
         "--blender_path /nowhere/at/all",
+        "--tolerance -0.1",
+        "--web --baseline",
     ],
 )
 def test_what_cannot_be_had_exits_with_two_and_one_line(
@@ -357,7 +386,10 @@ def test_a_full_disk_is_told_with_the_place_and_what_was_done_stays(
 
 def test_baseline_writes_a_mesh_for_every_frame(clips: Path, tmp_path: Path) -> None:
     assert run(clips, tmp_path, "--baseline") == 0
-    assert len(list((tmp_path / "arms").glob("*_baseline_sample.glb"))) == 4
+    written = list((tmp_path / "arms").glob("*_baseline_sample.glb"))
+    assert len(written) == 4
+    if gltf_validator.is_installed():
+        assert gltf_validator.errors_and_warnings(written) == {}
     assert not (tmp_path / "arms" / "output_animation.glb").exists()
 
 

@@ -11,6 +11,7 @@ import torch
 import trimesh
 
 import main
+from evaluation import gltf_validator
 from registration.video import stage
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.config import FAST
@@ -119,6 +120,13 @@ def test_the_camera_sees_the_mesh_where_the_video_shows_it(case: Path, moved: Pa
         ours = seen.mask[0, ..., 0].numpy() > 0.5
         theirs = iio.imread(case / "swing" / f"{step}.png")[..., 3] > 127
         assert (ours & theirs).sum() / (ours | theirs).sum() > 0.93
+
+
+@pytest.mark.skipif(not gltf_validator.is_installed(), reason=gltf_validator.MISSING)
+def test_the_validator_finds_nothing_in_any_file(moved: Path) -> None:
+    paths = sorted(moved.rglob("*.glb"))
+    assert {"output_animation.glb", "output_mesh.glb"} <= {path.name for path in paths}
+    assert gltf_validator.errors_and_warnings(paths) == {}
 
 
 def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:

@@ -11,6 +11,7 @@ import trimesh
 
 import rendering_video
 from rendering_video import IMAGES, MASKS, VIDEO, find_results, main, render_frame
+from v2m4 import result_meshes
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import export_animation
 from v2m4.io.gltf import write_glb
@@ -67,7 +68,7 @@ def test_pictures_show_the_mesh_where_the_video_camera_sees_it(tmp_path, fov):
 
 
 def test_an_animation_without_meshes_of_its_frames_gives_the_same_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendering_video, "FRAMES_IN_MEMORY", 2)
+    monkeypatch.setattr(result_meshes, "FRAMES_IN_MEMORY", 2)
     make_result(tmp_path / "ball", frames=5)
     assert run(tmp_path) == 0
     pictures = [iio.imread(tmp_path / "ball" / IMAGES / f"{index}.png").astype(int) for index in range(5)]

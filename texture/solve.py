@@ -154,7 +154,7 @@ def adam(
     optimizer = torch.optim.Adam([image], lr=ADAM_RATES[0], betas=ADAM_BETAS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=ADAM_RATES[1])
     generator = torch.Generator().manual_seed(seed)
-    for step in trange(steps, desc="texture", leave=False, disable=None):
+    for step in trange(steps, desc="texture", leave=False, disable=not logger.isEnabledFor(logging.DEBUG)):
         if step % len(view_tensors) == 0:
             order = torch.randperm(len(view_tensors), generator=generator).tolist()
         uvs, colors, weights = view_tensors[order[step % len(view_tensors)]]

@@ -103,8 +103,12 @@ class Config:
     # How the motion of a user mesh is written: on the joints of its own skeleton, or as morph targets; auto is skeleton
     # where the file has a skin.
     write: Literal["auto", "skeleton", "morph"] = "auto"
-    # Largest distance, relative to the object's size, by which leaving out keys of an animation may move a vertex.
+    # Largest error of a vertex in the animated files, as a fraction of the object's longest side: poses (or keys of
+    # joints) that interpolation between others gives back within it are left out. 0 leaves out none.
     tolerance: float = 0.001
+    # Also write output_animation_web.glb, compressed for web pages (meshopt) by gltf-transform:
+    # npm install -g @gltf-transform/cli
+    web: bool = False
     # Faces of the meshes, at most.
     max_faces: int = 10000
     # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not
@@ -120,7 +124,7 @@ class Config:
     preset: PresetName = "auto"
     # Recompute everything, including stages that an earlier run has finished.
     overwrite: bool = False
-    # Log tracebacks and debug messages.
+    # Log what every stage does, with its figures; debug messages and tracebacks too.
     verbose: bool = False
 
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -9,16 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from v2m4.camera import DEFAULT_FOV, Orbit
+from v2m4.camera import Camera, Orbit
 from v2m4.mesh import MeshSequence
 from v2m4.render import render_mesh
 from v2m4.workspace import Workspace, atomic
 
 VIEWS = {"front": (0.0, 0.0), "side": (90.0, 0.0), "back": (180.0, 0.0), "top": (0.0, 89.0)}  # yaw, pitch in degrees
+FOV = math.radians(5.0)  # of a lens so long that the views are nearly orthographic
+FILLED = 0.9  # of a cell's side: the longest side of the motion's bounds in any view
+LEAST_FILLED = 0.5  # of a cell's side, in every view: a view that would fill less has a larger scale than the others
+BACKGROUND, OUTLINE, BORDER = 0.87, 0.3, 1.0  # grey values; the outline shows a mesh of the background's colour
 
 
 def contact_sheet(sequence: MeshSequence, extrinsics: Tensor, size: int = 256, times: int = 4) -> np.ndarray:
     """Render colour above normals for each view (columns) at evenly spaced times (pairs of rows).
+
+    A view is centred on its bounds over all poses; all cells have one scale, except for views of few pixels
+    (``LEAST_FILLED``). Background and outline are grey, so that white and grey surfaces are seen.
 
     Args:
         sequence: in the video camera's space.
@@ -32,19 +39,50 @@ def contact_sheet(sequence: MeshSequence, extrinsics: Tensor, size: int = 256, t
     world = torch.linalg.inv(extrinsics).to(sequence.vertices)
     vertices = sequence.vertices @ world[:3, :3].T + world[:3, 3]
     lower, upper = vertices.amin((0, 1)), vertices.amax((0, 1))
-    centre = (lower + upper) / 2
-    radius = 0.55 * float((upper - lower).norm()) / math.tan(DEFAULT_FOV / 2)
-    angles = torch.tensor(list(VIEWS.values())).to(vertices).deg2rad()
-    count = len(angles)
-    cameras = Orbit(angles[:, 0], angles[:, 1], centre.new_full((count,), radius), centre.expand(count, 3)).camera()
+    vertices = (vertices - (lower + upper) / 2) / (upper - lower).norm().clamp_min(1e-12)
+    cameras = view_cameras(vertices)
     rows = []
     for index in np.linspace(0, len(sequence) - 1, times).round().astype(int):
         mesh = sequence.mesh.with_vertices(vertices[index])
-        picture = render_mesh(mesh, cameras, size, channels=("color", "mask", "normal"), background=1.0)
-        normal_colors = picture.normal * picture.normal.new_tensor([0.5, -0.5, -0.5]) + 0.5
-        normal_picture = normal_colors * picture.mask + (1 - picture.mask)
-        rows += [torch.cat(list(picture.color), 1), torch.cat(list(normal_picture), 1)]
+        colors, normals = [], []
+        for camera in cameras:
+            picture = render_mesh(mesh, camera, size, channels=("color", "mask", "normal"))
+            upright = picture.normal.new_tensor([0.5, -0.5, -0.5])  # right is red, up green, towards the camera blue
+            colors.append(_cell(picture.color[0], picture.mask[0]))
+            normals.append(_cell(picture.normal[0] * upright + 0.5 * picture.mask[0], picture.mask[0]))
+        rows += [torch.cat(colors, 1), torch.cat(normals, 1)]
     return (torch.cat(rows, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def view_cameras(vertices: Tensor) -> list[Camera]:
+    """The camera of each view, framed on the bounds of all poses.
+
+    Args:
+        vertices: (T, V, 3) in the upright world, moved and scaled to a bounding box about 0 of diagonal 1.
+    """
+    angles = torch.tensor(list(VIEWS.values())).to(vertices).deg2rad()
+    radius, centre = vertices.new_full((1,), 1 / math.tan(FOV / 2)), vertices.new_zeros(1, 3)
+    cameras, bounds = [], []
+    for yaw, pitch in angles:
+        cameras.append(Orbit(yaw[None], pitch[None], radius, centre).camera(FOV))
+        fractions = cameras[-1].project(vertices.reshape(-1, 3), (1, 1))[0][0]
+        bounds.append((fractions.amin(0).tolist(), fractions.amax(0).tolist()))
+    extents = [max(high[0] - low[0], high[1] - low[1], 1e-6) for low, high in bounds]
+    framed = []
+    for camera, (low, high), extent in zip(cameras, bounds, extents, strict=True):
+        half = min(max(extents) / FILLED, extent / LEAST_FILLED) / 2
+        x, y = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
+        framed.append(camera.cropped((x - half, y - half, x + half, y + half)))
+    return framed
+
+
+def _cell(picture: Tensor, mask: Tensor) -> Tensor:
+    """A picture (S, S, 3), weighted by its mask (S, S, 1), on the background, with an outline and a border."""
+    grown = torch.nn.functional.max_pool2d(mask[None, ..., 0], 3, stride=1, padding=1)[0, ..., None]
+    ground = BACKGROUND + (OUTLINE - BACKGROUND) * grown
+    cell = picture + (1 - mask) * ground
+    cell[0], cell[:, 0] = BORDER, BORDER
+    return cell
 
 
 def draw_contact_sheet(workspace: Workspace, sequence: MeshSequence, extrinsics: Tensor) -> None:

@@ -29,11 +29,13 @@ from v2m4.io.gltf import (
     write_animation_glb,
     write_glb,
 )
+from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.threads import in_order
 from v2m4.workspace import Workspace, code_version, digest
 
 ANIMATION, REST_MESH = "output_animation.glb", "output_mesh.glb"
+WEB_ANIMATION = "output_animation_web.glb"
 OFFSETS, TEXTURE = "output_vertex_offsets.npy", "output_texture.png"
 CAMERAS, EXTRINSICS = "cameras.json", "extrinsics_list.pkl"
 FRAME_MESH = "{}_texture_consistency_sample.glb"
@@ -122,8 +124,8 @@ def export_animation(
     fps: float,
     seconds: np.ndarray | None = None,
     bones: int = 0,
-    tolerance: float = 0.0,
     key_names: Sequence[str] | None = None,
+    tolerance: float = 0.0,
 ) -> Path:
     """Write every result of an animation: the animated mesh, one mesh per frame, the rest pose, offsets and cameras.
 
@@ -141,8 +143,10 @@ def export_animation(
         fps: mean rate, frames per second.
         seconds: (T,) times of all frames (default: ``times / fps``).
         bones: of ``output_animation_rigged.glb``, at most; 0 for none.
-        tolerance: largest distance, relative to the object's size, by which leaving out its keys may move a vertex.
         key_names: names of the morph targets (default: the name of the frame at the key frame's time, else the time).
+        tolerance: poses that the linear interpolation between others gives back within this fraction of the object's
+            longest side have no morph target in the animated file (``reduced_frames``), nor keys of joints in the
+            rigged one; 0 writes all of them.
 
     Returns:
         The path of ``output_animation.glb``.
@@ -197,11 +201,13 @@ def export_animation(
         ]
     if bones:
         export_rig(workspace, replace(frames, times=seconds), camera, bones, tolerance)
-    timed = replace(world, times=key_seconds)
+    kept = reduced_frames(world.vertices.numpy(), key_seconds, tolerance)
+    timed = replace(world, vertices=world.vertices[torch.from_numpy(kept)], times=key_seconds[kept])
+    kept_names = [key_names[index] for index in kept]
     return workspace.make_file(
         ANIMATION,
-        content,
-        lambda path: write_animation_glb(path, timed, camera, target_names=key_names, texture=png_encoding),
+        digest(content, tolerance),
+        lambda path: write_animation_glb(path, timed, camera, target_names=kept_names, texture=png_encoding),
     )
 
 

@@ -19,6 +19,7 @@ from v2m4.camera import Camera
 from v2m4.export import ANIMATION, OFFSETS, REST_MESH, camera_to_world, write_cameras
 from v2m4.export_rig import SkeletonMotion, export_rig, fit_own_skeleton
 from v2m4.io.user_mesh import UserMesh
+from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import MeshSequence
 from v2m4.workspace import Workspace, code_version, digest
 
@@ -69,7 +70,7 @@ def export_user_mesh(
         write: ``skeleton`` animates the file's own joints, ``morph`` writes morph targets; ``auto`` is ``skeleton``
             where the file has a skin.
         bones: of ``output_animation_rigged.glb``, at most, for a mesh without a skeleton of its own; 0 for none.
-        tolerance: of the curves of joints, see ``thinned``.
+        tolerance: of the animated file's poses, or of its joints' curves, as in ``export_animation``.
 
     Returns:
         The path of ``output_animation.glb``.
@@ -112,7 +113,9 @@ def export_user_mesh(
 
     def write_animation(path: Path) -> None:
         if own is None:
-            user_mesh.write_animation(path, map(file_vertices, poses), seconds, camera, target_names=names)
+            kept = reduced_frames(poses, seconds, tolerance)
+            kept_names, moved = [names[index] for index in kept], map(file_vertices, poses[kept])
+            user_mesh.write_animation(path, moved, seconds[kept], camera, target_names=kept_names)
         else:
             user_mesh.write_skeleton(path, own, motion().curves, float(seconds[-1]), camera)
 
@@ -132,7 +135,7 @@ def export_user_mesh(
             mesh = replace(user_mesh.mesh, texture=None, uvs=None, uv_faces=None)
             moved = MeshSequence(torch.from_numpy(file_vertices(poses).astype(np.float32)), mesh, seconds)
             export_rig(workspace, moved, camera, bones, tolerance, user_mesh)
-    return workspace.make_file(ANIMATION, content, write_animation)
+    return workspace.make_file(ANIMATION, digest(content, tolerance), write_animation)
 
 
 def file_axes_extrinsics(to_camera: Tensor) -> Tensor:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from v2m4.config import Config
 from v2m4.contact_sheet import draw_contact_sheet
+from v2m4.export import WEB_ANIMATION
 from v2m4.frame import Clip
+from v2m4.frame_figures import frame_figures
 from v2m4.io.blender import export_with_blender
+from v2m4.io.gltf_web import tool_version, write_web_glb
 from v2m4.mesh import MeshSequence
-from v2m4.workspace import Workspace
+from v2m4.report import progress
+from v2m4.workspace import Workspace, digest
+
+log = logging.getLogger(__name__)
 
 
 def write_further_outputs(
@@ -31,7 +39,27 @@ def write_further_outputs(
         RuntimeError: a conversion failed.
         OSError: a file cannot be written.
     """
+    record_figures(workspace, sequence, clip)
     draw_contact_sheet(workspace, sequence, extrinsics)
+    if config.web:
+        key = digest(animation.read_bytes(), tool_version())
+        workspace.make_file(WEB_ANIMATION, key, partial(write_web_glb, animation))
     if config.blender_path is not None:
         frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
         export_with_blender(animation, config.blender_path, fps=clip.fps, frames=frames)
+
+
+def record_figures(workspace: Workspace, sequence: MeshSequence, clip: Clip) -> None:
+    """Compare the poses of all frames with the frames, and record the result in the manifest as ``figures``.
+
+    Args:
+        workspace: the animation's folder, with ``<frame>_rmbg.png``.
+        sequence: the poses of all frames, in the video camera's space.
+        clip: the video.
+    """
+    names = [frame.name for frame in clip.frames]
+    meshes = (sequence[index] for index in range(len(sequence)))
+    figures = frame_figures(workspace.root, names, meshes, clip.frames[0].camera())
+    workspace.manifest["figures"] = figures.describe(names)
+    text = f"PSNR@{figures.size} {figures.mean_psnr:.2f}, IoU@{figures.size} {figures.mean_iou:.3f}"
+    log.info("%s: %s", clip.name, text, extra=progress(text))

@@ -9,6 +9,18 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+NOTICE = {"notice": True}  # ``extra`` of a log record below WARNING that main.py shows without --verbose
+
+
+def progress(figure: str = "", step: str = "") -> dict[str, str]:
+    """``extra`` of a log record: what main.py's progress line shows from now on.
+
+    Args:
+        figure: the best figure known, such as "similarity 0.87"; empty leaves the one before.
+        step: how far the stage has come, such as "3 of 8"; it ends with the stage.
+    """
+    return {"figure": figure, "step": step}
+
 
 class TqdmHandler(logging.Handler):
     """Write log records to standard error without breaking tqdm's progress bar."""

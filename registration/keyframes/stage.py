@@ -28,6 +28,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.optical_flow import FlowField, flow_between
+from v2m4.report import progress
 from v2m4.threads import in_order
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
@@ -84,7 +85,8 @@ def run(
             f"{names[stop]}.npz", key, partial(stage.register_pair, poses[start], template, start, stop)
         )
         poses[stop], takes_shape[stop] = result.vertices, result.takes_shape
-        log.info("%s: %s", names[stop], _final_values(result))
+        shown = progress(step=f"{len(poses)} of {len(posed)}")
+        log.info("%s: %s", names[stop], _final_values(result), extra=shown)
     all_poses = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
         # The template has its own key frame's shape; the prior applies to it if it applies to all others.

@@ -32,6 +32,7 @@ from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.preflight import registration as preflight
+from v2m4.report import progress
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
@@ -106,7 +107,8 @@ def fit_inbetweens(frames: list[Frame], sequence: MeshSequence, workspace: Works
 def log_quality(frames: list[Frame], quality: FitQuality) -> None:
     """Log the masks' IoU, and the frames in which track was lost."""
     ious = [frame.iou for frame in quality.frames]
-    log.info("tracked through %d frames: mask IoU %.3f, least %.3f", len(ious), np.mean(ious), min(ious))
+    shown = progress(f"IoU of the fit {np.mean(ious):.3f}")
+    log.info("tracked through %d frames: mask IoU %.3f, least %.3f", len(ious), np.mean(ious), min(ious), extra=shown)
     lost = [(frame.name, state.lost) for frame, state in zip(frames, quality.frames, strict=True) if state.lost]
     if lost:
         log.warning("track lost in %d of %d frames, first in %s: %s", len(lost), len(ious), *lost[0])
@@ -178,4 +180,6 @@ def _fit_frames(frames: list[Frame], sequence: MeshSequence, config: Config) -> 
 
 
 def _progress(name: str, frames: list[Frame]) -> tqdm:
-    return tqdm(total=len(frames), desc=name, unit="frame", leave=False, dynamic_ncols=True)
+    """A progress bar of its own with --verbose only: main.py has one line for the whole animation."""
+    quiet = not log.isEnabledFor(logging.DEBUG)
+    return tqdm(total=len(frames), desc=name, unit="frame", leave=False, dynamic_ncols=True, disable=quiet)

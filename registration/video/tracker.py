@@ -169,7 +169,7 @@ class _Tracker:
         )
         if max(iou, relocated_iou) < min_iou:
             self.lost.add(time)
-            log.warning("frame %s: track is lost (IoU %.2f)", frames[time].name, max(iou, relocated_iou))
+            log.info("frame %s: track is lost (IoU %.2f)", frames[time].name, max(iou, relocated_iou))
             return known[-1:]
         log.info("frame %s: track was lost and found again", frames[time].name)
         self.relocated.add(time)

@@ -149,7 +149,7 @@ def test_a_missing_validator_is_said(
 ):
     suite = tmp_path / "cases.yaml"
     suite.write_text(json.dumps([{"name": "good", "run": ["{python}", "-c", ""]}]))
-    monkeypatch.setattr("evaluation.input_checks.VALIDATOR", tmp_path / "none")
+    monkeypatch.setattr("evaluation.gltf_validator.FOLDER", tmp_path / "none")
     assert main([str(tmp_path), "--output", str(tmp_path / "out"), "--suite", str(suite)]) == 0
     assert "GLBs are not validated" in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ from v2m4.export import camera_to_world, export_animation, read_cameras, to_worl
 from v2m4.io._gltf_container import load_document
 from v2m4.io._gltf_nodes import local_matrix
 from v2m4.io.gltf import read_glb
+from v2m4.io.gltf_animation import read_animation
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.workspace import Workspace
 
@@ -222,3 +223,36 @@ def test_cameras_of_older_runs_have_the_times_of_their_rate(tmp_path):
     np.testing.assert_array_equal([frame.pop("time") for frame in stored["frames"]], np.arange(6) / FPS)
     file.write_text(json.dumps(stored), "utf-8")
     np.testing.assert_array_equal(read_cameras(file).times, np.arange(6) / FPS)
+
+
+def test_poses_that_interpolation_gives_back_have_no_target(tmp_path: Path) -> None:
+    """All six frames as poses: those between the three key frames are linear."""
+    world = _world()
+    whole = world.sampled(np.arange(6.0))
+    sequence, extrinsics = _seen(whole), ORBIT.camera().extrinsics[0]
+    options = {"fov": FOV, "aspect": ASPECT, "fps": FPS}
+    folders = {}
+    for tolerance in (0.0, 0.001):
+        folders[tolerance] = tmp_path / str(tolerance)
+        path = export_animation(
+            Workspace(folders[tolerance]), sequence, NAMES, np.arange(6), extrinsics, tolerance=tolerance, **options
+        )
+        (mesh,) = load_document(path).json["meshes"]
+        assert mesh["extras"]["targetNames"] == (NAMES if tolerance == 0 else ["a", "c", "f"])
+        assert len(mesh["primitives"][0]["targets"]) == (6 if tolerance == 0 else 3)
+        played = read_animation(path, times=np.arange(6) / FPS)
+        error = (played.vertices[:, : len(world.mesh.vertices)] - whole.vertices).norm(dim=-1).max()
+        assert error < 0.001 * 0.9
+    for name in ("output_vertex_offsets.npy", "d_texture_consistency_sample.glb"):  # complete and exact
+        assert (folders[0.0] / name).read_bytes() == (folders[0.001] / name).read_bytes()
+
+
+def test_another_tolerance_redoes_the_animation_only(tmp_path: Path) -> None:
+    workspace, sequence = Workspace(tmp_path), _seen(_world().sampled(np.arange(6.0)))
+    options = {"fov": FOV, "aspect": ASPECT, "fps": FPS}
+    keys = []
+    for tolerance in (0.001, 0.0):
+        extrinsics = ORBIT.camera().extrinsics[0]
+        export_animation(workspace, sequence, NAMES, np.arange(6), extrinsics, tolerance=tolerance, **options)
+        keys.append({name: entry["key"] for name, entry in workspace.manifest["artefacts"].items()})
+    assert [name for name in keys[0] if keys[0][name] != keys[1][name]] == ["output_animation.glb"]

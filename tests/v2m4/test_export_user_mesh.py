@@ -107,3 +107,15 @@ def test_times_of_a_variable_rate_are_the_keys(user_mesh, tmp_path):
     (animation,) = list_animations(path)
     np.testing.assert_allclose(animation.key_times, times, rtol=1e-6)
     np.testing.assert_array_equal(read_cameras(tmp_path / "out" / CAMERAS).times, times)
+
+
+def test_poses_that_interpolation_gives_back_have_no_target(user_mesh, tmp_path):
+    sequence = seen(user_mesh)  # slides and grows at a constant pace
+    path = export(tmp_path / "out", user_mesh, sequence, tolerance=0.001)
+    assert len(list_animations(path)[0].key_times) == 2
+    times = np.arange(len(sequence)) / FPS
+    exact = export(tmp_path / "exact", user_mesh, sequence)
+    assert len(list_animations(exact)[0].key_times) == len(sequence)
+    played, wanted = (read_animation(each, times=times).vertices for each in (path, exact))
+    assert (played - wanted).norm(dim=-1).max() < 0.001 * 120
+    assert (tmp_path / "out" / OFFSETS).read_bytes() == (tmp_path / "exact" / OFFSETS).read_bytes()

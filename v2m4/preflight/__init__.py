@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from v2m4.config import Config
 from v2m4.device import NoCuda, choose_device
-from v2m4.preflight import camera_search, foreground, generators, published, registration
+from v2m4.preflight import camera_search, export, foreground, generators, published, registration
 from v2m4.weights import Unavailable
 
 log = logging.getLogger("v2m4.preflight")
@@ -22,7 +22,7 @@ def require(config: Config) -> None:
     Raises:
         Unavailable: in one line, the option, what is missing and what to do.
     """
-    for part in (foreground, generators, camera_search, registration):
+    for part in (export, foreground, generators, camera_search, registration):
         part.require(config)
 
 

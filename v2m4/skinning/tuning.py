@@ -71,7 +71,7 @@ class PoseFitTuning:
     damping: float = 1e-3
     largest_step: float = 0.5
     rest_weight: float = 1e-5
-    acceleration_weight: float = 1e-5
+    acceleration_weight: float = 1e-6
     parent_share: float = 0.02
 
 
