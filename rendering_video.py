@@ -12,11 +12,10 @@ from __future__ import annotations
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import json
 import logging
-import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -33,18 +32,17 @@ from v2m4.device import NoCuda, choose_device
 from v2m4.export import ANIMATION, CAMERAS, FRAME_MESH, read_cameras
 from v2m4.io.gltf import read_glb
 from v2m4.io.gltf_animation import read_animation
-from v2m4.io.names import natural_key
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
+from v2m4.results import BASELINE_MESH, baseline_names, find_results, scale_cameras, unit_distance_scale
 from v2m4.workspace import MANIFEST, atomic
 
 log = logging.getLogger("rendering_video")
 
 IMAGES, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
 VIDEO = "output_final_rendering_video"
-BASELINE_MESH = "{}_baseline_sample.glb"
 SUPERSAMPLING = 2
 FRAMES_IN_MEMORY = 16  # poses of an animation that are read at a time
 BASELINE_RADIUS = 2.0  # of the camera in front of a mesh in canonical pose, which has no camera of its own
@@ -91,31 +89,6 @@ class RenderingOutcome:
     frames: int
     seconds: float
     error: str = ""
-
-
-def find_results(path: Path) -> list[Path]:
-    """The result folders of all animations in natural order; ``path`` itself where it is one.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such folder; give --result_path the folder that main.py wrote")
-    if _is_result(path):
-        return [path]
-    folders = [folder for folder in path.iterdir() if folder.is_dir() and _is_result(folder)]
-    if not folders:
-        raise FileNotFoundError(f"{path}: no results in it; run main.py first, or give its --output folder")
-    return sorted(folders, key=lambda folder: natural_key(folder.name))
-
-
-def _is_result(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (CAMERAS, MANIFEST)) or bool(_baseline_names(folder))
-
-
-def _baseline_names(folder: Path) -> list[str]:
-    suffix = BASELINE_MESH.format("")
-    return sorted((file.name.removesuffix(suffix) for file in folder.glob(f"*{suffix}")), key=natural_key)
 
 
 def render_frame(mesh: Mesh, camera: Camera, size: int, normal: bool) -> RenderedFrame:
@@ -177,22 +150,6 @@ def final_meshes(
             yield sequence[index].to(device)
 
 
-def unit_distance_scale(mesh: Mesh, camera: Camera) -> float:
-    """The scale that puts a mesh at a depth of about two units: a user mesh may be in millimetres.
-
-    It is a power of two, so that scaling is exact.
-    """
-    depth = float(camera.to_camera_space(mesh.vertices)[..., 2].mean())
-    return 2.0 ** -round(math.log2(depth / 2)) if depth > 0 else 1.0
-
-
-def scale_cameras(camera: Camera, scale: float) -> Camera:
-    """The cameras for a world scaled about its origin."""
-    extrinsics = camera.extrinsics.clone()
-    extrinsics[:, :3, 3] *= scale
-    return replace(camera, extrinsics=extrinsics)
-
-
 def render_final(folder: Path, options: RenderingOptions, device: str, progress: tqdm) -> tuple[int, list[str]]:
     """Render pictures and videos of the final animation; returns the number of frames and the files written.
 
@@ -244,7 +201,7 @@ def render_baseline(folder: Path, options: RenderingOptions, device: str, progre
     Raises:
         ValueError: there is none, or one is broken.
     """
-    names = _baseline_names(folder)
+    names = baseline_names(folder)
     if not names:
         raise ValueError(f"{folder}: no {BASELINE_MESH.format('<frame>')} in it; run main.py --baseline first")
     camera = Orbit.of(radius=BASELINE_RADIUS).camera().to(device)

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evaluation.charts import HEIGHT, WIDTH, line_chart, ticks
+from v2m4.line_chart import HEIGHT, WIDTH, line_chart, ticks
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(0, 1), (0.12, 0.19), (-3, 40), (17.3, 22.8), (0, 1e-4), (5, 5)])
