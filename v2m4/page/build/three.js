@@ -22,6 +22,7 @@ export {
   Scene,
   SkinnedMesh,
   Vector3,
+  WireframeGeometry,
   WebGLRenderer,
 } from "three";
 export { OrbitControls } from "three/addons/controls/OrbitControls.js";
