@@ -21,7 +21,7 @@ from v2m4 import preflight
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config, parse, resolve_preset
 from v2m4.device import placement
 from v2m4.io.mesh_file import check_user_mesh
-from v2m4.report import TqdmHandler, table
+from v2m4.report import TqdmHandler, WarningRecorder, table
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
 
@@ -147,17 +147,28 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 
 
 def reconstruct(source: Source, config: Config, progress: tqdm, user_mesh: UserMesh | None = None) -> Outcome:
-    """Process one animation, from its pictures to ``output_animation.glb``."""
+    """Process one animation, from its pictures to ``output_animation.glb`` and ``report.html``."""
+    with WarningRecorder() as recorder:
+        return reconstruct_recorded(source, config, progress, recorder, user_mesh)
+
+
+def reconstruct_recorded(
+    source: Source, config: Config, progress: tqdm, recorder: WarningRecorder, user_mesh: UserMesh | None
+) -> Outcome:
+    """``reconstruct``, with its warnings recorded in the manifest."""
+    from v2m4.further_outputs import write_report_page
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
     from v2m4.workspace import Workspace
 
     start = time.perf_counter()
     workspace = Workspace(config.output / source.name, config.overwrite)
+    workspace.manifest["warnings"] = recorder.records
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
         progress.set_description(f"{source.name}: {name.replace('_', ' ')}")
+        recorder.stage = name
         with workspace.stage(name):
             yield
         progress.update()
@@ -170,6 +181,10 @@ def reconstruct(source: Source, config: Config, progress: tqdm, user_mesh: UserM
         result = four_stages(clip, workspace, config, stage)
     else:
         result = track_user_mesh(user_mesh, clip, workspace, config, stage)
+    if not config.baseline:
+        progress.set_description(f"{source.name}: report")
+        recorder.stage = "report"
+        write_report_page(workspace, config)
     motion = workspace.manifest.get("motion")
     lost = None if motion is None else len(motion["lost"])
     return Outcome(source.name, len(clip.frames), time.perf_counter() - start, result, lost=lost)

@@ -95,6 +95,9 @@ class Config:
     tracking_camera_radius: float = 8.0
     # Folder of a Blender installation; the animation is then also written as .fbx, .usd and .abc.
     blender_path: Path | None = None
+    # Write report.html, one offline page with the animated mesh beside the video, figures of every frame, pictures and
+    # curves of the stages, settings and warnings (auto); off leaves it out.
+    report: Literal["auto", "off"] = "auto"
     # Faces of the meshes, at most.
     max_faces: int = 10000
     # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not

@@ -1,7 +1,8 @@
-"""The files that are made from a finished animation: contact sheet and conversions to other formats."""
+"""The files that are made from a finished animation: contact sheet, conversions to other formats, and its page."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +12,10 @@ from v2m4.contact_sheet import draw_contact_sheet
 from v2m4.frame import Clip
 from v2m4.io.blender import export_with_blender
 from v2m4.mesh import MeshSequence
+from v2m4.page import REPORT, write_report
 from v2m4.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 def write_further_outputs(
@@ -35,3 +39,24 @@ def write_further_outputs(
     if config.blender_path is not None:
         frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
         export_with_blender(animation, config.blender_path, fps=clip.fps, frames=frames)
+
+
+def write_report_page(workspace: Workspace, config: Config) -> None:
+    """Write ``report.html`` after the last stage, and the figures of the whole animation into the manifest.
+
+    The animation is finished without it, so an error is a warning in the log.
+
+    Args:
+        workspace: the animation's folder; its manifest is saved.
+        config: the options; ``report`` is used.
+    """
+    workspace.manifest.pop("figures", None)  # of an earlier run
+    if config.report == "off":
+        return
+    workspace.save_manifest()
+    try:
+        workspace.manifest["figures"] = write_report(workspace.root)
+    except Exception as error:  # whatever it is, the animation itself is whole
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("%s was not written: %s", workspace.path(REPORT), reason, exc_info=config.verbose)
+    workspace.save_manifest()

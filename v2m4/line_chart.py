@@ -49,8 +49,8 @@ def line_chart(
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
     half = (WIDTH - LEFT - RIGHT) / last / 2
-    for frame in marked:
-        left, right = max(x(frame) - half, LEFT), min(x(frame) + half, WIDTH - RIGHT)
+    for index in marked:
+        left, right = max(x(index) - half, LEFT), min(x(index) + half, WIDTH - RIGHT)
         shape = f'x="{left:.1f}" width="{right - left:.1f}" y="{TOP}" height="{HEIGHT - TOP - BOTTOM}"'
         parts.append(f'<rect class="marked" {shape}/>')
     for value in ticks(lower, upper):

@@ -19,13 +19,13 @@ POLICY = (
 DASH = "-"  # for a value that there is not
 
 
-def page_text(title: str, body: str, scripts: Sequence[str] = ()) -> str:
-    """A whole HTML document with the common style; scripts run in order behind the body."""
+def page_text(title: str, body: str, scripts: Sequence[str] = (), head: str = "") -> str:
+    """A whole HTML document with the common style; scripts run in order behind the body, ``head`` is put first."""
     style = (ASSETS / "page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'{head}<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{style}</style></head>"
         f"<body><main>{body}</main>{''.join(scripts)}</body></html>\n"

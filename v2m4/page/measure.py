@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from torch import Tensor
 
 from v2m4.edge_lengths import EdgeLengths
 from v2m4.frame import Frame
-from v2m4.mesh import Mesh
+from v2m4.mesh import MeshSequence
 from v2m4.page.run import Run
 from v2m4.render import render_mesh
 from v2m4.results import scale_cameras, unit_distance_scale
+from v2m4.threads import in_order
 
 SIZE = 256  # longer side of the compared pictures, pixels
 STRETCH_PERCENTILE = 99.0
@@ -87,19 +89,19 @@ def measure(run: Run) -> Figures:
     iou, psnr, stretch = np.full(count, np.nan), np.full(count, np.nan), np.ones(count)
     lower, upper = np.full(3, np.inf), np.full(3, -np.inf)
     rest: EdgeLengths | None = None
-    index, scale = 0, 0.0
+    first, scale = 0, 0.0
     for sequence in run.poses():
         rest = rest or EdgeLengths.of(sequence.mesh.vertices, sequence.mesh.faces)
+        scale = scale or unit_distance_scale(sequence[0], run.video.cameras[0])
         lower = np.minimum(lower, sequence.vertices.amin((0, 1)).numpy())
         upper = np.maximum(upper, sequence.vertices.amax((0, 1)).numpy())
-        for mesh in (sequence[row] for row in range(len(sequence))):
-            scale = scale or unit_distance_scale(mesh, run.video.cameras[index])
-            ratios = rest.stretch_ratios(mesh.vertices)
+        indices = range(first, first + len(sequence))
+        for index in indices:
+            ratios = rest.stretch_ratios(sequence.vertices[index - first])
             stretch[index] = np.percentile(ratios, STRETCH_PERCENTILE) if len(ratios) else 1.0
-            picture = run.picture(run.names[index])
-            if picture is not None:
-                iou[index], psnr[index] = compare(run, mesh, index, picture, scale)
-            index += 1
+        compared = in_order(partial(compare, run, sequence, first, scale), indices)
+        iou[indices], psnr[indices] = np.array(compared).T
+        first += len(sequence)
     flagged = outliers(iou, psnr, stretch)
     for name, reason in run.lost_frames().items():
         flagged.setdefault(run.names.index(name), []).insert(0, f"track lost: {reason}")
@@ -111,17 +113,20 @@ def picture_shape(aspect: float, longer: int) -> tuple[int, int]:
     return max(1, round(longer / max(aspect, 1.0))), max(1, round(longer * min(aspect, 1.0)))
 
 
-def compare(run: Run, mesh: Mesh, index: int, picture: np.ndarray, scale: float) -> tuple[float, float]:
-    """IoU of the masks and PSNR (dB) of the colours of a frame's mesh and its picture.
+def compare(run: Run, sequence: MeshSequence, first: int, scale: float, index: int) -> tuple[float, float]:
+    """IoU of the masks and PSNR (dB) of the colours of a frame's mesh and its picture; NaN without a picture.
 
     Args:
         run: the animation.
-        mesh: of the frame, in the cameras' world.
-        index: of the frame.
-        picture: (H, W, 4) uint8.
+        sequence: some of its poses, in the cameras' world.
+        first: index of the first of these frames.
         scale: of the world about its origin, for the rasteriser's depth range.
+        index: of the frame.
     """
-    camera = scale_cameras(run.video.cameras[index], scale)
+    picture = run.picture(run.names[index])
+    if picture is None:
+        return math.nan, math.nan
+    mesh, camera = sequence[index - first], scale_cameras(run.video.cameras[index], scale)
     colour, mask = Frame(run.names[index], index, picture).tensors(picture_shape(camera.aspect, SIZE)[0])
     view = render_mesh(
         mesh.with_vertices(mesh.vertices * scale),

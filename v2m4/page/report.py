@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from v2m4.workspace import atomic
 log = logging.getLogger(__name__)
 
 REPORT = "report.html"
+SUMMARY = "figures"  # id of the element with the figures of the whole animation, at the beginning of the page
+SUMMARY_WITHIN = 4096  # bytes of the page
 PAGE_LIMIT = 15_000_000  # bytes
 MARGIN = 100_000  # bytes for what is estimated
 MODEL_SHARE = 0.65  # of what the fixed parts leave; the frames get the rest
@@ -74,13 +78,26 @@ def write_report(folder: Path, limit: int = PAGE_LIMIT) -> dict[str, Any]:
         *([f'<script type="text/plain" id="bones">{skeleton.text}</script>'] if skeleton else []),
         *scripts,
     ]
-    text = page_text(run.name, before + viewer(run, notes, skeleton is not None) + behind, elements).encode("utf-8")
+    body = before + viewer(run, notes, skeleton is not None) + behind
+    text = page_text(run.name, body, elements, json_element(SUMMARY, summary)).encode("utf-8")
     if len(text) >= limit:
         raise ValueError(f"{folder / REPORT}: {len(text) / 1e6:.1f} MB, more than {limit / 1e6:.1f} MB")
     with atomic(folder / REPORT) as temporary:
         temporary.write_bytes(text)
     log.info("%s: %.1f MB, in %.1f s", folder / REPORT, len(text) / 1e6, time.perf_counter() - start)
     return summary
+
+
+def read_summary(file: Path) -> dict[str, Any]:
+    """The figures that ``write_report`` wrote into a page; empty where there are none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as stream:
+        text = stream.read(SUMMARY_WITHIN).decode("utf-8", "replace")
+    found = re.search(rf'<script type="application/json" id="{SUMMARY}">(.*?)</script>', text)
+    return json.loads(found.group(1)) if found else {}
 
 
 def _pictures_note(pictures: FramePictures) -> str:

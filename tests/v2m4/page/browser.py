@@ -8,7 +8,7 @@ import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import time
 from pathlib import Path
 from types import TracebackType
@@ -43,17 +43,16 @@ class Page:
         here, out = os.pipe()
         back, there = os.pipe()
         child = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in (here, there)]
-
-        def place() -> None:  # the browser reads descriptor 3 and writes 4
-            os.dup2(child[0], 3)
-            os.dup2(child[1], 4)
-
-        self._process = subprocess.Popen(
+        self._process = os.posix_spawn(
+            executable,
             [executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=place,
-            pass_fds=(3, 4),
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, child[0], 3),  # the browser reads descriptor 3 and writes 4
+                (os.POSIX_SPAWN_DUP2, child[1], 4),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
         )
         for descriptor in (here, there, *child):
             os.close(descriptor)
@@ -72,8 +71,8 @@ class Page:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.terminate()
-        self._process.wait(TIMEOUT)
+        os.kill(self._process, signal.SIGTERM)
+        os.waitpid(self._process, 0)
         os.close(self._in)
         os.close(self._out)
 
@@ -107,7 +106,11 @@ class Page:
             self.requests.append(parameters["request"]["url"])
         elif message.get("method") == "Runtime.exceptionThrown":
             self.errors.append(parameters["exceptionDetails"].get("exception", {}).get("description", "exception"))
-        elif message.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
+        elif message.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.errors.append(" ".join(str(item.get("value", item.get("description"))) for item in parameters["args"]))
         elif message.get("method") == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
             self.errors.append(parameters["entry"]["text"])
