@@ -134,8 +134,8 @@ def thumbnail(entry: Entry) -> np.ndarray | None:
         pixels = read_picture(sheet)
         side = pixels.shape[1] // len(VIEWS)
         return pixels[:side, :side]
-    frames = (entry.manifest.get("frames") or {}).get("names") or []
-    for name in frames[:1]:
+    names = entry.manifest.get("key_frames") or (entry.manifest.get("frames") or {}).get("names") or []
+    for name in names[:1]:
         file = entry.folder / FRAME_PICTURE.format(name)
         if file.is_file():
             return read_picture(file)

@@ -487,5 +487,5 @@
       document.documentElement.dataset.error = error.message;
     })
     .finally(() => (document.documentElement.dataset.ready = "true"));
-  window.report = { show, play: setPlaying, render: () => scene3d && scene3d.render() };
+  window.report = { show, frameAt, render: () => scene3d && scene3d.render() };
 })();
