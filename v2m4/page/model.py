@@ -27,6 +27,7 @@ TEXTURE_SIZES = (2048, 1024, 512)  # longer sides of the texture of a smaller co
 POSE_RATE = 10.0  # poses per second that a smaller copy keeps before its mesh is decimated
 FACES = (20000, 10000, 5000, 2500, 1200)  # of a decimated copy
 TEXTURE_QUALITY = 88  # JPEG
+LEAST_SHARE = 0.7  # of the estimated size of a copy; a copy that would not even fit at that is not tried
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,14 @@ def embedded_model(run: Run, budget: int) -> EmbeddedModel:
     whole = _packed(data)
     if len(whole) <= budget:
         return EmbeddedModel(whole)
+    full = run.poses_at(run.times[:1]).mesh
+    texture = 0 if full.texture is None else len(encode_texture(full.texture).data)
+    poses = max(len(whole) - 4 / 3 * texture, 0)
     for faces, texture_size, step in _reductions(run):
-        text = _packed(_reduced_glb(run, faces, texture_size, step))
+        share = min(faces / len(full.faces), 1.0) if faces else 1.0
+        if LEAST_SHARE * poses * share / step > budget:
+            continue
+        text = _packed(_reduced_glb(run, full, faces, texture_size, step))
         if len(text) <= budget:
             return EmbeddedModel(text, _note(run, faces, texture_size, step, len(data)))
     raise ValueError(f"{run.folder / ANIMATION}: not even a decimated copy of it fits into the page")
@@ -92,13 +99,12 @@ def _note(run: Run, faces: int, texture_size: int, step: int, size: int) -> str:
     )
 
 
-def _reduced_glb(run: Run, faces: int, texture_size: int, step: int) -> bytes:
+def _reduced_glb(run: Run, full: Mesh, faces: int, texture_size: int, step: int) -> bytes:
     """A copy of the animation with at most so many faces, so large a texture, and one pose in ``step`` frames."""
     count = len(run.times)
     kept = np.unique(np.append(np.arange(0, count, step), count - 1))
-    first = run.pose_at(run.times[:1])
-    mesh, source = _smaller_mesh(first.mesh, faces, texture_size)
-    poses = [run.pose_at(run.times[kept[start : start + 16]]).vertices[:, source] for start in range(0, len(kept), 16)]
+    mesh, source = _smaller_mesh(full, faces, texture_size)
+    poses = [sequence.vertices[:, source] for sequence in run.poses(kept)]
     sequence = MeshSequence(torch.cat(poses), mesh, run.times[kept])
     texture = None if mesh.texture is None else encode_texture(mesh.texture, "jpeg", TEXTURE_QUALITY)
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from v2m4.mesh import MeshSequence
 from v2m4.workspace import MANIFEST
 
 FRAME_PICTURE = "{}_rmbg.png"
-POSES_IN_MEMORY = 16  # that are read at a time
+POSES_IN_MEMORY = 300e6  # bytes of the poses that are read at a time, in float64
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,22 @@ class Run:
             pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], 2)
         return pixels
 
-    def poses(self) -> Iterator[MeshSequence]:
-        """The poses of all frames in order, some at a time, relative to the cameras' origin.
+    def poses(self, indices: np.ndarray | None = None) -> Iterator[MeshSequence]:
+        """The poses of frames in order, some at a time, relative to the cameras' origin.
+
+        Args:
+            indices: of the frames; None for all.
 
         Raises:
             ValueError: the animation is broken.
         """
-        for start in range(0, len(self.times), POSES_IN_MEMORY):
-            yield self.pose_at(self.times[start : start + POSES_IN_MEMORY])
+        times = self.times if indices is None else self.times[indices]
+        first = self.poses_at(times[:1])
+        count = max(1, int(POSES_IN_MEMORY / (24 * first.vertices.shape[1])))
+        for start in range(0, len(times), count):
+            yield self.poses_at(times[start : start + count])
 
-    def pose_at(self, times: np.ndarray) -> MeshSequence:
+    def poses_at(self, times: np.ndarray) -> MeshSequence:
         """The poses at some times (N,), relative to the cameras' origin."""
         return read_animation(self.folder / ANIMATION, times=times, origin=self.video.origin)
 

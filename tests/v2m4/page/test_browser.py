@@ -9,10 +9,12 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from tests.v2m4.io.rig_documents import write_rig
 from tests.v2m4.page.browser import Page, find_browser
 from tests.v2m4.page.results import make_result
 from v2m4.page import REPORT, write_report
 from v2m4.page.gallery import write_gallery
+from v2m4.page.model import RIGGED
 
 BROWSER = find_browser()
 pytestmark = [
@@ -195,6 +197,38 @@ def test_one_frame_alone(tmp_path: Path) -> None:
         assert page.errors == []
         assert (canvas(page)[..., 3] == 255).any()
         assert shown(page) == 0
+
+
+def test_the_skeleton_is_drawn_and_moves(tmp_path: Path) -> None:
+    assert BROWSER is not None
+    make_result(tmp_path / "rig", 3)
+    write_rig(tmp_path / "rig" / RIGGED)
+    write_report(tmp_path / "rig")
+    with Page(BROWSER, tmp_path / "profile") as page:
+        page.open(tmp_path / "rig" / REPORT, READY)
+        without = canvas(page)
+        page.evaluate("document.getElementById('skeleton').click()")
+        bones = canvas(page).astype(int)
+        assert np.abs(bones - without).mean() > 0.1
+        orange = (bones[..., 0] > 150) & (bones[..., 1] > 70) & (bones[..., 2] < 60)
+        assert orange.sum() > 50
+        assert page.errors == []
+
+
+def test_without_a_skeleton_it_is_not_offered(page: Page) -> None:
+    assert page.evaluate("document.getElementById('skeleton').offsetParent") is None
+
+
+def test_without_webgl_the_page_says_so_and_the_rest_works(folder: Path, tmp_path: Path) -> None:
+    assert BROWSER is not None
+    with Page(BROWSER, tmp_path) as page:
+        page.call("Page.addScriptToEvaluateOnNewDocument", source="HTMLCanvasElement.prototype.getContext = () => null")
+        page.open(folder / REPORT, READY)
+        message = page.evaluate("document.getElementById('message').textContent")
+        assert message.startswith("The 3D view cannot be shown")
+        page.evaluate("report.show(3)")
+        assert shown(page) == 3
+        assert page.evaluate("document.getElementById('frame').naturalWidth") > 0
 
 
 def test_the_gallery_leads_to_the_report(folder: Path, tmp_path: Path) -> None:
