@@ -11,10 +11,18 @@ import numpy as np
 from PIL import Image
 
 from v2m4.io.picture import resized
-from v2m4.page.run import Run
+from v2m4.page.run import PICTURE_SIDE, Run
 from v2m4.threads import in_order
 
-LEVELS = ((480, 80), (400, 75), (320, 70), (256, 65), (192, 55), (128, 45), (96, 30))  # longer side, WebP quality
+LEVELS = (
+    (PICTURE_SIDE, 80),
+    (400, 75),
+    (320, 70),
+    (256, 65),
+    (192, 55),
+    (128, 45),
+    (96, 30),
+)  # longer side, WebP quality
 SAMPLES = 6  # frames by which a level's size is estimated
 ESTIMATE_MARGIN = 1.15
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 
 from v2m4.export import ANIMATION, CAMERAS, VideoCameras, read_cameras
 from v2m4.io.gltf_animation import read_animation
-from v2m4.io.picture import read_picture
+from v2m4.io.picture import read_picture, resized
 from v2m4.mesh import MeshSequence
 from v2m4.workspace import MANIFEST
 
 FRAME_PICTURE = "{}_rmbg.png"
+PICTURE_SIDE = 480  # longer side of the frames that the page shows and compares, pixels, at most
+PICTURES_IN_MEMORY = 200e6  # bytes of these frames that are kept
 POSES_IN_MEMORY = 300e6  # bytes of the poses that are read at a time, in float64
 
 
@@ -33,6 +35,7 @@ class Run:
     folder: Path
     manifest: dict[str, Any]
     video: VideoCameras
+    _pictures: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -72,17 +75,21 @@ class Run:
         return (self.manifest.get("config") or {}).get("mesh") is not None
 
     def picture(self, name: str) -> np.ndarray | None:
-        """Picture of a frame, background removed, (H, W, 4) uint8; None for one that does not show the object.
+        """Picture of a frame, background removed, (H, W, 4) uint8, at most ``PICTURE_SIDE`` pixels; None without one.
 
         Raises:
             ValueError: the file is damaged.
         """
+        if name in self._pictures:
+            return self._pictures[name]
         file = self.folder / FRAME_PICTURE.format(name)
-        if not file.is_file():
+        if not file.is_file():  # the frame does not show the object
             return None
-        pixels = read_picture(file)
+        pixels = resized(read_picture(file), PICTURE_SIDE)
         if pixels.shape[2] == 3:
             pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], 2)
+        if pixels.nbytes * len(self._pictures) < PICTURES_IN_MEMORY:
+            self._pictures[name] = pixels
         return pixels
 
     def poses(self, indices: np.ndarray | None = None) -> Iterator[MeshSequence]:

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 READY = "document.documentElement.dataset.ready"
 FRAMES = 6
-VARIABLE = np.array([0.0, 0.1, 0.2, 0.6, 0.7, 0.8])  # seconds of the frames
+VARIABLE = np.array([0.5, 0.6, 0.7, 1.1, 1.2, 1.3])  # seconds of the frames
 LOST = {"2": "the outlines do not fit"}
 # The drawing buffer is only kept until the browser shows it: it is read in the task that draws.
 PIXELS = "(report.render(), document.getElementById('canvas').toDataURL('image/png'))"
@@ -115,6 +115,30 @@ def test_frames_are_shown_at_their_times(page: Page) -> None:
     assert [page.evaluate(f"report.frameAt({value})") for value in seconds] == [0, 0, 1, 2, 2, 3, 4, FRAMES - 1]
 
 
+def test_a_frame_looks_the_same_whatever_was_shown_before(page: Page) -> None:
+    views = {}
+    for index in (0, 1, FRAMES - 1, 1, 0, FRAMES - 1):
+        page.evaluate(f"report.show({index})")
+        view = canvas(page)
+        assert np.array_equal(views.setdefault(index, view), view), index
+    assert not np.array_equal(views[0], views[1])
+
+
+def test_a_frame_without_a_picture_says_so(tmp_path: Path) -> None:
+    assert BROWSER is not None
+    make_result(tmp_path / "gap", 3)
+    (tmp_path / "gap" / "001_rmbg.png").unlink()
+    write_report(tmp_path / "gap")
+    hidden = "['frame', 'missing'].map(name => document.getElementById(name).hidden)"
+    with Page(BROWSER, tmp_path / "profile") as page:
+        page.open(tmp_path / "gap" / REPORT, READY)
+        assert page.evaluate(hidden) == [False, True]
+        page.evaluate("report.show(1)")
+        assert page.evaluate(hidden) == [True, False]
+        assert (canvas(page)[..., 3] == 255).any()
+        assert page.errors == []
+
+
 def test_the_scrubber_shows_its_frame_through_the_videos_camera(page: Page, folder: Path) -> None:
     page.evaluate("document.querySelector('input[value=camera]').click()")
     silhouettes = []
@@ -125,7 +149,7 @@ def test_the_scrubber_shows_its_frame_through_the_videos_camera(page: Page, fold
         )
         assert shown(page) == index
         label = page.evaluate("document.getElementById('label').textContent")
-        assert label == f"frame {index + 1} of {FRAMES} · {index:03d} · {VARIABLE[index]:.2f} s"
+        assert label == f"frame {index + 1} of {FRAMES} · {index:03d} · {VARIABLE[index] - VARIABLE[0]:.2f} s"
         silhouettes.append(silhouette_in_video(canvas(page)))
     masks = [iio.imread(folder / f"{index:03d}_rmbg.png")[..., 3] for index in range(FRAMES)]
     for index, drawn in enumerate(silhouettes):

@@ -27,6 +27,7 @@
     const picture = pictureOf(index);
     byId("frame").hidden = picture === null;
     byId("missing").hidden = picture !== null;
+    byId("behind").style.visibility = picture === null ? "hidden" : "visible";
     if (picture === null) return;
     byId("frame").src = picture.src;
     byId("behind").src = picture.src;
@@ -223,7 +224,7 @@
   class Skeleton {
     constructor(gltf, scene) {
       this.root = gltf.scene;
-      this.mixer = mixerOf(gltf);
+      this.pose = poserOf(gltf);
       this.bones = [];
       this.group = new THREE.Group();
       const geometry = boneGeometry();
@@ -243,7 +244,7 @@
     }
 
     show(seconds) {
-      if (this.mixer) this.mixer.setTime(seconds);
+      this.pose(seconds);
       this.root.updateMatrixWorld(true);
       const head = new THREE.Vector3();
       const tail = new THREE.Vector3();
@@ -260,15 +261,18 @@
     }
   }
 
-  // A mixer of the first clip that holds its last pose; null for a still file.
-  function mixerOf(gltf) {
-    if (!gltf.animations.length) return null;
+  // A function that poses a file at a time of its first clip, whose last pose is held; of a still file, one that does
+  // nothing.
+  function poserOf(gltf) {
+    if (!gltf.animations.length) return () => {};
     const mixer = new THREE.AnimationMixer(gltf.scene);
     const action = mixer.clipAction(gltf.animations[0]);
     action.setLoop(THREE.LoopOnce, 1);
     action.clampWhenFinished = true;
-    action.play();
-    return mixer;
+    return (seconds) => {
+      action.reset().play(); // at the clip's end the action is paused
+      mixer.setTime(seconds);
+    };
   }
 
   class View {
@@ -278,7 +282,7 @@
       this.renderer.setClearColor(0, 0);
       this.scene = new THREE.Scene();
       this.root = gltf.scene;
-      this.mixer = mixerOf(gltf);
+      this.pose = poserOf(gltf);
       const origin = new THREE.Vector3(...data.origin);
       this.root.position.sub(origin);
       this.scene.add(this.root);
@@ -387,7 +391,7 @@
 
     show(index) {
       const seconds = data.modelTimes[index];
-      if (this.mixer) this.mixer.setTime(seconds);
+      this.pose(seconds);
       for (const morph of this.morphs) morph.apply();
       if (this.skeleton) this.skeleton.show(seconds);
       if (data.extrinsics.length > 1) this.placeVideoCamera(index);
