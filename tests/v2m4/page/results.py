@@ -10,7 +10,9 @@ import torch
 import trimesh
 
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
-from v2m4.export import export_animation
+from v2m4.export import ANIMATION, CAMERAS, export_animation
+from v2m4.io._gltf_bytes import split_file
+from v2m4.io._gltf_container import glb_header
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
 from v2m4.workspace import MANIFEST, Workspace
@@ -55,3 +57,18 @@ def make_result(
     stored |= {"key_frames": names[:1], "input": {"frames": frames}, "warnings": []} | manifest
     (folder / MANIFEST).write_text(json.dumps(stored), "utf-8")
     return names
+
+
+def move_away(folder: Path, origin: list[float]) -> None:
+    """Move a result's world so far from its origin that float32 cannot hold it, as a user mesh may lie."""
+    file = folder / ANIMATION
+    document, binary = split_file(file.read_bytes(), file)
+    for node in document["nodes"]:
+        node["translation"] = [a + b for a, b in zip(node["translation"], origin, strict=True)]
+    file.write_bytes(glb_header(document, len(binary or b"")) + (binary or b""))
+    cameras = json.loads((folder / CAMERAS).read_text("utf-8"))
+    for frame in cameras["frames"]:
+        matrix = np.array(frame["extrinsics"])
+        matrix[:3, 3] -= matrix[:3, :3] @ origin
+        frame["extrinsics"] = matrix.tolist()
+    (folder / CAMERAS).write_text(json.dumps({**cameras, "origin": origin}), "utf-8")

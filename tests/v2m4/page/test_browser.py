@@ -11,7 +11,8 @@ import pytest
 
 from tests.v2m4.io.rig_documents import write_rig
 from tests.v2m4.page.browser import Page, find_browser
-from tests.v2m4.page.results import make_result
+from tests.v2m4.page.results import make_result, move_away
+from v2m4.export import CAMERAS, read_cameras
 from v2m4.page import REPORT, write_report
 from v2m4.page.gallery import write_gallery
 from v2m4.page.model import RIGGED
@@ -156,6 +157,23 @@ def test_the_scrubber_shows_its_frame_through_the_videos_camera(page: Page, fold
         overlaps = [iou(drawn, at_size(mask, drawn.shape)) for mask in masks]
         assert overlaps[index] > 0.95
         assert int(np.argmax(overlaps)) == index
+
+
+def test_a_mesh_far_from_the_origin_is_seen_where_the_video_shows_it(tmp_path: Path) -> None:
+    assert BROWSER is not None
+    make_result(tmp_path / "far", 2)
+    read = read_cameras(tmp_path / "far" / CAMERAS)
+    move_away(tmp_path / "far", [3e6, -1e6, 2e6])
+    moved = read_cameras(tmp_path / "far" / CAMERAS)
+    assert not np.allclose(read.origin, moved.origin)
+    assert write_report(tmp_path / "far")["mean_iou"] > 0.97
+    with Page(BROWSER, tmp_path / "profile") as page:
+        page.open(tmp_path / "far" / REPORT, READY)
+        page.evaluate("document.querySelector('input[value=camera]').click()")
+        page.evaluate("report.show(1)")
+        drawn = silhouette_in_video(canvas(page))
+        mask = iio.imread(tmp_path / "far" / "001_rmbg.png")[..., 3]
+        assert iou(drawn, at_size(mask, drawn.shape)) > 0.95
 
 
 def silhouette_in_video(view: np.ndarray) -> np.ndarray:
