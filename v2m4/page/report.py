@@ -66,7 +66,7 @@ def write_report(folder: Path, limit: int = PAGE_LIMIT) -> dict[str, Any]:
         + settings_section(run)
         + warnings_section(run)
     )
-    scripts = [script("three.min.js"), script("report.js")]
+    scripts = [script("three.min.js"), script("view3d.js"), script("report.js")]
     fixed = len((before + behind + page_text(run.name, "", scripts)).encode("utf-8"))
     free = limit - MARGIN - fixed - (0 if skeleton is None else len(skeleton.text))
     model = embedded_model(run, int(MODEL_SHARE * free))

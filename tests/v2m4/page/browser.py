@@ -36,6 +36,10 @@ def find_browser() -> str | None:
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
+class Refused(Exception):
+    """The browser answers a command with an error."""
+
+
 class Page:
     """One tab; records its network requests and its console's errors."""
 
@@ -89,7 +93,8 @@ class Page:
         while True:
             answer = self._receive(end)
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
+                if "error" in answer:
+                    raise Refused(answer["error"]["message"])
                 return answer["result"]
 
     def _receive(self, end: float) -> dict[str, Any]:
@@ -127,11 +132,21 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def open(self, file: Path, ready: str = "true") -> None:
-        """Open a file and wait until an expression is true."""
+        """Open a file and wait until an expression is true in it."""
         self.call("Page.navigate", url=file.resolve().as_uri())
+        self.wait(f"document.readyState === 'complete' && Boolean({ready})")
+
+    def wait(self, expression: str) -> None:
+        """Wait until an expression is true, through a change of the page too."""
         end = time.monotonic() + TIMEOUT
-        while not self.evaluate(f"document.readyState === 'complete' && Boolean({ready})"):
-            assert time.monotonic() < end, f"not ready: {self.errors}"
+        while True:
+            try:
+                if self.evaluate(expression):
+                    return
+            except Refused as error:  # the page went while the browser evaluated
+                if "navigated" not in str(error):
+                    raise
+            assert time.monotonic() < end, f"never true: {expression}; {self.errors}"
             time.sleep(0.05)
 
     def evaluate(self, expression: str) -> Any:

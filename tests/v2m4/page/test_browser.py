@@ -281,5 +281,5 @@ def test_the_gallery_leads_to_the_report(folder: Path, tmp_path: Path) -> None:
         assert page.evaluate("document.querySelector('.gallery img').naturalWidth") > 32
         assert page.errors == []
         page.evaluate("document.querySelector('.gallery h2 a').click()")
-        page.evaluate("new Promise(done => setTimeout(done, 1500))")
+        page.wait(READY)
         assert page.evaluate("document.querySelector('h1').textContent") == folder.name
