@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (apt-get install chromium)"),
 ]
-READY = "document.documentElement.dataset.ready"
+READY = "document.documentElement?.dataset.ready"
 FRAMES = 6
 VARIABLE = np.array([0.5, 0.6, 0.7, 1.1, 1.2, 1.3])  # seconds of the frames
 LOST = {"2": "the outlines do not fit"}
