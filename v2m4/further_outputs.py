@@ -44,13 +44,14 @@ def write_further_outputs(
 def write_report_page(workspace: Workspace, config: Config) -> None:
     """Write ``report.html`` after the last stage, and the figures of the whole animation into the manifest.
 
-    The animation is finished without it, so an error is a warning in the log.
+    The animation is finished without it, so an error is a warning in the log. A page of an earlier run is removed.
 
     Args:
         workspace: the animation's folder; its manifest is saved.
         config: the options; ``report`` is used.
     """
-    workspace.manifest.pop("figures", None)  # of an earlier run
+    workspace.manifest.pop("figures", None)
+    workspace.path(REPORT).unlink(missing_ok=True)  # a page of an earlier run shows another animation
     if config.report == "off":
         return
     workspace.save_manifest()

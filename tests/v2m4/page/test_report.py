@@ -100,6 +100,7 @@ def test_an_error_is_a_warning_and_the_run_goes_on(tmp_path: Path, caplog: pytes
 
 def test_the_option_leaves_it_out_and_the_figures_go_into_the_manifest(tmp_path: Path) -> None:
     make_result(tmp_path / "ball", 2)
+    (tmp_path / "ball" / REPORT).write_text("of an earlier run")
     write_report_page(Workspace(tmp_path / "ball"), Config(report="off"))
     assert not (tmp_path / "ball" / REPORT).exists()
     write_report_page(Workspace(tmp_path / "ball"), Config())
