@@ -134,13 +134,15 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 def reconstruct(
     source: Source, config: Config, progress: AnimationProgress, outcome: Outcome, user_mesh: UserMesh | None = None
 ) -> Path:
-    """Process one animation, from its pictures to ``output_animation.glb``; returns the result's path."""
+    """Process one animation, from its pictures to ``output_animation.glb``, ``report.html``; returns the GLB's path."""
+    from v2m4.further_outputs import write_report_page
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
     from v2m4.workspace import Workspace
 
     workspace = Workspace(config.output / source.name, config.overwrite)
     outcome.manifest = workspace.manifest
+    workspace.manifest["warnings"] = progress.warnings.records
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
@@ -155,8 +157,13 @@ def reconstruct(
     outcome.frames = progress.frames = len(clip.frames)
     log.info("%s: %d frames, foreground: %s", source.name, len(clip.frames), clip.foreground, extra=NOTICE)
     if user_mesh is None:
-        return four_stages(clip, workspace, config, stage)
-    return track_user_mesh(user_mesh, clip, workspace, config, stage)
+        result = four_stages(clip, workspace, config, stage)
+    else:
+        result = track_user_mesh(user_mesh, clip, workspace, config, stage)
+    if not config.baseline:
+        progress.warnings.stage = "report"
+        write_report_page(workspace, config)
+    return result
 
 
 def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:

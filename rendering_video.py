@@ -31,20 +31,19 @@ from v2m4.camera import Camera, Orbit
 from v2m4.config import FramesConfig
 from v2m4.device import NoCuda, choose_device
 from v2m4.export import CAMERAS, read_cameras
-from v2m4.io.names import natural_key
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
 from v2m4.overlay import write_overlays
 from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
 from v2m4.result_meshes import final_meshes, read_meshes, scale_cameras, unit_distance_scale
+from v2m4.results import BASELINE_MESH, baseline_names, find_results
 from v2m4.workspace import MANIFEST, atomic
 
 log = logging.getLogger("rendering_video")
 
 IMAGES, MASKS = "output_final_rendering_images", "output_final_rendering_masks"
 VIDEO = "output_final_rendering_video"
-BASELINE_MESH = "{}_baseline_sample.glb"
 SUPERSAMPLING = 2
 BASELINE_RADIUS = 2.0  # of the camera in front of a mesh in canonical pose, which has no camera of its own
 
@@ -92,31 +91,6 @@ class RenderingOutcome:
     frames: int
     seconds: float
     error: str = ""
-
-
-def find_results(path: Path) -> list[Path]:
-    """The result folders of all animations in natural order; ``path`` itself where it is one.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such folder; give --result_path the folder that main.py wrote")
-    if _is_result(path):
-        return [path]
-    folders = [folder for folder in path.iterdir() if folder.is_dir() and _is_result(folder)]
-    if not folders:
-        raise FileNotFoundError(f"{path}: no results in it; run main.py first, or give its --output folder")
-    return sorted(folders, key=lambda folder: natural_key(folder.name))
-
-
-def _is_result(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (CAMERAS, MANIFEST)) or bool(_baseline_names(folder))
-
-
-def _baseline_names(folder: Path) -> list[str]:
-    suffix = BASELINE_MESH.format("")
-    return sorted((file.name.removesuffix(suffix) for file in folder.glob(f"*{suffix}")), key=natural_key)
 
 
 def render_frame(mesh: Mesh, camera: Camera, size: int, normal: bool) -> RenderedFrame:
@@ -200,7 +174,7 @@ def render_baseline(folder: Path, options: RenderingOptions, device: str, progre
     Raises:
         ValueError: there is none, or one is broken.
     """
-    names = _baseline_names(folder)
+    names = baseline_names(folder)
     if not names:
         raise ValueError(f"{folder}: no {BASELINE_MESH.format('<frame>')} in it; run main.py --baseline first")
     camera = Orbit.of(radius=BASELINE_RADIUS).camera().to(device)

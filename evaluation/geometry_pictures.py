@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from evaluation.alignment import apply
-from evaluation.charts import COLOURS, line_chart, standalone
 from evaluation.geometry_metrics import Motion80Scores
 from evaluation.surface_points import nearest_neighbours, positions, sample_positions
 from v2m4.camera import Camera, Orbit
+from v2m4.line_chart import COLOURS, line_chart, standalone
 from v2m4.mesh import Mesh
 from v2m4.render import render
 from v2m4.workspace import atomic

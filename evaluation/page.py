@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from evaluation.charts import COLOURS, line_chart
 from evaluation.execution import BenchmarkFolders, BenchmarkOutcome
 from evaluation.suite import GROUPS, Metric
 from evaluation.tables import Results, format_value, heading, mean_line
+from v2m4.line_chart import COLOURS, line_chart
 
 STYLE = Path(__file__).with_name("page.css")
 LABELS = {metric.name: metric for group in GROUPS.values() for metric in group}

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {"generators", "camera_search", "registration", "texture", "motion324"}
-COMMANDS = {"main", "rendering_video", "evaluation", "data_preparation_tools"}
+COMMANDS = {"main", "rendering_video", "view", "evaluation", "data_preparation_tools"}
 ROOMS = {"v2m4", *STAGES, *COMMANDS}
 
 
@@ -31,8 +31,8 @@ def allowed(room: str) -> set[str]:
 
 
 def modules() -> list[Path]:
-    files = [ROOT / "main.py", ROOT / "rendering_video.py"]
-    for room in sorted(ROOMS - {"main", "rendering_video"}):
+    files = [ROOT / "main.py", ROOT / "rendering_video.py", ROOT / "view.py"]
+    for room in sorted(ROOMS - {"main", "rendering_video", "view"}):
         files += sorted((ROOT / room).rglob("*.py"))
     return [file for file in files if file.exists()]
 

@@ -88,7 +88,7 @@ def test_one_thread_gives_the_same_bytes_and_calls_kernels_as_declared(
 def test_every_promised_file_is_there(whole: Path) -> None:
     folder = whole / "arms"
     expected = ["extrinsics_list.pkl", "cameras.json", "output_mesh.glb", "output_vertex_offsets.npy"]
-    expected += ["output_texture.png", "output_animation.glb", "manifest.json", "contact_sheet.png"]
+    expected += ["output_texture.png", "output_animation.glb", "manifest.json", "contact_sheet.png", "report.html"]
     expected += [f"{name}_rmbg.png" for name in range(4)]
     expected += [f"{name}_re-canonicalization_sample.glb" for name in (0, 2, 3)]
     expected += [f"{name}_consistency_sample.glb" for name in (0, 2, 3)]
@@ -100,6 +100,8 @@ def test_every_promised_file_is_there(whole: Path) -> None:
         ["frames", "generation", "camera_search", "registration", "texture", "export"], "done"
     )
     assert manifest["seed"] == 42
+    assert manifest["warnings"] == []
+    assert manifest["figures"]["mean_iou"] > 0.5
     offsets = np.load(folder / "output_vertex_offsets.npy")
     assert offsets.shape[0] == 4
     assert np.abs(offsets[2]).max() > 0
@@ -406,6 +408,7 @@ def test_motion_by_the_video_moves_one_mesh_through_every_frame(clips: Path, tmp
     assert {entry["state"] for entry in manifest["stages"].values()} == {"done"}
     assert len(manifest["motion"]["iou"]) == 4
     assert manifest["motion"]["mean_iou"] > 0.6
+    assert "quality of fit by frame" in (folder / "report.html").read_text("utf-8")
     assert [path.name for path in sorted(folder.glob("*_re-canonicalization_sample.glb"))] == [
         "0_re-canonicalization_sample.glb"  # one mesh is generated, the first frame's
     ]

@@ -143,13 +143,15 @@ def test_what_was_done_is_told_and_kept(case: Path, moved: Path) -> None:
         "2_camera_search/0.png",
         "output_mesh.glb",
         "1_rmbg.png",
+        "report.html",
     ):
         assert (moved / name).is_file(), name
     times = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
     assert run(case, moved.parent) == 0
     again = {file: file.stat().st_mtime_ns for file in moved.rglob("*.*") if file.name != "manifest.json"}
     changed = {file.name for file in times if times[file] != again[file]}
-    assert changed <= {"contact_sheet.png"}
+    assert changed <= {"contact_sheet.png", "report.html"}
+    assert manifest["figures"]["mean_iou"] == pytest.approx(manifest["motion"]["mean_iou"], abs=0.04)
 
 
 def test_the_point_tracker_counts_for_what_is_stale() -> None:

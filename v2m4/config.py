@@ -109,6 +109,9 @@ class Config:
     # Also write output_animation_web.glb, compressed for web pages (meshopt) by gltf-transform:
     # npm install -g @gltf-transform/cli
     web: bool = False
+    # Write report.html, one offline page with the animated mesh beside the video, figures of every frame, pictures and
+    # curves of the stages, settings and warnings (auto); off leaves it out.
+    report: Literal["auto", "off"] = "auto"
     # Faces of the meshes, at most.
     max_faces: int = 10000
     # Folder of network weights, one sub-folder per repository (weights/tencent/Hunyuan3D-2/...). Weights that are not

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from v2m4.remaining_time import TYPICAL, RemainingTime
-from v2m4.report import NOTICE, TqdmHandler, table
+from v2m4.report import NOTICE, TqdmHandler, WarningRecorder, table
 
 log = logging.getLogger("v2m4")
 
@@ -128,12 +128,13 @@ class Console(logging.Handler):
             frames: number of frames, as far as it is known.
         """
         label = name if count == 1 else f"[{number}/{count}] {name}"
-        self._progress = AnimationProgress(label, self._stages, frames, self._remaining)
-        try:
-            yield self._progress
-        finally:
-            self._progress.close()
-            self._progress = None
+        with WarningRecorder() as warnings:
+            self._progress = AnimationProgress(label, self._stages, frames, self._remaining, warnings)
+            try:
+                yield self._progress
+            finally:
+                self._progress.close()
+                self._progress = None
 
 
 class AnimationProgress:
@@ -142,7 +143,10 @@ class AnimationProgress:
     Where standard error is no terminal nothing is shown but one line at the end.
     """
 
-    def __init__(self, label: str, stages: Sequence[str], frames: int, remaining: RemainingTime) -> None:
+    def __init__(
+        self, label: str, stages: Sequence[str], frames: int, remaining: RemainingTime, warnings: WarningRecorder
+    ) -> None:
+        self.warnings = warnings
         self.frames, self.seconds = frames, dict[str, float]()
         self._label, self._left, self._remaining = label, list(stages), remaining
         self._stage, self._step, self._figure, self._ending = "", "", "", ""
@@ -158,7 +162,8 @@ class AnimationProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show and time a stage."""
+        """Show and time a stage, and note it for the recorded warnings."""
+        self.warnings.stage = name
         self._stage_start = time.perf_counter()
         while self._left and self._left[0] != name:
             del self._left[0]

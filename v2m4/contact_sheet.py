@@ -14,6 +14,7 @@ from v2m4.mesh import MeshSequence
 from v2m4.render import render_mesh
 from v2m4.workspace import Workspace, atomic
 
+CONTACT_SHEET = "contact_sheet.png"
 VIEWS = {"front": (0.0, 0.0), "side": (90.0, 0.0), "back": (180.0, 0.0), "top": (0.0, 89.0)}  # yaw, pitch in degrees
 FOV = math.radians(5.0)  # of a lens so long that the views are nearly orthographic
 FILLED = 0.9  # of a cell's side: the longest side of the motion's bounds in any view
@@ -87,5 +88,5 @@ def _cell(picture: Tensor, mask: Tensor) -> Tensor:
 
 def draw_contact_sheet(workspace: Workspace, sequence: MeshSequence, extrinsics: Tensor) -> None:
     """Write ``contact_sheet.png`` into the animation's folder."""
-    with atomic(workspace.path("contact_sheet.png")) as temporary:
+    with atomic(workspace.path(CONTACT_SHEET)) as temporary:
         iio.imwrite(temporary, contact_sheet(sequence, extrinsics))

@@ -1,4 +1,4 @@
-"""The files that are made from a finished animation: contact sheet and conversions to other formats."""
+"""The files that are made from a finished animation: contact sheet, conversions to other formats, and its page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from v2m4.frame_figures import frame_figures
 from v2m4.io.blender import export_with_blender
 from v2m4.io.gltf_web import tool_version, write_web_glb
 from v2m4.mesh import MeshSequence
+from v2m4.page import REPORT, write_report
 from v2m4.report import progress
 from v2m4.workspace import Workspace, digest
 
@@ -63,3 +64,24 @@ def record_figures(workspace: Workspace, sequence: MeshSequence, clip: Clip) -> 
     workspace.manifest["figures"] = figures.describe(names)
     text = f"PSNR@{figures.size} {figures.mean_psnr:.2f}, IoU@{figures.size} {figures.mean_iou:.3f}"
     log.info("%s: %s", clip.name, text, extra=progress(text))
+
+
+def write_report_page(workspace: Workspace, config: Config) -> None:
+    """Write ``report.html`` after the last stage, and the figures of the whole animation into the manifest.
+
+    The animation is finished without it, so an error is a warning in the log. A page of an earlier run is removed.
+
+    Args:
+        workspace: the animation's folder; its manifest is saved.
+        config: the options; ``report`` is used.
+    """
+    workspace.path(REPORT).unlink(missing_ok=True)  # a page of an earlier run shows another animation
+    if config.report == "off":
+        return
+    workspace.save_manifest()
+    try:
+        workspace.manifest["figures"] = workspace.manifest.get("figures", {}) | write_report(workspace.root)
+    except Exception as error:  # whatever it is, the animation itself is whole
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("%s was not written: %s", workspace.path(REPORT), reason, exc_info=config.verbose)
+    workspace.save_manifest()

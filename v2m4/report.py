@@ -1,4 +1,4 @@
-"""Terminal output of the commands: summary tables, and a log handler that keeps progress bars intact."""
+"""Output of the commands: summary tables, a log handler that keeps progress bars intact, one that records warnings."""
 
 from __future__ import annotations
 
@@ -28,6 +28,39 @@ class TqdmHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         tqdm.write(self.format(record), file=sys.stderr)
+
+
+class WarningRecorder(logging.Handler):
+    """Record warnings and errors of an animation for its manifest, while it is used as a context manager.
+
+    Attributes:
+        records: one dict for each message, with its ``stage``, ``level`` and ``message``.
+        stage: name of the stage that is running.
+    """
+
+    LIMIT = 200  # messages; the rest are only counted, in a last record
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[dict[str, str]] = []
+        self.stage = ""
+        self._more = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Record one message."""
+        entry = {"stage": self.stage, "level": record.levelname.lower(), "message": record.getMessage()}
+        if len(self.records) < self.LIMIT:
+            self.records.append(entry)
+            return
+        self._more += 1
+        self.records[self.LIMIT :] = [{**entry, "message": f"{self._more} more messages are not recorded"}]
+
+    def __enter__(self) -> WarningRecorder:
+        logging.getLogger().addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger().removeHandler(self)
 
 
 def _width(text: str) -> int:

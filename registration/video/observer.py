@@ -13,9 +13,10 @@ from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import AppearanceModel, ImageWindow, frame_constraints, track_constraints
 from registration.deformation_graph.gauss_newton import Intrinsics, SolverWeights
 from registration.video.parts import MeshParts
-from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, mask_iou, measure
+from registration.video.quality import FitQuality, FrameQuality, mask_iou, measure
 from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
+from v2m4.edge_lengths import EdgeLengths
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import Tracks

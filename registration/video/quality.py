@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from registration.correspondences.appearance_model import AppearanceModel, RenderedPose
@@ -16,7 +15,7 @@ from registration.diagnostics import draw_curves
 from registration.video.misfit import Misfit
 from registration.video.parts import MeshParts
 from registration.video.tuning import TUNING
-from v2m4.geometry import unique_edges
+from v2m4.edge_lengths import EdgeLengths
 from v2m4.image_window import ImageWindow
 
 # Labels of the plots of ``FrameQuality``'s numbers, in the order of the manifest.
@@ -32,37 +31,6 @@ PLOT_LABELS = {
 }
 # Names on disk (manifest, driven.npz) where they are not the fields'.
 STORED_NAMES = {"confidence": "seen", "stretched_share": "stretch"}
-
-
-@dataclass(frozen=True)
-class EdgeLengths:
-    """Edges of a mesh and their lengths in the rest pose.
-
-    Attributes:
-        edges: (E, 2) int64.
-        lengths: (E,), above 0: edges of length 0 are left out.
-    """
-
-    edges: Tensor
-    lengths: Tensor
-
-    @classmethod
-    def of(cls, vertices: Tensor, faces: Tensor) -> EdgeLengths:
-        """Edge lengths of a rest pose (V, 3) with faces (F, 3)."""
-        edges = unique_edges(faces)
-        lengths = _lengths(vertices, edges)
-        kept = lengths > 1e-6 * lengths.max() if len(lengths) else lengths > 0
-        return cls(edges[kept], lengths[kept])
-
-    def stretch_ratios(self, vertices: Tensor) -> np.ndarray:
-        """Ratio (E,) of each edge's length in a pose (V, 3) to that at rest, or its inverse: at least 1."""
-        ratio = _lengths(vertices, self.edges) / self.lengths
-        return torch.maximum(ratio, 1 / ratio.clamp_min(1e-6)).cpu().double().numpy()
-
-
-def _lengths(vertices: Tensor, edges: Tensor) -> Tensor:
-    first, second = (vertices.detach().index_select(0, edges[:, end]) for end in (0, 1))
-    return (first - second).norm(dim=1)
 
 
 @dataclass(frozen=True)

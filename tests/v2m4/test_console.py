@@ -9,7 +9,7 @@ import pytest
 
 from v2m4.console import STAGES, AnimationProgress, Outcome, summary, use_console
 from v2m4.remaining_time import TYPICAL, RemainingTime
-from v2m4.report import NOTICE, progress
+from v2m4.report import NOTICE, WarningRecorder, progress
 
 
 class Terminal(io.StringIO):
@@ -68,7 +68,7 @@ def test_without_a_terminal_one_line_is_written_at_the_end(capsys) -> None:
 
 
 def test_a_failed_stage_is_not_timed() -> None:
-    progress = AnimationProgress("fox", list(STAGES), 3, RemainingTime("registration"))
+    progress = AnimationProgress("fox", list(STAGES), 3, RemainingTime("registration"), WarningRecorder())
     with pytest.raises(ValueError, match="bad"), progress.stage("frames"):
         raise ValueError("bad")
     progress.close()

@@ -159,7 +159,7 @@ def test_real_characters_are_driven_by_their_own_clips(name: str, clip: str, roo
     translating = np.flatnonzero(skeleton.skeleton.translating)
     assert {nodes[skeleton.nodes[node]]["name"] for node in translating} == roots
     (entry,) = [each for each in list_animations(path) if each.name == clip]
-    times = np.linspace(entry.start, entry.stop, 8)
+    times = np.linspace(entry.start, entry.stop, 24)
     truth = read_animation(path, clip, times)
     distance, order = cKDTree(truth.mesh.vertices.numpy()).query(user_mesh.mesh.vertices.numpy())
     size = np.ptp(user_mesh.mesh.vertices.numpy(), axis=0).max()

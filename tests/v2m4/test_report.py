@@ -1,8 +1,10 @@
 """Tables: cells line up under their headers."""
 
+import logging
+
 import pytest
 
-from v2m4.report import table
+from v2m4.report import WarningRecorder, table
 
 
 def test_numbers_to_the_right_words_to_the_left():
@@ -27,3 +29,25 @@ def test_an_empty_table_has_its_headers():
 def test_cells_must_fit():
     with pytest.raises(ValueError, match="2 headers but 1 cells"):
         table([["x"]], ["a", "b"])
+
+
+def test_warnings_are_recorded_with_their_stage() -> None:
+    log = logging.getLogger("somewhere")
+    with WarningRecorder() as recorder:
+        recorder.stage = "texture"
+        log.info("not recorded")
+        log.warning("%d of %d", 1, 2)
+        log.error("bad")
+    log.warning("after it")
+    assert recorder.records == [
+        {"stage": "texture", "level": "warning", "message": "1 of 2"},
+        {"stage": "texture", "level": "error", "message": "bad"},
+    ]
+
+
+def test_a_flood_of_warnings_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WarningRecorder, "LIMIT", 3)
+    with WarningRecorder() as recorder:
+        for number in range(10):
+            logging.getLogger("somewhere").warning("%d", number)
+    assert [entry["message"] for entry in recorder.records] == ["0", "1", "2", "7 more messages are not recorded"]

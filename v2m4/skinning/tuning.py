@@ -70,7 +70,7 @@ class PoseFitTuning:
     converged: float = 1e-3
     damping: float = 1e-3
     largest_step: float = 0.5
-    rest_weight: float = 1e-5
+    rest_weight: float = 1e-6
     acceleration_weight: float = 1e-6
     parent_share: float = 0.02
 

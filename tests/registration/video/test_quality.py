@@ -13,11 +13,12 @@ import torch
 from registration.correspondences.appearance_model import AppearanceModel
 from registration.diagnostics import MARK_COLOR
 from registration.video.parts import MeshParts
-from registration.video.quality import EdgeLengths, FitQuality, FrameQuality, loss_reason, measure
+from registration.video.quality import FitQuality, FrameQuality, loss_reason, measure
 from registration.video.tuning import TUNING
 from tests.registration.moving_shapes import at, speckled
 from tests.registration.shapes import photographed
 from v2m4.camera import Camera
+from v2m4.edge_lengths import EdgeLengths
 from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow, object_box
 from v2m4.mesh import Mesh
@@ -53,26 +54,6 @@ def test_residual_of_a_known_translation(body: Mesh) -> None:
     vertices = body.vertices.clone()
     vertices[:, 0] += 0.02 * height * vertices[:, 2]
     assert quality(body.with_vertices(vertices), frame).residual == pytest.approx(2.0, rel=0.15)
-
-
-def test_stretch_ratio_of_each_edge(body: Mesh) -> None:
-    half = body.vertices.clone()
-    half[:, 0] = (half[:, 0] - 0.1) * 1.8 + 0.1
-    rest = EdgeLengths.of(body.vertices, body.faces)
-    ratio = rest.stretch_ratios(half)
-    assert ratio.min() >= 1.0
-    assert 1.6 < ratio.max() <= 1.8 + 1e-4
-    assert np.allclose(rest.stretch_ratios(body.vertices / 2), 2.0, atol=1e-4)
-    first, second = (body.vertices[rest.edges[:, end]] for end in (0, 1))
-    cosine_squared = ((first - second)[:, 0] / (first - second).norm(dim=1)).square().numpy()
-    assert np.allclose(ratio, np.sqrt(1 + cosine_squared * (1.8**2 - 1)), atol=1e-3)
-
-
-def test_edges_without_length_are_left_out() -> None:
-    vertices = torch.tensor([[0.0, 0, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1]])
-    rest = EdgeLengths.of(vertices, torch.tensor([[0, 1, 2], [0, 3, 1]]))
-    assert len(rest.edges) == 4
-    assert np.isfinite(rest.stretch_ratios(vertices * 0)).all()
 
 
 def test_loss_of_track_has_a_reason(body: Mesh) -> None:

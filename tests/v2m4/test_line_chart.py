@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evaluation.charts import HEIGHT, WIDTH, line_chart, ticks
+from v2m4.line_chart import HEIGHT, WIDTH, line_chart, ticks
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(0, 1), (0.12, 0.19), (-3, 40), (17.3, 22.8), (0, 1e-4), (5, 5)])
@@ -33,3 +33,13 @@ def test_gaps_and_nothing_at_all():
     assert len(ElementTree.fromstring(svg).findall("polyline")) == 2
     assert ElementTree.fromstring(line_chart("x", {"a": [float("nan")]}, {"a": "#111"})) is not None
     assert ElementTree.fromstring(line_chart("x", {}, {})) is not None
+
+
+def test_marked_frames_have_a_band_inside_of_the_plot():
+    svg = line_chart("x", {"a": [1, 2, 3]}, {"a": "#111"}, marked=[0, 2])
+    bands = ElementTree.fromstring(svg).findall("rect")
+    assert [band.get("class") for band in bands] == ["marked", "marked"]
+    edges = [(float(band.get("x")), float(band.get("x")) + float(band.get("width"))) for band in bands]
+    assert edges[0][0] >= 46
+    assert edges[1][1] <= WIDTH - 10 + 0.1
+    assert edges[0][1] < edges[1][0]

@@ -20,7 +20,9 @@ def ticks(lower: float, upper: float, count: int = 4) -> list[float]:
     return [index * step for index in range(first, math.floor(upper / step + 1e-9) + 1)]
 
 
-def line_chart(title: str, curves: Mapping[str, Sequence[float]], colours: Mapping[str, str]) -> str:
+def line_chart(
+    title: str, curves: Mapping[str, Sequence[float]], colours: Mapping[str, str], marked: Sequence[int] = ()
+) -> str:
     """A line chart as one SVG element: a curve for every name by frame.
 
     The value axis begins at 0 where all values are at least 0 and 0 is not far below them.
@@ -29,6 +31,7 @@ def line_chart(title: str, curves: Mapping[str, Sequence[float]], colours: Mappi
         title: the accessible label.
         curves: values by name; those that are not finite leave a gap.
         colours: by name.
+        marked: frames with a band behind the curves.
     """
     values = [value for curve in curves.values() for value in curve if math.isfinite(value)] or [0.0]
     lower, upper = min(values), max(values)
@@ -45,6 +48,11 @@ def line_chart(title: str, curves: Mapping[str, Sequence[float]], colours: Mappi
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - lower) / (upper - lower)
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
+    half = (WIDTH - LEFT - RIGHT) / last / 2
+    for index in marked:
+        left, right = max(x(index) - half, LEFT), min(x(index) + half, WIDTH - RIGHT)
+        shape = f'x="{left:.1f}" width="{right - left:.1f}" y="{TOP}" height="{HEIGHT - TOP - BOTTOM}"'
+        parts.append(f'<rect class="marked" {shape}/>')
     for value in ticks(lower, upper):
         height = f"{y(value):.1f}"
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height}" y2="{height}"/>')
