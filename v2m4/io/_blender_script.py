@@ -1,6 +1,6 @@
-"""Convert an animated GLB to FBX, USD or Alembic; runs inside Blender (or a Python with bpy), is never imported.
+"""Convert animated GLBs to FBX, USD, USDZ or Alembic; runs inside Blender (or a Python with bpy), is never imported.
 
-Arguments after ``--``: one JSON object with ``glb``, ``fps``, ``frames`` and ``outputs`` (paths).
+Arguments after ``--``: one JSON object with ``jobs`` (paths of outputs by path of the GLB), ``fps`` and ``frames``.
 """
 
 import json
@@ -11,8 +11,16 @@ from pathlib import Path
 import bpy
 
 
-def convert(glb: str, fps: float, frames: int, outputs: list[str]) -> None:
-    """Import the animation at frames 0 .. frames - 1 and write each output in the format of its suffix."""
+def convert(jobs: dict[str, list[str]], fps: float, frames: int) -> None:
+    """Import each animation at frames 0 .. frames - 1 and write its outputs in the formats of their suffixes."""
+    for glb, outputs in jobs.items():
+        scene = import_animation(glb, fps, frames)
+        for output in outputs:
+            WRITERS[Path(output).suffix](output, scene)
+
+
+def import_animation(glb: str, fps: float, frames: int) -> "bpy.types.Scene":
+    """A new scene with the GLB, its camera the scene's."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     # The importer converts seconds to frames at the scene's rate, so the rate is set first.
@@ -20,17 +28,19 @@ def convert(glb: str, fps: float, frames: int, outputs: list[str]) -> None:
     scene.render.fps_base = math.ceil(fps) / fps
     bpy.ops.import_scene.gltf(filepath=glb)
     scene.frame_start, scene.frame_end = 0, max(frames - 1, 0)
+    shapes = bpy.data.collections.get("glTF_not_exported")  # meshes that the importer shows bones as
+    for item in [] if shapes is None else list(shapes.objects):
+        bpy.data.objects.remove(item)
     for item in scene.objects:
         if item.type == "MESH":
             item.data.shade_smooth()  # the exporters split the vertices of flat-shaded faces
         if item.type == "CAMERA":
             scene.camera = item
-    for output in outputs:
-        WRITERS[Path(output).suffix](output, scene)
+    return scene
 
 
 def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
-    """Write FBX with the animation of the shape keys and the texture embedded."""
+    """Write FBX with the animation of shape keys or bones and the textures embedded."""
     bpy.ops.export_scene.fbx(
         filepath=path,
         path_mode="COPY",
@@ -44,8 +54,15 @@ def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
 
 
 def write_usd(path: str, _scene: "bpy.types.Scene") -> None:
-    """Write USD with vertices for every frame (few viewers play blend shapes) and the texture beside it."""
-    bpy.ops.wm.usd_export(filepath=path, export_animation=True, export_shapekeys=False)
+    """Write USD with vertices for every frame (few viewers play blend shapes) and the textures beside it or in it."""
+    bpy.ops.wm.usd_export(
+        filepath=path,
+        export_animation=True,
+        export_shapekeys=False,
+        convert_orientation=True,  # y up, as viewers of USDZ require
+        export_global_forward_selection="NEGATIVE_Z",
+        export_global_up_selection="Y",
+    )
 
 
 def write_abc(path: str, scene: "bpy.types.Scene") -> None:
@@ -53,7 +70,7 @@ def write_abc(path: str, scene: "bpy.types.Scene") -> None:
     bpy.ops.wm.alembic_export(filepath=path, start=scene.frame_start, end=scene.frame_end, as_background_job=False)
 
 
-WRITERS = {".fbx": write_fbx, ".usd": write_usd, ".abc": write_abc}
+WRITERS = {".fbx": write_fbx, ".usd": write_usd, ".usdz": write_usd, ".abc": write_abc}
 
 if __name__ == "__main__":
     convert(**json.loads(sys.argv[sys.argv.index("--") + 1]))
