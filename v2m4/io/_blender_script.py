@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 
 def convert(jobs: dict[str, list[str]], fps: float, frames: int) -> None:
@@ -36,7 +37,75 @@ def import_animation(glb: str, fps: float, frames: int) -> "bpy.types.Scene":
             item.data.shade_smooth()  # the exporters split the vertices of flat-shaded faces
         if item.type == "CAMERA":
             scene.camera = item
+    for material in bpy.data.materials:
+        if material.node_tree is not None:
+            simplify_base_color(material.node_tree)
+    for image in bpy.data.images:
+        if image.packed_file is not None:  # FBX and USD name the pictures after these paths
+            suffix = ".jpg" if image.file_format == "JPEG" else ".png"
+            image.filepath_raw = f"//{Path(bpy.path.clean_name(image.name)).stem}{suffix}"
     return scene
+
+
+def simplify_base_color(tree: "bpy.types.NodeTree") -> None:
+    """Link a material's picture to its base colour directly, multiplied by the colours that it was multiplied by.
+
+    The exporters read no other nodes. An unlit material becomes a matte one; vertex colours stay in the mesh.
+    """
+    shaders = [node for node in tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled"]
+    if shaders:
+        color = shaders[0].inputs["Base Color"]
+        source = color
+    else:
+        unlit = [node for node in tree.nodes if node.bl_idname in ("ShaderNodeEmission", "ShaderNodeBackground")]
+        outputs = [node for node in tree.nodes if node.bl_idname == "ShaderNodeOutputMaterial"]
+        if not unlit or not outputs:
+            return
+        shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
+        shader.inputs["Roughness"].default_value = 1.0
+        tree.links.new(shader.outputs["BSDF"], outputs[0].inputs["Surface"])
+        color, source = shader.inputs["Base Color"], unlit[0].inputs["Color"]
+    if color is source and not color.is_linked:
+        return
+    picture, factor = factors_of(source)
+    for link in list(color.links):
+        tree.links.remove(link)
+    color.default_value = (*factor, 1.0)
+    if picture is not None:
+        if not np.allclose(factor, 1):
+            picture.image = multiplied(picture.image, factor)
+        tree.links.new(picture.outputs["Color"], color)
+        color.default_value = (1.0, 1.0, 1.0, 1.0)  # readers of FBX multiply by it
+
+
+def factors_of(socket: "bpy.types.NodeSocket") -> "tuple[bpy.types.Node | None, np.ndarray]":
+    """The picture's node in a product of colours, None without one, and the linear colour (3,) it is multiplied by."""
+    if not socket.is_linked:
+        return None, np.array(socket.default_value[:3])
+    node = socket.links[0].from_node
+    if node.bl_idname == "ShaderNodeTexImage":
+        return node, np.ones(3)
+    if node.bl_idname != "ShaderNodeMix" or node.blend_type != "MULTIPLY":
+        return None, np.ones(3)
+    colors = [each for each in node.inputs if each.enabled and each.type == "RGBA"]
+    parts = [factors_of(each) for each in colors]
+    return next((part for part, _ in parts if part is not None), None), np.prod([part for _, part in parts], axis=0)
+
+
+def multiplied(image: "bpy.types.Image", factor: np.ndarray) -> "bpy.types.Image":
+    """A copy of an sRGB picture, its linear colours multiplied by a factor (3,)."""
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    colors = pixels.reshape(-1, 4)
+    srgb = colors[:, :3].astype(np.float64)
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) * factor
+    linear = linear.clip(0, 1)
+    colors[:, :3] = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    copy = bpy.data.images.new(f"{image.name}_multiplied", *image.size, alpha=image.depth % 32 == 0)
+    copy.file_format = "PNG"
+    copy.pixels.foreach_set(pixels)
+    copy.pack()
+    return copy
 
 
 def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:

@@ -13,11 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from v2m4.io.blender_process import SCRIPTS, blender_command, run_blender
+from v2m4.io.blender_process import blender_command, run_blender
 
 __all__ = ["FORMATS", "SUFFIXES", "blender_command", "export_with_blender", "run_blender"]
 
-SCRIPT = SCRIPTS / "_blender_script.py"
 SUFFIXES = (".fbx", ".usd", ".usdz", ".abc")
 FORMATS = (".fbx", ".usd", ".abc")  # by default
 TEXTURES = "textures"  # folder beside the .usd
@@ -59,7 +58,7 @@ def export_with_blender(
     for file in (glb, *([] if rigged is None else [rigged])):
         if not file.is_file():
             raise FileNotFoundError(f"{file}: no such file")
-    command = blender_command(blender_path, SCRIPT)
+    command = blender_command(blender_path)
     for leftover in glb.parent.glob(f"{WORK_FOLDER}*"):  # of a run that was killed
         shutil.rmtree(leftover)
     # Blender names what is inside a .usdz after the file, and writes pictures beside a .usd: hence a folder.

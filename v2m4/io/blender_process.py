@@ -11,6 +11,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).parent
+CONVERSION = SCRIPTS / "_blender_script.py"
 # The executable within a folder: Blender's own, a macOS application, a virtual environment with bpy.
 EXECUTABLES = (
     "blender",
@@ -24,7 +25,7 @@ TIMEOUT = 1800.0  # seconds
 LAST_LINES = 15  # of the output of a failed script, that are logged
 
 
-def blender_command(blender_path: Path, script: Path) -> list[str]:
+def blender_command(blender_path: Path, script: Path = CONVERSION) -> list[str]:
     """The command line that runs a script in Blender, to which the script's arguments are appended.
 
     Args:

@@ -1,6 +1,5 @@
 """An FBX that Blender wrote of our animation is read back as the same motion."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,13 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from tests.v2m4.io.blender_here import BLENDER, needs_blender
 from v2m4.io.blender import export_with_blender
 from v2m4.io.fbx import fbx_to_glb
 from v2m4.io.gltf import write_animation_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.mesh import Mesh, MeshSequence
 
-BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
 FPS = 24.0
 
 
@@ -27,7 +26,7 @@ def tetrahedra(frames: int) -> MeshSequence:
     return MeshSequence(poses, Mesh(corners, faces), np.arange(frames) / FPS)
 
 
-@pytest.mark.skipif(not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER")
+@needs_blender
 def test_fbx_comes_back_as_the_same_motion(tmp_path: Path) -> None:
     sequence = tetrahedra(5)
     glb = tmp_path / "a.glb"
