@@ -24,10 +24,13 @@ def import_animation(glb: str, fps: float, frames: int) -> "bpy.types.Scene":
     """A new scene with the GLB, its camera the scene's."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
-    # The importer converts seconds to frames at the scene's rate, so the rate is set first.
-    scene.render.fps = math.ceil(fps)
-    scene.render.fps_base = math.ceil(fps) / fps
+    # The importer converts seconds to frames at the scene's rate, and multiplies by fps_base where it should divide:
+    # so the rate is a whole number until the keys are there.
+    scene.render.fps, scene.render.fps_base = math.ceil(fps), 1.0
     bpy.ops.import_scene.gltf(filepath=glb)
+    if math.ceil(fps) != fps:
+        scene.render.fps_base = math.ceil(fps) / fps
+        scale_keys(fps / math.ceil(fps))
     scene.frame_start, scene.frame_end = 0, max(frames - 1, 0)
     shapes = bpy.data.collections.get("glTF_not_exported")  # meshes that the importer shows bones as
     for item in [] if shapes is None else list(shapes.objects):
@@ -45,6 +48,19 @@ def import_animation(glb: str, fps: float, frames: int) -> "bpy.types.Scene":
             suffix = ".jpg" if image.file_format == "JPEG" else ".png"
             image.filepath_raw = f"//{Path(bpy.path.clean_name(image.name)).stem}{suffix}"
     return scene
+
+
+def scale_keys(factor: float) -> None:
+    """Multiply the frame numbers of all keys of all actions."""
+    for action in bpy.data.actions:
+        if hasattr(action, "layers"):  # since Blender 4.4
+            bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+        else:
+            bags = [action]
+        for curve in (curve for bag in bags for curve in bag.fcurves):
+            for key in curve.keyframe_points:
+                for point in (key.co, key.handle_left, key.handle_right):
+                    point[0] *= factor
 
 
 def simplify_base_color(tree: "bpy.types.NodeTree") -> None:
