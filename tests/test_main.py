@@ -177,6 +177,7 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
         "--fov 4",
         "--fov nan",
         "--blender_path /nowhere/at/all",
+        "--formats fbxx",
     ],
 )
 def test_what_cannot_be_had_exits_with_two_and_one_line(

@@ -7,6 +7,7 @@ old numpy, so it does not fit into the program's own environment.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -55,7 +56,7 @@ def default_folder() -> Path:
 
 
 def find_blender() -> Blender | None:
-    """Blender without ``--blender_path``: that of the environment variable, of ``install``, else the one on PATH.
+    """Blender without ``--blender_path``: of the environment variable, of ``install``, on PATH, or this Python's bpy.
 
     A path in the environment variable is returned as it stands, so that an error can name it.
     """
@@ -65,7 +66,9 @@ def find_blender() -> Blender | None:
     if (default_folder() / MARKER).is_file():
         return Blender(default_folder(), INSTALL)
     on_path = shutil.which("blender")
-    return None if on_path is None else Blender(Path(on_path), "PATH")
+    if on_path is not None:
+        return Blender(Path(on_path), "PATH")
+    return None if importlib.util.find_spec("bpy") is None else Blender(Path(sys.executable), "bpy in this Python")
 
 
 def blender_version(path: Path) -> str:

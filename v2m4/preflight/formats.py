@@ -20,11 +20,12 @@ def resolve(config: Config) -> Config:
         names = config.format_names
     except ValueError as error:
         raise Unavailable(f"--formats {error}") from error
-    given = config.blender_path
+    given, needing = config.blender_path, need_blender(names)
     blender = find_blender() if given is None else Blender(given, "--blender_path")
     if blender is not None and not blender.path.exists():
-        raise Unavailable(f"{blender.source} {blender.path}: no such file or folder")
-    needing = need_blender(names)
+        if given is not None or needing:
+            raise Unavailable(f"{blender.source} {blender.path}: no such file or folder")
+        blender = None
     if needing and blender is None:
         raise Unavailable(
             f"--formats {','.join(needing)}: needs Blender; give --blender_path where one is unpacked, or run {INSTALL}"
