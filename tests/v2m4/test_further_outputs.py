@@ -17,7 +17,7 @@ from v2m4.camera import Orbit
 from v2m4.export import ANIMATION, export_animation
 from v2m4.further_outputs import RIGGED, convert_with_blender, write_frame_files
 from v2m4.io.gltf_animation import read_animation
-from v2m4.io.user_mesh import open_user_mesh
+from v2m4.io.user_mesh import UserMesh, open_user_mesh
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.rotation import quaternion_from_matrix
 from v2m4.workspace import Workspace
@@ -29,7 +29,7 @@ FIVE = [0, 2, 4, 5, 8]
 CLOSE = 1e-4  # of the size
 
 
-def result(folder: Path, textured: bool = True) -> Workspace:
+def result(folder: Path, textured: bool = True, frames: int = FRAMES) -> Workspace:
     """A box of four charts, or with colours, that bends and rises, as ``main.py`` writes it."""
     box = trimesh.creation.box((0.6, 1.0, 0.4)).subdivide().subdivide()
     rest = torch.tensor(box.vertices, dtype=torch.float32)
@@ -38,21 +38,30 @@ def result(folder: Path, textured: bool = True) -> Workspace:
     uvs = torch.rand(len(rest) + 30, 2, generator=random)
     uv_faces = faces.clone()
     uv_faces[:10] = torch.arange(30).reshape(10, 3) + len(rest)
-    picture = torch.rand(16, 24, 3, generator=random).mul(255).round() / 255
+    down, right = torch.meshgrid(torch.linspace(0, 1, 16), torch.linspace(0, 1, 24), indexing="ij")
+    picture = torch.stack([right, down, 1 - right * down], 2).mul(255).round() / 255
     colors = torch.rand(len(rest), 3, generator=random)
     mesh = Mesh(rest, faces, uvs, uv_faces, picture) if textured else Mesh(rest, faces, colors=colors)
     poses = []
-    for step in range(FRAMES):
+    for step in range(frames):
         angle = 0.1 * step * rest[:, 1]
         x, y, z = rest.unbind(1)
         turned = [x * angle.cos() + z * angle.sin(), y + 0.05 * step, z * angle.cos() - x * angle.sin() + 3]
         poses.append(torch.stack(turned, 1))
-    sequence = MeshSequence(torch.stack(poses), mesh, np.arange(FRAMES, dtype=np.float64))
+    sequence = MeshSequence(torch.stack(poses), mesh, np.arange(frames, dtype=np.float64))
     workspace = Workspace(folder)
-    names = [f"{step:02d}" for step in range(FRAMES)]
+    names = [f"{step:02d}" for step in range(frames)]
     extrinsics = Orbit.of(yaw=0.5, pitch=0.3).camera().extrinsics[0]
-    export_animation(workspace, sequence, names, range(FRAMES), extrinsics, fov=0.7, aspect=1.0, fps=FPS)
+    export_animation(workspace, sequence, names, range(frames), extrinsics, fov=0.7, aspect=1.0, fps=FPS)
     return workspace
+
+
+def poses_in_camera(user_mesh: UserMesh) -> tuple[MeshSequence, torch.Tensor]:
+    """Two poses of a user mesh in the camera's space, and the similarity from its file's world to that space."""
+    to_camera = Orbit.of(yaw=0.4, pitch=0.2, radius=2.0).camera().extrinsics[0] @ user_mesh.mesh.normalizing()
+    poses = [torch.as_tensor(pose, dtype=torch.float32) for pose in poses_of(user_mesh, 2)]
+    in_camera = [pose @ to_camera[:3, :3].T + to_camera[:3, 3] for pose in poses]
+    return MeshSequence(torch.stack(in_camera), user_mesh.mesh, np.arange(2, dtype=np.float64)), to_camera
 
 
 def largest_distance(found: np.ndarray, expected: np.ndarray) -> float:
