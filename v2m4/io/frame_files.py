@@ -1,7 +1,8 @@
 """Write the poses of an animation as one OBJ or PLY file each, for programs that read no animation.
 
-The world keeps glTF's axes (y up). OBJ has its origin of texture coordinates at the lower left corner of the picture,
-and so has PLY by the custom of MeshLab (``comment TextureFile``, properties ``s`` and ``t``): v is 1 minus glTF's.
+The world keeps glTF's axes (y up). In OBJ, texture coordinates begin at the lower left corner of the picture: v is 1
+minus glTF's. The same holds for PLY, where programs do not agree on names for them: Blender reads ``s`` and ``t``,
+MeshLab ``texture_u`` and ``texture_v`` with ``comment TextureFile``; both are written.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from v2m4.mesh import Mesh, MeshSequence
 
 MATERIAL_FILE, TEXTURE_FILE = "material.mtl", "texture.png"
 MATERIAL = "material"
+PLY_COORDINATES = (("s", "t"), ("texture_u", "texture_v"))
 
 
 def material_text(mesh: Mesh) -> str:
@@ -114,13 +116,14 @@ class PlyWriter:
         fields = [(name, position) for name in "xyz"] + [(name, "<f4") for name in ("nx", "ny", "nz")]
         textured, comments = is_textured(mesh), ["comment y up"]
         if textured:
-            fields += [("s", "<f4"), ("t", "<f4")]
+            fields += [(name, "<f4") for pair in PLY_COORDINATES for name in pair]
             comments.append(f"comment TextureFile {TEXTURE_FILE}")
         elif mesh.colors is not None:
             fields += [(name, "u1") for name in ("red", "green", "blue")]
         rows = np.zeros(len(split.source), dtype=fields)
         if textured and split.uvs is not None:
-            rows["s"], rows["t"] = split.uvs[:, 0], 1 - split.uvs[:, 1]
+            for horizontal, vertical in PLY_COORDINATES:
+                rows[horizontal], rows[vertical] = split.uvs[:, 0], 1 - split.uvs[:, 1]
         elif mesh.colors is not None:
             colors = np.round(mesh.colors.detach().cpu().numpy().clip(0, 1) * 255)[split.source]
             for channel, name in enumerate(("red", "green", "blue")):
