@@ -103,7 +103,7 @@ def test_blender_plays_every_format_with_texture_and_rate(tmp_path: Path) -> Non
         assert float(played["fps"]) == pytest.approx(FPS, rel=1e-4), name
         check_texture_coordinates(played["corners0"], played["uvs"], truth[0])
         if name in ("usd", "usdz"):
-            assert str(played["up"]) == "Y"
+            assert str(played["up"]) == "Y" and played["playback"] == played["fps"]
         if name == "abc":  # the format has no materials
             assert played["frame_end"] == FRAMES - 1
             continue

@@ -6,6 +6,7 @@ Arguments after ``--``: one JSON object with ``jobs`` (paths of outputs by path 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -36,6 +37,20 @@ def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
     )
 
 
+class FrameRate(bpy.types.USDHook):
+    """Adds the rate of playback to a USD; the exporter writes the time of a frame alone."""
+
+    bl_idname = "v2m4_frame_rate"
+    bl_label = "frame rate"
+
+    @staticmethod
+    def on_export(context: Any) -> bool:
+        """Called by the exporter before it saves the stage."""
+        stage = context.get_stage()
+        stage.SetFramesPerSecond(stage.GetTimeCodesPerSecond())
+        return True
+
+
 def write_usd(path: str, _scene: "bpy.types.Scene") -> None:
     """Write USD with vertices for every frame (few viewers play blend shapes) and the textures beside it or in it."""
     bpy.ops.wm.usd_export(
@@ -56,4 +71,7 @@ def write_abc(path: str, scene: "bpy.types.Scene") -> None:
 WRITERS = {".fbx": write_fbx, ".usd": write_usd, ".usdz": write_usd, ".abc": write_abc}
 
 if __name__ == "__main__":
+    if hasattr(bpy.utils, "expose_bundled_modules"):  # since 4.2; the hook is given a stage of the module pxr
+        bpy.utils.expose_bundled_modules()
+        bpy.utils.register_class(FrameRate)
     convert(**json.loads(sys.argv[sys.argv.index("--") + 1]))

@@ -57,8 +57,10 @@ class BlenderRenderer:
             FileNotFoundError: there is no Blender at ``path``.
             RuntimeError: Blender failed.
         """
-        cameras = read_cameras(folder / CAMERAS)
         animation = folder / ANIMATION
+        if not (folder / CAMERAS).is_file():
+            raise ValueError(f"{folder}: no {CAMERAS} in it; let main.py finish first")
+        cameras = read_cameras(folder / CAMERAS)
         if not animation.is_file():
             raise ValueError(f"{animation}: missing; run main.py again, it makes what is not there")
         with tempfile.TemporaryDirectory() as name:

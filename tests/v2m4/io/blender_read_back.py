@@ -44,6 +44,7 @@ if path.endswith((".usd", ".usdz")):  # Blender's importer leaves the scene's ra
     from pxr import Usd, UsdGeom
     stage = Usd.Stage.Open(path)
     found["fps"], found["up"] = stage.GetTimeCodesPerSecond(), str(UsdGeom.GetStageUpAxis(stage))
+    found["playback"] = stage.GetFramesPerSecond()
 if pictures:
     image = max(pictures, key=lambda each: each.size[0])
     found["picture"] = np.array(image.pixels[:], np.float32).reshape(image.size[1], image.size[0], 4)[::-1, :, :3]
