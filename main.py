@@ -57,13 +57,15 @@ def check(config: Config) -> Config:
         raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
     if not 1 <= config.bones <= MOST_BONES:
         raise UsageError(f"--bones {config.bones}: must be from 1 to {MOST_BONES}")
+    try:
+        config = preflight.formats.resolve(config)
+    except Unavailable as error:
+        raise UsageError(str(error)) from error
     if config.mesh is not None:
         with errors_of_usage("--mesh"):
             check_user_mesh(config.mesh, config.blender_path)
     if config.mesh is not None and config.baseline:
         raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
-    if config.blender_path is not None and not config.blender_path.exists():
-        raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     root = config.root if config.video is None else config.video
     try:
         return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))

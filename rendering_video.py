@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 import tyro
@@ -31,6 +30,8 @@ from v2m4.camera import Camera, Orbit
 from v2m4.config import FramesConfig
 from v2m4.device import NoCuda, choose_device
 from v2m4.export import CAMERAS, read_cameras
+from v2m4.io.blender_render import EngineName, blender_renderer
+from v2m4.io.picture_folder import write_pictures
 from v2m4.io.video import write_video
 from v2m4.mesh import Mesh
 from v2m4.overlay import write_overlays
@@ -38,7 +39,7 @@ from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
 from v2m4.result_meshes import final_meshes, read_meshes, scale_cameras, unit_distance_scale
 from v2m4.results import BASELINE_MESH, baseline_names, find_results
-from v2m4.workspace import MANIFEST, atomic
+from v2m4.workspace import MANIFEST
 
 log = logging.getLogger("rendering_video")
 
@@ -66,6 +67,12 @@ class RenderingOptions:
     size: int = 512
     # Where rendering runs.
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Blender instead of the own renderer; its files have the suffix _blender. Pictures and video only.
+    renderer: Literal["own", "blender"] = "own"
+    # With blender: the textures' colours alone (workbench), or path tracing with 16 samples in white light (cycles).
+    engine: EngineName = "workbench"
+    # Blender's folder; by default the one that is found, see python -m v2m4.io.blender check.
+    blender_path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +159,8 @@ def render_final(folder: Path, options: RenderingOptions, device: str, progress:
         interpolated_frames.append(rendered[-1].color)
         previous = mesh
         progress.update()
-    files = [_write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, rendered, strict=True)})]
-    _write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
+    files = [write_pictures(folder / IMAGES, {n: s.color for n, s in zip(video.names, rendered, strict=True)})]
+    write_pictures(folder / MASKS, {n: s.mask for n, s in zip(video.names, rendered, strict=True)})
     times = video.variable_times
     files += _write_videos(folder, VIDEO, rendered, video.fps, times)
     if options.overlay:
@@ -205,32 +212,23 @@ def _write_videos(
     return files
 
 
-def _write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> str:
-    """Write pictures by frame name and remove those of other frames; returns the folder's name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        with atomic(folder / f"{name}.png") as temporary:
-            iio.imwrite(temporary, picture, plugin="pillow", compress_level=4)
-    for file in folder.glob("*.png"):
-        if file.stem not in pictures:
-            file.unlink()
-    return f"{folder.name}/"
-
-
 def render(folder: Path, options: RenderingOptions, device: str, progress: tqdm) -> RenderingOutcome:
     """Render what the options ask for of one animation; a failure is logged in one line and returned."""
     start, frames = time.perf_counter(), 0
     files: list[str] = []
     progress.set_description(folder.resolve().name)
     try:
-        if (folder / CAMERAS).is_file():
+        if options.renderer == "blender":
+            blender = blender_renderer(options.blender_path, options.engine, options.size)
+            frames, files = blender.render(folder, IMAGES, MASKS, VIDEO)
+        elif (folder / CAMERAS).is_file():
             frames, files = render_final(folder, options, device, progress)
         elif not options.baseline:
             raise ValueError(f"{folder}: no {CAMERAS} in it; let main.py finish first, or use --baseline")
         if options.baseline:
             count, baseline_files = render_baseline(folder, options, device, progress)
             frames, files = frames or count, files + baseline_files
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         log.error("%s", error)
         return RenderingOutcome(folder, frames, time.perf_counter() - start, str(error))
     log.info("%s: wrote %s", folder, ", ".join(files))
@@ -243,9 +241,13 @@ def check(options: RenderingOptions) -> str | None:
         return f"--interpolate {options.interpolate}: must be at least 1"
     if options.size < 16:
         return f"--size {options.size}: must be at least 16"
+    if options.renderer == "blender" and (options.normal or options.baseline or options.interpolate > 1):
+        return "--renderer blender: leave --normal, --baseline and --interpolate out; they are of the own renderer"
     try:
+        if options.renderer == "blender":
+            blender_renderer(options.blender_path, options.engine, options.size)
         choose_device(options.device, load=True)
-    except NoCuda as error:
+    except (NoCuda, FileNotFoundError) as error:
         return str(error)
     return None
 

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import main
 from evaluation import gltf_validator
+from tests.v2m4.io.blender_here import BLENDER, needs_blender
 from v2m4 import device
 from v2m4.io.gltf_animation import read_animation
 from v2m4.workspace import Workspace
@@ -119,6 +121,36 @@ def test_two_runs_with_one_seed_give_the_same_bytes(clips: Path, whole: Path, tm
     assert result(tmp_path) == result(whole)
 
 
+def test_frames_are_written_as_obj_and_ply(clips: Path, whole: Path, tmp_path: Path) -> None:
+    output = tmp_path / "again"
+    shutil.copytree(whole, output)
+    assert run(clips, output, "--formats", "ply,obj") == 0
+    assert result(output) == result(whole)
+    for name in ("obj", "ply"):
+        folder = output / "arms" / f"output_animation_{name}"
+        assert sorted(file.name for file in folder.glob(f"*.{name}")) == [f"{index}.{name}" for index in range(4)]
+        assert (folder / "texture.png").is_file()
+    assert (output / "arms" / "output_animation_obj" / "material.mtl").is_file()
+    written = output / "arms" / "output_animation_obj" / "3.obj"
+    before = written.stat().st_mtime_ns
+    assert run(clips, output, "--formats", "obj") == 0
+    assert written.stat().st_mtime_ns == before
+    assert not list((output / "arms").glob("*.fbx"))
+
+
+@needs_blender
+@pytest.mark.slow
+def test_blender_writes_what_is_asked_for(clips: Path, whole: Path, tmp_path: Path) -> None:
+    output = tmp_path / "again"
+    shutil.copytree(whole, output)
+    assert run(clips, output, "--blender_path", str(BLENDER), "--formats", "fbx,usdz") == 0
+    found = {file.suffix for file in (output / "arms").glob("output_animation.*")}
+    assert found == {".glb", ".fbx", ".usdz"}
+    assert run(clips, output, "--blender_path", str(BLENDER)) == 0
+    found = {file.suffix for file in (output / "arms").glob("output_animation.*")}
+    assert found == {".glb", ".fbx", ".usdz", ".usd", ".abc"}
+
+
 @pytest.mark.parametrize("artefacts", [0, 2, 5, 8, 11])
 def test_a_killed_run_goes_on_and_ends_the_same(
     clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artefacts: int
@@ -208,6 +240,7 @@ def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
         "--blender_path /nowhere/at/all",
         "--tolerance -0.1",
         "--web --baseline",
+        "--formats fbxx",
     ],
 )
 def test_what_cannot_be_had_exits_with_two_and_one_line(

@@ -19,6 +19,7 @@ from v2m4.export import CAMERAS, read_cameras
 from v2m4.io.gltf import read_glb, write_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.mesh import Mesh
+from v2m4.preflight import formats
 from v2m4.render import render_mesh
 
 SIDE, FRAMES, TURN = 128, 4, 0.12  # pixels, frames, radians a frame
@@ -246,6 +247,7 @@ def test_bad_usage_exits_with_two(
     said: str,
 ) -> None:
     (tmp_path / "club.fbx").write_bytes(b"Kaydara FBX Binary")
+    monkeypatch.setattr(formats, "find_blender", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert run(case, tmp_path / "out", *more) == 2
     assert said in capsys.readouterr().err

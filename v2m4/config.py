@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
+from v2m4.formats import FORMATS, WITH_BLENDER, parse_formats
 from v2m4.stage_config import (
     EnergyWeights,
     FramesConfig,
@@ -94,7 +95,11 @@ class Config:
     use_tracking: bool = False
     # Distance of the cameras of these rendered views, in sizes of the object (with --use_tracking).
     tracking_camera_radius: float = 8.0
-    # Folder of a Blender installation; the animation is then also written as .fbx, .usd and .abc.
+    # Formats of the animation, a comma-separated list of glb, fbx, usd, usdz, abc (Alembic), obj and ply (a folder with
+    # one file per frame); glb is always written. Default: glb, and with --blender_path fbx, usd and abc too.
+    formats: str | None = None
+    # Folder of a Blender installation, for fbx, usd, usdz and abc. Without it, the one that `python -m v2m4.io.blender
+    # install` made is used, else blender on PATH.
     blender_path: Path | None = None
     # Skeletal animation: auto also writes output_animation_rigged.glb, with bones and skin weights found from motion.
     rig: Literal["auto", "off"] = "auto"
@@ -136,6 +141,17 @@ class Config:
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     drive: VideoTrackingConfig = field(default_factory=VideoTrackingConfig)
     texture: TextureConfig = field(default_factory=TextureConfig)
+
+    @property
+    def format_names(self) -> tuple[str, ...]:
+        """The formats of the animation, in a fixed order.
+
+        Raises:
+            ValueError: ``formats`` names one that is not known.
+        """
+        if self.formats is None:
+            return FORMATS[:1] if self.blender_path is None else WITH_BLENDER
+        return parse_formats(self.formats)
 
     def describe(self) -> dict[str, Any]:
         """Return all options as nested dicts of plain values, for manifests and hashes."""

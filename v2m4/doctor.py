@@ -19,6 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from v2m4.formats import BLENDER_FORMATS
+from v2m4.io.blender_install import INSTALL, find_blender
+
 CORE = {  # the packages of requirements.txt and their modules
     **{name: name for name in ("torch", "numpy", "scipy", "numba", "imageio", "av", "trimesh", "xatlas", "cholespy")},
     **{"opencv-python-headless": "cv2", "pillow": "PIL", "fast-simplification": "fast_simplification"},
@@ -87,9 +90,11 @@ def _machine(output: Path) -> Iterator[Finding]:
     yield Finding("threads", "ready", f"{threads.available()}, one a core; fewer with --threads")
     yield _found("PyAV", _version("av"), "pip install av")
     yield _found("ffmpeg", shutil.which("ffmpeg"), "PyAV, which has its own, is enough")
-    bpy = f"bpy {_version('bpy')}" if _version("bpy") else None
+    blender = find_blender()
     yield _found(
-        "Blender", shutil.which("blender") or bpy, "for .fbx, .usd, .abc: --blender_path FOLDER, see Install.md"
+        "Blender",
+        None if blender is None else f"{blender.path} (from {blender.source})",
+        f"for --formats {','.join(BLENDER_FORMATS)}: {INSTALL}, or --blender_path FOLDER",
     )
     there = next(place for place in (output, *output.resolve().parents) if place.exists())
     free = shutil.disk_usage(there).free / 2**30

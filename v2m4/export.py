@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from v2m4.camera import Camera
-from v2m4.export_rig import export_rig
+from v2m4.export_rig import export_rig, remove_rig
 from v2m4.io.gltf import (
     EncodedImage,
     encode_texture,
@@ -201,6 +201,8 @@ def export_animation(
         ]
     if bones:
         export_rig(workspace, replace(frames, times=seconds), camera, bones, tolerance)
+    else:
+        remove_rig(workspace)
     kept = reduced_frames(world.vertices.numpy(), key_seconds, tolerance)
     timed = replace(world, vertices=world.vertices[torch.from_numpy(kept)], times=key_seconds[kept])
     kept_names = [key_names[index] for index in kept]

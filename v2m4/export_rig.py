@@ -120,6 +120,12 @@ def export_rig(
     return workspace.make_file(RIGGED, key, write)
 
 
+def remove_rig(workspace: Workspace) -> None:
+    """Remove the rigged file of an earlier run, which shows another animation."""
+    workspace.path(RIGGED).unlink(missing_ok=True)
+    workspace.manifest.pop("rig", None)
+
+
 def _record(rig: Rig) -> dict[str, Any]:
     return {
         "bones": len(rig.skeleton),

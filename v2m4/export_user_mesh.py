@@ -17,7 +17,7 @@ from torch import Tensor
 
 from v2m4.camera import Camera
 from v2m4.export import ANIMATION, OFFSETS, REST_MESH, camera_to_world, write_cameras
-from v2m4.export_rig import SkeletonMotion, export_rig, fit_own_skeleton
+from v2m4.export_rig import SkeletonMotion, export_rig, fit_own_skeleton, remove_rig
 from v2m4.io.user_mesh import UserMesh
 from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import MeshSequence
@@ -131,10 +131,12 @@ def export_user_mesh(
     write_cameras(workspace, content, names, camera, fps, seconds, user_mesh.origin)
     if own is None:
         workspace.manifest.pop("skeleton", None)
-        if bones:
-            mesh = replace(user_mesh.mesh, texture=None, uvs=None, uv_faces=None)
-            moved = MeshSequence(torch.from_numpy(file_vertices(poses).astype(np.float32)), mesh, seconds)
-            export_rig(workspace, moved, camera, bones, tolerance, user_mesh)
+    if own is None and bones and user_mesh.skeleton() is None:
+        mesh = replace(user_mesh.mesh, texture=None, uvs=None, uv_faces=None)
+        moved = MeshSequence(torch.from_numpy(file_vertices(poses).astype(np.float32)), mesh, seconds)
+        export_rig(workspace, moved, camera, bones, tolerance, user_mesh)
+    else:
+        remove_rig(workspace)
     return workspace.make_file(ANIMATION, digest(content, tolerance), write_animation)
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from v2m4.config import Config
 from v2m4.contact_sheet import draw_contact_sheet
 from v2m4.export import WEB_ANIMATION
+from v2m4.export_formats import WRITERS, convert_with_blender, write_frame_files
+from v2m4.formats import need_blender
 from v2m4.frame import Clip
 from v2m4.frame_figures import frame_figures
-from v2m4.io.blender import export_with_blender
 from v2m4.io.gltf_web import tool_version, write_web_glb
 from v2m4.mesh import MeshSequence
 from v2m4.page import REPORT, write_report
@@ -45,9 +46,13 @@ def write_further_outputs(
     if config.web:
         key = digest(animation.read_bytes(), tool_version())
         workspace.make_file(WEB_ANIMATION, key, partial(write_web_glb, animation))
-    if config.blender_path is not None:
+    formats = config.format_names
+    by_blender = need_blender(formats)
+    if by_blender and config.blender_path is not None:
         frames = round(float(clip.seconds[-1]) * clip.fps) + 1  # Blender's time begins at 0
-        export_with_blender(animation, config.blender_path, fps=clip.fps, frames=frames)
+        convert_with_blender(workspace, animation, by_blender, config.blender_path, fps=clip.fps, frames=frames)
+    if any(name in formats for name in WRITERS):
+        write_frame_files(workspace, animation, [name for name in WRITERS if name in formats])
 
 
 def record_figures(workspace: Workspace, sequence: MeshSequence, clip: Clip) -> None:

@@ -1,36 +1,30 @@
-"""Convert an animated GLB to FBX, USD or Alembic; runs inside Blender (or a Python with bpy), is never imported.
+"""Convert animated GLBs to FBX, USD, USDZ or Alembic; runs inside Blender (or a Python with bpy), is never imported.
 
-Arguments after ``--``: one JSON object with ``glb``, ``fps``, ``frames`` and ``outputs`` (paths).
+Arguments after ``--``: one JSON object with ``jobs`` (paths of outputs by path of the GLB), ``fps`` and ``frames``.
 """
 
 import json
-import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import bpy
 
+sys.path.insert(0, str(Path(__file__).parent))  # Blender does not, a Python with bpy does
+from _blender_import import import_animation
 
-def convert(glb: str, fps: float, frames: int, outputs: list[str]) -> None:
-    """Import the animation at frames 0 .. frames - 1 and write each output in the format of its suffix."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    # The importer converts seconds to frames at the scene's rate, so the rate is set first.
-    scene.render.fps = math.ceil(fps)
-    scene.render.fps_base = math.ceil(fps) / fps
-    bpy.ops.import_scene.gltf(filepath=glb)
-    scene.frame_start, scene.frame_end = 0, max(frames - 1, 0)
-    for item in scene.objects:
-        if item.type == "MESH":
-            item.data.shade_smooth()  # the exporters split the vertices of flat-shaded faces
-        if item.type == "CAMERA":
-            scene.camera = item
-    for output in outputs:
-        WRITERS[Path(output).suffix](output, scene)
+
+def convert(jobs: dict[str, list[str]], fps: float, frames: int) -> None:
+    """Import each animation at frames 0 .. frames - 1 and write its outputs in the formats of their suffixes."""
+    for glb, outputs in jobs.items():
+        scene = import_animation(glb, fps)
+        scene.frame_start, scene.frame_end = 0, max(frames - 1, 0)
+        for output in outputs:
+            WRITERS[Path(output).suffix](output, scene)
 
 
 def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
-    """Write FBX with the animation of the shape keys and the texture embedded."""
+    """Write FBX with the animation of shape keys or bones and the textures embedded."""
     bpy.ops.export_scene.fbx(
         filepath=path,
         path_mode="COPY",
@@ -43,9 +37,30 @@ def write_fbx(path: str, _scene: "bpy.types.Scene") -> None:
     )
 
 
+class FrameRate(bpy.types.USDHook):
+    """Adds the rate of playback to a USD; the exporter writes the time of a frame alone."""
+
+    bl_idname = "v2m4_frame_rate"
+    bl_label = "frame rate"
+
+    @staticmethod
+    def on_export(context: Any) -> bool:
+        """Called by the exporter before it saves the stage."""
+        stage = context.get_stage()
+        stage.SetFramesPerSecond(stage.GetTimeCodesPerSecond())
+        return True
+
+
 def write_usd(path: str, _scene: "bpy.types.Scene") -> None:
-    """Write USD with vertices for every frame (few viewers play blend shapes) and the texture beside it."""
-    bpy.ops.wm.usd_export(filepath=path, export_animation=True, export_shapekeys=False)
+    """Write USD with vertices for every frame (few viewers play blend shapes) and the textures beside it or in it."""
+    bpy.ops.wm.usd_export(
+        filepath=path,
+        export_animation=True,
+        export_shapekeys=False,
+        convert_orientation=True,  # y up, as viewers of USDZ require
+        export_global_forward_selection="NEGATIVE_Z",
+        export_global_up_selection="Y",
+    )
 
 
 def write_abc(path: str, scene: "bpy.types.Scene") -> None:
@@ -53,7 +68,10 @@ def write_abc(path: str, scene: "bpy.types.Scene") -> None:
     bpy.ops.wm.alembic_export(filepath=path, start=scene.frame_start, end=scene.frame_end, as_background_job=False)
 
 
-WRITERS = {".fbx": write_fbx, ".usd": write_usd, ".abc": write_abc}
+WRITERS = {".fbx": write_fbx, ".usd": write_usd, ".usdz": write_usd, ".abc": write_abc}
 
 if __name__ == "__main__":
+    if hasattr(bpy.utils, "expose_bundled_modules"):  # since 4.2; the hook is given a stage of the module pxr
+        bpy.utils.expose_bundled_modules()
+        bpy.utils.register_class(FrameRate)
     convert(**json.loads(sys.argv[sys.argv.index("--") + 1]))

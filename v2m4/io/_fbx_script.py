@@ -4,6 +4,7 @@ Arguments after ``--``: one JSON object with ``fbx`` and ``glb`` (paths).
 """
 
 import json
+import math
 import sys
 
 import bpy
@@ -14,10 +15,13 @@ def convert(fbx: str, glb: str) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     bpy.ops.import_scene.fbx(filepath=fbx)  # sets the scene's frame rate
+    # The importer places keys at seconds times fps whatever fps_base is, and the exporter multiplies by fps_base where
+    # it should divide. With 1 the times are right.
+    scene.render.fps_base = 1.0
     ranges = [action.frame_range for action in bpy.data.actions]
     if ranges:
         scene.frame_start = round(min(start for start, _ in ranges))
-        scene.frame_end = round(max(end for _, end in ranges))
+        scene.frame_end = math.ceil(max(end for _, end in ranges) - 1e-3)
     bpy.ops.export_scene.gltf(
         filepath=glb,
         export_format="GLB",

@@ -1,115 +1,85 @@
-"""Convert an animated GLB to FBX, USD and Alembic with Blender, run as a separate process.
+"""Convert an animated GLB to FBX, USD, USDZ and Alembic with Blender, run as a separate process.
 
-Either Blender or a Python that has ``bpy`` is used (an environment of its own: bpy needs an old numpy).
+``python -m v2m4.io.blender install`` installs Blender, ``python -m v2m4.io.blender check`` tells which is found.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from v2m4.workspace import atomic
+from v2m4.io.blender_process import blender_command, run_blender
 
-logger = logging.getLogger(__name__)
+__all__ = ["FORMATS", "SUFFIXES", "blender_command", "export_with_blender", "run_blender"]
 
-SCRIPT = Path(__file__).with_name("_blender_script.py")
-FORMATS = (".fbx", ".usd", ".abc")
-# The executable within a folder: Blender's own, a macOS application, a virtual environment with bpy.
-EXECUTABLES = (
-    "blender",
-    "blender.exe",
-    "Contents/MacOS/Blender",
-    "Blender.app/Contents/MacOS/Blender",
-    "bin/python",
-    "Scripts/python.exe",
-)
-TIMEOUT = 1800.0  # seconds
-
-
-def blender_command(blender_path: Path, script: Path = SCRIPT) -> list[str]:
-    """The command line that runs a script in Blender, to which the script's arguments are appended.
-
-    Args:
-        blender_path: Blender's executable or its folder, or a Python with bpy or its environment's folder.
-        script: the Python script.
-
-    Raises:
-        FileNotFoundError: there is no executable.
-    """
-    path = Path(blender_path)
-    if path.is_dir():
-        executable = next((path / place for place in EXECUTABLES if (path / place).is_file()), None)
-        if executable is None:
-            raise FileNotFoundError(f"--blender_path {path}: no Blender executable in this folder")
-        path = executable
-    if not path.is_file() or not os.access(path, os.X_OK):
-        raise FileNotFoundError(f"--blender_path {path}: not an executable; give Blender's folder or its executable")
-    if path.name.lower().startswith("python"):
-        return [str(path), str(script), "--"]
-    options = ["--background", "--factory-startup", "--python-exit-code", "3", "--python", str(script), "--"]
-    return [str(path), *options]
+SUFFIXES = (".fbx", ".usd", ".usdz", ".abc")
+FORMATS = (".fbx", ".usd", ".abc")  # by default
+TEXTURES = "textures"  # folder beside the .usd
+WORK_FOLDER = ".blender-"  # prefix of the folder beside the GLB that Blender writes into
 
 
 def export_with_blender(
-    glb: Path, blender_path: Path, *, fps: float, frames: int, formats: Sequence[str] = FORMATS
+    glb: Path,
+    blender_path: Path,
+    *,
+    fps: float,
+    frames: int,
+    formats: Sequence[str] = FORMATS,
+    rigged: Path | None = None,
 ) -> list[Path]:
     """Convert an animation to other formats, written beside the GLB under its name.
 
     Args:
-        glb: written by ``write_animation_glb``.
-        blender_path: see ``blender_command``.
+        glb: an animated GLB.
+        blender_path: Blender's executable or its folder, or a Python with bpy or its environment's folder.
         fps: frames per second.
-        frames: number of frames of the animation.
-        formats: suffixes out of FORMATS.
+        frames: number of frames of the animation, the first at time 0.
+        formats: suffixes out of SUFFIXES.
+        rigged: the same animation of a skin with joints; the FBX is made of it, and has a skeleton in place of shape
+            keys. USD and Alembic hold the vertices of every frame of ``glb``.
 
     Returns:
-        The files written, in the order of ``formats``. USD puts its texture into ``textures/`` beside it.
+        The files written, in the order of ``formats``. USD puts its textures into ``textures/`` beside it.
 
     Raises:
         ValueError: a format is not known.
         FileNotFoundError: the GLB or Blender does not exist.
         RuntimeError: Blender failed; the message ends with its last line of output.
     """
-    unknown = [suffix for suffix in formats if suffix not in FORMATS]
+    unknown = [suffix for suffix in formats if suffix not in SUFFIXES]
     if unknown:
-        raise ValueError(f"export_with_blender: unknown formats {unknown}; known are {list(FORMATS)}")
+        raise ValueError(f"export_with_blender: unknown formats {unknown}; known are {list(SUFFIXES)}")
     glb = Path(glb).resolve()
-    if not glb.is_file():
-        raise FileNotFoundError(f"{glb}: no such file")
-    outputs = [glb.with_suffix(suffix) for suffix in formats]
-    with ExitStack() as stack:
-        temporary = [stack.enter_context(atomic(output)) for output in outputs]
-        request = {"glb": str(glb), "fps": fps, "frames": frames, "outputs": [str(path) for path in temporary]}
-        command = [*blender_command(blender_path), json.dumps(request)]
-        run_blender(command, {output.name: path for output, path in zip(outputs, temporary, strict=True)})
-    return outputs
+    for file in (glb, *([] if rigged is None else [rigged])):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file")
+    command = blender_command(blender_path)
+    for leftover in glb.parent.glob(f"{WORK_FOLDER}*"):  # of a run that was killed
+        shutil.rmtree(leftover)
+    # Blender names what is inside a .usdz after the file, and writes pictures beside a .usd: hence a folder.
+    with tempfile.TemporaryDirectory(prefix=WORK_FOLDER, dir=glb.parent) as name:
+        folder = Path(name)
+        temporary = [folder / f"{glb.stem}{suffix}" for suffix in formats]
+        jobs: dict[str, list[str]] = {}
+        for path in temporary:
+            source = rigged.resolve() if rigged is not None and path.suffix == ".fbx" else glb
+            jobs.setdefault(str(source), []).append(str(path))
+        request = json.dumps({"jobs": jobs, "fps": fps, "frames": frames})
+        run_blender([*command, request], {path.name: path for path in temporary})
+        for path in sorted((folder / TEXTURES).glob("*")):
+            (glb.parent / TEXTURES).mkdir(exist_ok=True)
+            os.replace(path, glb.parent / TEXTURES / path.name)
+        for path in temporary:
+            os.replace(path, glb.parent / path.name)
+    return [glb.with_suffix(suffix) for suffix in formats]
 
 
-def run_blender(command: Sequence[str], outputs: Mapping[str, Path]) -> None:
-    """Run a command of ``blender_command`` and check its outputs.
+if __name__ == "__main__":
+    from v2m4.io.blender_install import main
 
-    Args:
-        command: with its arguments.
-        outputs: files that must exist afterwards, by the name that errors use.
-
-    Raises:
-        RuntimeError: Blender did not run, failed or did not write one of them; the message ends with its last line of
-            output.
-    """
-    logger.debug("running %s", command)
-    try:
-        process = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RuntimeError(f"Blender ({command[0]}) did not run: {error}") from error
-    missing = [name for name, path in outputs.items() if not path.is_file()]
-    if process.returncode != 0 or missing:
-        last_line = (process.stderr.strip() or process.stdout.strip()).splitlines()[-1:]
-        failure = f"wrote no {', '.join(missing)}" if missing else "failed"
-        raise RuntimeError(f"Blender ({command[0]}) {failure} (exit code {process.returncode}): {''.join(last_line)}")
+    sys.exit(main())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from v2m4.io.blender import blender_command, run_blender
+from v2m4.io.blender_process import SCRIPTS, blender_command, run_blender
 from v2m4.workspace import atomic
 
-SCRIPT = Path(__file__).with_name("_fbx_script.py")
+SCRIPT = SCRIPTS / "_fbx_script.py"
 
 
 def fbx_to_glb(fbx: Path, glb: Path, blender_path: Path) -> Path:

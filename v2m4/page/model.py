@@ -15,13 +15,13 @@ from torch import Tensor
 
 from v2m4.decimate import simplified, vertex_colors
 from v2m4.export import ANIMATION
+from v2m4.export_rig import RIGGED
 from v2m4.io.gltf import encode_texture, write_animation_glb
 from v2m4.io.gltf_joints import joints_glb
 from v2m4.io.picture import resized
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.page.run import Run
 
-RIGGED = "output_animation_rigged.glb"
 SKELETON_LIMIT = 1_000_000  # bytes of the compressed skeleton
 TEXTURE_SIZES = (2048, 1024, 512)  # longer sides of the texture of a smaller copy, pixels
 POSE_RATE = 10.0  # poses per second that a smaller copy keeps before its mesh is decimated

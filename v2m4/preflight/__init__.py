@@ -10,8 +10,10 @@ from dataclasses import replace
 
 from v2m4.config import Config
 from v2m4.device import NoCuda, choose_device
-from v2m4.preflight import camera_search, export, foreground, generators, published, registration
+from v2m4.preflight import camera_search, export, foreground, formats, generators, published, registration
 from v2m4.weights import Unavailable
+
+__all__ = ["formats", "require", "resolve"]
 
 log = logging.getLogger("v2m4.preflight")
 

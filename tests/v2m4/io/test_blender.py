@@ -11,18 +11,14 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from tests.v2m4.io.blender_here import BLENDER, needs_blender
 from v2m4.camera import Orbit
 from v2m4.io.blender import FORMATS, blender_command, export_with_blender
 from v2m4.io.gltf import write_animation_glb
 from v2m4.mesh import Mesh, MeshSequence
 
-BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
 FPS, FRAMES = 24.0, 13
 SIZE = (600, 400)  # width, height
-
-needs_blender = pytest.mark.skipif(
-    not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER to its folder or to a Python with bpy"
-)
 
 READ_BACK = """
 import json, sys

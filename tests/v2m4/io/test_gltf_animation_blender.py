@@ -6,7 +6,6 @@ differ by 0.2% of the size.)
 """
 
 import json
-import os
 import struct
 import subprocess
 from pathlib import Path
@@ -14,21 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.v2m4.io.blender_here import BLENDER, needs_blender
 from v2m4.io._gltf_container import load_document
 from v2m4.io._gltf_nodes import scene_nodes
 from v2m4.io.blender import blender_command
 from v2m4.io.gltf_animation import list_animations, read_animation
 
-BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "animated"
 FPS = 120  # the keys of both files are at whole frames
 MOMENTS = 7  # of each clip, and as many halfway
 CLOSE = 1e-4  # of the size
 
 pytestmark = [
-    pytest.mark.skipif(
-        not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER to its folder or to a Python with bpy"
-    ),
+    needs_blender,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}"),
     pytest.mark.slow,
 ]

@@ -1,7 +1,6 @@
 """What others say of the files that we write for users: Khronos' validator, and Blender frame by frame."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation import gltf_validator
+from tests.v2m4.io.blender_here import BLENDER, needs_blender
 from tests.v2m4.io.user_mesh_documents import external, instances, poses_of, two_parts
 from v2m4.camera import Orbit
 from v2m4.io._gltf_container import load_document
@@ -18,7 +18,6 @@ from v2m4.io.gltf import write_glb
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.user_mesh import open_user_mesh
 
-BLENDER = Path(os.environ.get("V2M4_BLENDER", "/opt/bpyenv"))
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 FPS = 24
 # Remarks that are true of the user's own file already.
@@ -78,7 +77,7 @@ def test_the_validator_finds_nothing_that_is_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER")
+@needs_blender
 def test_blender_shows_every_frame(tmp_path: Path) -> None:
     frames = 4
     paths = [path for path in written(tmp_path, frames) if not path.name.endswith("_still.glb")]
@@ -105,7 +104,7 @@ def test_blender_shows_every_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BLENDER.exists(), reason=f"no Blender at {BLENDER}; set V2M4_BLENDER")
+@needs_blender
 def test_an_fbx_is_opened_through_blender(tmp_path: Path) -> None:
     user_mesh = open_user_mesh(two_parts(tmp_path / "a.glb"))
     user_mesh.write_animation(tmp_path / "b.glb", user_mesh.mesh.vertices[None], [0.0])
