@@ -29,6 +29,7 @@ EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise
 OCCLUSION_STEP = 3.0  # distance of a neighbour from the tangent plane that counts as an occlusion, pixel footprints
 FACING_POWER = 1.5  # exponent of the cosine between normal and line of sight, for the confidence
 ASSET_GAP = 0.1  # of the object's size: depth difference beyond which the asset shows another part than the mesh
+MIN_COLOR_CONFIDENCE = 0.5  # in an asset's colours, below which they are not used
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,9 @@ def observed_pixels(
 def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, weight: float) -> list[ObservedPixels]:
     """Pixels of renders of the first frame's own asset from cameras on a sphere, with texture coordinates of the mesh.
 
+    Pixels that show colours of low confidence (``Mesh.color_confidence``) are left out: the texels that nothing else
+    shows are inpainted.
+
     Args:
         asset: with a texture or vertex colours, in the pose of ``mesh``, of any topology.
         mesh: in the first frame's pose.
@@ -201,10 +205,21 @@ def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, 
         visible = rendered.mask[0, ..., 0].cpu().numpy() > 0.5
         gap = np.abs(rendered.depth[0, ..., 0].cpu().numpy() - surface.depth)
         agrees = (visible & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
-        return observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, weight)
+        confidence = weight * _color_confidence(asset, camera, size)
+        return observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, confidence)
 
     on_cpu = mesh.vertices.device.type == "cpu"
     return in_order(observe, _surrounding_cameras(mesh, count, extent), several=on_cpu)
+
+
+def _color_confidence(asset: Mesh, camera: Camera, size: int) -> np.ndarray | float:
+    """Confidence in the colours of an asset's rendering, (H, W) in [0, 1]; 0 below ``MIN_COLOR_CONFIDENCE``."""
+    if asset.color_confidence is None:
+        return 1.0
+    as_color = Mesh(asset.vertices, asset.faces, colors=asset.color_confidence[:, None].expand(-1, 3))
+    rendered = render_mesh(as_color, camera, size, channels=("color",), antialias=False)
+    confidence = rendered.color[0, ..., 0].cpu().numpy()
+    return np.where(confidence >= MIN_COLOR_CONFIDENCE, confidence, 0.0).astype(np.float32)
 
 
 def _surrounding_cameras(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:
