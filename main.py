@@ -82,6 +82,9 @@ def check(config: Config) -> Config:
             check_user_mesh(config.mesh, config.blender_path)
     if config.mesh is not None and config.baseline:
         raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
+    if config.delight and (config.mesh is not None or config.baseline):
+        option = "--baseline" if config.mesh is None else "--mesh"
+        raise UsageError(f"--delight changes the texture that stage 4 solves for; with {option} there is none")
     if config.blender_path is not None and not config.blender_path.exists():
         raise UsageError(f"--blender_path {config.blender_path}: no such file or folder")
     root = config.root if config.video is None else config.video

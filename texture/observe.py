@@ -40,11 +40,13 @@ class ObservedPixels:
         uvs: (N, 2) float32, texture coordinates of the surface at the pixels' centres.
         colors: (N, 3) float32 sRGB in [0, 1].
         weights: (N,) float32 in (0, 1].
+        normals: (N, 3) float32, unit normals of the surface in the space of the poses.
     """
 
     uvs: np.ndarray
     colors: np.ndarray
     weights: np.ndarray
+    normals: np.ndarray
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -59,12 +61,14 @@ class RenderedSurface:
         uvs: (H, W, 2) float32 texture coordinates.
         depth: (H, W) float32, camera z in units of space.
         confidence: (H, W) float32 in [0, 1]: a power of the view cosine, falling to 0 at outlines and occlusions.
+        normals: (H, W, 3) float32, normals of any length in the space of the mesh.
     """
 
     covered: np.ndarray
     uvs: np.ndarray
     depth: np.ndarray
     confidence: np.ndarray
+    normals: np.ndarray
 
 
 def object_window(vertices: Tensor, camera: Camera, margin: float = MARGIN) -> tuple[float, float, float, float]:
@@ -119,7 +123,8 @@ def render_surface(
     continuous, cosine = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)
     share(_continuity_and_cosine, size[0], values, covered, OCCLUSION_STEP * footprint, continuous, cosine)
     confidence = cosine**FACING_POWER * _edge_confidence(continuous)
-    return RenderedSurface(covered, surface_uvs, values[..., 2], confidence)
+    world_normals = values[..., 3:] @ camera.extrinsics[0, :3, :3].cpu().numpy()
+    return RenderedSurface(covered, surface_uvs, values[..., 2], confidence, world_normals)
 
 
 def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int) -> list[ObservedPixels]:
@@ -180,7 +185,9 @@ def observed_pixels(
     weights = confidence * surface.confidence * alpha * _edge_confidence((alpha > 0.5).astype(np.uint8))
     kept = surface.covered & (weights > 1e-4)
     colors = np.clip(image[kept] / np.maximum(mask[kept], 1e-3), 0.0, 1.0)
-    return ObservedPixels(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32))
+    normals = surface.normals[kept]
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return ObservedPixels(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32), normals)
 
 
 def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, weight: float) -> list[ObservedPixels]:

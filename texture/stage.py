@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from texture.align import align_frames
+from texture.delight import Lighting, draw_lighting, fit_lighting, without_shading
 from texture.inpaint import inpaint
 from texture.observe import observe_asset, observe_frames
 from texture.solve import Solution, adam, least_squares
@@ -40,7 +41,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         sequence: one topology in the pose of every frame, in the video camera's space.
         first: the first frame's own textured asset, posed in the same space, of another topology.
         workspace: the animation's folder.
-        config: all options; this stage reads ``texture``, ``seed`` and ``device``.
+        config: all options; this stage reads ``texture``, ``delight``, ``seed`` and ``device``.
 
     Returns:
         The sequence's rest pose with texture coordinates and texture.
@@ -65,6 +66,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
     key = digest(
         key,
         asdict(options),
+        config.delight,
         config.seed,
         sequence.vertices.cpu().numpy(),
         *_mesh_arrays(first),
@@ -74,9 +76,10 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
 
     def make_texture() -> dict[str, np.ndarray]:
         seams = Seams(*seam_lookups(atlas, faces, options.size))
-        solution = solve(frames, sequence, first, atlas, texels, seams, config)
+        solution, lighting = solve(frames, sequence, first, atlas, texels, seams, config)
         texture = inpaint(solution.texture, solution.observed, texels, faces, seams)
-        return {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
+        arrays = {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
+        return arrays if lighting is None else arrays | {"lighting": lighting.coefficients}
 
     solved = workspace.make_arrays(f"{folder}/texture.npz", key, make_texture)
     texture = torch.from_numpy(solved["texture"].astype(np.float32) / 255).to(rest.vertices.device)
@@ -94,6 +97,9 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         key,
         lambda path: _write(path, draw_comparison(frames, replace(sequence, mesh=mesh))),
     )
+    if "lighting" in solved:
+        lighting = Lighting(solved["lighting"])
+        workspace.make_file(f"{folder}/lighting.png", key, lambda path: _write(path, draw_lighting(lighting)))
     return mesh
 
 
@@ -105,8 +111,11 @@ def solve(
     texels: TexelMap,
     seams: Seams,
     config: Config,
-) -> Solution:
-    """Texture from observed pixels, solved again after each alignment of the frames (``config.texture.alignments``)."""
+) -> tuple[Solution, Lighting | None]:
+    """Texture from observed pixels, solved again after each alignment of the frames (``config.texture.alignments``).
+
+    With ``config.delight`` it is the albedo, and the second result is the lighting that the colours were divided by.
+    """
     options, device = config.texture, device_of(config)
     on_cpu = device.type == "cpu"
     logger.info(
@@ -122,9 +131,11 @@ def solve(
     for _ in range(options.alignments):
         unaligned = solve_least_squares(views + asset, texels, seams, options.smoothness)
         views = align_frames(*inputs, unaligned.texture)
+    lighting = fit_lighting(views, config.seed) if config.delight else None
+    views = views + asset if lighting is None else without_shading(views + asset, lighting)
     if options.solver == "adam":
-        return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
-    return solve_least_squares(views + asset, texels, seams, options.smoothness)
+        return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device), lighting
+    return solve_least_squares(views, texels, seams, options.smoothness), lighting
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:

@@ -93,6 +93,8 @@ class Config:
     use_tracking: bool = False
     # Distance of the cameras of these rendered views, in sizes of the object (with --use_tracking).
     tracking_camera_radius: float = 8.0
+    # Divide the texture by the shading of the video, under a light fitted to it, so that the asset can be lit anew.
+    delight: bool = False
     # Folder of a Blender installation; the animation is then also written as .fbx, .usd and .abc.
     blender_path: Path | None = None
     # Faces of the meshes, at most.

@@ -10,7 +10,6 @@ import torch
 from tests.texture.test_solve import checks, observe
 from tests.texture.test_system import parts  # noqa: F401  # a fixture
 from texture import solve_torch
-from texture.observe import ObservedPixels
 from texture.solve import least_squares
 from texture.solve_torch import TorchLookups, TorchSystem, least_squares_in_torch
 from texture.stage import solve
@@ -57,7 +56,7 @@ def test_torch_conjugate_gradients_equal_the_cpu_ones(parts):  # noqa: F811
 def test_torch_texture_equals_the_cpu_one_with_outliers(all_round, monkeypatch, pieces):
     monkeypatch.setattr(solve_torch, "LOOKUPS_PER_PIECE", pieces)
     views = observe(all_round, checks(all_round))
-    spoiled = [ObservedPixels(v.uvs, 1 - v.colors, v.weights) if i % 8 == 0 else v for i, v in enumerate(views)]
+    spoiled = [replace(v, colors=1 - v.colors) if i % 8 == 0 else v for i, v in enumerate(views)]
     expected = least_squares(spoiled, all_round.texels, all_round.seams, 0.01)
     result = least_squares_in_torch(spoiled, all_round.texels, all_round.seams, 0.01, "cpu")
     np.testing.assert_allclose(result.weight, expected.weight, rtol=1e-4, atol=1e-4)
