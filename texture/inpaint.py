@@ -67,7 +67,7 @@ def vertex_colors(texture: np.ndarray, known: np.ndarray, texels: TexelMap, face
     texel_colors = texture[known].astype(np.float64)
 
     def sum_by_vertex(values: np.ndarray) -> np.ndarray:
-        return sum(np.bincount(corners[:, k], shares[:, k] * values, count) for k in range(3))
+        return np.sum([np.bincount(corners[:, k], shares[:, k] * values, count) for k in range(3)], 0)
 
     weight = sum_by_vertex(np.ones(len(corners)))
     colored = weight > 1e-6

@@ -25,7 +25,7 @@ from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
-from v2m4.workspace import STAGE_FOLDERS, Workspace, code_version, digest
+from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,10 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         seams = Seams(*seam_lookups(atlas, faces, options.size))
         solution, lighting = solve(frames, sequence, first, atlas, texels, seams, config)
         texture = inpaint(solution.texture, solution.observed, texels, faces, seams)
-        arrays = {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
+        arrays: Arrays = {
+            "texture": np.round(texture * 255).astype(np.uint8),
+            "weight": solution.weight.astype(np.float16),
+        }
         return arrays if lighting is None else arrays | {"lighting": lighting.coefficients}
 
     solved = workspace.make_arrays(f"{folder}/texture.npz", key, make_texture)
