@@ -12,8 +12,8 @@ from texture.texels import TexelMap
 
 BORDER_WEIGHT = 100.0  # of the colour of vertices at observed texels; an edge to a neighbour has 1
 CLUSTERS = 16  # of the border's colours, at most
-COLOR_SCALE = 0.2  # difference (sRGB in [0, 1]) of similar colours; this and the next chosen on examples/waving_robot
-SHARPNESS = 4  # exponent of probabilities; 1 gives the harmonic function
+COLOR_SCALE = 0.2  # difference (sRGB in [0, 1]) of similar colours; this and the next chosen on examples/
+SHARPNESS = 3  # exponent of probabilities
 TEXEL_COLOR_WEIGHT = 1e3  # of the colour of observed texels; the difference to a neighbouring texel has 1
 RELAXATION_ITERATIONS = 40  # of conjugate gradients, which smooth the border between observed and filled texels
 
@@ -57,9 +57,10 @@ def vertex_colors(texture: np.ndarray, known: np.ndarray, texels: TexelMap, face
 
     The colour of a vertex without known texels is the mode of what random walks from it meet first: harmonic functions
     give the probability and the mean colour of each cluster of the colours at the border (Grady 2006, "Random walks for
-    image segmentation"); probabilities are sharpened by those of similar colours before the clusters are averaged.
-    The mean, a plain harmonic function, would blend the colours of all parts around. Components without any known
-    texel take the mean of all.
+    image segmentation"). Probabilities are weighted by the share of the known surface that has a similar colour, so
+    that the flank of an animal takes the colour of the body, not of the spikes on its outline, and sharpened before
+    the clusters are averaged: the mean, a plain harmonic function, would blend the colours of all parts around.
+    Components without any known texel take the mean of all.
     """
     count = int(faces.max()) + 1
     corners = faces[texels.face[known]]
@@ -80,18 +81,19 @@ def vertex_colors(texture: np.ndarray, known: np.ndarray, texels: TexelMap, face
     border = colored & (adjacency @ (~colored).astype(np.float64) > 0)
     if border.any():
         used = np.flatnonzero(border | ~colored)
-        met = _first_met(adjacency[used][:, used], border[used], colors[used])
+        met = _first_met(adjacency[used][:, used], border[used], colors[used], colors[colored])
         colors[used] = np.where(colored[used, None] | np.isnan(met), colors[used], met)
     return np.clip(colors, 0.0, 1.0).astype(np.float32)
 
 
-def _first_met(adjacency: csr_matrix, border: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def _first_met(adjacency: csr_matrix, border: np.ndarray, colors: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Mode (N, 3) of the border's colours that random walks meet first; NaN where they meet none.
 
     Args:
         adjacency: (N, N) of the graph.
         border: (N,) bool, vertices at which walks end.
         colors: (N, 3), used on the border.
+        known: (M, 3) colours of all known vertices.
     """
     centers, labels = clusters(colors[border], CLUSTERS)
     member = np.zeros((len(border), len(centers)))
@@ -100,14 +102,19 @@ def _first_met(adjacency: csr_matrix, border: np.ndarray, colors: np.ndarray) ->
     laplacian = diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency
     system = splu((laplacian + diags(ends) + 1e-9 * eye(len(border))).tocsc(), permc_spec="MMD_AT_PLUS_A")
     probability = np.maximum(system.solve(ends[:, None] * member), 0.0)
-    similar = np.exp(-np.square((centers[:, None] - centers) / COLOR_SCALE).sum(-1))
-    weight = probability * (probability @ similar) ** (SHARPNESS - 1)
-    weight = weight / np.maximum(probability, 1e-12)
+    weight = _similarity(known, centers).mean(0) ** SHARPNESS * (probability @ _similarity(centers, centers)) ** (
+        SHARPNESS - 1
+    )
     sums = np.stack(
         [(weight * system.solve(ends[:, None] * member * colors[:, c : c + 1])).sum(1) for c in range(3)], 1
     )
     total = (weight * probability).sum(1)[:, None]
-    return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 1e-12)
+    return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 1e-30)
+
+
+def _similarity(colors: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Similarity (N, K) in (0, 1] of colours (N, 3) and cluster centres (K, 3)."""
+    return np.exp(-np.square((colors[:, None] - centers) / COLOR_SCALE).sum(-1))
 
 
 def clusters(points: np.ndarray, count: int, iterations: int = 10) -> tuple[np.ndarray, np.ndarray]:
