@@ -91,6 +91,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         uvs=torch.from_numpy(atlas.uvs).to(rest.vertices.device),
         uv_faces=torch.from_numpy(atlas.uv_faces).to(rest.vertices.device),
         texture=texture,
+        color_confidence=None,
     )
     workspace.make_file(
         f"{folder}/observed.png", key, lambda path: _write(path, draw_observed(solved["weight"], texels))
