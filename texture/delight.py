@@ -33,10 +33,12 @@ PLACES = 512  # cells along a side of the texture; pixels in one cell show the s
 LEAST_WEIGHT = 0.1  # of a pixel; others are near outlines, where normals and colours are least reliable
 DARK = 0.05  # linear colour at which the weight of a pair is one half: logarithms of dark colours are noisy
 FLOOR = 0.01  # added to linear colours before the logarithm
-CHROMATICITY_SCALE = 0.1  # difference (logarithms of linear RGB less their mean) of similar chromaticities
-SCALES = (1.0, 0.5, 0.25, 0.12, 0.08)  # of the kernel, in logarithms of linear colour
+CHROMATICITY_SCALE = (
+    0.15  # difference (logarithms of linear RGB less their mean) of similar chromaticities; chosen on examples/
+)
+SCALES = (1.0, 0.5, 0.25)  # of the kernel, in logarithms of linear colour; chosen on examples/
 ITERATIONS = 3  # of reweighting at each scale
-RIDGE = 1e-3  # towards uniform light, relative to the summed weights of the pairs
+RIDGE = 3e-4  # towards uniform light, relative to the summed weights of the pairs; chosen on examples/
 SHADING_RANGE = (0.2, 5.0)  # factors by which colours are divided
 ALBEDO_QUANTILE = 0.995  # of the observed albedos, that is at most 1
 
