@@ -33,9 +33,7 @@ PLACES = 512  # cells along a side of the texture; pixels in one cell show the s
 LEAST_WEIGHT = 0.1  # of a pixel; others are near outlines, where normals and colours are least reliable
 DARK = 0.05  # linear colour at which the weight of a pair is one half: logarithms of dark colours are noisy
 FLOOR = 0.01  # added to linear colours before the logarithm
-CHROMATICITY_SCALE = (
-    0.15  # difference (logarithms of linear RGB less their mean) of similar chromaticities; chosen on examples/
-)
+CHROMATICITY_SCALE = 0.15  # difference (logarithms of RGB less their mean) of similar ones; chosen on examples/
 SCALES = (1.0, 0.5, 0.25)  # of the kernel, in logarithms of linear colour; chosen on examples/
 ITERATIONS = 3  # of reweighting at each scale
 RIDGE = 3e-4  # towards uniform light, relative to the summed weights of the pairs; chosen on examples/
