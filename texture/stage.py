@@ -101,9 +101,12 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         key,
         lambda path: _write(path, draw_comparison(frames, replace(sequence, mesh=mesh))),
     )
+    light_image = f"{folder}/lighting.png"
     if "lighting" in solved:
         lighting = Lighting(solved["lighting"])
-        workspace.make_file(f"{folder}/lighting.png", key, lambda path: _write(path, draw_lighting(lighting)))
+        workspace.make_file(light_image, key, lambda path: _write(path, draw_lighting(lighting)))
+    else:
+        workspace.path(light_image).unlink(missing_ok=True)  # of an earlier run with --delight
     return mesh
 
 

@@ -86,6 +86,8 @@ def test_the_error_of_the_texture_to_the_albedo_falls_by_half(lit, tmp_path):
         seen = (stored["weight"] > 0.3) & uniform_paint(scene)
     assert seen.sum() > 800
     assert error(delit[seen], albedo[seen]) < 0.5 * error(plain[seen], albedo[seen])
+    again = texture.run(frames, scene.sequence, first, workspace, CONFIG).texture.numpy()
+    assert np.array_equal(again, plain) and not (tmp_path / "4_texture/lighting.png").exists()
 
 
 def test_the_shading_is_found_up_to_a_gain(lit):
