@@ -212,7 +212,7 @@ def test_only_the_colours_that_the_frame_shows_are_known(shapes):
     mesh = inflate(shapes.frame_of(shapes.disc(SIZE, (128, 128), 80))).mesh
     assert mesh.color_confidence is not None and mesh.color_confidence.shape == (len(mesh.vertices),)
     depth = mesh.vertices[:, 2]
-    assert (mesh.color_confidence[depth > 0.05] == 1).all() and (mesh.color_confidence[depth < -0.05] == 0).all()
+    assert (mesh.color_confidence[depth > 0.3] == 1).all() and (mesh.color_confidence[depth < -0.1] == 0).all()
 
 
 def test_the_same_frame_gives_the_same_bytes(shapes):

@@ -77,14 +77,16 @@ def test_stage_moves_inputs_to_the_device_and_uses_the_torch_solver(all_round, m
     truth = checks(scene)
     frames = [Frame(frame.name, frame.index, frame.rgba) for frame in scene.frames(truth)]
     config = replace(FAST, device="cpu", texture=replace(FAST.texture, size=128, view_size=96, views=2))
-    expected = solve(frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config)
-    assert "on cpu" in caplog.text
+    expected, lighting = solve(
+        frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config
+    )
+    assert lighting is None and "on cpu" in caplog.text
     monkeypatch.setattr("texture.stage.device_of", lambda config: torch.device("meta"))  # any but the CPU
     monkeypatch.setattr(torch.Tensor, "to", to_unless_meta)
     monkeypatch.setattr(
         "texture.stage.least_squares_in_torch",
         lambda *given, device: (used.append(device), least_squares_in_torch(*given, device="cpu"))[1],
     )
-    result = solve(frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config)
+    result, _ = solve(frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config)
     assert [device.type for device in used] == ["meta"] * (1 + config.texture.alignments)
     assert np.abs(result.texture - expected.texture)[expected.observed].mean() < 2e-3
