@@ -66,6 +66,9 @@ def check(config: Config) -> Config:
             check_user_mesh(config.mesh, config.blender_path)
     if config.mesh is not None and config.baseline:
         raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
+    if config.delight and (config.mesh is not None or config.baseline):
+        option = "--baseline" if config.mesh is None else "--mesh"
+        raise UsageError(f"--delight changes the texture that stage 4 solves for; with {option} there is none")
     root = config.root if config.video is None else config.video
     try:
         return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))

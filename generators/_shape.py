@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from generators._learned import LearnedGenerator, first_surface, mean_color, object_image
 from generators._mvadapter import MVAdapter
@@ -61,7 +63,8 @@ class ShapeGenerator(LearnedGenerator, ABC):
         except ValueError as error:
             raise GenerationError(f"frame {frame.name}: {error}") from error
         if self.painter is None:
-            return Asset(colored(surface, mean_color(frame)))
+            mesh = colored(surface, mean_color(frame))
+            return Asset(replace(mesh, color_confidence=torch.zeros(len(mesh.vertices))))
         return Asset(self.painter.paint(surface, picture))
 
     def _painter(self) -> Painter:

@@ -77,6 +77,7 @@ class Inflate:
         )
         points = points * depth_factors(silhouette.cell * inflated.shift, frame.rgba.shape[0], frame.fov)[:, None]
         mesh, hint = to_canonical(points, inflated.faces)
+        mesh = replace(mesh, color_confidence=near_side(mesh.faces).float())
         return Asset(project_frame(mesh, frame.rgba, pixels, self.texture_size), hint)
 
 
@@ -169,6 +170,13 @@ def join_sheets(front: np.ndarray, faces: np.ndarray, border: np.ndarray) -> tup
     return vertices, np.concatenate([faces, back[faces][:, ::-1]])
 
 
+def near_side(faces: torch.Tensor) -> torch.Tensor:
+    """Vertices (V,) bool of the near side, its border included, of a mesh by ``join_sheets`` with faces (2 F, 3)."""
+    near = torch.zeros(int(faces.max()) + 1, dtype=torch.bool)
+    near[faces[: len(faces) // 2].reshape(-1)] = True
+    return near
+
+
 def unproject(
     pixels: np.ndarray,
     height: np.ndarray,
@@ -234,7 +242,7 @@ def to_canonical(points: np.ndarray, faces: np.ndarray) -> tuple[Mesh, Orbit]:
 
 
 def project_frame(mesh: Mesh, rgba: np.ndarray, pixels: np.ndarray, size: int) -> Mesh:
-    """Mesh with the frame as its texture, projected onto front and back.
+    """Mesh with the frame as its texture, projected onto front and back: the back shows it mirrored.
 
     Args:
         mesh: with V vertices.

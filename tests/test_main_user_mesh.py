@@ -235,6 +235,7 @@ def test_a_mesh_of_few_faces_moves(
         (["--mesh", "nothing.glb"], "--mesh nothing.glb: no such file"),
         (["--mesh", "club.fbx"], "FBX is read through Blender; give --blender_path"),
         (["--baseline"], "--baseline generates meshes"),
+        (["--delight"], "--delight changes the texture that stage 4 solves for; with --mesh there is none"),
         (["--video", "nothing.mp4"], "nothing.mp4: no such folder"),
     ],
 )

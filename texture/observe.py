@@ -29,6 +29,7 @@ EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise
 OCCLUSION_STEP = 3.0  # distance of a neighbour from the tangent plane that counts as an occlusion, pixel footprints
 FACING_POWER = 1.5  # exponent of the cosine between normal and line of sight, for the confidence
 ASSET_GAP = 0.1  # of the object's size: depth difference beyond which the asset shows another part than the mesh
+MIN_COLOR_CONFIDENCE = 0.5  # in an asset's colours, below which they are not used
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class ObservedPixels:
         uvs: (N, 2) float32, texture coordinates of the surface at the pixels' centres.
         colors: (N, 3) float32 sRGB in [0, 1].
         weights: (N,) float32 in (0, 1].
+        normals: (N, 3) float32, unit normals of the surface in the space of the poses.
     """
 
     uvs: np.ndarray
     colors: np.ndarray
     weights: np.ndarray
+    normals: np.ndarray
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -58,12 +61,14 @@ class RenderedSurface:
         uvs: (H, W, 2) float32 texture coordinates.
         depth: (H, W) float32, camera z in units of space.
         confidence: (H, W) float32 in [0, 1]: a power of the view cosine, falling to 0 at outlines and occlusions.
+        normals: (H, W, 3) float32, normals of any length in the space of the mesh.
     """
 
     covered: np.ndarray
     uvs: np.ndarray
     depth: np.ndarray
     confidence: np.ndarray
+    normals: np.ndarray
 
 
 def object_window(vertices: Tensor, camera: Camera, margin: float = MARGIN) -> tuple[float, float, float, float]:
@@ -118,7 +123,8 @@ def render_surface(
     continuous, cosine = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)
     share(_continuity_and_cosine, size[0], values, covered, OCCLUSION_STEP * footprint, continuous, cosine)
     confidence = cosine**FACING_POWER * _edge_confidence(continuous)
-    return RenderedSurface(covered, surface_uvs, values[..., 2], confidence)
+    world_normals = values[..., 3:] @ camera.extrinsics[0, :3, :3].cpu().numpy()
+    return RenderedSurface(covered, surface_uvs, values[..., 2], confidence, world_normals)
 
 
 def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int) -> list[ObservedPixels]:
@@ -179,11 +185,16 @@ def observed_pixels(
     weights = confidence * surface.confidence * alpha * _edge_confidence((alpha > 0.5).astype(np.uint8))
     kept = surface.covered & (weights > 1e-4)
     colors = np.clip(image[kept] / np.maximum(mask[kept], 1e-3), 0.0, 1.0)
-    return ObservedPixels(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32))
+    normals = surface.normals[kept]
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return ObservedPixels(surface.uvs[kept], colors.astype(np.float32), weights[kept].astype(np.float32), normals)
 
 
 def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, weight: float) -> list[ObservedPixels]:
     """Pixels of renders of the first frame's own asset from cameras on a sphere, with texture coordinates of the mesh.
+
+    Pixels that show colours of low confidence (``Mesh.color_confidence``) are left out: the texels that nothing else
+    shows are inpainted.
 
     Args:
         asset: with a texture or vertex colours, in the pose of ``mesh``, of any topology.
@@ -201,10 +212,21 @@ def observe_asset(asset: Mesh, mesh: Mesh, atlas: Atlas, count: int, size: int, 
         visible = rendered.mask[0, ..., 0].cpu().numpy() > 0.5
         gap = np.abs(rendered.depth[0, ..., 0].cpu().numpy() - surface.depth)
         agrees = (visible & (gap < ASSET_GAP * extent)).astype(np.float32)[..., None]
-        return observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, weight)
+        confidence = weight * _color_confidence(asset, camera, size)
+        return observed_pixels(surface, rendered.color[0].cpu().numpy() * agrees, agrees, confidence)
 
     on_cpu = mesh.vertices.device.type == "cpu"
     return in_order(observe, _surrounding_cameras(mesh, count, extent), several=on_cpu)
+
+
+def _color_confidence(asset: Mesh, camera: Camera, size: int) -> np.ndarray | float:
+    """Confidence in the colours of an asset's rendering, (H, W) in [0, 1]; 0 below ``MIN_COLOR_CONFIDENCE``."""
+    if asset.color_confidence is None:
+        return 1.0
+    as_color = Mesh(asset.vertices, asset.faces, colors=asset.color_confidence[:, None].expand(-1, 3))
+    rendered = render_mesh(as_color, camera, size, channels=("color",), antialias=False)
+    confidence = rendered.color[0, ..., 0].cpu().numpy()
+    return np.where(confidence >= MIN_COLOR_CONFIDENCE, confidence, 0.0).astype(np.float32)
 
 
 def _surrounding_cameras(mesh: Mesh, count: int, extent: float) -> Iterator[Camera]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from texture.align import align_frames
+from texture.delight import Lighting, draw_lighting, fit_lighting, without_shading
 from texture.inpaint import inpaint
 from texture.observe import observe_asset, observe_frames
 from texture.solve import Solution, adam, least_squares
@@ -24,7 +25,7 @@ from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.render import render_mesh
-from v2m4.workspace import STAGE_FOLDERS, Workspace, code_version, digest
+from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         sequence: one topology in the pose of every frame, in the video camera's space.
         first: the first frame's own textured asset, posed in the same space, of another topology.
         workspace: the animation's folder.
-        config: all options; this stage reads ``texture``, ``seed`` and ``device``.
+        config: all options; this stage reads ``texture``, ``delight``, ``seed`` and ``device``.
 
     Returns:
         The sequence's rest pose with texture coordinates and texture.
@@ -65,6 +66,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
     key = digest(
         key,
         asdict(options),
+        config.delight,
         config.seed,
         sequence.vertices.cpu().numpy(),
         *_mesh_arrays(first),
@@ -74,9 +76,13 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
 
     def make_texture() -> dict[str, np.ndarray]:
         seams = Seams(*seam_lookups(atlas, faces, options.size))
-        solution = solve(frames, sequence, first, atlas, texels, seams, config)
+        solution, lighting = solve(frames, sequence, first, atlas, texels, seams, config)
         texture = inpaint(solution.texture, solution.observed, texels, faces, seams)
-        return {"texture": np.round(texture * 255).astype(np.uint8), "weight": solution.weight.astype(np.float16)}
+        arrays: Arrays = {
+            "texture": np.round(texture * 255).astype(np.uint8),
+            "weight": solution.weight.astype(np.float16),
+        }
+        return arrays if lighting is None else arrays | {"lighting": lighting.coefficients}
 
     solved = workspace.make_arrays(f"{folder}/texture.npz", key, make_texture)
     texture = torch.from_numpy(solved["texture"].astype(np.float32) / 255).to(rest.vertices.device)
@@ -85,6 +91,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         uvs=torch.from_numpy(atlas.uvs).to(rest.vertices.device),
         uv_faces=torch.from_numpy(atlas.uv_faces).to(rest.vertices.device),
         texture=texture,
+        color_confidence=None,
     )
     workspace.make_file(
         f"{folder}/observed.png", key, lambda path: _write(path, draw_observed(solved["weight"], texels))
@@ -94,6 +101,12 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         key,
         lambda path: _write(path, draw_comparison(frames, replace(sequence, mesh=mesh))),
     )
+    light_image = f"{folder}/lighting.png"
+    if "lighting" in solved:
+        lighting = Lighting(solved["lighting"])
+        workspace.make_file(light_image, key, lambda path: _write(path, draw_lighting(lighting)))
+    else:
+        workspace.path(light_image).unlink(missing_ok=True)  # of an earlier run with --delight
     return mesh
 
 
@@ -105,8 +118,11 @@ def solve(
     texels: TexelMap,
     seams: Seams,
     config: Config,
-) -> Solution:
-    """Texture from observed pixels, solved again after each alignment of the frames (``config.texture.alignments``)."""
+) -> tuple[Solution, Lighting | None]:
+    """Texture from observed pixels, solved again after each alignment of the frames (``config.texture.alignments``).
+
+    With ``config.delight`` it is the albedo, and the second result is the lighting that the colours were divided by.
+    """
     options, device = config.texture, device_of(config)
     on_cpu = device.type == "cpu"
     logger.info(
@@ -122,9 +138,11 @@ def solve(
     for _ in range(options.alignments):
         unaligned = solve_least_squares(views + asset, texels, seams, options.smoothness)
         views = align_frames(*inputs, unaligned.texture)
+    lighting = fit_lighting(views, config.seed) if config.delight else None
+    views = views + asset if lighting is None else without_shading(views + asset, lighting)
     if options.solver == "adam":
-        return adam(views + asset, texels, seams, options.steps, options.total_variation, config.seed, device)
-    return solve_least_squares(views + asset, texels, seams, options.smoothness)
+        return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device), lighting
+    return solve_least_squares(views, texels, seams, options.smoothness), lighting
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:

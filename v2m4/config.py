@@ -95,6 +95,8 @@ class Config:
     use_tracking: bool = False
     # Distance of the cameras of these rendered views, in sizes of the object (with --use_tracking).
     tracking_camera_radius: float = 8.0
+    # Divide the texture by the shading of the video, under a light fitted to it, so that the asset can be lit anew.
+    delight: bool = False
     # Formats of the animation, a comma-separated list of glb, fbx, usd, usdz, abc (Alembic), obj and ply (a folder with
     # one file per frame); glb is always written. Default: glb, and with --blender_path fbx, usd and abc too.
     formats: str | None = None

@@ -57,7 +57,8 @@ def vertex_colors(mesh: Mesh) -> Tensor:
 def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
     """Decimate a mesh to about ``faces`` faces; its colours become vertex colours.
 
-    A new vertex has the mean colour of the old vertices whose nearest new vertex it is.
+    A new vertex has the mean colour of the old vertices whose nearest new vertex it is, and the mean of the confidence
+    in them.
 
     Args:
         mesh: with vertex colours or a texture.
@@ -65,7 +66,10 @@ def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
         weld: first merge vertices of equal position; otherwise the surface tears along split texture seams. Not needed
             for a welded mesh, whose parts then stay separate where they touch.
     """
-    colors = vertex_colors(mesh).detach().cpu().numpy()
+    values = vertex_colors(mesh)
+    if mesh.color_confidence is not None:
+        values = torch.cat([values, mesh.color_confidence[:, None]], 1)
+    attributes = values.detach().cpu().numpy()
     points = mesh.vertices.detach().cpu().numpy()
     welded, triangles = points, mesh.faces.cpu().numpy()
     if weld:
@@ -78,13 +82,14 @@ def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
             welded.astype(np.float32), triangles.astype(np.int32), target_count=faces
         )
     nearest = cKDTree(welded).query(points)[1]
-    total = np.zeros((len(welded), 3))
-    np.add.at(total, nearest, colors)
+    total = np.zeros((len(welded), attributes.shape[1]))
+    np.add.at(total, nearest, attributes)
     count = np.bincount(nearest, minlength=len(welded))[:, None]
     empty = count[:, 0] == 0
     mean = total / np.maximum(count, 1)
     if empty.any():
-        mean[empty] = colors[cKDTree(points).query(welded[empty])[1]]
+        mean[empty] = attributes[cKDTree(points).query(welded[empty])[1]]
+    means = torch.from_numpy(mean.astype(np.float32))
     return replace(
         mesh,
         vertices=torch.from_numpy(np.ascontiguousarray(welded, dtype=np.float32)),
@@ -92,5 +97,6 @@ def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
         uvs=None,
         uv_faces=None,
         texture=None,
-        colors=torch.from_numpy(mean.astype(np.float32)),
+        colors=means[:, :3].contiguous(),
+        color_confidence=None if mesh.color_confidence is None else means[:, 3].contiguous(),
     ).to(mesh.vertices.device)

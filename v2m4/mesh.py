@@ -38,6 +38,8 @@ class Mesh:
         uv_faces: (F, 3) int64 indices into ``uvs``.
         texture: (H, W, 3) float32 sRGB in [0, 1].
         colors: (V, 3) float32 sRGB in [0, 1].
+        color_confidence: (V,) float32 in [0, 1], confidence in the colours around each vertex, 0 where they are made up
+            (the picture mirrored on the back of an object); None for 1 everywhere.
     """
 
     vertices: Tensor
@@ -46,6 +48,7 @@ class Mesh:
     uv_faces: Tensor | None = None
     texture: Tensor | None = None
     colors: Tensor | None = None
+    color_confidence: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check("vertices", self.vertices, (None, 3))
@@ -54,6 +57,7 @@ class Mesh:
         _check("uv_faces", self.uv_faces, (len(self.faces), 3), integer=True)
         _check("texture", self.texture, (None, None, 3))
         _check("colors", self.colors, (len(self.vertices), 3))
+        _check("color_confidence", self.color_confidence, (len(self.vertices),))
         if self.uvs is not None and self.uv_faces is None and len(self.uvs) != len(self.vertices):
             raise ValueError(f"uvs: {len(self.uvs)} for {len(self.vertices)} vertices need uv_faces")
 
@@ -117,7 +121,7 @@ class Asset:
     """A generator's result for one frame: a mesh in canonical pose (DESIGN section 2) and, if known, its camera.
 
     Attributes:
-        mesh: closed, textured, with vertex colours, in the cube [-0.5, 0.5]^3 facing +z.
+        mesh: closed, textured, with vertex colours and the confidence in them, in the cube [-0.5, 0.5]^3 facing +z.
         hint: the generator's estimate of the frame's camera (batch of 1), or None.
     """
 

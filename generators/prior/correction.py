@@ -34,6 +34,7 @@ class Correction:
         log_ratio: (S, S) logarithm of the factor on the thickness.
         front: (S, S, 3) colours of the near side.
         colors: (S, S, 3) change of colour from the near to the far side.
+        confidence: (S, S) in [0, 1], of the far side's colours.
     """
 
     place: tuple[float, float, float]
@@ -43,6 +44,7 @@ class Correction:
     log_ratio: np.ndarray
     front: np.ndarray
     colors: np.ndarray
+    confidence: np.ndarray
 
     def at(self, values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """Values (..., C) of a map (S, S, C) at pixels (..., 2) of the picture, extrapolated past the silhouette."""
@@ -145,6 +147,8 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
     known = seen.base.thickness > 1e-6
     ratio = np.where(known, found.thickness[0, 0].numpy() / np.maximum(seen.base.thickness, 1e-6), 1)
     front = seen.picture[:3].permute(1, 2, 0).numpy()
+    back = found.back.clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    confidence = far_confidence(back, front, known)
     return Correction(
         seen.place,
         seen.window,
@@ -152,21 +156,31 @@ def correct(network: Prior, seen: Observation, tilt: torch.Tensor | None = None)
         found.centre[0, 0].numpy() - seen.base.centre,
         np.log(np.maximum(ratio, 1e-6)),
         front,
-        without_ghosts(found.back.clamp(0, 1)[0].permute(1, 2, 0).numpy(), front, known) - front,
+        without_ghosts(back, confidence, known) - front,
+        confidence,
     )
 
 
-def without_ghosts(back: np.ndarray, front: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Colours (S, S, 3) of the far side without remains of the front's features.
+def far_confidence(back: np.ndarray, front: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Confidence (S, S) in the far side's colours, in [0, 1].
 
     Where the network makes the far side unlike the front (no face on the back of a head), its colours lie between what
-    it removes and what it does not know; there they are filled in from around.
+    it removes and what it does not know.
+
+    Args:
+        back: (S, S, 3) predicted colours of the far side.
+        front: (S, S, 3) colours of the near side.
+        known: (S, S) bool, inside the silhouette.
     """
     change = ndimage.maximum_filter(np.linalg.norm(back - front, axis=-1), NEARBY)
-    trust = np.where(known, np.exp(-((change / CHANGE) ** 2)), 0)
+    return np.where(known, np.exp(-((change / CHANGE) ** 2)), 0)
+
+
+def without_ghosts(back: np.ndarray, confidence: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (S, S, 3) of the far side, where the confidence (S, S) is low filled in from around."""
     filled, missing = back.astype(np.float64), known.copy()
-    _fill(filled, missing, back, trust, (2.0, 4.0, 8.0, 16.0, 32.0), LEAST_TRUST)
-    return trust[..., None] * back + (1 - trust[..., None]) * filled
+    _fill(filled, missing, back, confidence, (2.0, 4.0, 8.0, 16.0, 32.0), LEAST_TRUST)
+    return confidence[..., None] * back + (1 - confidence[..., None]) * filled
 
 
 def tilts_of_clip(seen: Sequence[Observation], lean: float = 0.0) -> list[torch.Tensor]:

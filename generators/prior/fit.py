@@ -19,6 +19,7 @@ from generators.inflate import (
     height_field,
     join_sheets,
     lift,
+    near_side,
     read_silhouette,
     remesh,
     to_canonical,
@@ -88,27 +89,24 @@ def generate(frame: Frame, correction: Correction | None, grid: int, max_faces: 
         depth = -positions[:, 2]
         positions = positions * np.maximum(1 + shift / depth, LEAST_DEPTH)[:, None]
     mesh, hint = to_canonical(positions, both_faces)
-    return Asset(paint(mesh, frame.rgba, pixels, len(faces), correction, texture_size), hint)
+    return Asset(paint(mesh, frame.rgba, pixels, correction, texture_size), hint)
 
 
-def paint(
-    mesh: Mesh, rgba: np.ndarray, pixels: np.ndarray, front_faces: int, correction: Correction | None, size: int
-) -> Mesh:
+def paint(mesh: Mesh, rgba: np.ndarray, pixels: np.ndarray, correction: Correction | None, size: int) -> Mesh:
     """Mesh with the frame on its near side and the predicted colours on its far side, side by side in one texture.
 
     Args:
-        mesh: with V vertices; its first faces are those of the near side.
+        mesh: with V vertices; the first half of its faces is the near side.
         rgba: (H, W, 4) uint8.
         pixels: (V, 2) projections of the vertices.
-        front_faces: number of faces of the near side.
         correction: of the network; without it the far side mirrors the near one.
         size: longer side of each half of the texture at most.
     """
     low, high = np.floor(pixels.min(0)).astype(int) - 4, np.ceil(pixels.max(0)).astype(int) + 4
     padded = np.pad(rgba, ((8, 8), (8, 8), (0, 0)))
     near = extrapolate_colors(np.ascontiguousarray(padded[low[1] + 8 : high[1] + 8, low[0] + 8 : high[0] + 8]))
-    far = near if correction is None else far_colors(near, low, correction)
-    texture = np.concatenate([near, far], 1)
+    far_half = near if correction is None else far_colors(near, low, correction)
+    texture = np.concatenate([near, far_half], 1)
     shrink = size / max(near.shape[:2])
     if shrink < 1:
         shape = (2 * max(1, round(near.shape[1] * shrink)), max(1, round(near.shape[0] * shrink)))
@@ -116,13 +114,23 @@ def paint(
     place = (pixels - low) / (high - low)
     uvs = np.concatenate([place * [0.5, 1], place * [0.5, 1] + [0.5, 0]]).astype(np.float32)
     uv_faces = mesh.faces.clone()
-    uv_faces[front_faces:] += len(pixels)
+    uv_faces[len(mesh.faces) // 2 :] += len(pixels)
     image = torch.from_numpy(np.ascontiguousarray(texture.astype(np.float32))).clamp(0, 1)
     uvs_tensor = torch.from_numpy(uvs)
-    on_near = torch.zeros(len(pixels), dtype=torch.bool)
-    on_near[mesh.faces[:front_faces].reshape(-1)] = True
+    on_near = near_side(mesh.faces)
     own = torch.where(on_near[:, None], uvs_tensor[: len(pixels)], uvs_tensor[len(pixels) :])
-    return replace(mesh, uvs=uvs_tensor, uv_faces=uv_faces, texture=image, colors=sample_texture(image, own))
+    confidence = on_near.float()
+    if correction is not None:
+        far = correction.at(correction.confidence[..., None], pixels)[:, 0]
+        confidence = torch.maximum(confidence, torch.from_numpy(far).to(confidence))
+    return replace(
+        mesh,
+        uvs=uvs_tensor,
+        uv_faces=uv_faces,
+        texture=image,
+        colors=sample_texture(image, own),
+        color_confidence=confidence,
+    )
 
 
 def far_colors(near: np.ndarray, low: np.ndarray, correction: Correction) -> np.ndarray:

@@ -24,6 +24,7 @@ from v2m4.geometry import vertex_normals
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
 from v2m4.render import render_attributes
+from v2m4.spherical_harmonics import spherical_harmonics
 from v2m4.surface_points import SurfacePoints
 
 
@@ -209,12 +210,6 @@ class AppearanceModel:
             color = visibility * warped * relighting + (1 - visibility) * color
         mask, depth, view_cosine = (np.ascontiguousarray(part[..., 0]) for part in (mask, depth, view_cosine))
         return RenderedPose(view, color.clip(0, 1), mask, depth, view_cosine, rast[0].numpy())
-
-
-def spherical_harmonics(normals: Tensor) -> Tensor:
-    """Real spherical harmonics (N, 9) of unit vectors (N, 3), up to the second order, without their constants."""
-    x, y, z = normals.unbind(1)
-    return torch.stack([torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], 1)
 
 
 def _fit_lighting(system: Tensor, observed: Tensor, iterations: int = 4, ridge: float = 1e-3) -> Tensor:

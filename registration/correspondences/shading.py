@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import AppearanceModel, spherical_harmonics
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.correspondences.constraints import NormalConstraints
 from registration.correspondences.photometric_flow import (
     AppearanceFlow,
@@ -24,6 +24,7 @@ from registration.correspondences.photometric_flow import (
 )
 from registration.correspondences.tuning import TUNING
 from v2m4.geometry import vertex_normals
+from v2m4.spherical_harmonics import spherical_harmonics
 
 
 def shading_constraints(

@@ -208,6 +208,13 @@ def test_the_frame_is_on_front_and_back_without_background(shapes):
     assert float((back.flip(1) - front)[32:96, 32:96].abs().mean()) < 0.05
 
 
+def test_only_the_colours_that_the_frame_shows_are_known(shapes):
+    mesh = inflate(shapes.frame_of(shapes.disc(SIZE, (128, 128), 80))).mesh
+    assert mesh.color_confidence is not None and mesh.color_confidence.shape == (len(mesh.vertices),)
+    depth = mesh.vertices[:, 2]
+    assert (mesh.color_confidence[depth > 0.3] == 1).all() and (mesh.color_confidence[depth < -0.1] == 0).all()
+
+
 def test_the_same_frame_gives_the_same_bytes(shapes):
     frame = shapes.frame_of(shapes.ring(SIZE, (128, 128), 90, 40))
     first = inflate(frame).mesh.arrays()

@@ -41,5 +41,7 @@ def test_painter_gets_the_mesh_in_canonical_pose(shapes, tmp_path, monkeypatch):
     assert (mesh.colors == torch.tensor([0.0, 1.0, 0.0])).all()
     bare = Figure(replace(FAST, generation=replace(FAST.generation, paint="none")))
     assert painted.version == bare.version + "painter"
-    mean = bare.generate(frame).mesh.colors
+    plain = bare.generate(frame).mesh
+    assert mesh.color_confidence is None and not plain.color_confidence.any()
+    mean = plain.colors
     assert torch.allclose(mean, _learned.mean_color(frame).expand_as(mean), atol=0.01)

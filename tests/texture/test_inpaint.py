@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from texture.inpaint import inpaint, push_pull, vertex_colors
+from texture.inpaint import clusters, inpaint, push_pull, vertex_colors
 from texture.texels import sample
 
 SIZE = 128
@@ -57,6 +57,38 @@ def test_vertices_at_observed_texels_take_their_colours(all_round):
     vertices = all_round.mesh.vertices.numpy()
     front = vertices[:, 2] > 0.1
     assert np.abs(colors - (0.5 + 0.5 * vertices[:, [0, 1, 1]]))[front].max() < 0.03
+
+
+def test_a_part_keeps_its_own_colour_and_small_marks_do_not_spread(all_round):
+    positions = all_round.positions()
+    paint = np.where(positions[..., 1:2] > 0.1, [0.9, 0.9, 0.9], [0.1, 0.3, 0.8])  # a white cap on a blue body
+    ears = (np.abs(positions[..., 0]) > 0.3) & (positions[..., 1] > 0.12) & (positions[..., 1] < 0.22)
+    paint = np.where(ears[..., None], [0.9, 0.6, 0.1], paint).astype(np.float32)
+    observed = all_round.texels.valid & (positions[..., 2] > -0.02)
+    colors = vertex_colors(paint, observed, all_round.texels, all_round.faces)
+    vertices = all_round.mesh.vertices.numpy()
+    back = vertices[:, 2] < -0.1
+    assert np.abs(colors - [0.9, 0.9, 0.9])[back & (vertices[:, 1] > 0.3)].mean() < 0.06
+    assert np.abs(colors - [0.1, 0.3, 0.8])[back & (vertices[:, 1] < -0.1)].mean() < 0.04
+
+
+def test_vertices_without_a_way_to_known_ones_take_the_mean(all_round):
+    texels, faces = all_round.texels, all_round.faces
+    texture = np.full((SIZE, SIZE, 3), 0.25, np.float32)
+    known = texels.valid & (texels.face == 0)
+    lonely = np.concatenate([faces[:1], faces[~np.isin(faces, faces[0]).any(1)]])
+    colors = vertex_colors(texture, known, texels, lonely)
+    assert np.abs(colors[np.unique(lonely)] - 0.25).max() < 1e-6
+
+
+def test_clusters_separate_well_separated_points():
+    rng = np.random.default_rng(0)
+    centers = np.array([[0.1, 0.1, 0.1], [0.9, 0.2, 0.1], [0.2, 0.8, 0.9]])
+    points = np.repeat(centers, 30, 0) + 0.01 * rng.standard_normal((90, 3))
+    found, labels = clusters(points, 3)
+    assert all(len(set(labels[part * 30 : part * 30 + 30].tolist())) == 1 for part in range(3))
+    assert np.abs(np.sort(found, 0) - np.sort(centers, 0)).max() < 0.01
+    assert len(clusters(np.ones((5, 3)), 4)[0]) == 1
 
 
 def test_no_observed_texel_is_an_error(all_round):

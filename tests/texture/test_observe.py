@@ -104,6 +104,20 @@ def test_asset_views_show_the_side_that_no_frame_shows(front_only):
     assert weight.reshape(SIZE, SIZE)[scene.texels.valid].mean() > 0.8
 
 
+def test_colours_of_low_confidence_are_left_out(front_only):
+    scene = front_only
+    asset = scene.textured(np.ones((SIZE, SIZE, 3))).with_vertices(scene.sequence.vertices[0])
+    upper = scene.mesh.vertices[:, 1]
+    asset = replace(asset, color_confidence=torch.where(upper > 0, 1.0, 0.3))
+    views = observe_asset(asset, scene.sequence[0], scene.atlas, 12, 128, 0.25)
+    weight = np.zeros(SIZE * SIZE)
+    weight[lookups(np.concatenate([view.uvs for view in views]), SIZE).base] = 1
+    height = scene.positions()[..., 1]
+    seen = weight.reshape(SIZE, SIZE)[scene.texels.valid]
+    assert seen[height[scene.texels.valid] < -0.05].max() == 0
+    assert seen[height[scene.texels.valid] > 0.05].mean() > 0.8
+
+
 def test_no_visible_pixel_is_an_error(all_round):
     frames = all_round.frames(np.ones((SIZE, SIZE, 3)))
     with pytest.raises(ValueError, match="16 frames, but 3 poses"):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_least_squares_is_sharper_than_the_mean(all_round):
 def test_wrong_frames_are_outliers_to_the_huber_kernel(all_round):
     truth = checks(all_round)
     views = observe(all_round, truth)
-    spoiled = [ObservedPixels(v.uvs, 1 - v.colors, v.weights) if i % 8 == 0 else v for i, v in enumerate(views)]
+    spoiled = [replace(v, colors=1 - v.colors) if i % 8 == 0 else v for i, v in enumerate(views)]
     known = average(views, SIZE).weight > 1
     robust, mean = solve(all_round, spoiled).texture, average(spoiled, SIZE).texture
     clean = np.abs(solve(all_round, views).texture - truth)[known].mean()
@@ -98,9 +99,7 @@ def test_sides_of_a_seam_agree(all_round):
     """Noise in the frames gives a noisy texture, but no difference across seams."""
     rng = np.random.default_rng(0)
     views = [
-        ObservedPixels(
-            v.uvs, np.clip(v.colors + rng.normal(0, 0.1, v.colors.shape), 0, 1).astype(np.float32), v.weights
-        )
+        replace(v, colors=np.clip(v.colors + rng.normal(0, 0.1, v.colors.shape), 0, 1).astype(np.float32))
         for v in observe(all_round, np.full((SIZE, SIZE, 3), 0.5, np.float32))
     ]
     texture = solve(all_round, views).texture
@@ -119,7 +118,8 @@ def test_same_views_give_the_same_bytes(all_round):
 
 
 def test_no_pixels_is_an_error(all_round):
-    empty = ObservedPixels(np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+    none = np.zeros((0, 3), np.float32)
+    empty = ObservedPixels(none[:, :2], none, none[:, 0], none)
     with pytest.raises(ValueError, match="none of the 3 views"):
         gather([empty] * 3, SIZE)
     for solver in ("least_squares", "adam"):

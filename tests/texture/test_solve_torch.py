@@ -10,7 +10,6 @@ import torch
 from tests.texture.test_solve import checks, observe
 from tests.texture.test_system import parts  # noqa: F401  # a fixture
 from texture import solve_torch
-from texture.observe import ObservedPixels
 from texture.solve import least_squares
 from texture.solve_torch import TorchLookups, TorchSystem, least_squares_in_torch
 from texture.stage import solve
@@ -57,7 +56,7 @@ def test_torch_conjugate_gradients_equal_the_cpu_ones(parts):  # noqa: F811
 def test_torch_texture_equals_the_cpu_one_with_outliers(all_round, monkeypatch, pieces):
     monkeypatch.setattr(solve_torch, "LOOKUPS_PER_PIECE", pieces)
     views = observe(all_round, checks(all_round))
-    spoiled = [ObservedPixels(v.uvs, 1 - v.colors, v.weights) if i % 8 == 0 else v for i, v in enumerate(views)]
+    spoiled = [replace(v, colors=1 - v.colors) if i % 8 == 0 else v for i, v in enumerate(views)]
     expected = least_squares(spoiled, all_round.texels, all_round.seams, 0.01)
     result = least_squares_in_torch(spoiled, all_round.texels, all_round.seams, 0.01, "cpu")
     np.testing.assert_allclose(result.weight, expected.weight, rtol=1e-4, atol=1e-4)
@@ -78,14 +77,16 @@ def test_stage_moves_inputs_to_the_device_and_uses_the_torch_solver(all_round, m
     truth = checks(scene)
     frames = [Frame(frame.name, frame.index, frame.rgba) for frame in scene.frames(truth)]
     config = replace(FAST, device="cpu", texture=replace(FAST.texture, size=128, view_size=96, views=2))
-    expected = solve(frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config)
-    assert "on cpu" in caplog.text
+    expected, lighting = solve(
+        frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config
+    )
+    assert lighting is None and "on cpu" in caplog.text
     monkeypatch.setattr("texture.stage.device_of", lambda config: torch.device("meta"))  # any but the CPU
     monkeypatch.setattr(torch.Tensor, "to", to_unless_meta)
     monkeypatch.setattr(
         "texture.stage.least_squares_in_torch",
         lambda *given, device: (used.append(device), least_squares_in_torch(*given, device="cpu"))[1],
     )
-    result = solve(frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config)
+    result, _ = solve(frames, scene.sequence, scene.textured(truth), scene.atlas, scene.texels, scene.seams, config)
     assert [device.type for device in used] == ["meta"] * (1 + config.texture.alignments)
     assert np.abs(result.texture - expected.texture)[expected.observed].mean() < 2e-3

@@ -56,3 +56,14 @@ def test_simplified_joins_seams_and_drops_empty_faces():
     assert len(joined.vertices) == 4
     assert len(joined.faces) == 2
     torch.testing.assert_close(joined.colors, torch.ones(4, 3))
+
+
+def test_simplified_keeps_the_confidence_in_the_colours():
+    sphere = trimesh.creation.icosphere(4)
+    vertices = torch.tensor(sphere.vertices, dtype=torch.float32)
+    known = (vertices[:, 2] > 0).float()
+    mesh = Mesh(vertices, torch.tensor(sphere.faces), colors=torch.ones_like(vertices), color_confidence=known)
+    small = simplified(mesh, 500)
+    assert small.color_confidence is not None
+    assert small.color_confidence[small.vertices[:, 2] > 0.2].min() == 1
+    assert small.color_confidence[small.vertices[:, 2] < -0.2].max() == 0

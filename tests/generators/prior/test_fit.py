@@ -7,7 +7,15 @@ import torch
 import trimesh
 
 from generators.inflate import Inflate
-from generators.prior.correction import Correction, correct, extrapolated, observe, tilts_of_clip, without_ghosts
+from generators.prior.correction import (
+    Correction,
+    correct,
+    extrapolated,
+    far_confidence,
+    observe,
+    tilts_of_clip,
+    without_ghosts,
+)
 from generators.prior.fit import generate
 from generators.prior.network import Prior
 from generators.prior.tilt import BINS, deviation, median_ramps
@@ -120,10 +128,27 @@ def test_removed_features_take_the_colours_around_them() -> None:
     front[20:28, 24:40] = 1.0  # eyes, white
     back = front.copy()
     back[20:28, 24:40] = 0.6  # half removed by the network
-    found = without_ghosts(back, front, known)
+    confidence = far_confidence(back, front, known)
+    assert confidence[20:28, 24:40].max() < 1e-6 and confidence[40:50, 20:40].min() == 1
+    assert not confidence[~known].any()
+    found = without_ghosts(back, confidence, known)
     assert np.abs(found[22:26, 28:36] - [0.8, 0.1, 0.1]).max() < 0.05
     assert np.abs(found[40:50, 20:40] - [0.8, 0.1, 0.1]).max() < 1e-6
-    assert np.array_equal(without_ghosts(front, front, known)[known], front[known])
+    assert np.array_equal(without_ghosts(front, far_confidence(front, front, known), known)[known], front[known])
+
+
+def test_vertices_carry_the_confidence_in_their_colours(frame: Frame) -> None:
+    network = Prior().eval()
+    correction = correct(network, observe(network, frame))
+    confidence = np.where(np.arange(64) < 32, 1.0, 0.0) * np.ones((64, 1))
+    mesh = generate(frame, replace(correction, confidence=confidence), 96, 2000, 128).mesh
+    near = torch.zeros(len(mesh.vertices), dtype=torch.bool)
+    near[mesh.faces[: len(mesh.faces) // 2].reshape(-1)] = True
+    assert mesh.color_confidence is not None and (mesh.color_confidence[near] == 1).all()
+    left, right = mesh.vertices[:, 0] < -0.1, mesh.vertices[:, 0] > 0.1
+    assert mesh.color_confidence[~near & left].mean() > 0.9 and mesh.color_confidence[~near & right].mean() < 0.1
+    mirrored = generate(frame, None, 96, 2000, 128).mesh
+    assert mirrored.color_confidence is not None and set(mirrored.color_confidence.tolist()) == {0.0, 1.0}
 
 
 def test_removed_features_leave_no_outline() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.correspondences.appearance_model import AppearanceModel, spherical_harmonics
+from registration.correspondences.appearance_model import AppearanceModel
 from registration.correspondences.constraints import Constraints, NormalConstraints
 from registration.correspondences.photometric_flow import AppearanceFlow
 from registration.correspondences.shading import _log_brightness_gradient, shading_constraints
@@ -23,6 +23,7 @@ from v2m4.camera import Camera
 from v2m4.geometry import vertex_normals
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
+from v2m4.spherical_harmonics import spherical_harmonics
 from v2m4.surface_points import SurfacePoints
 
 CAMERA = Camera.identity()
