@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.exposed_asset import write_exposed
 from evaluation.processes import Processes, ProcessFailed
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite
 from v2m4.workspace import Workspace, atomic, code_version, digest
@@ -249,10 +250,15 @@ def _evaluate(
         "output": output,
     }
     names |= {"truth": case.truth or "", **_video_metadata(case.truth)}
-    names |= {"first_mesh": case.truth.with_suffix(".glb") if case.truth and case.case.asset else ""}
+    if case.case.asset and case.truth:
+        names |= {"first_mesh": case.truth.with_suffix(".glb"), "asset": folders.case(case.case) / "asset.glb"}
+    names = {"first_mesh": "", "asset": ""} | names
     commands = [shlex.split(line) for line in method.run]
+    if any("{asset}" in line for line in method.run) and names["asset"]:
+        source = substitute(case.case.asset, folders, case=case.case.name)
+        write_exposed(Path(source), names["asset"], case.case.exposure)
     commands = [[substitute(word, folders, **names) for word in command] for command in commands]
-    for needed in ("truth", "first_mesh"):
+    for needed in ("truth", "first_mesh", "asset"):
         if any(f"{{{needed}}}" in line for line in method.run) and not names[needed]:
             raise ValueError(f"method {method.name} needs {{{needed}}}, and case {case.case.name} has none")
     workspace = Workspace(folder)

@@ -9,7 +9,8 @@ Placeholders in braces are replaced by the benchmark: {python}, {code} (this rep
 (the case's name) anywhere; in methods also {root} (a folder with the case, as main.py's --root), {frames} (the case's
 folder of pictures or its video file), {fps} (its frames per second, by default 30), {fov} (its camera's field of view
 in degrees, by default 40), {truth} (its ground truth), {first_mesh} (the first frame's true mesh with its texture, of a
-case with an asset) and {output} (a fresh folder for this run).
+case with an asset), {asset} (the asset itself, in its own pose, as bright as the pictures) and {output} (a fresh folder
+for this run).
 
 A case with ``held_out: true`` is for final figures only: no weight or threshold may be chosen on it.
 """
@@ -26,7 +27,7 @@ from typing import Any, Literal
 import yaml
 
 ANYWHERE = frozenset({"python", "code", "data", "case"})
-IN_METHODS = ANYWHERE | {"root", "frames", "fps", "fov", "truth", "first_mesh", "output"}
+IN_METHODS = ANYWHERE | {"root", "frames", "fps", "fov", "truth", "first_mesh", "asset", "output"}
 
 
 Half = Literal["all", "tuning", "held_out"]

@@ -25,7 +25,7 @@ from v2m4.mesh import Mesh, MeshSequence
 from v2m4.rotation import quaternion_from_matrix
 from v2m4.skinning.rig import Rig
 
-BYTE_MAX = 127
+BYTE_MAX, USHORT_MAX = 127, 65535
 LINEAR_FILTER, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
 
 
@@ -203,7 +203,7 @@ def write_rigged_glb(
     builder = GltfBuilder()
     split = split_at_seams(mesh)
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
-    primitive = _RestPose(builder, mesh, split, None, vertices).primitive(texture, False, double_sided)
+    primitive = _RestPose(builder, mesh, split, None, vertices).primitive(texture, False, double_sided, True)
     primitive["attributes"] |= skin_attributes(builder, rig.binding, split.source)
     mesh_index = builder.add("meshes", {"name": name, "primitives": [primitive]})
     joints = add_joints(builder, rig.skeleton, bone_names(rig.skeleton), np.zeros(3))
@@ -249,8 +249,10 @@ class _RestPose:
         rows = values[self._split.source]
         return self._builder.accessor(rows, ARRAY_BUFFER, bounds, normalized=rows.dtype.kind == "i")
 
-    def primitive(self, texture: EncodedImage | None, unlit: bool, double_sided: bool) -> dict[str, Any]:
-        """The primitive of the rest pose: indices, attributes and material."""
+    def primitive(
+        self, texture: EncodedImage | None, unlit: bool, double_sided: bool, short_uvs: bool = False
+    ) -> dict[str, Any]:
+        """The primitive of the rest pose: indices, attributes and material; texture coordinates in 16 bits or 32."""
         builder, mesh, split = self._builder, self._mesh, self._split
         attributes = dict(self._attributes)
         material: dict[str, Any] = {
@@ -261,7 +263,9 @@ class _RestPose:
         if texture is None and mesh.texture is not None:
             texture = encode_texture(mesh.texture)
         if texture is not None and split.uvs is not None:
-            attributes["TEXCOORD_0"] = builder.accessor(split.uvs, ARRAY_BUFFER)
+            short_uvs = short_uvs and split.uvs.min(initial=0) >= 0 and split.uvs.max(initial=0) <= 1
+            uvs = np.round(split.uvs * USHORT_MAX).astype(np.uint16) if short_uvs else split.uvs
+            attributes["TEXCOORD_0"] = builder.accessor(uvs, ARRAY_BUFFER, normalized=short_uvs)
             image = builder.add(
                 "images", {"name": "texture", "bufferView": builder.view(texture.data), "mimeType": texture.mime}
             )
