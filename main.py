@@ -313,6 +313,8 @@ def run(config: Config, console: Console) -> int:
     threads.use(config.threads)
     with errors_of_usage("--mesh"):
         user_mesh = None if config.mesh is None else open_user_mesh(config.mesh, config.blender_path)
+    if config.write == "skeleton" and (user_mesh is None or user_mesh.skeleton() is None):
+        raise UsageError("--write skeleton: needs --mesh with a file that has a skin")
     parts = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in learned_parts(config).items())
     log.info("%s; %s", placement(config), parts, extra=NOTICE)
     compile_kernels()

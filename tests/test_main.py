@@ -241,6 +241,8 @@ def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
         "--tolerance -0.1",
         "--web --baseline",
         "--formats fbxx",
+        "--bones 0",
+        "--write skeleton",
     ],
 )
 def test_what_cannot_be_had_exits_with_two_and_one_line(

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from scipy.spatial import cKDTree
 
+from tests.v2m4.skinning import chain
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.export import ANIMATION, CAMERAS, OFFSETS, REST_MESH, read_cameras
+from v2m4.export_rig import RIGGED
 from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics, split_similarity
-from v2m4.io.gltf import read_glb, write_glb
+from v2m4.io.gltf import read_glb, write_glb, write_rigged_glb
 from v2m4.io.gltf_animation import list_animations, read_animation
 from v2m4.io.user_mesh import open_user_mesh
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.skinning.rig import fit_rig
 from v2m4.workspace import Workspace
 
 FPS = 8.0
@@ -119,3 +123,50 @@ def test_poses_that_interpolation_gives_back_have_no_target(user_mesh, tmp_path)
     played, wanted = (read_animation(each, times=times).vertices for each in (path, exact))
     assert (played - wanted).norm(dim=-1).max() < 0.001 * 120
     assert (tmp_path / "out" / OFFSETS).read_bytes() == (tmp_path / "exact" / OFFSETS).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def skinned(tmp_path_factory):
+    """A tube with a skeleton, and its poses in camera space while it bends."""
+    path = tmp_path_factory.mktemp("skinned") / "tube.glb"
+    sequence = chain.sequence(8)
+    write_rigged_glb(path, sequence.mesh, fit_rig(sequence, 3), float(sequence.times[-1]))
+    user_mesh = open_user_mesh(path)
+    order = np.linalg.norm(
+        user_mesh.mesh.vertices.numpy()[:, None] - sequence.mesh.vertices.numpy()[None], axis=2
+    ).argmin(1)
+    moved = sequence.vertices[:, torch.from_numpy(order)]
+    matrix = similarity(user_mesh)
+    poses = moved @ matrix[:3, :3].T + matrix[:3, 3]
+    return user_mesh, MeshSequence(poses, user_mesh.mesh.with_vertices(poses[0]), np.arange(8.0)), moved
+
+
+@pytest.mark.parametrize("write", ["auto", "skeleton"])
+def test_a_mesh_with_a_skeleton_moves_on_its_own_joints(skinned, tmp_path, write):
+    user_mesh, sequence, moved = skinned
+    path = export(tmp_path, user_mesh, sequence, write=write, bones=8)
+    document = json.loads(path.read_bytes()[20 : 20 + int.from_bytes(path.read_bytes()[12:16], "little")])
+    assert all("targets" not in primitive for mesh in document["meshes"] for primitive in mesh["primitives"])
+    played = read_animation(path, times=np.arange(8) / FPS, weld=False)
+    distances, _ = cKDTree(played.vertices[5].numpy()).query(moved[5].numpy())
+    assert distances.max() < 0.02  # the tube is one unit long
+    offsets = np.load(tmp_path / OFFSETS)
+    assert np.abs(user_mesh.mesh.vertices.numpy() + offsets - moved.numpy()).max() < 0.02
+    manifest = Workspace(tmp_path).manifest
+    assert manifest["skeleton"]["rms_percent"] < 1
+    assert not (tmp_path / RIGGED).exists()
+
+
+def test_it_may_be_written_as_morph_targets_and_others_get_a_rig(skinned, user_mesh, tmp_path):
+    file, sequence, moved = skinned
+    path = export(tmp_path / "a", file, sequence, write="morph", bones=8)
+    played = read_animation(path, times=np.arange(8) / FPS)
+    distances, _ = cKDTree(played.vertices[5].numpy()).query(moved[5].numpy())
+    assert distances.max() < 1e-3
+    assert not (tmp_path / "a" / RIGGED).exists()  # it has a skeleton of its own
+    export(tmp_path / "b", user_mesh, seen(user_mesh), bones=8)
+    assert (tmp_path / "b" / RIGGED).is_file()
+    export(tmp_path / "b", user_mesh, seen(user_mesh))
+    assert not (tmp_path / "b" / RIGGED).exists()
+    with pytest.raises(ValueError, match="no skin"):
+        export(tmp_path / "c", user_mesh, seen(user_mesh), write="skeleton")

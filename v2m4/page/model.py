@@ -139,12 +139,14 @@ def _smaller_mesh(mesh: Mesh, faces: int, texture_size: int) -> tuple[Mesh, Tens
 
 
 def embedded_skeleton(run: Run) -> EmbeddedModel | None:
-    """The joints and the animation of ``output_animation_rigged.glb``; None without that file, or where it is large.
+    """The joints and the animation of the rigged file, or of a user mesh's own skeleton; None where there is neither.
+
+    A file whose joints alone are large is left out.
 
     Raises:
         ValueError: the file is broken.
     """
-    file = run.folder / RIGGED
+    file = run.folder / (ANIMATION if "skeleton" in run.manifest else RIGGED)
     if not file.is_file():
         return None
     text = _packed(joints_glb(file))
