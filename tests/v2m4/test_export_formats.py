@@ -227,6 +227,17 @@ def test_fbx_has_the_skeleton_of_the_rigged_file(tmp_path: Path, source: str) ->
 
 @needs_blender
 @pytest.mark.slow
+def test_an_animation_with_a_skin_keeps_its_skeleton(tmp_path: Path) -> None:
+    skinned_box(tmp_path / ANIMATION, FRAMES, FPS)
+    convert_with_blender(Workspace(tmp_path), tmp_path / ANIMATION, BY_BLENDER, BLENDER, fps=FPS, frames=FRAMES)
+    for name in BY_BLENDER:
+        played = play(tmp_path / f"output_animation.{name}", FIVE, FPS, tmp_path)
+        check_vertices(played, tmp_path / ANIMATION, FPS, FIVE)
+        assert played["bones"] == (0 if name == "abc" else 2), name
+
+
+@needs_blender
+@pytest.mark.slow
 def test_a_user_mesh_of_many_parts_comes_through(tmp_path: Path) -> None:
     source = DATA / "RobotExpressive.glb"
     if not source.is_file():

@@ -52,7 +52,7 @@ class FrameRate(bpy.types.USDHook):
 
 
 def write_usd(path: str, _scene: "bpy.types.Scene") -> None:
-    """Write USD with vertices for every frame (few viewers play blend shapes) and the textures beside it or in it."""
+    """Write USD with a skeleton or vertices for every frame, not blend shapes, which few viewers play, and textures."""
     bpy.ops.wm.usd_export(
         filepath=path,
         export_animation=True,

@@ -41,7 +41,8 @@ def export_with_blender(
         frames: number of frames of the animation, the first at time 0.
         formats: suffixes out of SUFFIXES.
         rigged: the same animation of a skin with joints; the FBX is made of it, and has a skeleton in place of shape
-            keys. USD and Alembic hold the vertices of every frame of ``glb``.
+            keys. The other formats are made of ``glb``: Alembic holds the vertices of every frame, and so does USD
+            where ``glb`` has no skin.
 
     Returns:
         The files written, in the order of ``formats``. USD puts its textures into ``textures/`` beside it.
