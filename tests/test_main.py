@@ -205,7 +205,7 @@ def test_one_broken_animation_does_not_stop_the_others(tmp_path: Path, capsys: p
     assert header.split()[:4] == ["animation", "frames", "read", "s"]
     assert header.split()[-5:] == ["PSNR@256", "IoU@256", "MB", "lost", "result"]
     (row,) = (line for line in lines if line.startswith("größe 1 "))
-    psnr, iou = (float(cell) for cell in row.removesuffix("größe 1/output_animation.glb").split()[-5:-3])
+    psnr, iou = (float(cell) for cell in row.removesuffix("größe 1/report.html").split()[-5:-3])
     assert psnr > 10 and iou > 0.5
     for name, word in {"broken": "1.png", "sizes": "2.png", "nothing": "2"}.items():
         assert any(name in line and word in line for line in lines), name

@@ -85,7 +85,7 @@ def write_report_page(workspace: Workspace, config: Config) -> None:
         return
     workspace.save_manifest()
     try:
-        workspace.manifest["figures"] = workspace.manifest.get("figures", {}) | write_report(workspace.root)
+        workspace.manifest["figures"] = write_report(workspace.root) | workspace.manifest.get("figures", {})
     except Exception as error:  # whatever it is, the animation itself is whole
         reason = f"{type(error).__name__}: {error}"
         log.warning("%s was not written: %s", workspace.path(REPORT), reason, exc_info=config.verbose)
