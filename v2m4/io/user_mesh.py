@@ -18,15 +18,10 @@ from v2m4.io._gltf_embed import self_contained
 from v2m4.io._gltf_repair import repaired
 from v2m4.io._gltf_skin import add_joints, add_skin, as_components, bone_names, skeletal_animation, skin_attributes
 from v2m4.io._gltf_write import camera_node
+from v2m4.io._node_deformation import NodeDeformation, deformed_directions, per_stored_vertex, quantized_deltas
 from v2m4.io._user_mesh_read import MeshNode, VertexBuffer, read_mesh_nodes
 from v2m4.io._user_mesh_skeleton import DocumentSkeleton, read_skeleton
-from v2m4.io._user_mesh_write import (
-    DocumentEditor,
-    NodeDeformation,
-    deformed_directions,
-    per_stored_vertex,
-    quantized_deltas,
-)
+from v2m4.io._user_mesh_write import DocumentEditor
 from v2m4.io.any_mesh import read_still_document
 from v2m4.io.fbx import fbx_to_glb
 from v2m4.io.mesh_file import FORMATS, GLTF_FORMATS, model_file
