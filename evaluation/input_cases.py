@@ -34,6 +34,7 @@ class ExpectedAnimation:
         middle: middle of the mesh's bounding box in the file's world, to 1 % of its size.
         size: longest side of that box, to 1 %.
         extensions: extensions that the file still names, or keys that its JSON still has under "extensions".
+        skeleton: the motion is written on the joints of the file's own skeleton, not as morph targets.
     """
 
     frames: int | None = None
@@ -49,6 +50,7 @@ class ExpectedAnimation:
     middle: list[float] | None = None
     size: float | None = None
     extensions: list[str] = field(default_factory=list)
+    skeleton: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,12 @@ class Glb:
                     return self.values(clip["samplers"][channel["sampler"]]["input"])[:, 0]
         return None
 
+    def animated_joints(self) -> set[int]:
+        """The joints of skins that the first animation rotates."""
+        joints = {joint for skin in self.json.get("skins", []) for joint in skin["joints"]}
+        channels = [channel for clip in self.json.get("animations", [])[:1] for channel in clip["channels"]]
+        return joints & {each["target"].get("node") for each in channels if each["target"]["path"] == "rotation"}
+
     def primitives(self) -> Iterator[Primitive]:
         """The triangle primitives of the scene, morph targets not applied."""
         roots = self.json["scenes"][self.json.get("scene", 0)].get("nodes", [])

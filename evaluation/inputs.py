@@ -87,7 +87,8 @@ def _command(case: InputCase, cases: Path, results: Path) -> list[str]:
         return [str(word).format(**places) for word in case.run]
     command = [sys.executable, str(CODE / "main.py"), "--output", str(results), "--tolerance", "0"]  # all key times
     if case.mesh is not None:
-        command += ["--mesh", str(cases / case.mesh)]
+        skeleton = any(expected.skeleton for expected in case.animations.values())
+        command += ["--mesh", str(cases / case.mesh), "--write", "skeleton" if skeleton else "morph"]
     return command + (["--root", str(cases / case.root)] if case.root else ["--video", str(cases / str(case.video))])
 
 
