@@ -27,10 +27,8 @@ ANIMATION = "output_animation.glb"
 PICTURES, MASKS = "*_rmbg.png", "output_final_rendering_masks"
 BOX = 64  # pixels (side) at which masks scaled to their bounding boxes are compared
 OF_THE_INPUT = {"INVALID_EXTENSION_NAME_FORMAT"}  # names of extensions are kept: VRM 0.x is called just "VRM"
-OF_A_SKELETON = {
-    "NODE_SKINNED_MESH_NON_ROOT",
-    "ACCESSOR_JOINTS_USED_ZERO_WEIGHT",
-}  # of the file's own skin, which is kept
+# Of the file's own skin, which is kept.
+OF_A_SKELETON = {"NODE_SKINNED_MESH_NON_ROOT", "NODE_SKINNED_MESH_LOCAL_TRANSFORMS", "ACCESSOR_JOINTS_USED_ZERO_WEIGHT"}
 
 
 def check_glb(path: Path, skeleton: bool = False) -> Iterator[str]:
