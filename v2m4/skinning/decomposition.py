@@ -149,7 +149,7 @@ def initial_clusters(data: MotionData, bones: int) -> Decomposition:
         chosen = [int(b) for b in np.argsort(-total) if wrong[b]][: bones - len(transforms)]
         if not chosen:
             break
-        grown = [transforms]
+        before, grown = len(transforms), [transforms]
         for bone in chosen:
             members = np.flatnonzero(labels == bone)
             grown.append(_fit_points(data, _patch(data, members, error[members]))[None])
@@ -159,8 +159,8 @@ def initial_clusters(data: MotionData, bones: int) -> Decomposition:
             kept = np.flatnonzero(np.bincount(labels, minlength=len(transforms)) >= SKINNING.smallest_cluster)
             labels = _cluster_errors(data, transforms[kept]).argmin(1)
             transforms = _fit_clusters(data, labels, len(kept))
-        if len(transforms) < sum(len(part) for part in grown) - len(chosen) // 2:
-            break  # most of the new clusters were empty: more bones would not help
+        if len(transforms) <= before:
+            break  # all new clusters were empty: more bones would not help
     return Decomposition(np.eye(len(transforms))[labels], transforms)
 
 

@@ -34,7 +34,7 @@ class SkinningTuning:
     converged: float = 0.01
     smoothness: float = 1e-5
     rigid_error: float = 5e-4
-    smallest_cluster: int = 6
+    smallest_cluster: int = 4
     cluster_rounds: int = 4
     patch_share: int = 8
     joint_weight: float = 0.5
