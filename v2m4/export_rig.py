@@ -129,6 +129,7 @@ def remove_rig(workspace: Workspace) -> None:
 def _record(rig: Rig) -> dict[str, Any]:
     return {
         "bones": len(rig.skeleton),
+        "translating": int(rig.skeleton.translating.sum()),
         "keys": sum(len(curve.times) for curve in rig.curves),
         "rms_percent": round(100 * rig.rms, 4),
         "largest_percent": round(100 * rig.largest, 4),

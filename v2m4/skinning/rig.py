@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from v2m4.geometry import unique_edges
 from v2m4.mesh import MeshSequence
 from v2m4.skinning.curves import Curve, poses_at, thinned
-from v2m4.skinning.decomposition import MotionData, decompose, refined, solve_weights
+from v2m4.skinning.decomposition import Decomposition, MotionData, decompose, refined, solve_weights
 from v2m4.skinning.hierarchy import JointTree, joint_tree
 from v2m4.skinning.pose_fit import fit_poses
 from v2m4.skinning.skeleton import Binding, Skeleton, SkeletonPoses
@@ -22,7 +22,8 @@ class Rig:
     """A skinned, animated skeleton for a mesh.
 
     Attributes:
-        skeleton: one node a bone; all rest rotations are the identity, only the root translates.
+        skeleton: one node a bone; all rest rotations are the identity. The root translates, and bones that the motion
+            itself pulls off their parents (``loose_joints``).
         binding: of the mesh's vertices, with four influences each, the largest first.
         curves: of the joints, with only the keys that they need.
         rms: root mean square distance of the skinned vertices from the sequence, relative to the object's size.
@@ -63,8 +64,10 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
         edges = _nearest_pairs(unit_rest[chosen])
     data = MotionData.of(unit_rest[chosen], unit_poses[some][:, chosen], edges)
     tree, found = joint_tree(data, decompose(data, bones))
-    found = refined(data, found, SKINNING.joint_rounds, tree.constraints())
-    skeleton = _skeleton(tree)
+    loose = loose_joints(data, found, tree)
+    held = [joint for joint in tree.constraints() if not loose[joint.bones[1]]]
+    found = refined(data, found, SKINNING.joint_rounds, held)
+    skeleton = _skeleton(tree, loose)
     rows = spread(len(chosen), POSE_FIT.points)
     bound = _binding(tree, found.weights, unit_rest[chosen])[rows]
     articulated = fit_poses(skeleton, bound, unit_poses[some][:, chosen[rows]], 1.0)
@@ -96,13 +99,31 @@ def spread(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int))
 
 
-def _skeleton(tree: JointTree) -> Skeleton:
+def loose_joints(data: MotionData, found: Decomposition, tree: JointTree) -> np.ndarray:
+    """Bones (B,) that the motion pulls off their parents, as a head that comes off: they translate, the others rotate.
+
+    Such a bone's joint is farther apart under the two bones' own motions than ``SKINNING.loose_gap``, and than
+    ``SKINNING.loose_ratio`` times the error with which all bones reproduce the motion: what is noise stays together.
+    """
+    rms = float(np.sqrt((found.errors(data) ** 2).mean()))
+    limit = max(SKINNING.loose_gap, SKINNING.loose_ratio * rms)
+    loose = np.zeros(len(tree.parents), dtype=bool)
+    for joint in tree.constraints():
+        first, second = (found.transforms[bone] for bone in joint.bones)
+        gap = (first - second)[:, :, :3] @ joint.position + (first - second)[:, :, 3]
+        loose[joint.bones[1]] = float(np.sqrt((gap**2).sum(1).mean())) > limit
+    return loose
+
+
+def _skeleton(tree: JointTree, loose: np.ndarray) -> Skeleton:
     """The skeleton of a joint tree: every node's axes are the world's in the rest pose."""
     count = len(tree.parents)
     parents = np.where(tree.parents < 0, 0, tree.parents)
     offsets = np.where((tree.parents < 0)[:, None], tree.joints, tree.joints - tree.joints[parents])
     identity = np.broadcast_to(np.eye(3), (count, 3, 3)).copy()
-    return Skeleton(tree.parents, offsets, identity, identity.copy(), np.ones(count, dtype=bool), tree.parents < 0)
+    return Skeleton(
+        tree.parents, offsets, identity, identity.copy(), np.ones(count, dtype=bool), (tree.parents < 0) | loose
+    )
 
 
 def _binding(tree: JointTree, weights: np.ndarray, rest: np.ndarray) -> Binding:

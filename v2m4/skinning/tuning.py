@@ -24,6 +24,8 @@ class SkinningTuning:
         overlap_penalty: cost of a connection between bones that have none in common.
         joint_prior: weight of a joint's distance from the middle of the vertices that its two bones share.
         joint_rounds: rounds of weights and transforms with joint constraints.
+        loose_gap: rms distance between the two ends of a joint above which its bone may translate.
+        loose_ratio: and the least ratio of that distance to the rms error of the unconstrained bones.
         fitted_frames: frames that the weights are solved on, at most.
         fitted_vertices: vertices that the bones are found from, at most; the others only get weights.
         neighbours: of a vertex, where only some are used.
@@ -42,6 +44,8 @@ class SkinningTuning:
     overlap_penalty: float = 0.1
     joint_prior: float = 0.02
     joint_rounds: int = 6
+    loose_gap: float = 0.01
+    loose_ratio: float = 10.0
     fitted_frames: int = 120
     fitted_vertices: int = 20_000
     neighbours: int = 6

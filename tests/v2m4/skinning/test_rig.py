@@ -81,3 +81,21 @@ def test_large_meshes_are_fitted_on_some_of_their_vertices(monkeypatch) -> None:
     rig = fit_rig(sequence, 3)
     assert len(rig.binding.weights) == len(sequence.mesh.vertices)
     assert rig.rms < 0.01
+
+
+def test_a_part_that_comes_off_translates() -> None:
+    """The upper third of the tube rises off the rest; the noise-free motion is reproduced with two bones."""
+    sequence = chain.sequence(10, blend=0.02)
+    moved = sequence.mesh.vertices.expand(10, -1, -1).clone()
+    top = sequence.mesh.vertices[:, 1] > chain.JOINTS[2, 1]
+    moved[:, top, 1] += torch.linspace(0, 0.4, 10)[:, None]
+    rig = fit_rig(MeshSequence(moved, sequence.mesh, sequence.times), 2)
+    assert rig.skeleton.translating.sum() == 2
+    assert rig.rms < 0.002
+
+
+def test_noise_does_not_make_a_joint_loose() -> None:
+    sequence = chain.sequence(12)
+    noise = torch.randn(sequence.vertices.shape, generator=torch.Generator().manual_seed(0)) * 0.004
+    rig = fit_rig(MeshSequence(sequence.vertices + noise, sequence.mesh, sequence.times), 6)
+    assert rig.skeleton.translating.sum() == 1
