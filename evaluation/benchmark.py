@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.execution import CODE, BenchmarkFolders, BenchmarkOutcome, PreparedCase, evaluate, prepare
+from evaluation.execution import CODE, evaluate, prepare
 from evaluation.loss_marks import MarkRates, mark_rates
 from evaluation.page import page
 from evaluation.processes import Processes
+from evaluation.records import BenchmarkFolders, BenchmarkOutcome, PreparedCase
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Half, Suite, SuiteError, read_suite
 from evaluation.tables import Results, as_json, format_value, markdown
 from evaluation.worst import write_worst

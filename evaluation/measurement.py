@@ -2,7 +2,7 @@
 
     python -m evaluation.measurement JOB.json MEASURED.json
 
-The benchmark runs this for every case and method, in a separate process (``evaluation.execution.MeasurementJob``).
+The benchmark runs this for every case and method, in a separate process (``evaluation.records.MeasurementJob``).
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import torch
 from evaluation import geometry_metrics, video_metrics, views
 from evaluation.actionbench import actionbench
 from evaluation.backbones import load_backbones
-from evaluation.execution import CLIP_PICTURE, MeasurementJob
+from evaluation.execution import CLIP_PICTURE
 from evaluation.geometry_metrics import Alignment
 from evaluation.learned_metrics import FRAME_METRICS, score_clips
+from evaluation.records import MeasurementJob
 from evaluation.sequences import read_sequence
 from evaluation.trajectories import trajectory_error_matched
 from evaluation.video_metrics import mask_on_white

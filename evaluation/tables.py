@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.execution import BenchmarkOutcome
+from evaluation.records import BenchmarkOutcome
 from evaluation.suite import Metric, Suite
 
 SECONDS, MEMORY = Metric("seconds", "seconds", 1), Metric("peak_memory_mib", "peak memory, MiB", 0)
