@@ -62,10 +62,10 @@ def prepare(case: BenchmarkCase, folders: BenchmarkFolders, work: bool = True) -
     code = [code_version("data_preparation_tools")] if case.asset else []
     key = digest("case", asdict(case), contents, code)
     workspace, root = Workspace(folders.case(case)), folders.root(case)
-    truth = root / TRUTH_FOLDER / f"{case.name}.npz" if case.has_truth else None
+    truth = _truth_path(case, paths["truth"], root)
     source = Path(paths["input"])
     frames = root / (f"{case.name}{source.suffix}" if source.is_file() and case.input else case.name)
-    if not (workspace.fresh("case.json", key) and frames.exists() and (truth is None or truth.is_file())):
+    if not (workspace.fresh("case.json", key) and frames.exists() and (truth is None or truth.exists())):
         if not work:
             raise NotRequested
         shutil.rmtree(root, ignore_errors=True)
@@ -76,11 +76,18 @@ def prepare(case: BenchmarkCase, folders: BenchmarkFolders, work: bool = True) -
             shutil.copytree(source, frames)
         else:
             shutil.copyfile(source, frames)
-        if truth is not None and not case.asset:
+        if truth is not None and truth.is_relative_to(root) and not case.asset:
             truth.parent.mkdir()
             shutil.copyfile(paths["truth"], truth)
         workspace.make_file("case.json", key, lambda path: _write(path, asdict(case)))
     return PreparedCase(case, key, frames, truth)
+
+
+def _truth_path(case: BenchmarkCase, source: str, root: Path) -> Path | None:
+    """The path of a case's ground truth: a folder is read where it lies, a file is copied to the case; None without."""
+    if source and Path(source).is_dir():
+        return Path(source)
+    return root / TRUTH_FOLDER / f"{case.name}.npz" if case.has_truth else None
 
 
 def _render(case: BenchmarkCase, asset: str, folders: BenchmarkFolders) -> None:
@@ -152,6 +159,8 @@ def _evaluate(
     names |= {"truth": case.truth or "", **_video_metadata(case.truth)}
     if case.case.asset and case.truth:
         names |= {"first_mesh": case.truth.with_suffix(".glb"), "asset": folders.case(case.case) / "asset.glb"}
+    elif case.truth and case.truth.is_dir():
+        names |= {"first_mesh": folder / "first_mesh.glb"}
     names = {"first_mesh": "", "asset": ""} | names
     commands = [shlex.split(line) for line in method.run]
     if any("{asset}" in line for line in method.run) and names["asset"]:
@@ -168,6 +177,8 @@ def _evaluate(
         if not work:
             raise NotRequested
         reused = False
+        if case.truth and case.truth.is_dir() and any("{first_mesh}" in line for line in method.run):
+            _write_first_mesh(case.truth, names["first_mesh"], workspace, folders.processes)
         _run(commands, output, workspace, key, folders.processes)
     mesh, video, pictures, reference = (
         substitute(text, folders, **names) for text in (method.mesh, method.video, method.pictures, case.case.reference)
@@ -202,8 +213,8 @@ def _evaluate(
 
 
 def _video_metadata(truth: Path | None) -> dict[str, str]:
-    """Frames per second and field of view (degrees) of the ground truth; main.py's defaults without one."""
-    if truth is None:
+    """Frames per second and field of view (degrees) of a ground truth file; main.py's defaults for a folder or none."""
+    if truth is None or truth.is_dir():
         return {"fps": "30", "fov": "40"}
     with np.load(truth, allow_pickle=False) as stored:
         return {"fps": f"{float(stored['fps']):g}", "fov": f"{math.degrees(float(stored['fov'])):g}"}
@@ -219,6 +230,13 @@ def _code_digest(commands: list[list[str]]) -> str:
             if file.suffix == ".py" and file.is_file():
                 scripts[file.name] = digest(file.read_bytes())
     return digest(code_version(*STAGES), scripts)
+
+
+def _write_first_mesh(truth: Path, mesh: Path, workspace: Workspace, processes: Processes) -> None:
+    """Write the first frame of a folder of true meshes, in a separate process, so that this one stays small."""
+    log = workspace.path("log.txt")
+    log.unlink(missing_ok=True)
+    processes.run([sys.executable, "-m", "evaluation.mesh_folder", str(truth), str(mesh)], log, CODE)
 
 
 def _run(commands: list[list[str]], output: Path, workspace: Workspace, key: str, processes: Processes) -> None:

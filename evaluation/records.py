@@ -55,7 +55,7 @@ class PreparedCase:
         case: its entry in the suite.
         key: digest of all its inputs.
         frames: its folder of pictures, or its video file.
-        truth: its ground truth, or None.
+        truth: its ground truth (.npz, or a folder of true meshes, see ``evaluation.mesh_folder``), or None.
     """
 
     case: BenchmarkCase
@@ -71,7 +71,7 @@ class MeasurementJob:
     Attributes:
         metrics: names of groups of metrics.
         frames: the input.
-        truth: ground truth, or "".
+        truth: ground truth (.npz, or a folder of true meshes), or "".
         reference: the video that pictures are compared with, or "" for the input.
         reference_crop: the window of it that is compared, or ().
         mesh: the animated result, or "".
