@@ -1,4 +1,4 @@
-"""Run main.py on every sample of a benchmark release; CD and F-score of each, and means, short and long apart.
+"""Run main.py on every sample of a benchmark release; CD and F-score per sample and mean, short and long apart.
 
     python -m evaluation.batch_evaluation --release_dir motion80 --output batch_evaluation
 
@@ -9,9 +9,9 @@ Two methods run on each sample, each time as a process:
 - video_only: the video alone.
 
 Both are measured by ``motion80`` (the paper's protocol) and ``motion80-code`` (the reference code's), see
-``evaluation.geometry_metrics``. The mean of a method is over the samples that could be measured. A sample that fails is
-listed with its last line of error, and the others continue. Finished work is not repeated: run the same command again to
-resume. The figures are also written as batch_evaluation.json and batch_evaluation.md.
+``evaluation.geometry_metrics``. The mean of a method is over the samples that could be measured. A sample that fails
+is listed with its last line of error, and the others continue. Finished work is not repeated: run the same command
+again to resume. The figures are also written as batch_evaluation.json and batch_evaluation.md.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ log = logging.getLogger("batch_evaluation")
 GIVEN_MESH, VIDEO_ONLY = "given_mesh", "video_only"
 METRICS = ("motion80", "motion80-code")
 FIGURES, TABLES = "batch_evaluation.json", "batch_evaluation.md"
+MAIN_ARGUMENTS = "--main_arguments"
 RESULT = "{output}/{case}/output_animation.glb"
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Run main.py on every sample of a benchmark release; CD and F-score of each, and means, short and long apart."""
+    """Run main.py on every sample of a benchmark release; CD and F-score of each and on average, by length."""
 
     # The release: images/, pcds/, short_videos.txt and long_videos.txt, laid out as Motion-80.
     release_dir: Path
@@ -183,9 +184,18 @@ def read_samples(options: BatchOptions) -> list[ReleaseSample]:
     return samples
 
 
+def parse(arguments: Sequence[str]) -> BatchOptions:
+    """The options; the value of ``--main_arguments`` may begin with dashes, which tyro takes only behind a ``=``."""
+    words = list(arguments)
+    if MAIN_ARGUMENTS in words[:-1]:
+        index = words.index(MAIN_ARGUMENTS)
+        words[index : index + 2] = [f"{MAIN_ARGUMENTS}={words[index + 1]}"]
+    return tyro.cli(BatchOptions, args=words, use_underscores=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 1 when a sample has no figures, 2 on bad usage."""
-    options = tyro.cli(BatchOptions, args=arguments, use_underscores=True)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     error_line = check(options)
     try:
