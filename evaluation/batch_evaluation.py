@@ -64,7 +64,8 @@ class BatchOptions:
     video_only: bool = False
     # Run nothing; only measure the results that are there.
     skip_inference: bool = False
-    # More arguments of main.py, in one pair of quotes, for both methods.
+    # More arguments of main.py for both methods, in one pair of quotes, such as "--motion video"; relative paths in
+    # them begin at this repository. When a file that they name changes, its results are made again.
     main_arguments: str = ""
     # How many processes run at once.
     jobs: int = 1

@@ -10,13 +10,17 @@ always starts with an empty folder, so that its run time is that of a complete r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,7 @@ CODE = Path(__file__).resolve().parent.parent
 TRUTH_FOLDER = "ground_truth"  # as in v2m4.ground_truth, which would load torch
 STAGES = ("generators", "camera_search", "registration", "texture", "motion324")
 CLIP_PICTURE = "clip.jpg"  # in the folder of pictures: frames of the input above the result's pictures of them
+MESH_FOLDER = CODE / "evaluation" / "mesh_folder.py"
 RENDERER = CODE / "data_preparation_tools" / "render_ground_truth.py"
 
 
@@ -150,18 +155,7 @@ def _evaluate(
 ) -> BenchmarkOutcome:
     folder = folders.result(method, case.case)
     output = folder / "output"
-    names: dict[str, Any] = {
-        "case": case.case.name,
-        "root": folders.root(case.case),
-        "frames": case.frames,
-        "output": output,
-    }
-    names |= {"truth": case.truth or "", **_video_metadata(case.truth)}
-    if case.case.asset and case.truth:
-        names |= {"first_mesh": case.truth.with_suffix(".glb"), "asset": folders.case(case.case) / "asset.glb"}
-    elif case.truth and case.truth.is_dir():
-        names |= {"first_mesh": folder / "first_mesh.glb"}
-    names = {"first_mesh": "", "asset": ""} | names
+    names = _placeholder_values(case, method, folders)
     commands = [shlex.split(line) for line in method.run]
     if any("{asset}" in line for line in method.run) and names["asset"]:
         source = substitute(case.case.asset, folders, case=case.case.name)
@@ -172,12 +166,16 @@ def _evaluate(
             raise ValueError(f"method {method.name} needs {{{needed}}}, and case {case.case.name} has none")
     workspace = Workspace(folder)
     key = digest("run", method.run, case.key, _code_digest(commands) if commands else "")
+    first_mesh_is_made = bool(case.truth and case.truth.is_dir()) and any("{first_mesh}" in line for line in method.run)
+    more_inputs = [*_named_files(method.run), *([MESH_FOLDER] if first_mesh_is_made else [])]
+    if more_inputs:
+        key = digest(key, [(str(file), _file_digest(file, file.stat().st_mtime_ns)) for file in more_inputs])
     reused = True
     if commands and not workspace.fresh("run.json", key):
         if not work:
             raise NotRequested
         reused = False
-        if case.truth and case.truth.is_dir() and any("{first_mesh}" in line for line in method.run):
+        if case.truth and first_mesh_is_made:
             _write_first_mesh(case.truth, names["first_mesh"], workspace, folders.processes)
         _run(commands, output, workspace, key, folders.processes)
     mesh, video, pictures, reference = (
@@ -212,6 +210,25 @@ def _evaluate(
     return BenchmarkOutcome(case.case.name, method.name, "done", measured=measured, reused=reused, **usage_record)
 
 
+def _placeholder_values(case: PreparedCase, method: BenchmarkMethod, folders: BenchmarkFolders) -> dict[str, Any]:
+    """Values of the placeholders that differ from case to case; empty where the case has none."""
+    folder = folders.result(method, case.case)
+    names: dict[str, Any] = {
+        "case": case.case.name,
+        "root": folders.root(case.case),
+        "frames": case.frames,
+        "output": folder / "output",
+        "truth": case.truth or "",
+        "first_mesh": "",
+        "asset": "",
+    }
+    if case.case.asset and case.truth:
+        names |= {"first_mesh": case.truth.with_suffix(".glb"), "asset": folders.case(case.case) / "asset.glb"}
+    elif case.truth and case.truth.is_dir():
+        names |= {"first_mesh": folder / "first_mesh.glb"}
+    return names | _video_metadata(case.truth)
+
+
 def _video_metadata(truth: Path | None) -> dict[str, str]:
     """Frames per second and field of view (degrees) of a ground truth file; main.py's defaults for a folder or none."""
     if truth is None or truth.is_dir():
@@ -230,6 +247,24 @@ def _code_digest(commands: list[list[str]]) -> str:
             if file.suffix == ".py" and file.is_file():
                 scripts[file.name] = digest(file.read_bytes())
     return digest(code_version(*STAGES), scripts)
+
+
+def _named_files(commands: Sequence[str]) -> list[Path]:
+    """The files, other than code, that commands name without placeholders, such as weights."""
+    words = [word for line in commands for word in shlex.split(line)]
+    literal = [word.format() for word in words if all(name is None for _, name, _, _ in Formatter().parse(word))]
+    files = [CODE / part for word in literal for part in (word, word.partition("=")[2])]
+    return [file for file in files if file.is_file() and file.suffix != ".py"]
+
+
+@lru_cache
+def _file_digest(path: Path, _modified: int) -> str:
+    """Hash of a file's content, computed once for each time of modification (nanoseconds)."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
 
 
 def _write_first_mesh(truth: Path, mesh: Path, workspace: Workspace, processes: Processes) -> None:

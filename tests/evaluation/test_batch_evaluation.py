@@ -1,6 +1,7 @@
 """Batch evaluation of a small release laid out as Motion-80; but for one slow test, a stand-in replaces main.py."""
 
 import json
+import os
 import re
 import shutil
 from functools import partial
@@ -148,6 +149,20 @@ def test_a_second_run_starts_nothing_and_gives_the_same(release, program):
     assert program.commands == []
     run(release, *chosen, "--main_arguments=--seed 3")
     assert len(program.commands) == 3 + 2  # first mesh, main.py, measurement; without the mesh for video_only
+
+
+def test_results_of_other_weights_are_not_reused(release, program):
+    weights = release.parent / "weights {1}.pt"
+    weights.write_bytes(b"one")
+    chosen = ("--video_only", "--only", DINO, "--main_arguments", f"--checkpoint '{weights}'")
+    run(release, *chosen)
+    run(release, *chosen)
+    assert len(program.main_commands()) == 1
+    assert program.main_commands()[0]["--checkpoint"] == str(weights)
+    weights.write_bytes(b"two")
+    os.utime(weights, ns=(1, 1))
+    run(release, *chosen)
+    assert len(program.main_commands()) == 2
 
 
 def test_one_broken_sample_never_stops_the_others(release, program, caplog):
