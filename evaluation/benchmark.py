@@ -24,12 +24,13 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.execution import CODE, BenchmarkFolders, BenchmarkOutcome, PreparedCase, evaluate, prepare
+from evaluation.execution import CODE, evaluate, prepare
 from evaluation.loss_marks import MarkRates, mark_rates
 from evaluation.page import page
 from evaluation.processes import Processes
+from evaluation.records import BenchmarkFolders, BenchmarkOutcome, PreparedCase
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Half, Suite, SuiteError, read_suite
-from evaluation.tables import Results, as_json, format_value, markdown
+from evaluation.tables import Results, as_json, markdown, outcome_table
 from evaluation.worst import write_worst
 from v2m4.report import table
 from v2m4.workspace import atomic
@@ -115,25 +116,6 @@ def mark_rates_of(results: Results) -> dict[str, MarkRates]:
     return {method: entry for method, entry in rates.items() if entry is not None}
 
 
-def summary(results: Results) -> str:
-    """The table that the command prints at its end."""
-    columns = results.columns()
-    rows = []
-    for case in results.cases:
-        for method in results.methods:
-            outcome = results.outcome(case, method)
-            if outcome is not None:
-                cells = [format_value(results.value(case, method, metric), metric) for metric in columns]
-                rows.append([case, method, *cells, outcome.state, outcome.error])
-    if len(results.cases) > 1:
-        for label, statistic in (("mean", results.mean), ("median", results.median), ("worst", results.worst)):
-            for method in results.methods:
-                rows.append(
-                    [label, method, *(format_value(statistic(method, metric), metric) for metric in columns), "", ""]
-                )
-    return table(rows, ["case", "method", *(metric.label for metric in columns), "state", ""])
-
-
 def check(options: BenchmarkOptions, suite: Suite) -> str | None:
     """The error in the options, in one line, or None."""
     if options.jobs < 1:
@@ -167,7 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("stopped; run the same command again to resume")
         return 130
     results = write(suite, outcomes, folders)
-    print(summary(results))
+    headers, rows = outcome_table(results)
+    print(table(rows, headers))
     for method, entry in mark_rates_of(results).items():
         print(f"{method}: {entry.describe()}")
     print(f"written to {folders.output / PAGE}, {TABLE} and {FIGURES} beside it")

@@ -10,19 +10,31 @@ always starts with an empty folder, so that its run time is that of a complete r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shlex
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
 
 from evaluation.exposed_asset import write_exposed
 from evaluation.processes import Processes, ProcessFailed
+from evaluation.records import (
+    BenchmarkFolders,
+    BenchmarkOutcome,
+    InputMissing,
+    MeasurementJob,
+    NotRequested,
+    PreparedCase,
+)
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite
 from v2m4.workspace import Workspace, atomic, code_version, digest
 
@@ -30,115 +42,8 @@ CODE = Path(__file__).resolve().parent.parent
 TRUTH_FOLDER = "ground_truth"  # as in v2m4.ground_truth, which would load torch
 STAGES = ("generators", "camera_search", "registration", "texture", "motion324")
 CLIP_PICTURE = "clip.jpg"  # in the folder of pictures: frames of the input above the result's pictures of them
+MESH_FOLDER = CODE / "evaluation" / "mesh_folder.py"
 RENDERER = CODE / "data_preparation_tools" / "render_ground_truth.py"
-
-
-class InputMissing(FileNotFoundError):
-    """An input of a case or a method does not exist; the message is the path."""
-
-
-class NotRequested(Exception):
-    """It is excluded by ``--only`` and has not been computed before."""
-
-
-@dataclass(frozen=True)
-class BenchmarkFolders:
-    """The benchmark's folders, and its process runner.
-
-    Attributes:
-        data: the value of {data} in suites.
-        output: the benchmark's output folder.
-        processes: runs the commands.
-        weights: the folder with the weights of learned metrics, or None.
-    """
-
-    data: Path
-    output: Path
-    processes: Processes
-    weights: Path | None = None
-
-    def case(self, case: BenchmarkCase) -> Path:
-        """The folder of a case."""
-        return self.output / "cases" / case.name
-
-    def root(self, case: BenchmarkCase) -> Path:
-        """The folder of the case's input, as main.py's --root."""
-        return self.case(case) / "input"
-
-    def result(self, method: BenchmarkMethod, case: BenchmarkCase) -> Path:
-        """The folder of a method's result on a case."""
-        return self.output / "results" / method.name / case.name
-
-
-@dataclass(frozen=True)
-class PreparedCase:
-    """A case whose input files are prepared.
-
-    Attributes:
-        case: its entry in the suite.
-        key: digest of all its inputs.
-        frames: its folder of pictures, or its video file.
-        truth: its ground truth, or None.
-    """
-
-    case: BenchmarkCase
-    key: str
-    frames: Path
-    truth: Path | None
-
-
-@dataclass(frozen=True)
-class MeasurementJob:
-    """The job of one measurement process (JSON for ``python -m evaluation.measurement``); paths are absolute.
-
-    Attributes:
-        metrics: names of groups of metrics.
-        frames: the input.
-        truth: ground truth, or "".
-        reference: the video that pictures are compared with, or "" for the input.
-        reference_crop: the window of it that is compared, or ().
-        mesh: the animated result, or "".
-        pictures: the result's pictures in the input's camera, a folder or a video, or "".
-        pictures_crop: the window of them that is compared, or ().
-        picture_folder: where the page's pictures are written.
-        weights: the folder with the weights of learned metrics, or "" for the caches of their packages alone.
-    """
-
-    metrics: tuple[str, ...]
-    frames: str
-    truth: str
-    reference: str
-    reference_crop: tuple[int, ...]
-    mesh: str
-    pictures: str
-    pictures_crop: tuple[int, ...]
-    picture_folder: str
-    weights: str = ""
-
-
-@dataclass(frozen=True)
-class BenchmarkOutcome:
-    """The outcome of a method on a case.
-
-    Attributes:
-        case: its name.
-        method: its name.
-        state: "done", "failed", "missing" (an input does not exist) or "left out" (by --only, and not computed before).
-        error: the error of a failure, one line.
-        seconds: run time of the method's commands; None where it has none.
-        peak_memory_mib: of the largest process; None where unknown.
-        measured: figures, curves, pictures and notes, as the measurement wrote them.
-        reused: nothing had to be run or measured.
-    """
-
-    case: str
-    method: str
-    state: str
-    error: str = ""
-    seconds: float | None = None
-    peak_memory_mib: float | None = None
-    measured: dict[str, Any] = field(default_factory=dict)
-    reused: bool = False
 
 
 def substitute(text: str, folders: BenchmarkFolders, **values: Path | str) -> str:
@@ -162,10 +67,10 @@ def prepare(case: BenchmarkCase, folders: BenchmarkFolders, work: bool = True) -
     code = [code_version("data_preparation_tools")] if case.asset else []
     key = digest("case", asdict(case), contents, code)
     workspace, root = Workspace(folders.case(case)), folders.root(case)
-    truth = root / TRUTH_FOLDER / f"{case.name}.npz" if case.has_truth else None
+    truth = _truth_path(case, paths["truth"], root)
     source = Path(paths["input"])
     frames = root / (f"{case.name}{source.suffix}" if source.is_file() and case.input else case.name)
-    if not (workspace.fresh("case.json", key) and frames.exists() and (truth is None or truth.is_file())):
+    if not (workspace.fresh("case.json", key) and frames.exists() and (truth is None or truth.exists())):
         if not work:
             raise NotRequested
         shutil.rmtree(root, ignore_errors=True)
@@ -176,11 +81,18 @@ def prepare(case: BenchmarkCase, folders: BenchmarkFolders, work: bool = True) -
             shutil.copytree(source, frames)
         else:
             shutil.copyfile(source, frames)
-        if truth is not None and not case.asset:
+        if truth is not None and truth.is_relative_to(root) and not case.asset:
             truth.parent.mkdir()
             shutil.copyfile(paths["truth"], truth)
         workspace.make_file("case.json", key, lambda path: _write(path, asdict(case)))
     return PreparedCase(case, key, frames, truth)
+
+
+def _truth_path(case: BenchmarkCase, source: str, root: Path) -> Path | None:
+    """The path of a case's ground truth: a folder is read where it lies, a file is copied to the case; None without."""
+    if source and Path(source).is_dir():
+        return Path(source)
+    return root / TRUTH_FOLDER / f"{case.name}.npz" if case.has_truth else None
 
 
 def _render(case: BenchmarkCase, asset: str, folders: BenchmarkFolders) -> None:
@@ -243,16 +155,7 @@ def _evaluate(
 ) -> BenchmarkOutcome:
     folder = folders.result(method, case.case)
     output = folder / "output"
-    names: dict[str, Any] = {
-        "case": case.case.name,
-        "root": folders.root(case.case),
-        "frames": case.frames,
-        "output": output,
-    }
-    names |= {"truth": case.truth or "", **_video_metadata(case.truth)}
-    if case.case.asset and case.truth:
-        names |= {"first_mesh": case.truth.with_suffix(".glb"), "asset": folders.case(case.case) / "asset.glb"}
-    names = {"first_mesh": "", "asset": ""} | names
+    names = _placeholder_values(case, method, folders)
     commands = [shlex.split(line) for line in method.run]
     if any("{asset}" in line for line in method.run) and names["asset"]:
         source = substitute(case.case.asset, folders, case=case.case.name)
@@ -263,11 +166,17 @@ def _evaluate(
             raise ValueError(f"method {method.name} needs {{{needed}}}, and case {case.case.name} has none")
     workspace = Workspace(folder)
     key = digest("run", method.run, case.key, _code_digest(commands) if commands else "")
+    first_mesh_is_made = bool(case.truth and case.truth.is_dir()) and any("{first_mesh}" in line for line in method.run)
+    more_inputs = [*_named_files(method.run), *([MESH_FOLDER] if first_mesh_is_made else [])]
+    if more_inputs:
+        key = digest(key, [(str(file), _file_digest(file, file.stat().st_mtime_ns)) for file in more_inputs])
     reused = True
     if commands and not workspace.fresh("run.json", key):
         if not work:
             raise NotRequested
         reused = False
+        if case.truth and first_mesh_is_made:
+            _write_first_mesh(case.truth, names["first_mesh"], workspace, folders.processes)
         _run(commands, output, workspace, key, folders.processes)
     mesh, video, pictures, reference = (
         substitute(text, folders, **names) for text in (method.mesh, method.video, method.pictures, case.case.reference)
@@ -301,9 +210,28 @@ def _evaluate(
     return BenchmarkOutcome(case.case.name, method.name, "done", measured=measured, reused=reused, **usage_record)
 
 
+def _placeholder_values(case: PreparedCase, method: BenchmarkMethod, folders: BenchmarkFolders) -> dict[str, Any]:
+    """Values of the placeholders that differ from case to case; empty where the case has none."""
+    folder = folders.result(method, case.case)
+    names: dict[str, Any] = {
+        "case": case.case.name,
+        "root": folders.root(case.case),
+        "frames": case.frames,
+        "output": folder / "output",
+        "truth": case.truth or "",
+        "first_mesh": "",
+        "asset": "",
+    }
+    if case.case.asset and case.truth:
+        names |= {"first_mesh": case.truth.with_suffix(".glb"), "asset": folders.case(case.case) / "asset.glb"}
+    elif case.truth and case.truth.is_dir():
+        names |= {"first_mesh": folder / "first_mesh.glb"}
+    return names | _video_metadata(case.truth)
+
+
 def _video_metadata(truth: Path | None) -> dict[str, str]:
-    """Frames per second and field of view (degrees) of the ground truth; main.py's defaults without one."""
-    if truth is None:
+    """Frames per second and field of view (degrees) of a ground truth file; main.py's defaults for a folder or none."""
+    if truth is None or truth.is_dir():
         return {"fps": "30", "fov": "40"}
     with np.load(truth, allow_pickle=False) as stored:
         return {"fps": f"{float(stored['fps']):g}", "fov": f"{math.degrees(float(stored['fov'])):g}"}
@@ -319,6 +247,31 @@ def _code_digest(commands: list[list[str]]) -> str:
             if file.suffix == ".py" and file.is_file():
                 scripts[file.name] = digest(file.read_bytes())
     return digest(code_version(*STAGES), scripts)
+
+
+def _named_files(commands: Sequence[str]) -> list[Path]:
+    """The files, other than code, that commands name without placeholders, such as weights."""
+    words = [word for line in commands for word in shlex.split(line)]
+    literal = [word.format() for word in words if all(name is None for _, name, _, _ in Formatter().parse(word))]
+    files = [CODE / part for word in literal for part in (word, word.partition("=")[2])]
+    return [file for file in files if file.is_file() and file.suffix != ".py"]
+
+
+@lru_cache
+def _file_digest(path: Path, _modified: int) -> str:
+    """Hash of a file's content, computed once for each time of modification (nanoseconds)."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _write_first_mesh(truth: Path, mesh: Path, workspace: Workspace, processes: Processes) -> None:
+    """Write the first frame of a folder of true meshes, in a separate process, so that this one stays small."""
+    log = workspace.path("log.txt")
+    log.unlink(missing_ok=True)
+    processes.run([sys.executable, "-m", "evaluation.mesh_folder", str(truth), str(mesh)], log, CODE)
 
 
 def _run(commands: list[list[str]], output: Path, workspace: Workspace, key: str, processes: Processes) -> None:

@@ -2,7 +2,7 @@
 
     python -m evaluation.measurement JOB.json MEASURED.json
 
-The benchmark runs this for every case and method, in a separate process (``evaluation.execution.MeasurementJob``).
+The benchmark runs this for every case and method, in a separate process (``evaluation.records.MeasurementJob``).
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import torch
 from evaluation import geometry_metrics, video_metrics, views
 from evaluation.actionbench import actionbench
 from evaluation.backbones import load_backbones
-from evaluation.execution import CLIP_PICTURE, MeasurementJob
+from evaluation.execution import CLIP_PICTURE
 from evaluation.geometry_metrics import Alignment
 from evaluation.learned_metrics import FRAME_METRICS, score_clips
-from evaluation.sequences import read_sequence
+from evaluation.records import MeasurementJob
+from evaluation.sequences import read_pair, read_sequence
 from evaluation.trajectories import trajectory_error_matched
 from evaluation.video_metrics import mask_on_white
 from evaluation.videos import Video, load_video, pair_frames
@@ -102,7 +103,8 @@ def measure(job: MeasurementJob) -> Measurement:
     if {"picture", "learned"} & set(job.metrics) and job.pictures:
         compare_pictures(job, measured)
     if job.truth and job.mesh:
-        compare_meshes(job, measured)
+        compare = compare_with_mesh_folder if Path(job.truth).is_dir() else compare_meshes
+        compare(job, measured)
     if "loss" in job.metrics and job.mesh:
         add_loss_marks(Path(job.mesh), measured)
     return measured
@@ -222,21 +224,13 @@ def compare_meshes(job: MeasurementJob, measured: Measurement) -> None:
     sequence = truth.sequence()
     true_meshes = [sequence[frame] for frame in range(len(sequence))]
     result = read_result(Path(job.mesh), sequence.times)
-    scores = geometry_metrics.motion80(true_meshes, result)
-    measured.add_curve("cd", scores.per_frame_cd)
-    measured.add_curve("f_score", scores.per_frame_f)
-    for group, compute in OTHER_GROUPS.items():
-        if group in job.metrics:
-            try:
-                compute(true_meshes, result, scores.alignment, measured)
-            except ValueError as error:  # this protocol cannot take this result; the others can
-                measured.notes.append(str(error))
-    to_truth = np.linalg.inv(scores.alignment.truth) @ scores.alignment.prediction
+    alignment = add_geometry_metrics(true_meshes, result, job, measured)
+    to_truth = np.linalg.inv(alignment.truth) @ alignment.prediction
     aligned = [views.transformed(mesh, to_truth) for mesh in result]
     true_meshes = [views.with_lighting(mesh, truth.orbit()) for mesh in true_meshes]
     if "views" in job.metrics:
         compare_views(truth, true_meshes, aligned, measured)
-    size = 2 / float(np.cbrt(np.linalg.det(scores.alignment.truth[:3, :3])))
+    size = 2 / float(np.cbrt(np.linalg.det(alignment.truth[:3, :3])))
     frames = views.evenly_spaced_frames(len(aligned), SHOWN_FRAMES)
     measured.columns = [f"frame {frame}" for frame in frames]
     limit = views.MAX_DISTANCE
@@ -249,6 +243,34 @@ def compare_meshes(job: MeasurementJob, measured: Measurement) -> None:
     strips = [views.side_by_side(true_meshes[t], aligned[t], size, cameras, SHOWN_SIZE) for t in frames]
     for name in cameras:
         measured.add_row(Path(job.picture_folder), name, [strip[name] for strip in strips])
+
+
+def compare_with_mesh_folder(job: MeasurementJob, measured: Measurement) -> None:
+    """Add the geometry metrics against a folder of true meshes; without a camera there are no pictures."""
+    if not Path(job.mesh).exists():
+        raise FileNotFoundError(f"{job.mesh}: the method left no such file")
+    pair = read_pair(Path(job.truth), Path(job.mesh))
+    if pair.note:
+        measured.notes.append(pair.note)
+    if "views" in job.metrics:
+        measured.notes.append("no pictures of other views: a folder of true meshes has no camera")
+    add_geometry_metrics(pair.truth.frames, pair.prediction.frames, job, measured)
+
+
+def add_geometry_metrics(
+    truth: list[Mesh], result: list[Mesh], job: MeasurementJob, measured: Measurement
+) -> Alignment:
+    """Add motion80's metrics and those of the job's other groups; returns the alignment of motion80."""
+    scores = geometry_metrics.motion80(truth, result)
+    measured.add_curve("cd", scores.per_frame_cd)
+    measured.add_curve("f_score", scores.per_frame_f)
+    for group, compute in OTHER_GROUPS.items():
+        if group in job.metrics:
+            try:
+                compute(truth, result, scores.alignment, measured)
+            except ValueError as error:  # this protocol cannot take this result; the others can
+                measured.notes.append(str(error))
+    return scores.alignment
 
 
 def compare_views(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from evaluation.execution import BenchmarkFolders, BenchmarkOutcome
+from evaluation.records import BenchmarkFolders, BenchmarkOutcome
 from evaluation.suite import GROUPS, Metric
 from evaluation.tables import Results, format_value, heading, mean_line
 from v2m4.line_chart import COLOURS, line_chart

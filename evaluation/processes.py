@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 ERROR = re.compile(r"^(E |ERROR\b|CRITICAL\b)|\b\w*(Error|Exception|Interrupt)\b(: |$)")
@@ -94,9 +95,16 @@ def _wait(process: subprocess.Popen[bytes]) -> float:
 
 
 def last_error(output: str) -> str:
-    """The last line with an error, else the last line that is not a progress bar; empty where there is none."""
+    """The last line with an error, else the last line that is not a progress bar; empty where there is none.
+
+    Of an output that ends with a box, as tyro frames an invalid command line, its text down to the first rule.
+    """
     lines = [line.strip() for line in re.split(r"[\r\n]+", output)]
     lines = [line for line in lines if line and not PROGRESS_BAR.search(line)]
+    tops = [index for index, line in enumerate(lines) if line.startswith("╭")]
+    if tops and lines[-1].startswith("╰"):
+        framed = [line.strip("│ ") for line in lines[tops[-1] + 1 : -1]]
+        return " ".join(takewhile(lambda line: not line.startswith("─"), framed))
     errors = [line for line in lines if ERROR.search(line)]
     line = (errors or lines or [""])[-1]
     return line.removeprefix("E ")

@@ -9,8 +9,8 @@ Placeholders in braces are replaced by the benchmark: {python}, {code} (this rep
 (the case's name) anywhere; in methods also {root} (a folder with the case, as main.py's --root), {frames} (the case's
 folder of pictures or its video file), {fps} (its frames per second, by default 30), {fov} (its camera's field of view
 in degrees, by default 40), {truth} (its ground truth), {first_mesh} (the first frame's true mesh with its texture, of a
-case with an asset), {asset} (the asset itself, in its own pose, as bright as the pictures) and {output} (a fresh folder
-for this run).
+case with an asset, or whose truth is a folder of meshes), {asset} (the asset itself, in its own pose, as bright as the
+pictures) and {output} (a fresh folder for this run).
 
 A case with ``held_out: true`` is for final figures only: no weight or threshold may be chosen on it.
 """
@@ -128,7 +128,7 @@ class BenchmarkCase:
         exposure: photographic stops by which the asset's paint is made lighter.
         fov: of the camera, vertical, degrees.
         input: a folder of pictures or a video.
-        truth: the ground truth (.npz) of the input.
+        truth: the ground truth of the input: .npz, or a folder of true meshes (see ``evaluation.mesh_folder``).
         reference: a video that results are compared with, where it is not the input itself.
         crop: (left, top, right, bottom) pixels of that video to be compared.
         held_out: it is for final figures only; nothing may be tuned on it.

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.execution import BenchmarkOutcome
+from evaluation.records import BenchmarkOutcome
 from evaluation.suite import Metric, Suite
 
 SECONDS, MEMORY = Metric("seconds", "seconds", 1), Metric("peak_memory_mib", "peak memory, MiB", 0)
@@ -134,12 +134,31 @@ def mean_line(results: Results, metric: Metric) -> str:
     return f"mean of {len(common)} of {len(results.cases)} cases" + (f" ({', '.join(common)})" if common else "")
 
 
+def outcome_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of one table: every outcome, then mean, median and worst of every method."""
+    columns = results.columns()
+    rows = []
+    for case in results.cases:
+        for method in results.methods:
+            outcome = results.outcome(case, method)
+            if outcome is not None:
+                cells = [format_value(results.value(case, method, metric), metric) for metric in columns]
+                rows.append([case, method, *cells, outcome.state, outcome.error])
+    if len(results.cases) > 1:
+        for label, statistic in (("mean", results.mean), ("median", results.median), ("worst", results.worst)):
+            for method in results.methods:
+                rows.append(
+                    [label, method, *(format_value(statistic(method, metric), metric) for metric in columns), "", ""]
+                )
+    return ["case", "method", *(metric.label for metric in columns), "state", ""], rows
+
+
 def markdown(results: Results) -> str:
     """Means of every method, then every metric by case with a column for each method, then what failed."""
     lines = [f"# Benchmark: {results.suite.name}", ""]
     columns = results.columns()
     if columns:
-        lines += _table(
+        lines += markdown_table(
             ["method", *(heading(metric) for metric in columns)],
             [
                 [name, *_mean_cells(results, [results.mean(name, metric) for metric in columns], columns, name)]
@@ -161,7 +180,7 @@ def markdown(results: Results) -> str:
         rows.append([mean_line(results, metric), *(_bold(format_value(value, metric), value, best) for value in means)])
         for label, statistic in (("median", results.median), ("worst", results.worst)):
             rows.append([label, *(format_value(statistic(name, metric), metric) for name in methods)])
-        lines += [f"## {heading(metric)}", "", *_table(["case", *methods], rows), ""]
+        lines += [f"## {heading(metric)}", "", *markdown_table(["case", *methods], rows), ""]
     failures = results.failures()
     if failures:
         lines += ["## What did not end well", ""]
@@ -185,7 +204,9 @@ def _bold(cell: str, value: float | None, best: float | None) -> str:
     return f"**{cell}**" if value is not None and value == best else cell
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; all columns but the first are right-aligned."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 

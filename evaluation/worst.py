@@ -6,7 +6,8 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 
-from evaluation.execution import CLIP_PICTURE, BenchmarkFolders
+from evaluation.execution import CLIP_PICTURE
+from evaluation.records import BenchmarkFolders
 from evaluation.tables import Results, format_value
 from v2m4.workspace import atomic
 

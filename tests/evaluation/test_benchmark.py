@@ -13,9 +13,9 @@ import torch
 import trimesh
 
 from evaluation import alignment, benchmark, execution, geometry_metrics, measurement, tables, views
-from evaluation.execution import BenchmarkOutcome
 from evaluation.learned_metrics import Backbones
 from evaluation.processes import Processes
+from evaluation.records import BenchmarkOutcome
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Metric, Suite, read_suite
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth

@@ -1,7 +1,7 @@
 """Rates of frames that are marked as lost, by their true errors."""
 
-from evaluation.execution import BenchmarkOutcome
 from evaluation.loss_marks import MarkRates, mark_rates
+from evaluation.records import BenchmarkOutcome
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite
 from evaluation.tables import Results
 

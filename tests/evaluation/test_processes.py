@@ -33,8 +33,9 @@ def test_peak_memory_is_that_of_the_largest_process_in_the_tree(tmp_path):
     assert 300 < large < 450
 
 
-def test_the_benchmark_is_a_small_process():
-    script = "import sys, evaluation.benchmark; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["benchmark", "batch_evaluation"])
+def test_the_benchmark_is_a_small_process(module):
+    script = f"import sys, evaluation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
@@ -83,3 +84,11 @@ def test_stop_ends_what_runs_and_starts_nothing_more(tmp_path):
     assert time.perf_counter() - start < 30
     with pytest.raises(ProcessFailed, match="stopped"):
         processes.run([sys.executable, "-c", "pass"], tmp_path / "log", tmp_path)
+
+
+def test_of_a_framed_message_the_text_is_told():
+    lines = ("Unrecognized options:", "--nonsense", "─────────────────────", "help")
+    framed = "".join(f"│ {line:<21} │\n" for line in lines)
+    box = f"loading\n╭─ Unrecognized options ──╮\n{framed}╰──────────────────────────╯\n"
+    assert last_error(box) == "Unrecognized options: --nonsense"
+    assert last_error(f"{box}RuntimeError: burst\n") == "RuntimeError: burst"

@@ -3,8 +3,9 @@
 import imageio.v3 as iio
 import numpy as np
 
-from evaluation.execution import CLIP_PICTURE, BenchmarkFolders, BenchmarkOutcome
+from evaluation.execution import CLIP_PICTURE
 from evaluation.processes import Processes
+from evaluation.records import BenchmarkFolders, BenchmarkOutcome
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite
 from evaluation.tables import Results
 from evaluation.worst import LABEL_HEIGHT, worst_cases, write_worst
