@@ -105,4 +105,3 @@ def sizes(state: Mapping[str, Tensor]) -> MotionConfig:
         )
     except KeyError as error:
         raise ValueError(f"not a checkpoint of Motion 3-to-4: no parameter {error.args[0]}") from error
-

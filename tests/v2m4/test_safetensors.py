@@ -7,7 +7,11 @@ import torch
 
 from v2m4.safetensors import read_tensors, write_tensors
 
-STATE = {"a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), "b.c": torch.zeros(0, 2), "d": torch.ones(())}
+STATE = {
+    "a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
+    "b.c": torch.zeros(0, 2),
+    "d": torch.ones(()),
+}
 
 
 def test_single_precision_comes_back_exactly(tmp_path: Path) -> None:
