@@ -1,4 +1,4 @@
-"""Weights of the network as a safetensors file, in half precision.
+"""Weights of our own networks as safetensors files, in half precision.
 
 The format (https://github.com/huggingface/safetensors): the length of a JSON header as a little-endian 64-bit integer,
 the header with each tensor's type, shape and byte range, then the bytes of all tensors.
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FILE = Path(__file__).with_name("weights.safetensors")
 _TYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _MAX_HEADER = 1_000_000
 
@@ -65,3 +64,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: a broken safetensors file ({type(error).__name__}: {error})") from error
     return state
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes in the header of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not such a file, or broken.
+    """
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > _MAX_HEADER:
+            raise ValueError(f"{path}: not a safetensors file")
+        try:
+            return dict(json.loads(stream.read(length)).get("__metadata__", {}))
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: a broken safetensors file ({type(error).__name__}: {error})") from error

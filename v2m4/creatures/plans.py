@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generators.prior.creature_surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
+from v2m4.creatures.surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
 
 PLANS = ("biped", "quadruped", "bird", "fish", "insect", "snake", "robot", "blob", "frog")
 FORWARD = np.eye(3)[2]
@@ -47,8 +47,35 @@ class _Builder:
             self.chain(np.asarray(start) * mirror, heading, lengths, radii, color, bend, flat, normal * mirror)
 
 
+@dataclass(frozen=True)
+class Creature:
+    """A random creature in a pose.
+
+    Attributes:
+        vertices: (V, 3) float64.
+        faces: (F, 3) int64.
+        colors: (V, 3) sRGB.
+        plan: name of its body plan.
+        parts: that its surface was made from.
+        part_of_vertex: (V,) int64 the part that each vertex lies on, or is nearest to.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray
+    plan: str
+    parts: list[Part]
+    part_of_vertex: np.ndarray
+
+
 def random_creature(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Vertices (V, 3), faces (F, 3), vertex colours (V, 3) and the name of the plan of a random creature in a pose.
+    """Vertices (V, 3), faces (F, 3), vertex colours (V, 3) and the name of the plan of ``creature_of_parts``."""
+    creature = creature_of_parts(rng)
+    return creature.vertices, creature.faces, creature.colors, creature.plan
+
+
+def creature_of_parts(rng: np.random.Generator) -> Creature:
+    """A random creature in a pose, with the parts that it is made of.
 
     Half of them are closed parts that overlap, half are one surface: the smooth union of the parts.
     """
@@ -58,10 +85,11 @@ def random_creature(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, n
         build.power = float(rng.uniform(3, 8))
     _BUILDERS[plan](build)
     if build.power > 2 or rng.uniform() < 0.4:
-        vertices, faces, colors = tube_meshes(build.parts)
+        vertices, faces, part = tube_meshes(build.parts)
     else:
-        vertices, faces, colors = smooth_union(build.parts, float(rng.uniform(12, 40)))
-    return vertices, faces, colors, plan
+        vertices, faces, part = smooth_union(build.parts, float(rng.uniform(12, 40)))
+    colors = np.stack([item.color for item in build.parts])[part]
+    return Creature(vertices, faces, colors, plan, build.parts, part)
 
 
 def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) -> None:
