@@ -1,0 +1,1 @@
+"""Motion 3-to-4: a feed-forward network that moves a mesh as a video shows (arXiv 2601.14253)."""

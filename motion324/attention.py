@@ -1,0 +1,111 @@
+"""Transformer blocks: pre-normalisation, no biases, queries and keys normalised for each head (QK norm)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+QK_EPSILON = 1e-5
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of a cross-attention's context, (B, heads, N, head_width) each."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Heads(nn.Module):
+    """Splits tokens into heads and normalises queries and keys."""
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.query_norm = nn.RMSNorm(head_width, eps=QK_EPSILON)
+        self.key_norm = nn.RMSNorm(head_width, eps=QK_EPSILON)
+
+    def split(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) to (B, heads, N, head_width)."""
+        return tokens.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+
+    def queries(self, tokens: Tensor) -> Tensor:
+        """Normalised queries of projected tokens."""
+        return self.query_norm(self.split(tokens))
+
+    def keys(self, tokens: Tensor) -> Tensor:
+        """Normalised keys of projected tokens."""
+        return self.key_norm(self.split(tokens))
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Scaled dot-product attention, heads joined again: (B, heads, N, head_width) to (B, N, C)."""
+    return scaled_dot_product_attention(queries, keys.to(queries), values.to(queries)).transpose(1, 2).flatten(-2)
+
+
+def feed_forward(width: int) -> nn.Sequential:
+    """The two-layer perceptron of a block."""
+    return nn.Sequential(nn.Linear(width, 4 * width, bias=False), nn.GELU(), nn.Linear(4 * width, width, bias=False))
+
+
+class SelfAttentionBlock(nn.Module):
+    """Self-attention and a perceptron, each on normalised tokens and added to them."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.heads = Heads(head_width)
+        self.merge = nn.Linear(width, width, bias=False)
+        self.feed_norm = nn.LayerNorm(width, bias=False)
+        self.feed = feed_forward(width)
+
+    def forward(self, tokens: Tensor, only: slice | None = None) -> Tensor:
+        """New tokens.
+
+        Args:
+            tokens: (B, N, C).
+            only: of these, the ones whose new values are needed; None for all.
+        """
+        queries, keys, values = self.project(self.norm(tokens)).chunk(3, -1)
+        if only is not None:
+            tokens, queries = tokens[:, only], queries[:, only]
+        heads = self.heads
+        tokens = tokens + self.merge(attend(heads.queries(queries), heads.keys(keys), heads.split(values)))
+        return tokens + self.feed(self.feed_norm(tokens))
+
+
+class CrossAttentionBlock(nn.Module):
+    """Attention of tokens to a context, and a perceptron."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width, bias=False)
+        self.context_norm = nn.LayerNorm(width, bias=False)
+        self.to_query = nn.Linear(width, width, bias=False)
+        self.to_key = nn.Linear(width, width, bias=False)
+        self.to_value = nn.Linear(width, width, bias=False)
+        self.heads = Heads(head_width)
+        self.merge = nn.Linear(width, width, bias=False)
+        self.feed_norm = nn.LayerNorm(width, bias=False)
+        self.feed = feed_forward(width)
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Keys and values of a context (B, N, C)."""
+        context = self.context_norm(context)
+        return KeysValues(self.heads.keys(self.to_key(context)), self.heads.split(self.to_value(context)))
+
+    def queries(self, tokens: Tensor) -> Tensor:
+        """Queries (B, heads, N, head_width) of tokens (B, N, C)."""
+        return self.heads.queries(self.to_query(self.query_norm(tokens)))
+
+    def respond(self, tokens: Tensor, queries: Tensor, context: KeysValues) -> Tensor:
+        """New tokens from tokens, their queries, and a context's keys and values; batch sizes broadcast."""
+        queries = queries.expand(len(context.keys), -1, -1, -1)
+        tokens = tokens + self.merge(attend(queries, *context))
+        return tokens + self.feed(self.feed_norm(tokens))
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """New tokens (B, N, C) from tokens and a context (B, M, C)."""
+        return self.respond(tokens, self.queries(tokens), self.keys_values(context))
