@@ -85,7 +85,11 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         return Batch(
-            self.surface.to(device), self.frames.to(device), self.queries.to(device), self.targets.to(device), self.kinds
+            self.surface.to(device),
+            self.frames.to(device),
+            self.queries.to(device),
+            self.targets.to(device),
+            self.kinds,
         )
 
 
@@ -153,9 +157,7 @@ def _window(record: np.void, config: DataConfig, rng: np.random.Generator, augme
     return _Window(shown.transpose(0, 3, 1, 2), points, normals, colors, surface, queries, str(record["kind"]))
 
 
-def _recolored(
-    picture: np.ndarray, colors: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _recolored(picture: np.ndarray, colors: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Frames (T, S, S, 3) and point colours (P, 3): hues exchanged and stretched alike, exposure of the frames alone."""
     matrix = np.eye(3)[rng.permutation(3)] if rng.uniform() < 0.5 else np.eye(3)
     if rng.uniform() < 0.1:

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from motion324.attention import CrossAttentionBlock, SelfAttentionBlock
 from motion324.config import MotionConfig
 from motion324.embedding import PointEmbedding, SurfacePoints, video_positions
-from motion324.image_encoder import image_encoder
+from motion324.image_encoder import ImageEncoder, PatchEncoder
 
 DEVIATION = 0.02  # of the initial weights
 
@@ -57,7 +57,7 @@ class MotionNetwork(nn.Module):
         self.apply(_initialise)
         if config.output == "displacements":
             nn.init.zeros_(last.weight)
-        self.image_encoder = image_encoder(config)  # after ``apply``: DINOv2 has its own initial weights
+        self.image_encoder = _image_encoder(config)  # after ``apply``: DINOv2 has its own initial weights
         if config.image_encoder == "patches":
             self.image_encoder.apply(_initialise)
 
@@ -150,6 +150,15 @@ class MotionNetwork(nn.Module):
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(block, tokens, *more, use_reentrant=False)
         return block(tokens, *more)
+
+
+def _image_encoder(config: MotionConfig) -> ImageEncoder:
+    """The encoder that the configuration names, with random weights."""
+    if config.image_encoder == "patches":
+        return PatchEncoder(config)
+    from motion324.dino import DinoEncoder
+
+    return DinoEncoder(config)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generators.prior.tilt import BINS, planes
-from v2m4.io.safetensors import read_weights
+from generators.prior.weights import read_weights
 
-FILE = Path(__file__).with_name("weights.safetensors")
 INPUTS = 13  # channels of ``dataset.assemble_inputs``
 ALPHA = 3  # of these
 MIRRORED = (8, 10)  # of these, the x of the position and of the ray, whose sign changes in a mirror image

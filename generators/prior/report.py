@@ -16,7 +16,7 @@ from generators.prior.losses import errors, read_output, true_ramps, view_scale
 from generators.prior.network import OUTPUTS, Output, Prior
 from generators.prior.tilt import BINS, fit_ramps
 from generators.prior.trainer import Trainer
-from v2m4.io.safetensors import write_weights
+from generators.prior.weights import write_weights
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from generators.prior.dataset import Batch
 from generators.prior.losses import loss, read_output, true_ramps
 from generators.prior.network import Prior
 from generators.prior.tilt import tilt_loss
-from v2m4.io.safetensors import read_weights
+from generators.prior.weights import read_weights
 from v2m4.muon import Muon
 
 log = logging.getLogger(__name__)

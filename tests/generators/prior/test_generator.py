@@ -10,9 +10,9 @@ import trimesh
 from generators import base
 from generators.prior import generator
 from generators.prior.network import Prior
+from generators.prior.weights import write_weights
 from v2m4.config import FAST
 from v2m4.frame import Frame
-from v2m4.io.safetensors import write_weights
 from v2m4.weights import Unavailable
 
 CONFIG = replace(FAST, max_faces=2000, generation=replace(FAST.generation, grid=64, texture_size=128))

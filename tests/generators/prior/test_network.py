@@ -12,7 +12,7 @@ from generators.prior.subjects import SubjectPool
 from generators.prior.tilt import BINS
 from generators.prior.train import Options
 from generators.prior.trainer import Trainer, rate_factor, restore
-from v2m4.io.safetensors import read_weights, write_weights
+from generators.prior.weights import read_weights, write_weights
 
 
 @pytest.fixture(scope="module")
