@@ -158,7 +158,7 @@ def _window(record: np.void, config: DataConfig, rng: np.random.Generator, augme
 
 
 def _recolored(picture: np.ndarray, colors: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (T, S, S, 3) and point colours (P, 3): hues exchanged and stretched alike, exposure of the frames alone."""
+    """Frames (T, S, S, 3) and point colours (P, 3): the same change of hues, another exposure of the frames."""
     matrix = np.eye(3)[rng.permutation(3)] if rng.uniform() < 0.5 else np.eye(3)
     if rng.uniform() < 0.1:
         matrix = np.full((3, 3), 1 / 3)

@@ -153,7 +153,9 @@ class Trainer:
 
 def _optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
     """AdamW, without decay of biases, norms and tokens; with Muon for the matrices inside of the network."""
-    inner, decayed, plain = [], [], []
+    inner: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue

@@ -12,7 +12,8 @@ from generators.base import GenerationError
 from generators.ground import estimate_lean
 from generators.prior.correction import Observation, correct, observe, tilts_of_clip
 from generators.prior.fit import generate
-from generators.prior.weights import FILE, load_network
+from generators.prior.network import load_network
+from generators.prior.weights import FILE
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset

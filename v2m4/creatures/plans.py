@@ -382,7 +382,7 @@ def _tree(build: _Builder) -> None:
     """A trunk in any direction with limbs at random places, mirrored pairs or not, that branch once more."""
     rng = build.rng
     radius, count = rng.uniform(0.08, 0.3), int(rng.integers(1, 4))
-    heading = unit(rng.normal(0, 1, 3) + [0, rng.uniform(0, 2), 0])
+    heading = unit(rng.normal(0, 1, 3) + rng.uniform(0, 2) * UP)
     build.chain(np.zeros(3), heading, rng.uniform(0.15, 0.5, count), radius * rng.uniform(0.6, 1.2, count + 1), 0, 0.5)
     trunk = list(build.parts)
     for _ in range(int(rng.integers(2, 6))):
