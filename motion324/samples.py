@@ -35,7 +35,7 @@ class SampleConfig:
     """
 
     size: int = 112
-    points: int = 1024
+    points: int = 4096
     camera_axes: bool = True
     yaw: float = 180.0
 
