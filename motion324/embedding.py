@@ -59,10 +59,12 @@ class PointEmbedding(nn.Module):
         self.appearance = nn.Linear(width + 6, width)
 
     def forward(self, surface: SurfacePoints) -> Tensor:
-        """Tokens (B, N, C)."""
-        angles = (surface.points[..., None] * self.frequencies).flatten(-2)  # levels of x, of y, of z
-        features = torch.cat([angles.sin(), angles.cos(), surface.points], -1)
-        return self.appearance(torch.cat([self.position(features), surface.normals, surface.colors], -1))
+        """Tokens (B, N, C), in single precision also under autocast: high frequencies need all digits."""
+        with torch.autocast(surface.points.device.type, enabled=False):
+            points = surface.points.float()
+            angles = (points[..., None] * self.frequencies).flatten(-2)  # levels of x, of y, of z
+            features = self.position(torch.cat([angles.sin(), angles.cos(), points], -1))
+            return self.appearance(torch.cat([features, surface.normals.float(), surface.colors.float()], -1))
 
 
 def coordinates(count: int) -> Tensor:

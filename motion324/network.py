@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from motion324.attention import CrossAttentionBlock, SelfAttentionBlock
+from motion324.attention import CrossAttentionBlock, KeysValues, SelfAttentionBlock
 from motion324.config import MotionConfig
 from motion324.embedding import PointEmbedding, SurfacePoints, video_positions
 from motion324.image_encoder import ImageEncoder, PatchEncoder
@@ -126,25 +126,50 @@ class MotionNetwork(nn.Module):
         Args:
             latents: (B, T, latents, C), of ``encode``.
             queries: (B, Q, 3) each.
-            chunk: query points decoded at once; None for all.
+            chunk: pairs of a frame and a query point decoded at once, at most, which bounds the memory; None for all
+                of a sample.
 
         Returns:
             (B, T, Q, 3).
         """
         batch, count = latents.shape[:2]
         context = self.point_attention.keys_values(latents.flatten(0, 1))
-        size = chunk or max(len(queries), 1)
-        parts = []
+        rows = chunk or max(1, count * len(queries))
+        size = max(1, min(len(queries), rows))  # query points at once
+        together = max(1, rows // (batch * size))  # frames at once
+        moved = []
         for start in range(0, len(queries), size):
             part = queries.part(start, start + size)
             tokens = self.point_embedding(part)
             asked = self.point_attention.queries(tokens)
-            if batch > 1:  # one sample's tokens broadcast over the frames
-                tokens, asked = tokens.repeat_interleave(count, 0), asked.repeat_interleave(count, 0)
-            answers = self.head(self.point_attention.respond(tokens, asked, context))
-            answers = answers.unflatten(0, (batch, count)).float()
-            parts.append(answers + part.points[:, None] if self.config.output == "displacements" else answers)
-        return torch.cat(parts, 2) if parts else queries.points.new_zeros(batch, count, 0, 3)
+            answers = []
+            for sample in range(batch):
+                for first in range(0, count, together):
+                    where = slice(sample * count + first, sample * count + min(first + together, count))
+                    some = KeysValues(context.keys[where], context.values[where])
+                    one = slice(sample, sample + 1)  # of the samples; broadcasts over the frames
+                    answers.append(self._positions(tokens[one], asked[one], some))
+            positions = torch.cat(answers).unflatten(0, (batch, count))
+            moved.append(positions + part.points[:, None] if self.config.output == "displacements" else positions)
+        return torch.cat(moved, 2) if moved else queries.points.new_zeros(batch, count, 0, 3)
+
+    def _positions(self, tokens: Tensor, asked: Tensor, context: KeysValues) -> Tensor:
+        """What the last layer predicts, (T, Q, 3), in single precision also under autocast."""
+        tokens = self.head[:-1](self.point_attention.respond(tokens, asked, context))
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.head[-1](tokens.float())
+
+    def lower_precision(self) -> MotionNetwork:
+        """Convert the weights of the layers to bfloat16, in place, to run under autocast of that type.
+
+        The embedding of points, norms and the last layer stay in single precision, as does the sum that each block
+        adds to.
+        """
+        kept = {*self.point_embedding.modules(), self.head[-1]}
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and module not in kept:
+                module.to(torch.bfloat16)
+        return self
 
     def _run(self, block: nn.Module, tokens: Tensor, *more: slice | None) -> Tensor:
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():

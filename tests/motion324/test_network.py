@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from motion324 import attention
 from motion324.config import MotionConfig, preset
 from motion324.embedding import SurfacePoints
 from motion324.network import MotionNetwork
@@ -48,14 +49,15 @@ def test_displacements_start_at_zero() -> None:
     assert torch.allclose(moved, queries.points[:, None].expand_as(moved), atol=1e-6)
 
 
+@pytest.mark.parametrize("chunk", [1, 4, 30])
 @pytest.mark.parametrize("output", ["positions", "displacements"])
-def test_chunks_and_batches_do_not_change_the_result(output: str) -> None:
+def test_chunks_and_batches_do_not_change_the_result(output: str, chunk: int) -> None:
     made = network(replace(SMALL, output=output)).eval()
     shape, frames, queries = surface(20, 2), video(3, 2), surface(11, 2, seed=5)
     with torch.no_grad():
         together = made(shape, frames, queries)
         latents = made.encode(shape, frames)
-        assert torch.allclose(made.decode(latents, queries, chunk=4), together, atol=1e-5)
+        assert torch.allclose(made.decode(latents, queries, chunk=chunk), together, atol=1e-5)
         second = SurfacePoints(shape.points[1:], shape.normals[1:], shape.colors[1:])
         asked = SurfacePoints(queries.points[1:], queries.normals[1:], queries.colors[1:])
         assert torch.allclose(made(second, frames[1:], asked), together[1:], atol=1e-5)
@@ -124,3 +126,27 @@ def test_wrong_shapes_are_named() -> None:
         network().encode_images(torch.zeros(1, 3, 28, 28))
     with pytest.raises(ValueError, match=r"normals: expected \(1, 4, 3\)"):
         SurfacePoints(torch.zeros(1, 4, 3), torch.zeros(1, 5, 3), torch.zeros(1, 4, 3))
+
+
+def test_attention_by_products_is_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MIN_QUERIES", 3)
+    generator = torch.Generator().manual_seed(0)
+    queries, keys, values = (torch.randn(2, 3, count, 8, generator=generator).bfloat16() for count in (10, 7, 7))
+    expected = torch.nn.functional.scaled_dot_product_attention(queries.float(), keys.float(), values.float())
+    for at_once in (1, 40, 1 << 20):
+        monkeypatch.setattr(attention, "LOGITS_AT_ONCE", at_once)
+        with torch.no_grad():
+            result = attention.attend(queries, keys, values)
+        assert torch.allclose(result.float(), expected.transpose(1, 2).flatten(-2), atol=0.03)
+
+
+def test_lower_precision_is_close() -> None:
+    made = network(replace(SMALL, output="positions")).eval()
+    shape, frames, queries = surface(20), video(3), surface(50, seed=5)
+    with torch.no_grad():
+        exact = made(shape, frames, queries)
+        assert made.lower_precision() is made
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = made(shape, frames, queries)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
+    assert (rounded - exact).abs().max() < 0.03 * exact.std()
