@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-ImageEncoderName = Literal["dinov2", "patches"]
+ImageEncoderName = Literal["dinov2", "patches", "flow"]
 Output = Literal["positions", "displacements"]
 
 
@@ -110,6 +110,26 @@ PRESETS = {
         image_layers=4,
         image_heads=6,
         image_size=112,
+        crop_size=112,
+        window=64,
+        time_table=0,
+        dropout=0.0,
+        output="displacements",
+    ),
+    "flow": MotionConfig(
+        width=192,
+        head_width=32,
+        latents=32,
+        special_tokens=0,
+        surface_layers=1,
+        video_layers=4,
+        surface_points=2048,
+        image_encoder="flow",
+        image_width=48,
+        image_layers=0,
+        image_heads=1,
+        image_size=112,
+        patch=16,
         crop_size=112,
         window=64,
         time_table=0,

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from motion324.checkpoint import save_network
 from motion324.clips import ClipPool, training_pool, validation_pool
 from motion324.dataset import Batch, DataConfig, training_batch
-from motion324.network import MotionNetwork
+from motion324.flow_network import motion_network
 from motion324.options import RunConfig, read_run_config
 from motion324.owners_layout import OwnersFolder
 from motion324.report import Report
@@ -115,7 +115,7 @@ def _run(trainer: Trainer, config: RunConfig, pool: ShardPool, output: Path, rep
 
 def _validated(trainer: Trainer, config: RunConfig, records: np.ndarray, output: Path) -> dict[str, float]:
     """Validate the averaged weights, and write them."""
-    network = trainer.averaged(MotionNetwork(config.model).to(trainer.device)).eval()
+    network = trainer.averaged(motion_network(config.model).to(trainer.device)).eval()
     figures = validate(network, records, config.data, trainer.device)
     log.info(
         "step %d: trajectory error %.3f %% of the size, standing still %.3f (ratio %.3f); chamfer %.3f, %.3f; "

@@ -12,12 +12,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motion324.dataset import Batch
-from motion324.network import MotionNetwork
+from motion324.flow_network import AnyMotionNetwork, motion_network
 from motion324.options import RunConfig, TrainingConfig
 from v2m4.muon import Muon
 
 ADAM_SHARE = 0.1  # of Muon's learning rate
-OUTSIDE = ("latent_queries", "reference_tokens", "other_tokens", "head.3", "point_embedding", "patches")
+OUTSIDE = (
+    "latent_queries",
+    "reference_tokens",
+    "other_tokens",
+    "head.3",
+    "point_embedding",
+    "patches",
+    "stem",
+    "scale",
+)
 EPSILON = 1e-4  # keeps the gradient of a distance finite
 
 
@@ -53,7 +62,7 @@ class Trainer:
     def __init__(self, config: RunConfig, device: torch.device, world: int = 1) -> None:
         torch.manual_seed(config.training.seed)
         self.config, self.device, self.world = config.training, device, world
-        self.network = MotionNetwork(config.model, gradient_checkpointing=config.training.use_checkpoint).to(device)
+        self.network = motion_network(config.model, gradient_checkpointing=config.training.use_checkpoint).to(device)
         self.network.train()
         self.parallel: nn.Module = self.network
         if world > 1:
@@ -112,7 +121,7 @@ class Trainer:
             else:
                 self.average[name].copy_(value)
 
-    def averaged(self, network: MotionNetwork) -> MotionNetwork:
+    def averaged(self, network: AnyMotionNetwork) -> AnyMotionNetwork:
         """Load the averaged weights into a network of the same sizes."""
         network.load_state_dict(self.average)
         return network
