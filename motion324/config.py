@@ -22,7 +22,8 @@ class MotionConfig:
         video_layers: attention layers over the frames' tokens, alternately over all frames and within each frame.
         fourier_levels: frequencies of a position's embedding, pi times powers of two.
         surface_points: points that are sampled on the mesh to encode it.
-        image_encoder: ``dinov2`` (DINOv2 of the transformers package, frozen) or ``patches`` (trained with the rest).
+        image_encoder: ``dinov2`` (DINOv2 of the transformers package, frozen), ``patches`` (trained with the rest), or
+            ``flow`` (pairs of frames and their optical flow, of the small network of ``flow_network``).
         image_width: channels of the image encoder.
         image_layers: its layers.
         image_heads: its attention heads.

@@ -48,9 +48,10 @@ class FlowMotionNetwork(nn.Module):
         self.tokens_norm = nn.LayerNorm(width, bias=False)
         self.look_up = nn.Linear(config.image_width, width)
         self.point_attention = CrossAttentionBlock(width, head_width)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 3))
-        nn.init.zeros_(self.head[3].weight)
-        nn.init.zeros_(self.head[3].bias)
+        last = nn.Linear(width, 3)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), last)
 
     def forward(self, surface: SurfacePoints, frames: Tensor, queries: SurfacePoints) -> Tensor:
         """Positions (B, T, Q, 3) of the query points in every frame; see ``MotionNetwork.forward``."""
