@@ -2,8 +2,9 @@
 
 It differs from the published network, whose query points read nothing but a frame's latents, so that it can be trained
 in minutes: the points have the camera's axes (``view_frame``), each query point looks up its place in a frame's map
-(``flow_encoder``), and displacements start at zero. As published, the mesh becomes latents, layers of attention over
-all frames and within each frame alternate, and a query point reads the frame's latents by cross-attention.
+(``flow_encoder``), and displacements start at those of the optical flow. As published, the mesh becomes latents, layers
+of attention over all frames and within each frame alternate, and a query point reads the frame's latents by
+cross-attention.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class FlowMotionNetwork(nn.Module):
             found = grid_sample(maps, at.to(maps), padding_mode="border", align_corners=False)[:, :, 0].transpose(1, 2)
             tokens = self.point_embedding(part).repeat_interleave(count, 0) + self.look_up(found)
             tokens = self.point_attention.respond(tokens, self.point_attention.queries(tokens), context)
-            moved = self.head(tokens).float().unflatten(0, (batch, count)) + part.points[:, None]
+            flow = torch.cat([found[..., :2], torch.zeros_like(found[..., :1])], -1)
+            moved = (self.head(tokens).float() + flow).unflatten(0, (batch, count)) + part.points[:, None]
             parts.append(torch.cat([part.points[:, None], moved], 1))
         return torch.cat(parts, 2)
 
