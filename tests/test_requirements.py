@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from motion324.dino import TRANSFORMERS
 from v2m4 import device, doctor, dreamsim, lpips
 from v2m4.preflight import foreground, generators, registration
 
@@ -45,7 +46,7 @@ def commands() -> list[str]:
     """What the program says when something is missing."""
     packages = [
         *(*foreground.REMBG_PACKAGES, *foreground.SAM2_PACKAGES, *dreamsim.PACKAGES, *lpips.PACKAGES),
-        *registration.COTRACKER.packages,
+        *(*registration.COTRACKER.packages, TRANSFORMERS),
         *(package for make in generators.PAINTERS.values() for needs in make() for package in needs.packages),
     ]
     return [foreground.SALIENT_COMMAND, device.NVDIFFRAST, doctor.PYTORCH3D, *(package.install for package in packages)]

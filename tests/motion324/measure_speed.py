@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--chunk", type=int, default=2048)
     parser.add_argument("--size", default="base")
+    parser.add_argument("--only_bfloat16", action="store_true", help="leave out our single precision")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(threads.available())
@@ -73,7 +74,8 @@ def main() -> None:
 
     for _ in range(options.repeats):
         expected = measure("owners, float32", options.frames, lambda: theirs(sample).pcd_moved, None)
-        measure("ours, float32", options.frames, own, expected)
+        if not options.only_bfloat16:
+            measure("ours, float32", options.frames, own, expected)
         measure("ours, bfloat16", options.frames, own_bfloat16, expected)
 
 
