@@ -130,7 +130,7 @@ def flow_inputs(frames: Tensor) -> tuple[Tensor, Tensor]:
     residuals = [avg_pool2d((picture - reference).abs().mean(1, keepdim=True), FOLD) for picture in back]
     motions = [avg_pool2d(flow[:, which].permute(0, 3, 1, 2), FOLD) / size for which in range(2)]
     better = residuals[0] < residuals[1]
-    best = torch.where(better, *motions)
+    best = torch.where(better, motions[0], motions[1])
     pictures = [pixel_unshuffle(picture, FOLD) for picture in (reference, later, back[1])]
     scaled = [FLOW_SCALE * motions[0], FLOW_SCALE * motions[1], RESIDUAL_SCALE * residuals[0]]
     return torch.cat([*pictures, *scaled, RESIDUAL_SCALE * residuals[1]], 1), best
