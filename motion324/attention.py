@@ -54,7 +54,10 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         (B, N, C).
     """
     queries, keys = queries.to(values.dtype), keys.to(values.dtype)
-    if values.device.type == "cpu" and values.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+    half_on_cpu = values.device.type == "cpu" and values.dtype == torch.bfloat16
+    if half_on_cpu and torch.is_grad_enabled():  # the fused backward pass is slower still
+        result = torch.softmax(queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2), -1) @ values
+    elif half_on_cpu:
         result = _attend_by_products(queries, keys, values)
     else:
         result = scaled_dot_product_attention(queries, keys, values)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from motion324.config import MotionConfig
 from motion324.dino import PREFIX, from_transformers, has_names_of_version_5, to_transformers
-from motion324.network import MotionNetwork
+from motion324.flow_network import AnyMotionNetwork, motion_network
 from motion324.owners_checkpoint import convert
 from v2m4.safetensors import read_tensors, write_tensors
 
@@ -24,7 +24,7 @@ _NETWORK = PREFIX + "network."  # prefix of DINOv2's parameters in our network
 
 
 def save_network(
-    path: Path, network: MotionNetwork, notes: Mapping[str, str] | None = None, *, half: bool = False
+    path: Path, network: AnyMotionNetwork, notes: Mapping[str, str] | None = None, *, half: bool = False
 ) -> None:
     """Write a network's configuration and parameters; the file appears whole.
 
@@ -38,7 +38,7 @@ def save_network(
     write_tensors(path, stored_state(network), header, half=half)
 
 
-def load_network(path: Path, *, gradient_checkpointing: bool = False) -> MotionNetwork:
+def load_network(path: Path, *, gradient_checkpointing: bool = False) -> AnyMotionNetwork:
     """A network from a checkpoint of ours, or from the released one; on the CPU, in evaluation mode.
 
     Raises:
@@ -49,7 +49,7 @@ def load_network(path: Path, *, gradient_checkpointing: bool = False) -> MotionN
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
     config, state = _read_owners(path) if is_zip else _read_own(path)
-    network = MotionNetwork(config, gradient_checkpointing=gradient_checkpointing)
+    network = motion_network(config, gradient_checkpointing=gradient_checkpointing)
     load_state(network, state, str(path))
     return network.eval()
 
@@ -59,7 +59,7 @@ def read_notes(path: Path) -> dict[str, str]:
     return read_tensors(path)[1]
 
 
-def stored_state(network: MotionNetwork) -> dict[str, Tensor]:
+def stored_state(network: AnyMotionNetwork) -> dict[str, Tensor]:
     """The network's parameters under the names that checkpoints have."""
     state = network.state_dict()
     own = {name: value for name, value in state.items() if not name.startswith(_NETWORK)}
@@ -67,7 +67,7 @@ def stored_state(network: MotionNetwork) -> dict[str, Tensor]:
     return own | {PREFIX + name: value for name, value in from_transformers(dino).items()}
 
 
-def load_state(network: MotionNetwork, state: Mapping[str, Tensor], source: str) -> None:
+def load_state(network: AnyMotionNetwork, state: Mapping[str, Tensor], source: str) -> None:
     """Load parameters under the names that checkpoints have.
 
     Args:

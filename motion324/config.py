@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-ImageEncoderName = Literal["dinov2", "patches"]
+ImageEncoderName = Literal["dinov2", "patches", "flow"]
 Output = Literal["positions", "displacements"]
 
 
@@ -22,7 +22,8 @@ class MotionConfig:
         video_layers: attention layers over the frames' tokens, alternately over all frames and within each frame.
         fourier_levels: frequencies of a position's embedding, pi times powers of two.
         surface_points: points that are sampled on the mesh to encode it.
-        image_encoder: ``dinov2`` (DINOv2 of the transformers package, frozen) or ``patches`` (trained with the rest).
+        image_encoder: ``dinov2`` (DINOv2 of the transformers package, frozen), ``patches`` (trained with the rest), or
+            ``flow`` (pairs of frames and their optical flow, of the small network of ``flow_network``).
         image_width: channels of the image encoder.
         image_layers: its layers.
         image_heads: its attention heads.
@@ -112,6 +113,26 @@ PRESETS = {
         image_size=112,
         crop_size=112,
         window=64,
+        time_table=0,
+        dropout=0.0,
+        output="displacements",
+    ),
+    "flow": MotionConfig(
+        width=192,
+        head_width=32,
+        latents=32,
+        special_tokens=0,
+        surface_layers=1,
+        video_layers=4,
+        surface_points=2048,
+        image_encoder="flow",
+        image_width=48,
+        image_layers=0,
+        image_heads=1,
+        image_size=112,
+        patch=16,
+        crop_size=112,
+        window=8,
         time_table=0,
         dropout=0.0,
         output="displacements",

@@ -2,7 +2,7 @@
 
 The network (``network``) predicts depth maps of the near and the far side and the far side's colours from a crop of
 the frame; ``fit`` makes a mesh of them. ``train`` trains it on renders (``dataset``, ``views``) of glTF characters and
-of random creatures (``subjects``, ``creatures``); ``evaluate`` compares it with ``Inflate`` on families that it was
+random creatures (``subjects``, ``v2m4.creatures``); ``evaluate`` compares it with ``Inflate`` on families that it was
 not trained on.
 """
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from generators.prior.clouds import cloud_view
 from generators.prior.maps import SIZE
-from generators.prior.subjects import SubjectPool, find_sources, held_out
+from generators.prior.subjects import SubjectPool
 from generators.prior.views import View, random_view
 from v2m4 import threads
+from v2m4.character_files import find_sources, held_out
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def validation_pool(data: Path) -> SubjectPool:
     """
     sources = [source for source in find_sources(data) if held_out(source.name)]
     if not sources:
-        raise FileNotFoundError(f"{data}: none of the held-out families (see generators/prior/subjects.py) is there")
+        raise FileNotFoundError(f"{data}: none of the held-out families (see v2m4/character_files.py) is there")
     return SubjectPool(sources, 0.0)
 
 

@@ -24,11 +24,12 @@ from tqdm import tqdm
 from generators.prior.correction import correct, observe
 from generators.prior.fit import generate
 from generators.prior.network import load_network
-from generators.prior.subjects import Source, Subject, find_sources, held_out, read_subject
+from generators.prior.subjects import Subject, read_subject
 from generators.prior.views import render_view, rotation
 from generators.prior.weights import FILE
 from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV
+from v2m4.character_files import Source, find_sources, held_out
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.similarity_transform import SimilarityIcp, SimilarityTransform

@@ -19,9 +19,10 @@ from generators.prior.correction import correct, observe
 from generators.prior.evaluate import Scene, compare, make_scene
 from generators.prior.fit import generate
 from generators.prior.network import Prior, load_network
-from generators.prior.subjects import Source, Subject, find_sources, read_subject
+from generators.prior.subjects import Subject, read_subject
 from generators.prior.weights import FILE
 from v2m4 import threads
+from v2m4.character_files import Source, find_sources
 from v2m4.contact_sheet import contact_sheet
 from v2m4.mesh import Mesh, MeshSequence
 

@@ -13,10 +13,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from generators.prior.dataset import Batch
 from generators.prior.losses import loss, read_output, true_ramps
-from generators.prior.muon import Muon
 from generators.prior.network import Prior
 from generators.prior.tilt import tilt_loss
 from generators.prior.weights import read_weights
+from v2m4.muon import Muon
 
 log = logging.getLogger(__name__)
 

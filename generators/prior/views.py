@@ -11,6 +11,7 @@ import numpy as np
 from generators.prior.crossings import Crossings, ray_crossings
 from generators.prior.maps import SIZE, Window, base_maps
 from generators.prior.subjects import Subject
+from v2m4.creatures.solid_texture import solid_texture
 
 SUPERSAMPLING = 2
 MIN_PIXELS = 60  # of the mask of a view
@@ -169,7 +170,7 @@ def _shade(
         return (values[corners] * weights[..., None]).sum(2)
 
     if not plain and rng.uniform() < 0.25:
-        albedo = _random_texture(interpolate(subject.poses[0]), subject.poses[0], rng)
+        albedo = solid_texture(interpolate(subject.poses[0]), subject.poses[0], rng)
     elif subject.texture is not None and subject.uvs is not None:
         uvs = interpolate(subject.uvs) % 1.0
         height, width = subject.texture.shape[:2]
@@ -205,24 +206,6 @@ def _shade(
     front, back = np.zeros((2, *hit.shape, 3))
     front[hit], back[hit] = colors[:, 0], colors[:, 1]
     return front, back
-
-
-def _random_texture(points: np.ndarray, vertices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colours (..., 3) of a random solid texture at points (..., 3) of the rest pose."""
-    scale = max(float(np.ptp(vertices, axis=0).max()), 1e-9)
-    points = (points - vertices.min(0)) / scale
-    value = np.zeros(points.shape[:-1])
-    frequency = rng.uniform(2, 25)
-    for _ in range(int(rng.integers(1, 4))):
-        wave = rng.normal(0, frequency, 3)
-        value = value + np.sin(points @ wave + rng.uniform(0, 6.28) + 0.5 * value)
-    palette = rng.uniform(0, 1, (int(rng.integers(1, 5)), 3))
-    position = (value * 0.5 / 2 + 0.5).clip(0, 0.999) * len(palette)
-    index = position.astype(int)
-    if rng.uniform() < 0.5:
-        return palette[index]
-    part = (position - index)[..., None]
-    return palette[index] * (1 - part) + palette[np.minimum(index + 1, len(palette) - 1)] * part
 
 
 def _damaged(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -44,7 +44,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def tube_meshes(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Closed meshes of all parts in one: vertices (V, 3), faces (F, 3), vertex colours (V, 3)."""
+    """Closed meshes of all parts in one: vertices (V, 3), faces (F, 3), and the part (V,) of each vertex."""
     angles = 2 * math.pi * np.arange(SIDES) / SIDES
     caps = 0.5 * math.pi * (np.arange(RINGS) + 0.5) / RINGS
     # Profile of a capsule: (side, along in radii, width in radii).
@@ -60,7 +60,7 @@ def tube_meshes(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     end = (len(profile) - 1) * SIDES
     faces.append(np.stack([np.full(SIDES, last), end + ring, end + (ring + 1) % SIDES], 1))
     topology = np.concatenate(faces)
-    all_vertices, all_faces, all_colors, offset = [], [], [], 0
+    all_vertices, all_faces, offset = [], [], 0
     for part in parts:
         axis = unit(part.end - part.start)
         across = part.normal - (part.normal @ axis) * axis
@@ -79,9 +79,9 @@ def tube_meshes(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         vertices = np.concatenate([*points, np.stack(tips)])
         all_vertices.append(vertices)
         all_faces.append(topology + offset)
-        all_colors.append(np.broadcast_to(part.color, vertices.shape))
         offset += len(vertices)
-    return np.concatenate(all_vertices), np.concatenate(all_faces), np.concatenate(all_colors)
+    owner = np.repeat(np.arange(len(parts)), [len(vertices) for vertices in all_vertices])
+    return np.concatenate(all_vertices), np.concatenate(all_faces), owner
 
 
 @kernel("f8[:,::1], f8[::1], f8, i8[::1], f8", ahead=False)
@@ -114,7 +114,7 @@ def _union_field(parts, origin, cell, shape, sharpness):  # pragma: no cover
 
 
 def smooth_union(parts: list[Part], sharpness: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One surface about all parts: vertices (V, 3), faces (F, 3), vertex colours (V, 3) of the nearest part.
+    """One surface about all parts: vertices (V, 3), faces (F, 3), and the part (V,) nearest to each vertex.
 
     Args:
         parts: of a creature.
@@ -131,10 +131,14 @@ def smooth_union(parts: list[Part], sharpness: float) -> tuple[np.ndarray, np.nd
     level[[0, -1]] = level[:, [0, -1]] = level[:, :, [0, -1]] = -8
     points, faces, _, _ = marching_cubes(level, 0.0, gradient_direction="ascent")
     vertices = points * cell + low
-    start, edge = rows[:, :3], rows[:, 3:6] - rows[:, :3]
-    relative = vertices[:, None] - start
-    part = np.clip((relative * edge).sum(-1) / np.maximum((edge**2).sum(-1), 1e-12), 0, 1)
-    distance = np.linalg.norm(relative - part[..., None] * edge, axis=-1)
-    distance -= rows[:, 6] + part * (rows[:, 7] - rows[:, 6])
-    colors = np.stack([p.color for p in parts])[distance.argmin(1)]
-    return vertices, faces.astype(np.int64), colors
+    return vertices, faces.astype(np.int64), part_distances(parts, vertices).argmin(1)
+
+
+def part_distances(parts: list[Part], points: np.ndarray) -> np.ndarray:
+    """Signed distances (V, P) of points (V, 3) to the parts, taken as round tapered capsules; negative inside."""
+    start, end = np.stack([part.start for part in parts]), np.stack([part.end for part in parts])
+    radii, edge = np.array([part.radii for part in parts]), end - start
+    relative = points[:, None] - start
+    along = np.clip((relative * edge).sum(-1) / np.maximum((edge**2).sum(-1), 1e-12), 0, 1)
+    distance = np.linalg.norm(relative - along[..., None] * edge, axis=-1)
+    return distance - (radii[:, 0] + along * (radii[:, 1] - radii[:, 0]))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from generators.prior.muon import Muon, orthogonalized
+from v2m4.muon import Muon, orthogonalized
 
 
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])

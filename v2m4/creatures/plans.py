@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generators.prior.creature_surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
+from v2m4.creatures.surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
 
 PLANS = ("biped", "quadruped", "bird", "fish", "insect", "snake", "robot", "blob", "frog")
 FORWARD = np.eye(3)[2]
@@ -47,21 +47,54 @@ class _Builder:
             self.chain(np.asarray(start) * mirror, heading, lengths, radii, color, bend, flat, normal * mirror)
 
 
+@dataclass(frozen=True)
+class Creature:
+    """A random creature in a pose.
+
+    Attributes:
+        vertices: (V, 3) float64.
+        faces: (F, 3) int64.
+        colors: (V, 3) sRGB.
+        plan: name of its body plan.
+        parts: that its surface was made from.
+        part_of_vertex: (V,) int64 the part that each vertex lies on, or is nearest to.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray
+    plan: str
+    parts: list[Part]
+    part_of_vertex: np.ndarray
+
+
 def random_creature(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Vertices (V, 3), faces (F, 3), vertex colours (V, 3) and the name of the plan of a random creature in a pose.
+    """Vertices (V, 3), faces (F, 3), vertex colours (V, 3) and the name of the plan of ``creature_of_parts``."""
+    creature = creature_of_parts(rng)
+    return creature.vertices, creature.faces, creature.colors, creature.plan
+
+
+def creature_of_parts(rng: np.random.Generator, plan: str | None = None) -> Creature:
+    """A random creature in a pose, with the parts that it is made of.
 
     Half of them are closed parts that overlap, half are one surface: the smooth union of the parts.
+
+    Args:
+        rng: of all random choices.
+        plan: one of ``PLANS``, or ``tree``: a random tree of limbs; None for a random one of ``PLANS``.
     """
-    plan = str(rng.choice(PLANS, p=[0.2, 0.2, 0.1, 0.1, 0.08, 0.09, 0.12, 0.06, 0.05]))
+    if plan is None:
+        plan = str(rng.choice(PLANS, p=[0.2, 0.2, 0.1, 0.1, 0.08, 0.09, 0.12, 0.06, 0.05]))
     build = _Builder(rng, rng.uniform(0, 1, (5, 3)) ** rng.uniform(0.5, 1.5), 2.0)
     if plan == "robot" or rng.uniform() < 0.1:
         build.power = float(rng.uniform(3, 8))
     _BUILDERS[plan](build)
     if build.power > 2 or rng.uniform() < 0.4:
-        vertices, faces, colors = tube_meshes(build.parts)
+        vertices, faces, part = tube_meshes(build.parts)
     else:
-        vertices, faces, colors = smooth_union(build.parts, float(rng.uniform(12, 40)))
-    return vertices, faces, colors, plan
+        vertices, faces, part = smooth_union(build.parts, float(rng.uniform(12, 40)))
+    colors = np.stack([item.color for item in build.parts])[part]
+    return Creature(vertices, faces, colors, plan, build.parts, part)
 
 
 def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) -> None:
@@ -345,7 +378,33 @@ def _robot(build: _Builder) -> None:
         build.add(place, place + size * unit(rng.normal(0, 1, 3)), (size, size * rng.uniform(0.3, 1)), 4)
 
 
+def _tree(build: _Builder) -> None:
+    """A trunk in any direction with limbs at random places, mirrored pairs or not, that branch once more."""
+    rng = build.rng
+    radius, count = rng.uniform(0.08, 0.3), int(rng.integers(1, 4))
+    heading = unit(rng.normal(0, 1, 3) + rng.uniform(0, 2) * UP)
+    build.chain(np.zeros(3), heading, rng.uniform(0.15, 0.5, count), radius * rng.uniform(0.6, 1.2, count + 1), 0, 0.5)
+    trunk = list(build.parts)
+    for _ in range(int(rng.integers(2, 6))):
+        part = trunk[int(rng.integers(len(trunk)))]
+        root = part.start + rng.uniform(0, 1) * (part.end - part.start)
+        segments = int(rng.integers(1, 4))
+        lengths = rng.uniform(0.1, 0.45, segments)
+        thick = radius * rng.uniform(0.2, 0.7)
+        radii = thick * np.linspace(1, rng.uniform(0.3, 1.1), segments + 1)
+        direction, color, bend = rng.normal(0, 1, 3), int(rng.integers(5)), rng.uniform(0.1, 0.9)
+        if rng.uniform() < 0.6:
+            root, direction = np.abs(root * [1, 0, 0]) + root * [0, 1, 1], direction * [np.sign(direction[0]), 1, 1]
+            build.pair(root + 0.5 * radius * SIDE, direction, lengths, radii, color, bend, 0.2)
+        else:
+            build.chain(root, direction, lengths, radii, color, bend)
+        if rng.uniform() < 0.4:
+            _hand(build)
+    if rng.uniform() < 0.4:
+        _head(build, trunk[-1].end, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(0.6, 1.5))
+
+
 _BUILDERS = {
     "biped": _biped, "quadruped": _quadruped, "bird": _bird, "fish": _fish, "insect": _insect, "snake": _snake,
-    "robot": _robot, "blob": _blob, "frog": _frog,
+    "robot": _robot, "blob": _blob, "frog": _frog, "tree": _tree,
 }  # fmt: skip

@@ -1,13 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-import trimesh
 
-from generators.prior.creatures import PLANS, random_creature
-from generators.prior.subjects import EXCLUDED, HELD_OUT, find_sources, held_out
+from v2m4.character_files import EXCLUDED, HELD_OUT, find_sources, held_out
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "characters"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "characters"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/characters")
@@ -33,25 +30,3 @@ def test_held_out_names_match_whole_names_or_prefixes() -> None:
 def test_folder_without_models_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="files"):
         find_sources(tmp_path)
-
-
-def test_creatures_are_closed_oriented_and_of_many_plans() -> None:
-    rng = np.random.default_rng(0)
-    plans = set()
-    for _ in range(30):
-        vertices, faces, colors, plan = random_creature(rng)
-        mesh = trimesh.Trimesh(vertices, faces, process=False)
-        assert mesh.is_watertight
-        assert mesh.volume > 0
-        assert colors.shape == vertices.shape
-        assert colors.min() >= 0
-        assert colors.max() <= 1
-        plans.add(plan)
-    assert plans <= set(PLANS)
-    assert len(plans) >= 5
-
-
-def test_same_seed_gives_the_same_creature() -> None:
-    first, second = (random_creature(np.random.default_rng(5)) for _ in range(2))
-    for one, other in zip(first[:3], second[:3], strict=True):
-        assert np.array_equal(one, other)
