@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2m4 import preflight
-from v2m4.config import LARGEST_FOV, LEAST_FOV, MOST_BONES, Config, parse, resolve_preset
+from v2m4.config import Config, parse, resolve_preset
 from v2m4.console import AnimationProgress, Console, Outcome, kernel_progress, summary, use_console
 from v2m4.device import placement
 from v2m4.io.mesh_file import check_user_mesh
@@ -46,29 +46,14 @@ def check(config: Config) -> Config:
     Raises:
         UsageError: an option is invalid or requires what is missing; one line with what to do.
     """
-    check_fov(config.fov)
-    if config.skip < 1:
-        raise UsageError(f"--skip {config.skip}: must be at least 1")
-    if config.max_faces < 200:
-        raise UsageError(f"--max_faces {config.max_faces}: must be at least 200")
-    if not 0 <= config.tolerance < 1:
-        raise UsageError(f"--tolerance {config.tolerance:g}: must be at least 0, and below 1")
-    if not 0 <= config.n < config.N:
-        raise UsageError(f"--N {config.N} --n {config.n}: n must lie between 0 and N - 1")
-    if not 1 <= config.bones <= MOST_BONES:
-        raise UsageError(f"--bones {config.bones}: must be from 1 to {MOST_BONES}")
     try:
+        preflight.ranges.check(config)
         config = preflight.formats.resolve(config)
-    except Unavailable as error:
+    except (ValueError, Unavailable) as error:
         raise UsageError(str(error)) from error
     if config.mesh is not None:
         with errors_of_usage("--mesh"):
             check_user_mesh(config.mesh, config.blender_path)
-    if config.mesh is not None and config.baseline:
-        raise UsageError("--baseline generates meshes; it cannot be combined with --mesh")
-    if config.delight and (config.mesh is not None or config.baseline):
-        option = "--baseline" if config.mesh is None else "--mesh"
-        raise UsageError(f"--delight changes the texture that stage 4 solves for; with {option} there is none")
     root = config.root if config.video is None else config.video
     try:
         return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))
@@ -85,19 +70,6 @@ def errors_of_usage(option: str) -> Iterator[None]:
         raise UsageError(f"{option} {error}") from error
 
 
-def check_fov(fov: float | str) -> None:
-    """Check that a field of view lies in the supported range.
-
-    Args:
-        fov: degrees, or ``auto``.
-
-    Raises:
-        UsageError: it does not; one line with the range.
-    """
-    if not isinstance(fov, str) and not LEAST_FOV <= fov <= LARGEST_FOV:
-        raise UsageError(f"--fov {fov:g}: must lie between {LEAST_FOV} and {LARGEST_FOV} degrees, or be auto")
-
-
 def learned_parts(config: Config) -> dict[str, str]:
     """Return which learned parts are used, and what stands in for the others."""
     import camera_search
@@ -107,6 +79,7 @@ def learned_parts(config: Config) -> dict[str, str]:
         "generator": config.model if config.mesh is None else "none (a user mesh)",
         **camera_search.describe(config),
         "tracking": registration.describe(config),
+        "motion": "none" if config.checkpoint is None else config.checkpoint.name,
     }
 
 
@@ -131,7 +104,7 @@ def key_indices(clip: Clip, config: Config) -> list[int]:
 
     if config.baseline:
         return clip.key_indices(1)
-    if config.motion == "video":
+    if config.motion != "registration":
         return [0]
     return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
 
@@ -175,6 +148,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     """Run the four stages (generation, camera search, registration, texture) and export; returns the GLB's path."""
     import camera_search
     import generators
+    import motion324
     import registration
     import texture
     from v2m4.absent_frames import Timeline, poses_for_export
@@ -194,6 +168,8 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     with stage("registration"):
         if config.motion == "video":
             sequence = registration.track_video(clip.frames, posed[0], workspace, config)
+        elif config.motion == "feedforward":
+            sequence = motion324.run(clip.frames, posed[0], workspace, config)
         else:
             sequence = registration.run(clip.frames, keys, posed, workspace, config)
             sequence = registration.fit_inbetweens(clip.frames, sequence, workspace, config)
@@ -224,6 +200,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
 def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, config: Config, stage: Stage) -> Path:
     """Animate a user mesh: search its camera and pose in the first frame, track it through the video, and export it."""
     import camera_search
+    import motion324
     import registration
     from v2m4.absent_frames import Timeline, poses_for_export
     from v2m4.export_user_mesh import export_user_mesh, file_axes_extrinsics
@@ -239,7 +216,10 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     with stage("camera_search"):
         posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
-        tracked = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
+        if config.motion == "feedforward":
+            tracked = motion324.run(clip.frames, posed, workspace, config)
+        else:
+            tracked = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
     with stage("export"):
         sequence, timeline = working.coarse_sequence(tracked), Timeline.of(clip)
         to_camera = posed.matrix() @ unit
@@ -330,7 +310,8 @@ def run(config: Config, console: Console) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 on success, 1 when an animation failed, 2 on bad usage, 130 on Ctrl-C."""
     config = parse(sys.argv[1:] if arguments is None else arguments)
-    way = "baseline" if config.baseline else config.motion if config.mesh is None else "user_mesh"
+    motion = "registration" if config.motion == "registration" else "video"
+    way = "baseline" if config.baseline else motion if config.mesh is None else "user_mesh"
     console = use_console(config.verbose, way)
     try:
         return run(check(config), console)

@@ -242,6 +242,9 @@ def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
         "--web --baseline",
         "--formats fbxx",
         "--bones 0",
+        "--motion feedforward",
+        "--checkpoint nowhere.pt --motion feedforward",
+        "--checkpoint some.pt",
         "--write skeleton",
     ],
 )

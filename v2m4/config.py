@@ -71,8 +71,11 @@ class Config:
     # One video file or folder of frames, in place of --root.
     video: Path | None = None
     # Source of the motion: registration between the meshes of all key frames (V2M4), or the video alone, from the first
-    # frame's mesh on. With --mesh it is always the video.
-    motion: Literal["registration", "video"] = "registration"
+    # frame's mesh on; feedforward is the network of Motion 3-to-4 (with --checkpoint). With --mesh, registration means
+    # video.
+    motion: Literal["registration", "video", "feedforward"] = "registration"
+    # Weights of that network: its authors' checkpoint (.pt), or one of motion324.train (.safetensors).
+    checkpoint: Path | None = None
     # One key frame in every skip frames.
     skip: int = 5
     # Poses of the frames between key frames: fitted to the video, or interpolated linearly between those of the key

@@ -121,6 +121,7 @@ def placement(config: Config) -> str:
         f"generation ({config.model})": config.mesh is None and config.model not in OWN_MODELS,
         "camera search": True,
         "registration of key frames (descents)": registered,
+        "motion network": config.motion == "feedforward",
         "point tracks (CoTracker3)": config.use_tracking and config.registration.tracker == "cotracker",
         f"texture ({config.texture.solver})": config.mesh is None,
     }

@@ -10,10 +10,20 @@ from dataclasses import replace
 
 from v2m4.config import Config
 from v2m4.device import NoCuda, choose_device
-from v2m4.preflight import camera_search, export, foreground, formats, generators, published, registration
+from v2m4.preflight import (
+    camera_search,
+    export,
+    foreground,
+    formats,
+    generators,
+    motion,
+    published,
+    ranges,
+    registration,
+)
 from v2m4.weights import Unavailable
 
-__all__ = ["formats", "require", "resolve"]
+__all__ = ["formats", "ranges", "require", "resolve"]
 
 log = logging.getLogger("v2m4.preflight")
 
@@ -24,7 +34,7 @@ def require(config: Config) -> None:
     Raises:
         Unavailable: in one line, the option, what is missing and what to do.
     """
-    for part in (export, foreground, generators, camera_search, registration):
+    for part in (export, foreground, generators, camera_search, registration, motion):
         part.require(config)
 
 
