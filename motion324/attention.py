@@ -76,7 +76,7 @@ def _attend_by_products(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor
     keys = keys.transpose(1, 2)
     together = max(1, LOGITS_AT_ONCE // keys.shape[2])  # rows of logits
     size = min(count, max(together // heads, MIN_QUERIES))
-    groups = max(1, together // max(size, 1))
+    groups = max(torch.get_num_threads(), together // max(size, 1))  # heads at once; each thread works on its own
     result = torch.empty_like(queries)
     for first in range(0, batch * heads, groups):
         group = slice(first, first + groups)

@@ -120,6 +120,7 @@ PRESETS = {
     "flow": MotionConfig(
         width=192,
         head_width=32,
+        fourier_levels=5,
         latents=32,
         special_tokens=0,
         surface_layers=1,

@@ -21,7 +21,7 @@ WIDTHS = (64, 128, 192)  # channels at a quarter, an eighth and a sixteenth of t
 GRAY = (0.299, 0.587, 0.114)
 INPUTS = 3 * 3 * FOLD**2 + 4 + 2  # three pictures, two flows, their residuals
 FLOW_SCALE, RESIDUAL_SCALE = 8.0, 4.0  # of inputs, to be of order 1
-LIFT, DARKEST = 0.25, 4 / 255  # grey that the object is lifted above the background by; brightest channel of black
+LIFT, DARKEST = 0.25, 0.5 / 255  # grey that the object is lifted above the background by; brightest channel of black
 
 
 class Block(nn.Module):

@@ -17,9 +17,11 @@ from torch.utils.checkpoint import checkpoint
 from motion324.attention import CrossAttentionBlock, SelfAttentionBlock
 from motion324.config import MotionConfig
 from motion324.embedding import PointEmbedding, SurfacePoints, video_positions
-from motion324.flow_encoder import FOLD, FlowEncoder
+from motion324.flow_encoder import FLOW_SCALE, FOLD, FlowEncoder
 from motion324.network import MotionNetwork
 from motion324.view_frame import CUBE
+
+PLACE_SCALE = 0.5  # of the embedding of a token's place, beside tokens of variance 1
 
 
 class FlowMotionNetwork(nn.Module):
@@ -43,10 +45,13 @@ class FlowMotionNetwork(nn.Module):
         self.surface_attention = CrossAttentionBlock(width, head_width)
         self.surface_blocks = blocks(config.surface_layers)
         self.image_encoder = FlowEncoder(config.image_size, width, config.image_width)
+        # Without this norm and that of the maps, places and points drown what the pictures show at the start.
+        self.image_norm = nn.LayerNorm(width, bias=False)
         self.input_norm = nn.LayerNorm(width, bias=False)
         self.global_blocks = blocks(config.video_layers // 2)
         self.frame_blocks = blocks(config.video_layers // 2)
         self.tokens_norm = nn.LayerNorm(width, bias=False)
+        self.map_norm = nn.LayerNorm(config.image_width - 2, bias=False)
         self.look_up = nn.Linear(config.image_width, width)
         self.point_attention = CrossAttentionBlock(width, head_width)
         last = nn.Linear(width, 3)
@@ -76,7 +81,7 @@ class FlowMotionNetwork(nn.Module):
             latents = self._run(block, latents)
         images, skipped = self.image_encoder.down(frames)
         places = video_positions(count, config.grid, config.width, config.time_table).to(images)
-        images = images.unflatten(0, (batch, count)) + places
+        images = self.image_norm(images).unflatten(0, (batch, count)) + PLACE_SCALE * places
         mesh = latents[:, None].expand(-1, count, -1, -1).to(images)
         tokens = self.input_norm(torch.cat([mesh, images], 2))
         length = tokens.shape[2]
@@ -118,7 +123,8 @@ class FlowMotionNetwork(nn.Module):
             places = part.points[..., :2] * part.points.new_tensor([2 * CUBE, -2 * CUBE])
             at = places.repeat_interleave(count, 0)[:, None]  # (N, 1, Q, 2)
             found = grid_sample(maps, at.to(maps), padding_mode="border", align_corners=False)[:, :, 0].transpose(1, 2)
-            tokens = self.point_embedding(part).repeat_interleave(count, 0) + self.look_up(found)
+            seen = torch.cat([found[..., :2] * FLOW_SCALE, self.map_norm(found[..., 2:])], -1)
+            tokens = self.point_embedding(part).repeat_interleave(count, 0) + self.look_up(seen)
             tokens = self.point_attention.respond(tokens, self.point_attention.queries(tokens), context)
             flow = torch.cat([found[..., :2], torch.zeros_like(found[..., :1])], -1)
             moved = (self.head(tokens).float() + flow).unflatten(0, (batch, count)) + part.points[:, None]

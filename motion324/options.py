@@ -31,7 +31,7 @@ class TrainingConfig:
         minutes: length of the schedule instead of ``train_steps``, in minutes of training; 0 for steps.
         last_lr: learning rate at the end, relative to the highest.
         grad_clip_norm: of the gradient's norm.
-        loss: ``mse`` of positions (published), or ``distance``, the mean distance.
+        loss: ``mse`` of positions (published), ``distance`` or ``relative``; see ``trainer.loss_of``.
         use_checkpoint: recompute activations in the backward pass.
         amp_dtype: ``bf16`` or ``fp32``.
         average: memory of the weights' moving average, steps; 0 for none.
@@ -55,7 +55,7 @@ class TrainingConfig:
     minutes: float = 0.0
     last_lr: float = 0.02
     grad_clip_norm: float = 1.0
-    loss: Literal["mse", "distance"] = "mse"
+    loss: Literal["mse", "distance", "relative"] = "mse"
     use_checkpoint: bool = True
     amp_dtype: Literal["bf16", "fp32"] = "bf16"
     average: int = 1000

@@ -28,6 +28,7 @@ OUTSIDE = (
     "scale",
 )
 EPSILON = 1e-4  # keeps the gradient of a distance finite
+LEAST_DISPLACEMENT = 0.03  # of the size, added to the true displacement that a relative loss divides by
 
 
 def rate_factor(progress: float, step: int, config: TrainingConfig) -> float:
@@ -44,10 +45,20 @@ def rate_factor(progress: float, step: int, config: TrainingConfig) -> float:
 
 
 def loss_of(predicted: Tensor, targets: Tensor, kind: str) -> Tensor:
-    """Loss of predicted positions (B, T, Q, 3): mean square of coordinates, or mean distance."""
+    """Loss of predicted positions (B, T, Q, 3); the true ones of frame 0 are the reference's.
+
+    Args:
+        predicted: positions.
+        targets: true positions.
+        kind: ``mse`` of coordinates, mean ``distance``, or ``relative``: the mean distance of each sample relative to
+            its true mean displacement, so that a few samples that move much do not drown the others.
+    """
     if kind == "mse":
         return (predicted - targets).square().mean()
-    return ((predicted - targets).square().sum(-1) + EPSILON**2).sqrt().mean()
+    distance = ((predicted - targets).square().sum(-1) + EPSILON**2).sqrt().mean((1, 2))
+    if kind == "relative":
+        distance = distance / ((targets - targets[:, :1]).norm(dim=-1).mean((1, 2)) + LEAST_DISPLACEMENT)
+    return distance.mean()
 
 
 class Trainer:

@@ -3,6 +3,8 @@
 ``MOTION324_CODE=... DINOV2_CODE=... python -m tests.motion324.measure_speed --frames 64`` (see ``owners_network``).
 """
 
+import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
+
 import argparse
 import time
 from collections.abc import Callable

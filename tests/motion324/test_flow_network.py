@@ -63,6 +63,15 @@ def test_warped_frames_resemble_the_reference() -> None:
     assert float((back - reference).abs().mean()) < 0.3 * float((later - reference).abs().mean())
 
 
+def test_the_flow_of_an_object_that_is_almost_black_is_found() -> None:
+    video = torch.zeros(1, 2, 3, 64, 64)
+    video[0, 0, :, 20:40, 8:28] = 2 / 255
+    video[0, 1, :, 24:44, 28:48] = 2 / 255
+    _, flow = flow_inputs(video)
+    inner = flow[0, :, 6:9, 3:6].mean((1, 2)) * 64
+    torch.testing.assert_close(inner, torch.tensor([20.0, 4.0]), atol=1.0, rtol=0)
+
+
 def test_an_untrained_network_follows_the_flow() -> None:
     picture = np.stack([square(32, 4 + 4 * number, 6) for number in range(3)]) / 255
     video = torch.from_numpy(picture).float()[None, :, None].expand(-1, -1, 3, -1, -1)

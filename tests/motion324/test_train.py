@@ -136,6 +136,10 @@ def test_losses() -> None:
     predicted[0, 0, 0] = torch.tensor([3.0, 4.0, 0.0])
     assert float(loss_of(predicted, truth, "mse")) == pytest.approx(25 / 6)
     assert float(loss_of(predicted, truth, "distance")) == pytest.approx(2.5, rel=1e-3)
+    moving = torch.zeros(2, 2, 1, 3)
+    moving[0, 1], moving[1, 1] = 0.2, 2.0  # one sample moves ten times as far as the other
+    halves = loss_of(moving / 2, moving, "relative")
+    assert 0.4 < float(halves) < 0.5
     exact = truth.clone().requires_grad_()
     loss_of(exact, truth, "distance").backward()
     assert exact.grad is not None
