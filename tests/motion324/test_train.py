@@ -46,7 +46,7 @@ def losses(config: RunConfig, folder: Path, steps: int, trainer: Trainer | None 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_loss_falls(tmp_path: Path, optimizer: str) -> None:
-    rate = {"adamw": 3e-3, "muon": 2e-2}[optimizer]
+    rate = {"adamw": 3e-4, "muon": 2e-3}[optimizer]
     training = replace(TRAINING, optimizer=optimizer, lr=rate, train_steps=60, loss="distance")
     trainer = Trainer(replace(RUN, training=training), torch.device("cpu"))
     batch = training_batch(ShardPool(prepared(tmp_path) / "shards"), DATA, 0, 0, 4, range(4))
