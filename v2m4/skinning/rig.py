@@ -63,7 +63,9 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
     if len(chosen) < len(rest):
         edges = _nearest_pairs(unit_rest[chosen])
     data = MotionData.of(unit_rest[chosen], unit_poses[some][:, chosen], edges)
-    tree, found = joint_tree(data, decompose(data, bones))
+    found = decompose(data, bones)
+    used = found.weights.max(0) > 0  # the weights may leave a bone without vertices
+    tree, found = joint_tree(data, Decomposition(found.weights[:, used], found.transforms[used]))
     loose = loose_joints(data, found, tree)
     held = [joint for joint in tree.constraints() if not loose[joint.bones[1]]]
     found = refined(data, found, SKINNING.joint_rounds, held)
