@@ -32,7 +32,8 @@ def moving_square(seed: int, frames: int = 4, points: int = 64, size: int = 32) 
     pictures = np.zeros((frames, size, size, 4), np.uint8)
     places = np.zeros((points, 3), np.float32)
     places[:, :2] = rng.uniform(-0.5, 0.5, (points, 2))
-    trajectories = np.stack([places + np.array([*(speed * frame), 0]) for frame in range(frames)])
+    depth = 2 * abs(speed[0])  # towards the camera: what the flow does not tell
+    trajectories = np.stack([places + np.array([*(speed * frame), depth * frame]) for frame in range(frames)])
     for frame in range(frames):
         centre = (np.array([0.7, -0.7]) * speed * frame + 0.5) * size
         low, high = np.round(centre - 0.35 * size).astype(int), np.round(centre + 0.35 * size).astype(int)
