@@ -27,6 +27,8 @@ from v2m4.io.picture import read_picture
 
 log = logging.getLogger(__name__)
 
+HELD_OUT_EVERY = 20
+
 
 class OwnersFolder:
     """Random samples of such a folder.
@@ -35,25 +37,29 @@ class OwnersFolder:
         folder: with ``pcds`` and ``all_images``.
         names: list file; None for every object that has a folder of vertices.
         frames: T of a sample; objects with fewer frames are left out, with a warning.
+        held_out: every twentieth object, the first among them, for validation; or the others, to train on.
 
     Raises:
         FileNotFoundError: there is no object with enough frames.
     """
 
-    def __init__(self, folder: Path, names: Path | None, frames: int) -> None:
+    def __init__(self, folder: Path, names: Path | None, frames: int, held_out: bool) -> None:
         self.folder, self.frames = folder, frames
         if names is None:
             listed = [path.name.removesuffix("_pointclouds") for path in sorted(folder.glob("pcds/*_pointclouds"))]
         else:
             listed = [line.strip() for line in names.read_text("utf-8").splitlines() if line.strip()]
         self.names = []
-        for name in listed:
+        for number, name in enumerate(listed):
+            if (number % HELD_OUT_EVERY == 0) != held_out:
+                continue
             if self.length(name) >= frames:
                 self.names.append(name)
             else:
                 log.warning("%s: %s has %d frames, %d are needed; left out", folder, name, self.length(name), frames)
         if not self.names:
-            raise FileNotFoundError(f"{folder}: no object with {frames} frames below pcds and all_images")
+            use = "validate" if held_out else "train"
+            raise FileNotFoundError(f"{folder}: no object with {frames} frames below pcds and all_images to {use} on")
 
     def length(self, name: str) -> int:
         """Number of frames with vertices and a picture from every camera."""

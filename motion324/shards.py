@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 SHARD = 64  # samples of a shard
 VIEWS = 2  # of a clip
+TRAINING_SEED, VALIDATION_SEED = 324, 325  # generated characters are others in training and in validation
 
 
 def record_type(sample: Sample) -> np.dtype:
@@ -68,14 +69,19 @@ def write_shard(path: Path, samples: Iterator[tuple[Sample, str, str]], count: i
 
 
 def make_shards(
-    folder: Path, pool: ClipPool | OwnersFolder, config: SampleConfig, numbers: range, count: int = SHARD
+    folder: Path,
+    pool: ClipPool | OwnersFolder,
+    config: SampleConfig,
+    numbers: range,
+    count: int = SHARD,
+    seed: int = TRAINING_SEED,
 ) -> None:
-    """Render the shards of these numbers unless their files exist; each is a function of its number and the pool."""
+    """Render the shards of these numbers unless their files exist; each is a function of number, pool and seed."""
     for number in numbers:
         path = shard_path(folder, number)
         if path.exists():
             continue
-        before, rng = time.perf_counter(), np.random.default_rng([number, 324])
+        before, rng = time.perf_counter(), np.random.default_rng([number, seed])
         samples = pool.samples(config, rng) if isinstance(pool, OwnersFolder) else rendered(pool, config, rng)
         write_shard(path, samples, count)
         log.info("%s: %.2f samples a second", path.name, count / (time.perf_counter() - before))
@@ -131,7 +137,7 @@ class Options:
     frames: int = 12
     # Share of generated characters beside files.
     generated: float = 0.4
-    # Families that are not trained on, instead.
+    # Families or objects that are not trained on, instead.
     held_out: bool = False
     # Of several such processes, the number of this one, from 0, and how many there are.
     part: tuple[int, int] = (0, 1)
@@ -147,13 +153,14 @@ def main() -> None:
     try:
         pool: ClipPool | OwnersFolder
         if options.owners is not None:
-            pool = OwnersFolder(options.owners, options.list, options.frames)
+            pool = OwnersFolder(options.owners, options.list, options.frames, options.held_out)
         elif options.held_out:
             pool = validation_pool(options.data, options.frames)
         else:
             pool = training_pool(options.data, options.generated, options.frames)
         numbers = range(options.part[0], -(-options.count // SHARD), options.part[1])
-        make_shards(options.output, pool, options.sample, numbers)
+        seed = VALIDATION_SEED if options.held_out else TRAINING_SEED
+        make_shards(options.output, pool, options.sample, numbers, seed=seed)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 

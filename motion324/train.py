@@ -35,7 +35,7 @@ from motion324.flow_network import motion_network
 from motion324.options import RunConfig, read_run_config
 from motion324.owners_layout import OwnersFolder
 from motion324.report import Report
-from motion324.shards import SHARD, ShardPool, make_shards
+from motion324.shards import SHARD, VALIDATION_SEED, ShardPool, make_shards
 from motion324.trainer import Trainer
 from motion324.validation import validate
 from v2m4 import threads
@@ -138,12 +138,14 @@ def _prepare(data: DataConfig, output: Path) -> None:
     pool: ClipPool | OwnersFolder
     if data.owners_folder is not None:
         names = None if data.owners_list is None else Path(data.owners_list)
-        pool = OwnersFolder(Path(data.owners_folder), names, data.frames)
-        make_shards(output / "validation", pool, data.sample, counts)
+        held_out = OwnersFolder(Path(data.owners_folder), names, data.frames, held_out=True)
+        make_shards(output / "validation", held_out, data.sample, counts, seed=VALIDATION_SEED)
+        pool = OwnersFolder(Path(data.owners_folder), names, data.frames, held_out=False)
     else:
         folder = None if data.folder is None else Path(data.folder)
         if not all((output / "validation" / f"shard_{number:05d}.npy").exists() for number in counts):
-            make_shards(output / "validation", validation_pool(folder, data.frames), data.sample, counts)
+            held = validation_pool(folder, data.frames)
+            make_shards(output / "validation", held, data.sample, counts, seed=VALIDATION_SEED)
         pool = training_pool(folder, data.generated, data.frames)
     make_shards(output / "shards", pool, data.sample, range(-(-data.samples // SHARD)))
 

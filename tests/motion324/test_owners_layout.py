@@ -37,7 +37,7 @@ def make_object(folder: Path, name: str, frames: int = FRAMES) -> None:
 
 def test_samples_have_the_frames_their_points_and_colours(tmp_path: Path) -> None:
     make_object(tmp_path, "a")
-    folder = OwnersFolder(tmp_path, None, 4)
+    folder = OwnersFolder(tmp_path, None, 4, held_out=True)
     sample = folder.sample("a", CONFIG, np.random.default_rng(0))
     assert sample.frames.shape == (4, 16, 16, 4)
     assert (sample.frames[..., 3] == 255).all()
@@ -57,9 +57,9 @@ def test_samples_have_the_frames_their_points_and_colours(tmp_path: Path) -> Non
 def test_objects_of_the_list_with_too_few_frames_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_object(tmp_path, "long")
     make_object(tmp_path, "short", 3)
-    (tmp_path / "train.lst").write_text("long\nshort\n\nabsent\n")
+    (tmp_path / "train.lst").write_text("held_out\nlong\nshort\n\nabsent\n")
     with caplog.at_level(logging.WARNING):
-        folder = OwnersFolder(tmp_path, tmp_path / "train.lst", 5)
+        folder = OwnersFolder(tmp_path, tmp_path / "train.lst", 5, held_out=False)
     assert folder.names == ["long"]
     assert "short has 3 frames, 5 are needed" in caplog.text
     assert "absent has 0 frames" in caplog.text
@@ -69,14 +69,21 @@ def test_objects_of_the_list_with_too_few_frames_are_left_out(tmp_path: Path, ca
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no object with 4 frames"):
-        OwnersFolder(tmp_path, None, 4)
+        OwnersFolder(tmp_path, None, 4, held_out=True)
+
+
+def test_objects_of_training_and_validation_differ(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        make_object(tmp_path, name)
+    assert OwnersFolder(tmp_path, None, 4, held_out=True).names == ["a"]
+    assert OwnersFolder(tmp_path, None, 4, held_out=False).names == ["b", "c"]
 
 
 def test_faces_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
     make_object(tmp_path, "a")
     np.save(tmp_path / "pcds" / "a_pointclouds" / "faces.npy", np.array([[0, 1, 9]]))
     with pytest.raises(ValueError, match=r"faces.npy .* does not fit"):
-        OwnersFolder(tmp_path, None, 4).sample("a", CONFIG, np.random.default_rng(0))
+        OwnersFolder(tmp_path, None, 4, held_out=True).sample("a", CONFIG, np.random.default_rng(0))
 
 
 def test_windows_use_the_strides_that_fit() -> None:

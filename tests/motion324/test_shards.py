@@ -5,7 +5,7 @@ import pytest
 
 from motion324.clips import ClipPool
 from motion324.samples import SampleConfig
-from motion324.shards import ShardPool, make_shards, shard_path
+from motion324.shards import VALIDATION_SEED, ShardPool, make_shards, shard_path
 from tests.motion324.small_run import store
 
 CONFIG = SampleConfig(size=24, points=32)
@@ -22,6 +22,8 @@ def test_a_shard_is_a_function_of_its_number(tmp_path: Path) -> None:
     assert all(name.startswith("generated/") for name in first["name"])
     assert first["frames"].shape == (3, 3, 24, 24, 4)
     assert not list(tmp_path.rglob("*.tmp.npy"))
+    make_shards(tmp_path / "validation", pool, CONFIG, range(1, 2), count=3, seed=VALIDATION_SEED)
+    assert np.load(shard_path(tmp_path / "validation", 1)).tobytes() != first.tobytes()
 
 
 def test_shards_that_are_there_stay(tmp_path: Path) -> None:
