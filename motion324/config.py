@@ -99,7 +99,7 @@ class MotionConfig:
 
 PRESETS = {
     "base": MotionConfig(),
-    "tiny": MotionConfig(
+    "patches": MotionConfig(
         width=192,
         head_width=32,
         latents=48,
@@ -117,7 +117,7 @@ PRESETS = {
         dropout=0.0,
         output="displacements",
     ),
-    "flow": MotionConfig(
+    "tiny": MotionConfig(
         width=192,
         head_width=32,
         fourier_levels=5,

@@ -199,6 +199,7 @@ def export_animation(
         key_names = [
             name_of_time.get(time, f"{time:g}") for time in np.asarray(sequence.times, dtype=np.float64).tolist()
         ]
+    workspace.manifest.pop("skeleton", None)  # of an earlier run with a user mesh
     if bones:
         export_rig(workspace, replace(frames, times=seconds), camera, bones, tolerance)
     else:

@@ -12,7 +12,7 @@ from motion324.samples import Sample, SampleConfig
 from motion324.shards import shard_path, to_records
 
 MODEL = replace(
-    preset("flow"), width=48, head_width=16, latents=4, video_layers=2, image_width=12, image_size=32
+    preset("tiny"), width=48, head_width=16, latents=4, video_layers=2, image_width=12, image_size=32
 )  # fmt: skip
 SAMPLES = SampleConfig(size=32, points=64)
 DATA = DataConfig(

@@ -19,7 +19,7 @@ from motion324.owners_checkpoint import convert
 from tests.motion324.owners_network import owners_network
 
 SMALL = replace(
-    preset("tiny"), width=48, head_width=16, latents=6, surface_layers=1, video_layers=2, image_width=36,
+    preset("patches"), width=48, head_width=16, latents=6, surface_layers=1, video_layers=2, image_width=36,
     image_layers=1, image_heads=3, image_size=28,
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from motion324.embedding import SurfacePoints
 from motion324.network import MotionNetwork
 
 SMALL = replace(
-    preset("tiny"), width=48, head_width=16, latents=6, surface_layers=1, video_layers=2, image_width=36,
+    preset("patches"), width=48, head_width=16, latents=6, surface_layers=1, video_layers=2, image_width=36,
     image_layers=1, image_heads=3, image_size=28,
 )  # fmt: skip
 
@@ -36,7 +36,7 @@ def video(frames: int, batch: int = 1, size: int = 28) -> torch.Tensor:
 
 
 def test_tiny_has_about_five_million_parameters() -> None:
-    made = MotionNetwork(preset("tiny"))
+    made = MotionNetwork(preset("patches"))
     assert 4e6 < sum(value.numel() for value in made.parameters()) < 6.5e6
     with torch.no_grad():
         moved = made(surface(64), video(2, size=112), surface(10))

@@ -22,7 +22,7 @@ from v2m4.workspace import Workspace
 
 def _small(encoder: str) -> MotionConfig:
     return replace(
-        PRESETS["tiny"],
+        PRESETS["patches"],
         width=48,
         head_width=16,
         latents=4,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import shutil
 import tempfile
 from collections import Counter
@@ -21,6 +22,8 @@ from v2m4.io._gltf_extensions import COMPRESSIONS
 from v2m4.io._gltf_nodes import scene_nodes
 from v2m4.io._gltf_tidy import add_view_targets
 from v2m4.io._user_mesh_read import MeshNode
+
+logger = logging.getLogger(__name__)
 
 # Extensions known to hold no index of an accessor or buffer view. With any other extension none is renumbered.
 KNOWN_EXTENSIONS = (
@@ -63,7 +66,8 @@ class DocumentEditor(GltfBuilder):
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # until close
         if keep_animation:
             self.nodes = [mesh_node.node_index for mesh_node in mesh_nodes]
-            _remove_pointer_channels(self.json)
+            if _remove_pointer_channels(self.json):
+                logger.warning("%s: animations of KHR_animation_pointer are left out", document.path)
         else:
             self.nodes = _remove_animation(self.json, document, mesh_nodes)
         if drop_vertices:
@@ -180,13 +184,17 @@ def _remove_animation(json: dict[str, Any], document: Document, mesh_nodes: list
     return node_indices
 
 
-def _remove_pointer_channels(json: dict[str, Any]) -> None:
-    """Remove the channels of KHR_animation_pointer, which is left out, and animations without any other channel."""
-    for animation in json.get("animations", []):
-        animation["channels"] = [each for each in animation["channels"] if each["target"]["path"] != "pointer"]
-    kept = [animation for animation in json.pop("animations", []) if animation["channels"]]
-    if kept:
-        json["animations"] = kept
+def _remove_pointer_channels(json: dict[str, Any]) -> bool:
+    """Remove the channels of KHR_animation_pointer, and animations without any other; returns whether any were."""
+    animations = json.pop("animations", [])
+    found = False
+    for animation in animations:
+        kept = [each for each in animation["channels"] if each["target"]["path"] != "pointer"]
+        found |= len(kept) < len(animation["channels"])
+        animation["channels"] = kept
+    if any(animation["channels"] for animation in animations):
+        json["animations"] = [animation for animation in animations if animation["channels"]]
+    return found
 
 
 def _remove_expression_targets(json: dict[str, Any]) -> None:

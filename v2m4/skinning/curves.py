@@ -86,11 +86,11 @@ def thinned(
     """
     whole = curves_of(skeleton, poses, times)
     wanted = binding.skinned(*skeleton.world(poses))
-    reach = _reach(skeleton, binding)
+    radii = _radii(skeleton, binding)
     share = 1.0
     for _ in range(_TRIALS):
-        curves = [_thin(skeleton, curve, share * tolerance, reach[curve.node]) for curve in whole]
-        kept = [curve for curve in curves if not _is_rest(skeleton, curve, share * tolerance, reach[curve.node])]
+        curves = [_thin(skeleton, curve, share * tolerance, radii[curve.node]) for curve in whole]
+        kept = [curve for curve in curves if not _is_rest(skeleton, curve, share * tolerance, radii[curve.node])]
         found = binding.skinned(*skeleton.world(poses_at(skeleton, kept, times)))
         if np.linalg.norm(found - wanted, axis=2).max() <= tolerance:
             return kept
@@ -98,7 +98,7 @@ def thinned(
     return whole
 
 
-def _reach(skeleton: Skeleton, binding: Binding) -> np.ndarray:
+def _radii(skeleton: Skeleton, binding: Binding) -> np.ndarray:
     """Distance (J,) of the farthest point of a node's subtree from the node, in the rest pose and the world's units."""
     linear, origin = (part[0] for part in skeleton.world(skeleton.rest(1)))
     points = binding.skinned(linear[None], origin[None])[0]
@@ -111,9 +111,9 @@ def _reach(skeleton: Skeleton, binding: Binding) -> np.ndarray:
     return np.where(below, distances, 0).max(1)
 
 
-def _thin(skeleton: Skeleton, curve: Curve, tolerance: float, reach: float) -> Curve:
+def _thin(skeleton: Skeleton, curve: Curve, tolerance: float, radius: float) -> Curve:
     """The curve with only the keys that it needs."""
-    distance, interpolation, limit = _measure(curve.path, tolerance, reach)
+    distance, interpolation, limit = _measure(curve.path, tolerance, radius)
     if (distance(curve.values, curve.values[:1]) <= limit).all():
         return Curve(curve.node, curve.path, curve.times[:1], curve.values[:1])
     kept = np.zeros(len(curve.times), dtype=bool)
@@ -134,21 +134,21 @@ def _thin(skeleton: Skeleton, curve: Curve, tolerance: float, reach: float) -> C
     return Curve(curve.node, curve.path, curve.times[kept], curve.values[kept])
 
 
-def _is_rest(skeleton: Skeleton, curve: Curve, tolerance: float, reach: float) -> bool:
+def _is_rest(skeleton: Skeleton, curve: Curve, tolerance: float, radius: float) -> bool:
     """Whether a curve stays at the node's rest value."""
     if len(curve.times) > 1:
         return False
-    distance, _, limit = _measure(curve.path, tolerance, reach)
+    distance, _, limit = _measure(curve.path, tolerance, radius)
     rest = skeleton.translations[curve.node]
     if curve.path == "rotation":
         rest = quaternion_from_matrix(skeleton.rotations[curve.node])
     return bool(distance(curve.values, rest[None])[0] <= limit)
 
 
-def _measure(path: str, tolerance: float, reach: float) -> tuple[Callable, Interpolation, float]:
+def _measure(path: str, tolerance: float, radius: float) -> tuple[Callable, Interpolation, float]:
     """Distance between values, interpolation, and the limit of the distance that moves no point beyond a tolerance."""
     if path == "rotation":
-        return _angles, slerp, tolerance / max(reach, 1e-12)
+        return _angles, slerp, tolerance / max(radius, 1e-12)
     return (lambda first, second: np.linalg.norm(first - second, axis=-1)), _linear, tolerance
 
 
