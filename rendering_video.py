@@ -26,7 +26,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from v2m4.camera import Camera, Orbit
+from v2m4.camera import Camera, Orbit, picture_shape
 from v2m4.config import FramesConfig
 from v2m4.device import NoCuda, choose_device
 from v2m4.export import CAMERAS, read_cameras
@@ -109,8 +109,7 @@ def render_frame(mesh: Mesh, camera: Camera, size: int, normal: bool) -> Rendere
         size: longer side, pixels.
         normal: render normals too.
     """
-    height = round(size / max(camera.aspect, 1.0))
-    width = round(size * min(camera.aspect, 1.0))
+    height, width = picture_shape(camera.aspect, size)
     channels = ("color", "mask", "normal") if normal else ("color", "mask")
     supersampled = (SUPERSAMPLING * height, SUPERSAMPLING * width)
     picture = render_mesh(mesh, camera, supersampled, channels=channels, background=1.0)

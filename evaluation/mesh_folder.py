@@ -17,7 +17,6 @@ from __future__ import annotations
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import logging
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 
 from evaluation.sequences import FACES, read_sequence
+from v2m4.io.face_texture import read_face_texture
 from v2m4.io.gltf import write_glb
 from v2m4.mesh import Mesh
 from v2m4.workspace import atomic
@@ -46,7 +46,7 @@ def read_first_mesh(folder: Path) -> Mesh:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no such file; a given mesh needs faces and texture")
     mesh = read_sequence(folder)[0]
-    uvs, texture = _read_texture(folder / TEXTURE)
+    uvs, texture = read_face_texture(folder / TEXTURE)
     if len(uvs) != len(mesh.faces):
         raise ValueError(f"{folder / TEXTURE}: face_uvs of {len(uvs)} faces, but {FACES} has {len(mesh.faces)}")
     corners, uv_faces = np.unique(uvs.reshape(-1, 2), axis=0, return_inverse=True)
@@ -56,22 +56,6 @@ def read_first_mesh(folder: Path) -> Mesh:
         uv_faces=torch.from_numpy(uv_faces.reshape(-1, 3).astype(np.int64)),
         texture=torch.from_numpy(texture),
     )
-
-
-def _read_texture(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """UVs (F, 3, 2) float32 with row 0 of the texture at v = 0, and the texture (H, W, 3) float32 in [0, 1]."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            uvs, texture = stored["face_uvs"], stored["texture_array"]
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file}: not readable as face_uvs and texture_array ({error})") from error
-    if uvs.ndim != 3 or uvs.shape[1:] != (3, 2):
-        raise ValueError(f"{file}: face_uvs: expected shape (F, 3, 2), got {uvs.shape}")
-    if texture.ndim != 3 or texture.shape[2] not in (3, 4):
-        raise ValueError(f"{file}: texture_array: expected shape (H, W, 3) or (H, W, 4), got {texture.shape}")
-    upwards = uvs.astype(np.float32)
-    downwards = np.stack([upwards[..., 0], 1 - upwards[..., 1]], -1)
-    return downwards, np.ascontiguousarray(texture[..., :3], np.float32) / 255
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

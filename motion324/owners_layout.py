@@ -23,6 +23,7 @@ import torch
 
 from motion324.clips import STRIDE_SHARES, STRIDES
 from motion324.samples import Sample, SampleConfig, normals_on, surface_points, texels
+from v2m4.io.face_texture import read_face_texture
 from v2m4.io.picture import read_picture
 
 log = logging.getLogger(__name__)
@@ -92,16 +93,13 @@ class OwnersFolder:
         faces = torch.from_numpy(np.load(folder / "faces.npy").astype(np.int64))
         if vertices.ndim != 3 or vertices.shape[2] != 3 or faces.ndim != 2 or int(faces.max()) >= vertices.shape[1]:
             raise ValueError(f"{folder}: faces.npy {tuple(faces.shape)} does not fit vertices {tuple(vertices.shape)}")
-        with np.load(folder / "uv_face_texture.npz") as stored:
-            uvs = torch.from_numpy(stored["face_uvs"].astype(np.float32))  # (F, 3, 2)
-            texture = torch.from_numpy(stored["texture_array"][..., :3].astype(np.float32) / 255)
+        uvs, texture = map(torch.from_numpy, read_face_texture(folder / "uv_face_texture.npz"))
         lower, upper = vertices[0].amin(0), vertices[0].amax(0)
         vertices = (vertices - (lower + upper) / 2) / (upper - lower).max().clamp_min(1e-9)
         places, weights = surface_points(vertices[0], faces, config.points, rng)
         points = (vertices[:, faces[places]] * weights[..., None]).sum(-2)
         normals = normals_on(vertices[0], faces, places, weights)
-        at = (uvs[places] * weights[..., None]).sum(1)
-        colors = texels(texture, torch.stack([at[:, 0], 1 - at[:, 1]], 1))
+        colors = texels(texture, (uvs[places] * weights[..., None]).sum(1))
         return Sample(
             np.stack(pictures),
             points.to(torch.float16).numpy(),

@@ -262,3 +262,8 @@ def hammersley_rig(count: int, radius: float = 2.0, offset: float = 0.0) -> Orbi
 def image_fractions(camera: Camera, points: Tensor) -> Tensor:
     """Project points (N, 3) of the first camera to fractions of the picture's width and height, (N, 2)."""
     return camera.project(points, (1, 1))[0][0]
+
+
+def picture_shape(aspect: float, longer: int) -> tuple[int, int]:
+    """Height and width of a picture by its aspect (width / height) and its longer side, pixels."""
+    return max(1, round(longer / max(aspect, 1.0))), max(1, round(longer * min(aspect, 1.0)))

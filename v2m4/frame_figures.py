@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from v2m4.camera import Camera
+from v2m4.camera import Camera, picture_shape
 from v2m4.frame import Frame
 from v2m4.io.clip import PICTURE, read_png
 from v2m4.mesh import Mesh
@@ -90,7 +90,7 @@ def frame_figures(
             ious.append(np.nan)
             continue
         frame = Frame(name, index, read_png(file), cameras.fov)
-        color, mask = frame.tensors(round(size / max(frame.aspect, 1.0)))
+        color, mask = frame.tensors(picture_shape(frame.aspect, size)[0])
         height, width = color.shape[:2]
         camera = cameras[0 if len(cameras) == 1 else index].to(mesh.vertices.device)
         scale = scale or unit_distance_scale(mesh, camera)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2m4.camera import Camera, Orbit, framing, hammersley_rig, orbit_from_extrinsics
+from v2m4.camera import Camera, Orbit, framing, hammersley_rig, orbit_from_extrinsics, picture_shape
 
 angle = st.floats(-3.1, 3.1)
 pitch = st.floats(-1.5, 1.5)
@@ -110,3 +110,8 @@ def test_bad_shapes_are_refused() -> None:
         Camera(torch.eye(4))
     with pytest.raises(ValueError, match="window"):
         Camera.identity().cropped((0.5, 0, 0.5, 1))
+
+
+@pytest.mark.parametrize(("aspect", "shape"), [(1.0, (256, 256)), (2.0, (128, 256)), (0.5, (256, 128))])
+def test_picture_shape(aspect: float, shape: tuple[int, int]) -> None:
+    assert picture_shape(aspect, 256) == shape

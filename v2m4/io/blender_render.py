@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from v2m4.camera import OPENCV_TO_OPENGL
+from v2m4.camera import OPENCV_TO_OPENGL, picture_shape
 from v2m4.export import ANIMATION, CAMERAS, VideoCameras, read_cameras
 from v2m4.io.blender_install import INSTALL, find_blender
 from v2m4.io.blender_process import SCRIPTS, TIMEOUT, blender_command, run_blender
@@ -91,7 +91,7 @@ class BlenderRenderer:
             "poses": poses.tolist(),
             "origin": list(video.origin),
             "fov": float(video.cameras.fov),
-            "size": [round(self.size * min(aspect, 1.0)), round(self.size / max(aspect, 1.0))],
+            "size": list(picture_shape(aspect, self.size))[::-1],
             "engine": self.engine,
             "samples": SAMPLES,
         }

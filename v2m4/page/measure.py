@@ -97,11 +97,6 @@ def measure(run: Run) -> Figures:
     return Figures(compared.iou, compared.psnr, np.array(stretch), bounds, dict(sorted(flagged.items())))
 
 
-def picture_shape(aspect: float, longer: int) -> tuple[int, int]:
-    """Height and width of a picture by its aspect (width / height) and its longer side, pixels."""
-    return max(1, round(longer / max(aspect, 1.0))), max(1, round(longer * min(aspect, 1.0)))
-
-
 def outliers(iou: np.ndarray, psnr: np.ndarray, stretch: np.ndarray) -> dict[int, list[str]]:
     """Frames whose figures are far from the median of their video, with reasons."""
     found: dict[int, list[str]] = {}

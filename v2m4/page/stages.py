@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from v2m4.camera import Camera, Orbit
+from v2m4.camera import Camera, Orbit, picture_shape
 from v2m4.export import FRAME_MESH, REST_MESH
 from v2m4.io.gltf import read_glb
 from v2m4.io.picture import read_picture
 from v2m4.mesh import Mesh
-from v2m4.page.measure import picture_shape
 from v2m4.page.run import Run
 from v2m4.render import render_mesh
 from v2m4.result_meshes import scale_cameras, unit_distance_scale

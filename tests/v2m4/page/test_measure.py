@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.v2m4.page.results import make_result
-from v2m4.page.measure import LIMITS, measure, outliers, picture_shape
+from v2m4.page.measure import LIMITS, measure, outliers
 from v2m4.page.run import Run
 
 
@@ -59,8 +59,3 @@ def test_outliers_are_far_from_the_median_in_the_bad_direction() -> None:
     assert {index: len(reasons) for index, reasons in outliers(low, psnr, stretch).items()} == {3: 1, 7: 2}
     noisy = 0.8 + 0.1 * np.sin(np.arange(40.0))
     assert outliers(noisy, np.full(40, np.nan), np.ones(40)) == {}
-
-
-@pytest.mark.parametrize(("aspect", "shape"), [(1.0, (256, 256)), (2.0, (128, 256)), (0.5, (256, 128))])
-def test_picture_shape(aspect: float, shape: tuple[int, int]) -> None:
-    assert picture_shape(aspect, 256) == shape
