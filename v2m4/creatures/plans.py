@@ -7,44 +7,14 @@ fish, insects, snakes, robots and blobs. Each call samples a plan, a pose and co
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from v2m4.creatures.builder import FORWARD, Builder, add_hand, add_head, add_tail, add_trunk, limbs
 from v2m4.creatures.surfaces import SIDE, UP, Part, smooth_union, tube_meshes, unit
 
 PLANS = ("biped", "quadruped", "bird", "fish", "insect", "snake", "robot", "blob", "frog")
-FORWARD = np.eye(3)[2]
-
-
-@dataclass
-class _Builder:
-    rng: np.random.Generator
-    colors: np.ndarray
-    power: float
-    parts: list[Part] = field(default_factory=list)
-
-    def add(self, start, end, radii, color=0, flat=1.0, normal=UP) -> None:
-        """Add a part; ``color`` is an index into the palette, or a colour."""
-        color = self.colors[color] if isinstance(color, int) else np.asarray(color)
-        self.parts.append(Part(np.asarray(start), np.asarray(end), radii, flat, normal, color, self.power))
-
-    def chain(self, start, direction, lengths, radii, color=0, bend=0.5, flat=1.0, normal=UP) -> np.ndarray:
-        """Add a chain of parts from ``start``, each bent against the one before by up to ``bend`` radians."""
-        place, heading = np.asarray(start, np.float64), unit(direction)
-        for number, length in enumerate(lengths):
-            heading = unit(heading + bend * self.rng.normal(0, 0.5, 3)) if number else heading
-            end = place + length * heading
-            self.add(place, end, (radii[number], radii[number + 1]), color, flat, normal)
-            place = end
-        return place
-
-    def pair(self, start, direction, lengths, radii, color=0, bend=0.5, swing=0.4, flat=1.0, normal=UP) -> None:
-        """Add two chains, mirrored at the sagittal plane but for the pose."""
-        for sign in (1.0, -1.0):
-            mirror = np.array([sign, 1.0, 1.0])
-            heading = unit(np.asarray(direction) * mirror + self.rng.normal(0, swing, 3) * [0.5, 0.5, 1.0])
-            self.chain(np.asarray(start) * mirror, heading, lengths, radii, color, bend, flat, normal * mirror)
 
 
 @dataclass(frozen=True)
@@ -85,7 +55,7 @@ def creature_of_parts(rng: np.random.Generator, plan: str | None = None) -> Crea
     """
     if plan is None:
         plan = str(rng.choice(PLANS, p=[0.2, 0.2, 0.1, 0.1, 0.08, 0.09, 0.12, 0.06, 0.05]))
-    build = _Builder(rng, rng.uniform(0, 1, (5, 3)) ** rng.uniform(0.5, 1.5), 2.0)
+    build = Builder(rng, rng.uniform(0, 1, (5, 3)) ** rng.uniform(0.5, 1.5), 2.0)
     if plan == "robot" or rng.uniform() < 0.1:
         build.power = float(rng.uniform(3, 8))
     _BUILDERS[plan](build)
@@ -97,67 +67,7 @@ def creature_of_parts(rng: np.random.Generator, plan: str | None = None) -> Crea
     return Creature(vertices, faces, colors, plan, build.parts, part)
 
 
-def _head(build: _Builder, neck: np.ndarray, facing: np.ndarray, size: float) -> None:
-    """Head at the end of a neck, with eyes, and perhaps a snout, ears or horns, and hair at its back."""
-    rng = build.rng
-    facing = unit(facing)
-    side = unit(np.cross(UP, facing) if abs(facing[1]) < 0.95 else SIDE)
-    up = np.cross(facing, side)
-    centre = neck + size * rng.uniform(0.5, 0.9) * unit(up + rng.uniform(-0.3, 1.0) * facing)
-    long = size * rng.uniform(0, 0.6)
-    build.add(centre - 0.3 * long * facing, centre + 0.7 * long * facing, (size, size * rng.uniform(0.7, 1)), 1)
-    front = centre + 0.7 * long * facing
-    if rng.uniform() < 0.5:  # snout, beak or nose
-        length = size * rng.uniform(0.7, 2.0)
-        root = front - 0.25 * size * up
-        radii = (size * rng.uniform(0.3, 0.65), size * rng.uniform(0.12, 0.45))
-        build.add(root, root + length * unit(facing - 0.2 * up), radii, 2, rng.uniform(0.6, 1), up)
-    eye = size * rng.uniform(0.1, 0.28)
-    for sign in (1.0, -1.0):
-        place = front + size * 0.9 * unit(facing + sign * rng.uniform(0.35, 0.7) * side + 0.3 * up)
-        build.add(place, place + 1e-3 * facing, (eye, eye), rng.uniform(0, 0.15, 3))
-        if rng.uniform() < 0.4:
-            build.add(place - 0.15 * eye * facing, place, (1.3 * eye, 1.3 * eye), np.ones(3))
-    if rng.uniform() < 0.6:  # ears or horns
-        height, width = size * rng.uniform(0.4, 1.6), size * rng.uniform(0.1, 0.4)
-        flat, tip = rng.uniform(0.3, 1), rng.uniform(0.05, 1)
-        lean = rng.uniform(0.2, 1.2)
-        for sign in (1.0, -1.0):
-            root = centre + 0.7 * size * unit(up + sign * lean * side)
-            end = root + height * unit(up + sign * lean * side + rng.uniform(-0.5, 0.3) * facing)
-            build.add(root, end, (width, width * tip), 3, flat, facing)
-    if rng.uniform() < 0.35:  # hair, a hood or a helmet
-        place = centre - 0.25 * size * facing + 0.15 * size * up
-        build.add(place, place - 0.3 * size * up * rng.uniform(0, 3), (0.98 * size, size * rng.uniform(0.4, 0.95)), 4)
-
-
-def _hand(build: _Builder) -> None:
-    """Extend the last part by a hand or foot."""
-    last, rng = build.parts[-1], build.rng
-    heading = unit(last.end - last.start + rng.normal(0, 0.02, 3))
-    size = last.radii[1] * rng.uniform(1.1, 1.9)
-    build.add(last.end, last.end + size * rng.uniform(0.3, 1.5) * heading, (size, size * 0.8), 2, rng.uniform(0.5, 1))
-
-
-def _limbs(build: _Builder, start, direction, length, radius, color, bend, swing, foot=0.0) -> None:
-    """Pair of limbs of two segments with hands or feet, the latter ahead by ``foot`` times their radius."""
-    rng = build.rng
-    share, taper, extra = rng.uniform(0.4, 0.6), rng.uniform(0.5, 1.0), rng.uniform() < 0.7
-    size, long = radius * rng.uniform(0.8, 1.6), radius * foot * rng.uniform(0.5, 1.5)
-    for sign in (1.0, -1.0):
-        mirror = np.array([sign, 1.0, 1.0])
-        heading = unit(np.asarray(direction) * mirror + rng.normal(0, swing, 3) * [0.4, 0.5, 1.0])
-        radii = (radius, radius * (1 + taper) / 2, radius * taper)
-        end = build.chain(
-            np.asarray(start) * mirror, heading, (share * length, (1 - share) * length), radii, color, bend
-        )
-        if foot > 0:
-            build.add(end, end + long * unit(FORWARD + rng.normal(0, 0.2, 3)), (size * taper, 0.8 * size * taper), 2)
-        elif extra:
-            _hand(build)
-
-
-def _biped(build: _Builder) -> None:
+def _biped(build: Builder) -> None:
     rng = build.rng
     height, width, deep = rng.uniform(0.5, 1.1), rng.uniform(0.14, 0.4), rng.uniform(0.5, 1.0)
     lean = rng.normal(0, 0.15, 3) * [1, 0, 1]
@@ -169,59 +79,41 @@ def _biped(build: _Builder) -> None:
     leg, arm = rng.uniform(0.3, 1.3) * height, rng.uniform(0.5, 1.2) * height
     thick = width * rng.uniform(0.3, 0.6)
     apart = width - 0.6 * thick
-    _limbs(build, [apart * 0.8, -0.1 * height, 0], [0.1, -1, 0], leg, thick, 4, 0.5, rng.uniform(0.1, 0.5), 2.0)
+    limbs(build, [apart * 0.8, -0.1 * height, 0], [0.1, -1, 0], leg, thick, 4, 0.5, rng.uniform(0.1, 0.5), 2.0)
     raise_arms = rng.uniform(-1.0, 0.8)
     heading = [rng.uniform(0.3, 1.2), raise_arms, rng.uniform(-0.3, 0.6)]
     shoulder = chest + width * 0.9 * SIDE
-    _limbs(build, shoulder, heading, arm, thick * rng.uniform(0.5, 0.9), 0, 0.9, rng.uniform(0.1, 0.6))
-    _head(build, chest + 0.8 * width * UP, FORWARD + rng.normal(0, 0.25, 3), width * rng.uniform(0.6, 1.6))
+    limbs(build, shoulder, heading, arm, thick * rng.uniform(0.5, 0.9), 0, 0.9, rng.uniform(0.1, 0.6))
+    add_head(build, chest + 0.8 * width * UP, FORWARD + rng.normal(0, 0.25, 3), width * rng.uniform(0.6, 1.6))
     if rng.uniform() < 0.25:
-        _tail(build, hips, -FORWARD - 0.3 * UP, width * 0.5)
+        add_tail(build, hips, -FORWARD - 0.3 * UP, width * 0.5)
     if rng.uniform() < 0.15:  # a bag
         back = 0.6 * chest - FORWARD * width * (deep + 0.3)
         build.add(back, back - 0.3 * height * UP, (width * 0.6, width * 0.7), 3, 0.7, FORWARD)
 
 
-def _tail(build: _Builder, start, direction, radius) -> None:
-    rng = build.rng
-    count = int(rng.integers(2, 6))
-    lengths = rng.uniform(0.1, 0.3) * np.ones(count)
-    build.chain(start, direction, lengths, np.linspace(radius, radius * rng.uniform(0.2, 1), count + 1), 0, 0.5)
-
-
-def _trunk(build: _Builder, length: float, radius: float, flat: float) -> tuple[np.ndarray, np.ndarray]:
-    """Horizontal trunk; returns rump and chest."""
-    rng = build.rng
-    rump, chest = -0.5 * length * FORWARD, 0.5 * length * FORWARD + rng.normal(0, 0.1) * length * UP
-    middle = 0.5 * (rump + chest) + rng.normal(0, 0.04, 3) * length
-    waist = radius * rng.uniform(0.75, 1.2)
-    build.add(rump, middle, (radius * rng.uniform(0.75, 1.1), waist), 0, flat, SIDE)
-    build.add(middle, chest, (waist, radius * rng.uniform(0.9, 1.2)), int(rng.integers(0, 2)) * 4, flat, SIDE)
-    return rump, chest
-
-
-def _quadruped(build: _Builder) -> None:
+def _quadruped(build: Builder) -> None:
     rng = build.rng
     length, radius = rng.uniform(0.5, 1.3), rng.uniform(0.13, 0.35)
-    rump, chest = _trunk(build, length, radius, rng.uniform(0.6, 1.0))
+    rump, chest = add_trunk(build, length, radius, rng.uniform(0.6, 1.0))
     leg, thick = rng.uniform(0.25, 1.0), radius * rng.uniform(0.22, 0.5)
     for end, place in ((rump, 0.8), (chest, 0.8)):
         root = end * place + [radius * 0.55, -0.4 * radius, 0]
-        _limbs(build, root, [0.05, -1, 0], leg, thick, 0, 0.35, rng.uniform(0.1, 0.5), rng.choice([0.0, 1.5]))
+        limbs(build, root, [0.05, -1, 0], leg, thick, 0, 0.35, rng.uniform(0.1, 0.5), rng.choice([0.0, 1.5]))
     rising = rng.uniform(-0.2, 1.5)
     lengths = np.full(2, rng.uniform(0.05, 0.35))
     neck = build.chain(
         chest, FORWARD + rising * UP, lengths, radius * np.array([0.8, 0.6, 0.5]) * rng.uniform(0.6, 1.1), 0, 0.4
     )
-    _head(build, neck, FORWARD + rng.normal(0, 0.3, 3) + [0, -0.2, 0], radius * rng.uniform(0.5, 1.1))
+    add_head(build, neck, FORWARD + rng.normal(0, 0.3, 3) + [0, -0.2, 0], radius * rng.uniform(0.5, 1.1))
     if rng.uniform() < 0.85:
-        _tail(build, rump, -FORWARD + rng.normal(0, 0.6, 3), radius * rng.uniform(0.1, 0.6))
+        add_tail(build, rump, -FORWARD + rng.normal(0, 0.6, 3), radius * rng.uniform(0.1, 0.6))
 
 
-def _bird(build: _Builder) -> None:
+def _bird(build: Builder) -> None:
     rng = build.rng
     length, radius = rng.uniform(0.3, 0.8), rng.uniform(0.18, 0.35)
-    rump, chest = _trunk(build, length, radius, rng.uniform(0.7, 1.0))
+    rump, chest = add_trunk(build, length, radius, rng.uniform(0.7, 1.0))
     span, chord = rng.uniform(0.4, 1.4), rng.uniform(0.12, 0.3)
     normal = unit(UP + rng.normal(0, 0.3, 3))
     lift = rng.uniform(-1, 1)
@@ -230,14 +122,14 @@ def _bird(build: _Builder) -> None:
         (chord, chord, chord * 0.5), 3, 0.5, 0.1, rng.uniform(0.12, 0.4), normal,
     )  # fmt: skip
     if rng.uniform() < 0.7:
-        _limbs(build, [radius * 0.5, -0.7 * radius, 0], [0.1, -1, 0], rng.uniform(0.2, 0.6), 0.05, 2, 0.5, 0.2, 2.0)
+        limbs(build, [radius * 0.5, -0.7 * radius, 0], [0.1, -1, 0], rng.uniform(0.2, 0.6), 0.05, 2, 0.5, 0.2, 2.0)
     neck = build.chain(chest, FORWARD + rng.uniform(0, 2) * UP, (rng.uniform(0.02, 0.4),), (0.6 * radius, 0.4 * radius))
-    _head(build, neck, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(0.5, 0.9))
+    add_head(build, neck, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(0.5, 0.9))
     end = rump - FORWARD * rng.uniform(0.2, 0.6)
     build.add(rump, end, (0.4 * radius, radius * rng.uniform(0.3, 1)), 3, rng.uniform(0.15, 0.5), UP)
 
 
-def _fish(build: _Builder) -> None:
+def _fish(build: Builder) -> None:
     rng = build.rng
     length, radius = rng.uniform(0.5, 1.4), rng.uniform(0.2, 0.5)
     flat = rng.uniform(0.3, 1.0)
@@ -270,10 +162,10 @@ def _fish(build: _Builder) -> None:
         build.add(place, place + 1e-3, (eye, eye), rng.uniform(0, 0.15, 3))
 
 
-def _insect(build: _Builder) -> None:
+def _insect(build: Builder) -> None:
     rng = build.rng
     length, radius = rng.uniform(0.4, 1.0), rng.uniform(0.12, 0.3)
-    rump, chest = _trunk(build, length, radius, rng.uniform(0.8, 1.3))
+    rump, chest = add_trunk(build, length, radius, rng.uniform(0.8, 1.3))
     if rng.uniform() < 0.6:
         build.add(rump, rump - FORWARD * rng.uniform(0.1, 0.6), (radius * rng.uniform(1, 1.6), radius * 0.6), 3)
     pairs = int(rng.integers(2, 6))
@@ -292,10 +184,10 @@ def _insect(build: _Builder) -> None:
             [0.4 * radius, 0.9 * radius, 0], [1, rng.uniform(0, 1), -0.6], (rng.uniform(0.3, 0.9),), (0.06, 0.25), 3,
             0.1, 0.15, 0.12, UP,
         )  # fmt: skip
-    _head(build, chest, FORWARD + rng.normal(0, 0.2, 3), radius * rng.uniform(0.5, 1.2))
+    add_head(build, chest, FORWARD + rng.normal(0, 0.2, 3), radius * rng.uniform(0.5, 1.2))
 
 
-def _snake(build: _Builder) -> None:
+def _snake(build: Builder) -> None:
     rng = build.rng
     count = int(rng.integers(6, 14))
     radius, step = rng.uniform(0.05, 0.16), rng.uniform(0.12, 0.3)
@@ -308,10 +200,10 @@ def _snake(build: _Builder) -> None:
         thin = min(1.0, 0.3 + 0.25 * number)
         build.add(place, end, (radius * thin, radius * min(1.0, thin + 0.25)), number % 2 * int(rng.uniform() < 0.3))
         place = end
-    _head(build, place, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(1.0, 1.8))
+    add_head(build, place, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(1.0, 1.8))
 
 
-def _frog(build: _Builder) -> None:
+def _frog(build: Builder) -> None:
     """A low, wide trunk with a broad head, hind legs folded at its sides and eyes on top."""
     rng = build.rng
     length, radius = rng.uniform(0.4, 0.8), rng.uniform(0.2, 0.4)
@@ -338,10 +230,10 @@ def _frog(build: _Builder) -> None:
         place = place + 0.5 * eye * unit(np.array([sign * 0.4, 0.2, 1]))
         build.add(place, place + 1e-3 * UP, (0.7 * eye, 0.7 * eye), rng.uniform(0, 0.15, 3))
     shoulder = chest + np.array([0.7 * radius, -0.3 * radius, 0])
-    _limbs(build, shoulder, [0.4, -1, 0.3], thigh, 0.7 * thick, 0, 0.6, 0.3, 1.5)
+    limbs(build, shoulder, [0.4, -1, 0.3], thigh, 0.7 * thick, 0, 0.6, 0.3, 1.5)
 
 
-def _blob(build: _Builder) -> None:
+def _blob(build: Builder) -> None:
     rng = build.rng
     size = rng.uniform(0.3, 0.6)
     for _ in range(int(rng.integers(1, 5))):
@@ -349,14 +241,14 @@ def _blob(build: _Builder) -> None:
         radius = size * rng.uniform(0.5, 1)
         build.add(place, place + rng.normal(0, 0.3, 3), (radius, radius * rng.uniform(0.4, 1)), 0)
     top = np.array([0, size * 0.6, 0.1])
-    _head(build, top, FORWARD + rng.normal(0, 0.2, 3), size * rng.uniform(0.3, 1.0))
+    add_head(build, top, FORWARD + rng.normal(0, 0.2, 3), size * rng.uniform(0.3, 1.0))
     if rng.uniform() < 0.7:
-        _limbs(build, [size * 0.7, 0, 0], [1, rng.uniform(-1, 1), 0.3], rng.uniform(0.2, 0.8), size * 0.25, 2, 0.6, 0.3)
+        limbs(build, [size * 0.7, 0, 0], [1, rng.uniform(-1, 1), 0.3], rng.uniform(0.2, 0.8), size * 0.25, 2, 0.6, 0.3)
     if rng.uniform() < 0.6:
-        _limbs(build, [size * 0.4, -0.5 * size, 0], [0.2, -1, 0], rng.uniform(0.2, 0.6), size * 0.25, 2, 0.3, 0.2, 1.5)
+        limbs(build, [size * 0.4, -0.5 * size, 0], [0.2, -1, 0], rng.uniform(0.2, 0.6), size * 0.25, 2, 0.3, 0.2, 1.5)
 
 
-def _robot(build: _Builder) -> None:
+def _robot(build: Builder) -> None:
     """A biped, or a trunk that stands on long legs without arms, of parts with edges."""
     rng = build.rng
     if rng.uniform() < 0.5:
@@ -365,20 +257,20 @@ def _robot(build: _Builder) -> None:
     width, height, deep = rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.6), rng.uniform(0.6, 1.6)
     build.add(np.zeros(3), height * UP, (width, width * rng.uniform(0.6, 1.1)), 0, deep, FORWARD)
     thick, bend = width * rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.9)
-    _limbs(build, [0.8 * width, 0, 0], [0.2, -1, -0.2], rng.uniform(0.4, 1.2), thick, 1, bend, 0.3, 2.5)
+    limbs(build, [0.8 * width, 0, 0], [0.2, -1, -0.2], rng.uniform(0.4, 1.2), thick, 1, bend, 0.3, 2.5)
     if rng.uniform() < 0.7:  # arms or guns
         start = [width * 1.1, rng.uniform(0.3, 0.9) * height, 0]
         heading = [0.2, rng.uniform(-1, 0.3), rng.uniform(0, 1.5)]
-        _limbs(build, start, heading, rng.uniform(0.3, 0.9), thick, 3, 0.4, 0.2)
+        limbs(build, start, heading, rng.uniform(0.3, 0.9), thick, 3, 0.4, 0.2)
     if rng.uniform() < 0.6:
-        _head(build, (height + 0.3 * width) * UP, FORWARD + rng.normal(0, 0.2, 3), width * rng.uniform(0.3, 0.7))
+        add_head(build, (height + 0.3 * width) * UP, FORWARD + rng.normal(0, 0.2, 3), width * rng.uniform(0.3, 0.7))
     for _ in range(int(rng.integers(0, 4))):  # boxes, tanks, antennas
         place = rng.normal(0, 0.6, 3) * [width, height, width * deep] + 0.5 * height * UP
         size = width * rng.uniform(0.15, 0.5)
         build.add(place, place + size * unit(rng.normal(0, 1, 3)), (size, size * rng.uniform(0.3, 1)), 4)
 
 
-def _tree(build: _Builder) -> None:
+def _tree(build: Builder) -> None:
     """A trunk in any direction with limbs at random places, mirrored pairs or not, that branch once more."""
     rng = build.rng
     radius, count = rng.uniform(0.08, 0.3), int(rng.integers(1, 4))
@@ -399,9 +291,9 @@ def _tree(build: _Builder) -> None:
         else:
             build.chain(root, direction, lengths, radii, color, bend)
         if rng.uniform() < 0.4:
-            _hand(build)
+            add_hand(build)
     if rng.uniform() < 0.4:
-        _head(build, trunk[-1].end, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(0.6, 1.5))
+        add_head(build, trunk[-1].end, FORWARD + rng.normal(0, 0.3, 3), radius * rng.uniform(0.6, 1.5))
 
 
 _BUILDERS = {
