@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from motion324.embedding import SurfacePoints
+from motion324.observations import CHANNELS, COMPOSED, DIRECT, FILLED
 from motion324.samples import SampleConfig
 from motion324.shards import ShardPool
+
+MIRRORED = np.ones(CHANNELS, np.float32)  # factors on what frames show of points, in the mirror image
+MIRRORED[[COMPOSED.start, DIRECT.start, FILLED.start]] = -1
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Batch:
         frames: (B, T, 3, S, S) sRGB in [0, 1].
         queries: Q points of the reference pose.
         targets: (B, T, Q, 3) their positions in all frames.
+        crops: (B, T, 3) of the frames, see ``view_frame.following_crops``.
         kinds: of the bodies, B names.
     """
 
@@ -80,6 +85,7 @@ class Batch:
     frames: Tensor
     queries: SurfacePoints
     targets: Tensor
+    crops: Tensor
     kinds: list[str]
 
     def to(self, device: torch.device | str) -> Batch:
@@ -89,6 +95,7 @@ class Batch:
             self.frames.to(device),
             self.queries.to(device),
             self.targets.to(device),
+            self.crops.to(device),
             self.kinds,
         )
 
@@ -123,6 +130,8 @@ class _Window:
     points: np.ndarray  # (T, P, 3)
     normals: np.ndarray  # (P, 3)
     colors: np.ndarray  # (P, 3)
+    crops: np.ndarray  # (T, 3)
+    observed: np.ndarray  # (T - 1, P, C)
     surface: np.ndarray  # (N,) indices
     queries: np.ndarray  # (Q,)
     kind: str
@@ -143,6 +152,8 @@ def _window(record: np.void, config: DataConfig, rng: np.random.Generator, augme
     points = record["points"][chosen].astype(np.float32)
     normals = record["normals"].astype(np.float32)
     colors = record["colors"].astype(np.float32) / 255
+    crops = record["crops"][chosen]
+    observed = record["observed"][chosen[1:] - 1].astype(np.float32)
     picture, alpha = frames[..., :3], frames[..., 3:]
     background: np.ndarray | float = 0.0
     if augment:
@@ -153,8 +164,12 @@ def _window(record: np.void, config: DataConfig, rng: np.random.Generator, augme
         if config.sample.camera_axes and rng.uniform() < 0.5:  # mirror image
             picture, alpha = picture[:, :, ::-1], alpha[:, :, ::-1]
             points, normals = points * [-1, 1, 1], normals * [-1, 1, 1]
+            crops, observed = crops * [-1, 1, 1] + [1, 0, 0], observed * MIRRORED
     shown = picture * alpha + background * (1 - alpha)
-    return _Window(shown.transpose(0, 3, 1, 2), points, normals, colors, surface, queries, str(record["kind"]))
+    return _Window(
+        shown.transpose(0, 3, 1, 2), points, normals, colors, crops, observed, surface, queries,
+        str(record["kind"]),
+    )  # fmt: skip
 
 
 def _recolored(picture: np.ndarray, colors: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -183,12 +198,15 @@ def _stacked(windows: list[_Window]) -> Batch:
     def tensor(values: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(values).astype(np.float32))
 
+    observed = windows[0].observed.shape[-1] > 0
+
     def surface(which: str) -> SurfacePoints:
         at = [getattr(window, which) for window in windows]
         return SurfacePoints(
             tensor([window.points[0, index] for window, index in zip(windows, at, strict=True)]),
             tensor([window.normals[index] for window, index in zip(windows, at, strict=True)]),
             tensor([window.colors[index] for window, index in zip(windows, at, strict=True)]),
+            tensor([one.observed[:, index] for one, index in zip(windows, at, strict=True)]) if observed else None,
         )
 
     return Batch(
@@ -196,5 +214,6 @@ def _stacked(windows: list[_Window]) -> Batch:
         tensor([window.frames for window in windows]),
         surface("queries"),
         tensor([window.points[:, window.queries] for window in windows]),
+        tensor([window.crops for window in windows]),
         [window.kind for window in windows],
     )

@@ -20,11 +20,14 @@ class SurfacePoints:
         points: (B, N, 3) positions.
         normals: (B, N, 3) unit normals.
         colors: (B, N, 3) sRGB in [0, 1].
+        observed: (B, T - 1, N, ``observations.CHANNELS``) what the later frames of a window show of them; None for
+            networks that are not told.
     """
 
     points: Tensor
     normals: Tensor
     colors: Tensor
+    observed: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = self.points.shape
@@ -39,12 +42,18 @@ class SurfacePoints:
 
     def to(self, device: torch.device | str) -> SurfacePoints:
         """The same points on ``device``."""
-        return SurfacePoints(self.points.to(device), self.normals.to(device), self.colors.to(device))
+        observed = None if self.observed is None else self.observed.to(device)
+        return SurfacePoints(self.points.to(device), self.normals.to(device), self.colors.to(device), observed)
 
     def part(self, start: int, stop: int) -> SurfacePoints:
         """The points from ``start`` to before ``stop``."""
         where = slice(start, stop)
-        return SurfacePoints(self.points[:, where], self.normals[:, where], self.colors[:, where])
+        observed = None if self.observed is None else self.observed[:, :, where]
+        return SurfacePoints(self.points[:, where], self.normals[:, where], self.colors[:, where], observed)
+
+    def seen_in(self, observed: Tensor) -> SurfacePoints:
+        """The same points with what other frames show of them."""
+        return SurfacePoints(self.points, self.normals, self.colors, observed)
 
 
 class PointEmbedding(nn.Module):

@@ -74,7 +74,7 @@ def windows_of(path: Path, count: int, frames: int, config: SampleConfig, seed: 
 def picture(network: AnyMotionNetwork, records: np.ndarray, config: DataConfig) -> np.ndarray:
     """Rows of frames with true points (green) and predicted points (red), BGR uint8."""
     batch = validation_batch(records, config)
-    predicted = network(batch.surface, batch.frames, batch.queries).numpy()
+    predicted = network(batch.surface, batch.frames, batch.queries, batch.crops).numpy()
     rows = []
     for frames, truth, guess in zip(batch.frames.numpy(), batch.targets.numpy(), predicted, strict=True):
         row = []

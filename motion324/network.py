@@ -61,13 +61,16 @@ class MotionNetwork(nn.Module):
         if config.image_encoder == "patches":
             self.image_encoder.apply(_initialise)
 
-    def forward(self, surface: SurfacePoints, frames: Tensor, queries: SurfacePoints) -> Tensor:
+    def forward(
+        self, surface: SurfacePoints, frames: Tensor, queries: SurfacePoints, crops: Tensor | None = None
+    ) -> Tensor:
         """Positions of the query points in every frame, in the mesh's normalised space.
 
         Args:
             surface: N points of the mesh in the reference frame's pose, which encode its shape.
             frames: (B, T, 3, H, W) sRGB in [0, 1], the object on black; frame 0 is the reference frame.
             queries: Q points of the same mesh in the same pose, whose trajectories are asked for.
+            crops: not used: this network sees one crop of the whole video.
 
         Returns:
             (B, T, Q, 3).

@@ -105,6 +105,8 @@ class OwnersFolder:
             points.to(torch.float16).numpy(),
             normals.to(torch.float16).numpy(),
             (colors * 255).round().to(torch.uint8).numpy(),
+            np.tile(np.array([0.5, 0.5, 1.0], np.float32), (self.frames, 1)),
+            np.zeros((self.frames - 1, config.points, 0), np.float16),
         )
 
     def _points(self, name: str) -> Path:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
 from motion324.clips import Clip
-from motion324.view_frame import CUBE, view_frame
+from motion324.observations import observe, visible_points
+from motion324.view_frame import CUBE, crop_window, following_crops, view_frame
 from v2m4.camera import Camera, Orbit
 from v2m4.geometry import vertex_normals
 from v2m4.render import render
@@ -49,12 +50,17 @@ class Sample:
         points: (T, P, 3) float16 in the normalised space of the first frame's pose.
         normals: (P, 3) float16 of the first frame's pose.
         colors: (P, 3) uint8 sRGB, without light.
+        crops: (T, 3) float32, see ``view_frame.following_crops``.
+        observed: (T - 1, P, ``observations.CHANNELS``) float16, see ``observations.observe``; without channels if the
+            camera is unknown.
     """
 
     frames: np.ndarray
     points: np.ndarray
     normals: np.ndarray
     colors: np.ndarray
+    crops: np.ndarray
+    observed: np.ndarray
 
 
 def random_camera(vertices: Tensor, yaw: float, rng: np.random.Generator) -> Camera:
@@ -87,8 +93,13 @@ def random_sample(clip: Clip, config: SampleConfig, rng: np.random.Generator) ->
     frame = view_frame(vertices[0], turned, config.camera_axes, CUBE * float(rng.uniform(0.95, 1.05)))
     # The picture is the true camera's; its window is the one about the reference's centre.
     window = view_frame(vertices[0], camera, config.camera_axes, CUBE).camera.window
-    frames = _pictures(clip, vertices, camera.cropped(window), config.size, rng)
-    if float(frames[0, ..., 3].float().mean()) < LEAST_VISIBLE * 255:
+    crops = following_crops(_boxes(vertices, camera.cropped(window)))
+    if not config.camera_axes:
+        crops = crops[:1].expand(len(vertices), -1)
+    cameras = [camera.cropped(crop_window(window, crop)) for crop in crops]
+    large = _pictures(clip, vertices, cameras, SUPERSAMPLING * config.size, rng)
+    frames = _reduced(large)
+    if float(frames[0, ..., 3].mean()) < LEAST_VISIBLE:
         return None
     faces, weights = surface_points(vertices[0], clip.faces, config.points, rng)
     corners = clip.faces[faces]
@@ -102,11 +113,21 @@ def random_sample(clip: Clip, config: SampleConfig, rng: np.random.Generator) ->
         colors = texels(clip.texture, uvs)
     else:
         colors = torch.ones(len(faces), 3) if clip.colors is None else interpolated(clip.colors, corners)
+    world = interpolated(vertices, corners)
+    points = frame.normalised(world)
+    observed = np.zeros((len(vertices) - 1, config.points, 0), np.float16)
+    if config.camera_axes:
+        visible = visible_points(world[0], normals @ frame.rotation, vertices[0], clip.faces, cameras[0])
+        shown = large[..., :3].permute(0, 3, 1, 2)
+        found = observe(shown, crops, points[0], normals, visible, frame.eye())
+        observed = found.to(torch.float16).numpy()
     return Sample(
-        frames.numpy(),
-        frame.normalised(interpolated(vertices, corners)).to(torch.float16).numpy(),
+        (frames * 255).round().to(torch.uint8).numpy(),
+        points.to(torch.float16).numpy(),
         normals.to(torch.float16).numpy(),
         (colors.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
+        crops.numpy(),
+        observed,
     )
 
 
@@ -114,6 +135,13 @@ def _unit(vertices: Tensor) -> Tensor:
     """Poses (T, V, 3), the first one's bounding box centred, its longest side 1: files have any unit."""
     lower, upper = vertices[0].amin(0), vertices[0].amax(0)
     return (vertices - (lower + upper) / 2) / (upper - lower).max().clamp_min(1e-9)
+
+
+def _boxes(vertices: Tensor, camera: Camera) -> Tensor:
+    """Bounding boxes (T, 4) of poses (T, V, 3) in fractions of the camera's window."""
+    pixels, _ = camera.project(vertices.flatten(0, 1)[None], (1, 1))
+    pixels = pixels[0].unflatten(0, vertices.shape[:2])
+    return torch.cat([pixels.amin(1), pixels.amax(1)], 1)
 
 
 def rotation_about(vector: np.ndarray) -> Tensor:
@@ -148,26 +176,29 @@ def texels(texture: Tensor, uvs: Tensor) -> Tensor:
     return texture[place[:, 1].clamp(max=height - 1), place[:, 0].clamp(max=width - 1)]
 
 
-def _pictures(clip: Clip, vertices: Tensor, camera: Camera, size: int, rng: np.random.Generator) -> Tensor:
-    """Frames (T, S, S, 4) uint8 under one random light."""
+def _pictures(clip: Clip, vertices: Tensor, cameras: list[Camera], size: int, rng: np.random.Generator) -> Tensor:
+    """Frames (T, S, S, 4) under one random light, each by its own camera; colours are weighted by the coverage."""
     light = torch.from_numpy((rng.normal(0, 1, 3) * [1, 1, 0.7] + [0, -0.6, -0.8]).astype(np.float32))
     light = light / light.norm()
     ambient = 1.0 if rng.uniform() < 0.15 else float(rng.uniform(0.25, 0.8))
     gain, banded = float(rng.uniform(0.9, 1.3)), rng.uniform() < 0.15
-    flipped = clip.faces
-    rendered = render(
-        vertices, flipped, Camera(camera.extrinsics.expand(len(vertices), -1, -1), camera.fov, camera.aspect,
-                                  camera.window),
-        size * SUPERSAMPLING, colors=clip.colors, uvs=clip.uvs, uv_faces=clip.uv_faces, texture=clip.texture,
-        channels=("color", "normal"),
-    )  # fmt: skip
-    lit = (rendered.normal @ light).clamp(0, 1)[..., None]
+    rendered = [
+        render(
+            pose[None], clip.faces, camera, size, colors=clip.colors, uvs=clip.uvs,
+            uv_faces=clip.uv_faces, texture=clip.texture, channels=("color", "normal"),
+        )
+        for pose, camera in zip(vertices, cameras, strict=True)
+    ]  # fmt: skip
+    color, normal, mask = (torch.cat([getattr(one, part) for one in rendered]) for part in ("color", "normal", "mask"))
+    lit = (normal @ light).clamp(0, 1)[..., None]
     if banded:
         lit = (lit * 3).floor() / 3 + 1 / 6
     shade = ambient + (1 - ambient) * lit * gain
-    picture = torch.cat([rendered.color * shade, rendered.mask], -1).permute(0, 3, 1, 2)
-    picture = avg_pool2d(picture, SUPERSAMPLING)
-    alpha = picture[:, 3:]
-    straight = (picture[:, :3] / alpha.clamp_min(1e-3)).clamp(0, 1)
-    whole = torch.cat([straight, alpha.clamp(0, 1)], 1).permute(0, 2, 3, 1)
-    return (whole * 255).round().to(torch.uint8)
+    return torch.cat([(color * shade).clamp(0, 1), mask.clamp(0, 1)], -1)
+
+
+def _reduced(pictures: Tensor) -> Tensor:
+    """Pictures (T, S, S, 4) of half the size, colours not weighted by the coverage any more."""
+    picture = avg_pool2d(pictures.permute(0, 3, 1, 2), SUPERSAMPLING)
+    straight = (picture[:, :3] / picture[:, 3:].clamp_min(1e-3)).clamp(0, 1)
+    return torch.cat([straight, picture[:, 3:]], 1).permute(0, 2, 3, 1)

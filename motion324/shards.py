@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 
 SHARD = 64  # samples of a shard
 VIEWS = 2  # of a clip
+ARRAYS = ("frames", "points", "normals", "colors", "crops", "observed")
 TRAINING_SEED, VALIDATION_SEED = 324, 325  # generated characters are others in training and in validation
 
 
 def record_type(sample: Sample) -> np.dtype:
     """Type of a record that holds a sample of this shape."""
-    arrays = {name: getattr(sample, name) for name in ("frames", "points", "normals", "colors")}
+    arrays = {name: getattr(sample, name) for name in ARRAYS}
     kinds = [(name, array.dtype, array.shape) for name, array in arrays.items()]
     return np.dtype([*kinds, ("name", "U80"), ("kind", "U24")])
 
@@ -39,7 +40,7 @@ def to_records(samples: list[tuple[Sample, str, str]]) -> np.ndarray:
     """Records (N,) of samples with their names and kinds."""
     records = np.empty(len(samples), record_type(samples[0][0]))
     for record, (sample, name, kind) in zip(records, samples, strict=True):
-        for part in ("frames", "points", "normals", "colors"):
+        for part in ARRAYS:
             record[part] = getattr(sample, part)
         record["name"], record["kind"] = name, kind
     return records

@@ -23,12 +23,14 @@ OUTSIDE = (
     "other_tokens",
     "head.3",
     "point_embedding",
+    "observed_embedding.0",
+    "frame_embedding.0",
     "patches",
     "stem",
     "scale",
 )
 EPSILON = 1e-4  # keeps the gradient of a distance finite
-LEAST_DISPLACEMENT = 0.03  # of the size, added to the true displacement that a relative loss divides by
+LEAST_DISPLACEMENT = 0.1  # of the size, added to the true displacement that a relative loss divides by
 
 
 def rate_factor(progress: float, step: int, config: TrainingConfig) -> float:
@@ -107,7 +109,7 @@ class Trainer:
                 self.parallel.require_backward_grad_sync = part == count - 1  # type: ignore[assignment]
             enabled = self.config.amp_dtype == "bf16"
             with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-                predicted = self.parallel(batch.surface, batch.frames, batch.queries)
+                predicted = self.parallel(batch.surface, batch.frames, batch.queries, batch.crops)
             loss = loss_of(predicted.float(), batch.targets, self.config.loss) / count
             loss.backward()
             total += float(loss.detach())

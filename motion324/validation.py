@@ -79,7 +79,7 @@ def validate(network: nn.Module, records: np.ndarray, config: DataConfig, device
     for start in range(0, len(records), BATCH):
         batch = validation_batch(records[start : start + BATCH], config).to(device)
         with torch.autocast(device.type, torch.bfloat16):
-            predicted = network(batch.surface, batch.frames, batch.queries).float()
+            predicted = network(batch.surface, batch.frames, batch.queries, batch.crops).float()
         still = batch.targets[:, :1].expand_as(batch.targets)
         columns = []
         for guess in (predicted, still):

@@ -3,7 +3,8 @@
 In the axes of the object (as published) the camera is unknown and the network has to find it. In the axes of the camera
 (x right, y up, z towards the camera) the mesh has been rotated as the camera of the reference frame sees it, and the
 picture is cropped so that the unit cube about the reference has a fixed size in its middle: displacements across the
-view are then displacements in the picture, which a small network can learn.
+view are then displacements in the picture, which a small network can learn. The crop follows the object through the
+later frames, or one that walks away would leave the picture; where the crops lie is known to the network.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from v2m4.camera import Camera
+from v2m4.image_window import Window
 
 CUBE = 0.7  # of the picture's side: the unit cube about the reference, at the depth of its centre
+CROP_MARGIN = 0.05  # about the object's box, of its longer side, where it is larger than the reference's window
 CAMERA_AXES = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # OpenCV's axes to x right, y up, z towards the camera
 
 
@@ -38,6 +41,10 @@ class ViewFrame:
     def normalised(self, points: Tensor) -> Tensor:
         """World points (..., 3) in the normalised space."""
         return (points @ self.rotation.T - self.centre) * self.scale
+
+    def eye(self) -> Tensor:
+        """Centre of the camera in the normalised space, (3,)."""
+        return self.normalised(self.camera.positions()[0])
 
     def world(self, points: Tensor) -> Tensor:
         """Points (..., 3) of the normalised space in the world; the inverse of ``normalised``."""
@@ -72,3 +79,26 @@ def view_frame(vertices: Tensor, camera: Camera, camera_axes: bool, cube: float 
     x, y = (float(value) for value in pixels[0, 0])
     wide = half / camera.aspect
     return ViewFrame(camera.cropped((x - wide, y - half, x + wide, y + half)), rotation, centre, 1.0 / size)
+
+
+def following_crops(boxes: Tensor) -> Tensor:
+    """Square crops that follow an object through the frames; the first is the reference's window, (0.5, 0.5, 1).
+
+    Args:
+        boxes: (T, 4) bounding boxes (x0, y0, x1, y1) of the object, in fractions of the reference's window.
+
+    Returns:
+        (T, 3): centre x and y, and side; no side is less than the reference's.
+    """
+    sides = ((boxes[:, 2:] - boxes[:, :2]).amax(1) * (1 + 2 * CROP_MARGIN)).clamp_min(1.0)
+    crops = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, sides[:, None]], 1)
+    return torch.cat([crops.new_tensor([[0.5, 0.5, 1.0]]), crops[1:]])
+
+
+def crop_window(window: Window, crop: Tensor) -> Window:
+    """The part of the whole picture that a crop (3,) of the reference's window shows."""
+    x0, y0, x1, y1 = window
+    x, y, side = (float(value) for value in crop)
+    wide, high = x1 - x0, y1 - y0
+    left, top = x0 + wide * (x - side / 2), y0 + high * (y - side / 2)
+    return (left, top, left + wide * side, top + high * side)

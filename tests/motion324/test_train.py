@@ -117,7 +117,7 @@ def test_the_command_writes_its_files_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_state_of_other_sizes_is_an_error(tmp_path: Path) -> None:
     Trainer(RUN, torch.device("cpu")).save(tmp_path / "state.pt")
-    other = Trainer(replace(RUN, model=replace(MODEL, latents=5)), torch.device("cpu"))
+    other = Trainer(replace(RUN, model=replace(MODEL, video_layers=4)), torch.device("cpu"))
     with pytest.raises(ValueError, match="other sizes"):
         other.load(tmp_path / "state.pt")
 

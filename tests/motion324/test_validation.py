@@ -12,7 +12,7 @@ from tests.motion324.small_run import DATA, store
 
 
 class Still(nn.Module):
-    def forward(self, surface: SurfacePoints, frames: Tensor, queries: SurfacePoints) -> Tensor:
+    def forward(self, surface: SurfacePoints, frames: Tensor, queries: SurfacePoints, crops: Tensor) -> Tensor:
         return queries.points[:, None].expand(-1, frames.shape[1], -1, -1)
 
 
