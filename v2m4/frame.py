@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from v2m4.camera import DEFAULT_FOV, Camera
+from v2m4.stored_picture import StoredPicture
 
 
 @dataclass(frozen=True)
@@ -19,19 +20,29 @@ class Frame:
     Attributes:
         name: file name without suffix, unique in its clip; the names of the files on disk begin with it.
         index: position in the video, from 0.
-        rgba: (H, W, 4) uint8 sRGB, straight (not premultiplied) alpha.
+        picture: (H, W, 4) uint8 sRGB, straight (not premultiplied) alpha; in memory, or in a file.
         fov: vertical field of view of the video's camera, radians.
     """
 
     name: str
     index: int
-    rgba: np.ndarray
+    picture: np.ndarray | StoredPicture
     fov: float = DEFAULT_FOV
+
+    @property
+    def rgba(self) -> np.ndarray:
+        """The picture's pixels, (H, W, 4) uint8.
+
+        Raises:
+            ValueError: its file is broken.
+            OSError: its file cannot be read.
+        """
+        return self.picture.pixels() if isinstance(self.picture, StoredPicture) else self.picture
 
     @property
     def aspect(self) -> float:
         """Width / height."""
-        return self.rgba.shape[1] / self.rgba.shape[0]
+        return self.picture.shape[1] / self.picture.shape[0]
 
     def camera(self, device: torch.device | str = "cpu") -> Camera:
         """The video's camera: identity extrinsics, with this picture's field of view and aspect."""

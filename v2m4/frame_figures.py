@@ -11,10 +11,11 @@ import torch
 
 from v2m4.camera import Camera, picture_shape
 from v2m4.frame import Frame
-from v2m4.io.clip import PICTURE, read_png
+from v2m4.io.clip import PICTURE
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 from v2m4.result_meshes import scale_cameras, unit_distance_scale
+from v2m4.stored_picture import read_png
 
 BEST_PSNR = 100.0  # dB, of equal pictures, so that means stay finite
 SIZE = 256  # longer side of the compared pictures, pixels

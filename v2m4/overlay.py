@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 
 from v2m4.config import FramesConfig
-from v2m4.io.clip import PICTURE, read_png
+from v2m4.io.clip import PICTURE
 from v2m4.io.picture import resized
 from v2m4.io.read import read_pictures
 from v2m4.io.sources import find_animations
 from v2m4.io.video import write_video
+from v2m4.stored_picture import read_png
 from v2m4.workspace import MANIFEST
 
 log = logging.getLogger(__name__)

@@ -83,7 +83,7 @@ def test_a_second_run_generates_stale_assets_only(tmp_path, frames, monkeypatch)
     assert torch.equal(first[1].mesh.vertices, again[1].mesh.vertices) and again[1].hint is None
     changed = frames[0].rgba.copy()
     changed[40, 40, 0] ^= 1
-    generators.run([replace(frames[0], rgba=changed), frames[1]], Workspace(tmp_path / "clip"), config)
+    generators.run([replace(frames[0], picture=changed), frames[1]], Workspace(tmp_path / "clip"), config)
     assert made == ["0", "5", "0"]
     generators.run(frames[1:], Workspace(tmp_path / "clip"), replace(config, max_faces=700))
     assert made == ["0", "5", "0", "5"]

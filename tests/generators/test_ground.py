@@ -40,7 +40,7 @@ def test_lean_of_a_long_table_is_its_angle(frame_of_table, yaw):
     frame = frame_of_table(table(1.8, 0.4), yaw)
     degrees = math.degrees(math.atan(estimate_lean([frame])))
     assert degrees == pytest.approx(90 - yaw, abs=8)
-    flipped = replace(frame, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))
+    flipped = replace(frame, picture=np.ascontiguousarray(frame.rgba[:, ::-1]))
     assert math.degrees(math.atan(estimate_lean([flipped]))) == pytest.approx(-degrees, abs=1)
 
 
@@ -68,7 +68,7 @@ def test_lean_of_an_upright_object_is_zero(frame_of_table):
 
 def test_lean_of_inconsistent_frames_is_zero(frame_of_table):
     frame = frame_of_table(table(1.8, 0.4), 40)
-    flipped = replace(frame, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))
+    flipped = replace(frame, picture=np.ascontiguousarray(frame.rgba[:, ::-1]))
     assert estimate_lean([frame, flipped]) == 0
     assert estimate_lean([frame] * 9 + [flipped]) == pytest.approx(estimate_lean([frame]))
 

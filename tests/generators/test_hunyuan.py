@@ -138,7 +138,7 @@ def test_the_owners_code_runs_on_random_networks(tiny, frame, low_vram):
     assert torch.allclose((upper - lower).max(), torch.tensor(1.0)) and torch.allclose(lower, -upper, atol=1e-6)
     again = generators.create("Hunyuan", config).generate(frame).mesh
     assert torch.equal(mesh.vertices, again.vertices) and torch.equal(mesh.faces, again.faces)
-    frames = [frame, replace(frame, index=5, rgba=np.ascontiguousarray(frame.rgba[:, ::-1]))]
+    frames = [frame, replace(frame, index=5, picture=np.ascontiguousarray(frame.rgba[:, ::-1]))]
     for alone, batched in zip(
         [generator.generate(each) for each in frames], generator.generate_many(frames), strict=True
     ):

@@ -205,7 +205,7 @@ def test_refinement_approaches_the_frames_colour(fake, shapes, monkeypatch):
     target = replace(target, colors=torch.tensor([0.2, goal, 0.3]).expand(len(target.vertices), 3).clone())
     shown = render_mesh(target, camera, (64, 96), channels=("color",), background=0.0)
     rgba = torch.cat([shown.color[0], shown.mask[0]], -1)
-    frame = replace(frame, rgba=(rgba.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+    frame = replace(frame, picture=(rgba.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
     before = abs(0.15 * 2.0 + 0.1 - goal)  # the flow leads to the condition: 0.15, denormalised 0.4
     posed = pose(asset.mesh, camera.extrinsics[0])
     (refined,) = generators.refine([frame], [posed], Workspace(fake.weights_dir / "clip"), fake)

@@ -102,7 +102,7 @@ def test_same_seed_gives_the_same_result() -> None:
 def test_no_frames_and_empty_masks_are_errors() -> None:
     with pytest.raises(ValueError, match="no frames"):
         predict(network(), cube(), [])
-    hidden = [replace(frame, rgba=frame.rgba * 0) for frame in frames(2)]
+    hidden = [replace(frame, picture=frame.rgba * 0) for frame in frames(2)]
     with pytest.raises(ValueError, match="no frame shows the object"):
         predict(network(), cube(), hidden)
 

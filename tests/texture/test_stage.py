@@ -45,7 +45,7 @@ def test_second_run_reads_the_files_and_a_changed_option_solves_again(inputs, tm
 def test_changed_frames_solve_again(inputs, tmp_path):
     frames, sequence, first, _ = inputs
     mesh = texture.run(frames, sequence, first, Workspace(tmp_path), CONFIG)
-    dark = [replace(frame, rgba=frame.rgba // np.array([2, 2, 2, 1], np.uint8)) for frame in frames]
+    dark = [replace(frame, picture=frame.rgba // np.array([2, 2, 2, 1], np.uint8)) for frame in frames]
     other = texture.run(dark, sequence, first, Workspace(tmp_path), CONFIG)
     assert float(other.texture.mean()) < 0.75 * float(mesh.texture.mean())
 

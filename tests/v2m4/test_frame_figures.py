@@ -10,10 +10,11 @@ import trimesh
 
 from v2m4.camera import Camera, Orbit
 from v2m4.frame_figures import BEST_PSNR, FrameFigures, frame_figures, mask_iou, psnr
-from v2m4.io.clip import PICTURE, encoded
+from v2m4.io.clip import PICTURE
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 from v2m4.result_meshes import scale_cameras
+from v2m4.stored_picture import encoded
 
 SIDE = 64
 

@@ -10,8 +10,9 @@ import pytest
 
 import rendering_video
 from tests.test_rendering_video import make_result
-from v2m4.io.clip import PICTURE, encoded
+from v2m4.io.clip import PICTURE
 from v2m4.overlay import KINDS, OPACITY, OUTLINE, blended, input_frames, outlined, wiped
+from v2m4.stored_picture import encoded
 
 SIZE, FRAMES = 64, 3
 BEHIND = (40, 90, 40)  # the colour behind the object

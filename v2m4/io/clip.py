@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cv2
 import imageio.v3 as iio
 import numpy as np
 
@@ -21,6 +20,7 @@ from v2m4.io.folder import frame_files
 from v2m4.io.read import content_hash, read_clip
 from v2m4.io.segmenter import Segmenter
 from v2m4.io.sources import Source
+from v2m4.stored_picture import StoredPicture, encoded, read_png
 from v2m4.workspace import Workspace, atomic, digest, folder_version
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,11 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
         )
     else:
         record = _make(source, workspace, config, segmenter, key)
-    images = threads.in_order(read_png, [workspace.path(PICTURE.format(name)) for name in record["names"]])
-    fov, pairs = video_fov(source, config), zip(record["names"], images, strict=True)
-    frames = [Frame(name, index, image, fov) for index, (name, image) in enumerate(pairs)]
+    fov, paths = video_fov(source, config), [workspace.path(PICTURE.format(name)) for name in record["names"]]
+    height, width, channels = read_png(paths[0]).shape  # those of all
+    pictures = [StoredPicture(path, (height, width, channels)) for path in paths]
+    pairs = zip(record["names"], pictures, strict=True)
+    frames = [Frame(name, index, picture, fov) for index, (name, picture) in enumerate(pairs)]
     fps = record["fps"] or config.frames.fps
     rate = 1.0 if record["fps"] else fps
     times = tuple(time / rate for time in record["times"])
@@ -111,29 +113,3 @@ def video_fov(source: Source, config: Config) -> float:
     why = "no focal length in its EXIF data" if found is None else f"its EXIF data give {found:.1f} degrees"
     log.info("%s: field of view %.0f degrees assumed: %s (--fov)", source.name, math.degrees(DEFAULT_FOV), why)
     return DEFAULT_FOV
-
-
-def encoded(picture: np.ndarray) -> bytes:
-    """Encode an (H, W, 4) uint8 RGBA picture as PNG; ``read_png`` is the exact inverse.
-
-    OpenCV's own settings are its fastest (rows subtracted, run lengths only): a third of the time of Pillow's or of
-    deflate at level 1, and smaller for pictures of one object. Neither touches colours under transparent pixels.
-    """
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA))
-    if not done:
-        raise ValueError(f"a picture of shape {picture.shape} cannot be written as PNG")
-    return data.tobytes()
-
-
-def read_png(path: Path) -> np.ndarray:
-    """Read an (H, W, 4) uint8 RGBA picture written by ``encoded``.
-
-    Raises:
-        ValueError: the file is broken or was not written by ``encoded``.
-        OSError: it cannot be read.
-    """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 4:
-        raise ValueError(f"{path}: not a picture that this program has written; delete it or use --overwrite")
-    return cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)

@@ -96,7 +96,7 @@ def test_pose_that_explains_the_frame_is_kept(search: PoseSearch, graph: Deforma
 
 
 def test_empty_frame_is_not_searched(search: PoseSearch, graph: DeformationGraph, body: Mesh) -> None:
-    empty = replace(photographed(body, 1), rgba=np.zeros((160, 160, 4), np.uint8))
+    empty = replace(photographed(body, 1), picture=np.zeros((160, 160, 4), np.uint8))
     blind = PoseSearch(Observer([photographed(body, 0), empty], body, CONFIG), graph)
     rest = graph.rest_poses()
     assert blind.improved(1, rest, rest, lambda pose: pose) is rest

@@ -77,7 +77,7 @@ def test_a_second_run_takes_what_lies_there_and_other_options_or_frames_do_not(
     monkeypatch.setattr(stage, "track_mesh", refuse)
     again = track_video(frames, posed, Workspace(workspace.root), CONFIG)
     assert torch.equal(again.vertices, sequence.vertices)
-    darker = [*frames[:-1], replace(frames[-1], rgba=frames[-1].rgba // 2)]
+    darker = [*frames[:-1], replace(frames[-1], picture=frames[-1].rgba // 2)]
     other = replace(CONFIG, drive=replace(CONFIG.drive, rounds=3))
     for changed in ((darker, posed, CONFIG), (frames, posed, other), (frames[:-1], posed, CONFIG)):
         with pytest.raises(AssertionError, match="done again"):

@@ -67,7 +67,7 @@ def test_windows_join_without_a_seam(limb: tuple[Mesh, list[Frame], Tensor]) -> 
 
 def test_frames_without_the_object_are_lost_and_interpolated(limb: tuple[Mesh, list[Frame], Tensor]) -> None:
     mesh, frames, poses = limb
-    empty = replace(frames[3], rgba=np.zeros_like(frames[3].rgba))
+    empty = replace(frames[3], picture=np.zeros_like(frames[3].rgba))
     result = track_mesh([*frames[:3], empty, *frames[4:]], mesh, CONFIG)
     assert [bool(frame.lost) for frame in result.quality.frames] == [time == 3 for time in range(COUNT)]
     error = (result.vertices - poses).norm(dim=2).mean(1)
@@ -78,7 +78,7 @@ def test_object_is_relocated_after_loss_of_track(limb: tuple[Mesh, list[Frame], 
     mesh, frames, poses = limb
     jump = torch.tensor([0.5, 0.1, 0.0])
     later = [photographed(mesh.with_vertices(each + jump), time) for time, each in enumerate(poses) if time >= 3]
-    empty = replace(frames[2], rgba=np.zeros_like(frames[2].rgba))
+    empty = replace(frames[2], picture=np.zeros_like(frames[2].rgba))
     result = track_mesh([*frames[:2], empty, *later], mesh, CONFIG)
     assert [bool(frame.lost) for frame in result.quality.frames] == [time == 2 for time in range(COUNT)]
     assert float((result.vertices[3:] - poses[3:] - jump).norm(dim=2).mean()) < 0.1

@@ -13,10 +13,11 @@ from PIL import Image
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import FAST, Config, FramesConfig
 from v2m4.io import clip as clips
-from v2m4.io.clip import encoded, open_clip, read_png
+from v2m4.io.clip import open_clip
 from v2m4.io.read import content_hash, read_clip
 from v2m4.io.sources import find_animations
 from v2m4.io.video import write_video
+from v2m4.stored_picture import encoded, read_png
 from v2m4.workspace import Workspace
 
 NETWORK = replace(FAST, frames=FramesConfig(foreground="sam2"))
