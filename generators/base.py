@@ -151,8 +151,8 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
     options = (generator_version, config.max_faces, config.seed, generation_options)
     clip_digest = ""
     if isinstance(generator, ClipGenerator):
-        generator, clip_digest = generator.of_clip(frames), digest(*[frame.rgba for frame in frames])
-    keys = [digest(frame.rgba, frame.fov, frame.name, frame.index, options, clip_digest) for frame in frames]
+        generator, clip_digest = generator.of_clip(frames), digest([frame.content() for frame in frames])
+    keys = [digest(frame.content(), frame.fov, frame.name, frame.index, options, clip_digest) for frame in frames]
     generated_ahead: dict[str, Asset] = {}
     assets = []
     for position, (frame, key) in enumerate(zip(frames, keys, strict=True)):

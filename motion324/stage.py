@@ -47,8 +47,7 @@ def run(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Co
     key = digest(
         "feedforward",
         digest(config.checkpoint.read_bytes()),
-        [frame.name for frame in frames],
-        *(frame.rgba for frame in frames),
+        [(frame.name, frame.content()) for frame in frames],
         frames[0].camera().fov,
         *(arrays[field] for field in sorted(arrays)),
         config.device,

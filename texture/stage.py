@@ -180,6 +180,6 @@ def _mesh_arrays(mesh: Mesh) -> list[np.ndarray | str]:
     return [part for name, array in mesh.arrays().items() for part in (name, array)]
 
 
-def _frame_contents(frames: list[Frame]) -> list[np.ndarray | float]:
-    """Pixels and field of view of each frame, for a digest."""
-    return [part for frame in frames for part in (frame.rgba, frame.fov)]
+def _frame_contents(frames: list[Frame]) -> list[tuple[str, float]]:
+    """Hash of the pixels and field of view of each frame, for a digest."""
+    return [(frame.content(), frame.fov) for frame in frames]

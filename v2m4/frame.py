@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import cv2
@@ -43,6 +44,11 @@ class Frame:
     def aspect(self) -> float:
         """Width / height."""
         return self.picture.shape[1] / self.picture.shape[0]
+
+    def content(self) -> str:
+        """Hash of the pixels, for the keys of artefacts."""
+        pixels = np.ascontiguousarray(self.rgba)
+        return hashlib.sha256(f"{pixels.dtype}{pixels.shape}".encode() + pixels.tobytes()).hexdigest()[:32]
 
     def camera(self, device: torch.device | str = "cpu") -> Camera:
         """The video's camera: identity extrinsics, with this picture's field of view and aspect."""

@@ -8,7 +8,9 @@ point tracks, advected by dense inverse search flow (Kroeger et al. 2016), has t
 from __future__ import annotations
 
 import logging
-from itertools import pairwise
+from collections import deque
+from collections.abc import Iterable
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -29,7 +31,7 @@ def foreground_window(frames: list[Frame], margin: float = 0.05) -> tuple[float,
     Raises:
         ValueError: no frame has a foreground.
     """
-    covered = np.max([frame.rgba[..., 3] for frame in frames], axis=0) > 127
+    covered = reduce(np.maximum, (frame.rgba[..., 3] for frame in frames)) > 127
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     if len(rows) == 0:
         raise ValueError("foreground_window: no frame has a foreground")
@@ -104,25 +106,40 @@ def interpolation_costs(frames: list[Frame], longest: int) -> np.ndarray:
         1..longest.
     """
     window = foreground_window(frames)
-    pictures = [frame.tensors(PICTURE_ROWS, window, background=0.5) for frame in frames]
-    grey_pictures = [(colour.mean(2).numpy() * 255).round().astype(np.uint8) for colour, _ in pictures]
-    inside = [mask[..., 0].numpy() > 0.5 for _, mask in pictures]
-    flows = [dense_flow(before, after, FAST) for before, after in pairwise(grey_pictures)]
     costs = np.full((len(frames), len(frames)), np.inf)
-    for start in range(len(frames) - 1):
-        tracks = _advect_points(flows[start : start + longest], inside[start])  # (n, P, 2)
+    flows: deque[np.ndarray] = deque()  # from frame ``start`` on; no more than are needed are kept
+    inside: deque[np.ndarray] = deque()
+    start, before = 0, None
+
+    def add_costs() -> None:
+        tracks = _advect_points(flows, inside.popleft())  # (n, P, 2)
         for gap in range(1, len(tracks)):
             between = np.linspace(0.0, 1.0, gap + 1)[1:-1, None, None]
             interpolated = tracks[0] + between * (tracks[gap] - tracks[0])
             costs[start, start + gap] = ((tracks[1:gap] - interpolated) ** 2).sum(2).mean(1).sum() if gap > 1 else 0.0
+        flows.popleft()
+
+    for frame in frames:
+        colour, mask = frame.tensors(PICTURE_ROWS, window, background=0.5)
+        grey = (colour.mean(2).numpy() * 255).round().astype(np.uint8)
+        if before is not None:
+            flows.append(dense_flow(before, grey, FAST))
+        before = grey
+        inside.append(mask[..., 0].numpy() > 0.5)
+        if len(flows) == longest:
+            add_costs()
+            start += 1
+    while flows:
+        add_costs()
+        start += 1
     return costs
 
 
-def _advect_points(flows: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
-    """Tracks of a grid of foreground points advected by flow, (len(flows) + 1, P, 2) pixels.
+def _advect_points(flows: Iterable[np.ndarray], inside: np.ndarray) -> np.ndarray:
+    """Tracks of a grid of foreground points advected by flow, (T + 1, P, 2) pixels.
 
     Args:
-        flows: (H, W, 2) pixels from each picture to the next.
+        flows: T, (H, W, 2) pixels each, from each picture to the next.
         inside: (H, W) bool foreground of the first picture.
     """
     rows, columns = np.nonzero(inside[::TRACK_SPACING, ::TRACK_SPACING])

@@ -7,14 +7,21 @@ forward-backward error of the flow, and where the point leaves the object's mask
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import cv2
 import numpy as np
 
 from v2m4.frame import Frame
 from v2m4.image_window import Window, object_box, window_around
+from v2m4.threads import in_order
+
+AT_ONCE = 16  # fields that are computed together
+KEPT_BYTES = 192 << 20  # of the fields that were asked for last
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ class FlowField:
     backward: np.ndarray
     alphas: tuple[np.ndarray, np.ndarray]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.forward.nbytes + self.backward.nbytes + sum(alpha.nbytes for alpha in self.alphas)
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -119,6 +131,47 @@ def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
         for ahead, back in starts
     ]
     return max(fields, key=agreement)
+
+
+class FlowFields(Sequence[FlowField]):
+    """Flow between each two consecutive frames of a video, computed when it is asked for.
+
+    A field is computed with some that follow it, on all threads. Those that were asked for last are kept, so that
+    memory does not grow with the length of the video.
+
+    Args:
+        frames: T frames; field t is between frames t and t + 1.
+    """
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+        self._kept: OrderedDict[int, FlowField] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return max(len(self.frames) - 1, 0)
+
+    @overload
+    def __getitem__(self, index: int) -> FlowField: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[FlowField]: ...
+
+    def __getitem__(self, index: int | slice) -> FlowField | list[FlowField]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        with self._lock:
+            if index not in self._kept:
+                ahead = [each for each in range(index, min(index + AT_ONCE, len(self))) if each not in self._kept]
+                fields = in_order(lambda each: flow_between(self.frames[each], self.frames[each + 1]), ahead)
+                self._kept.update(zip(ahead, fields, strict=True))
+                while sum(field.nbytes for field in self._kept.values()) > KEPT_BYTES and len(self._kept) > AT_ONCE:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(index)
+            return self._kept[index]
 
 
 def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ def propagate(
     pose: Tensor,
     template: Template,
     frames: list[Frame],
-    flows: list[FlowField],
+    flows: Sequence[FlowField],
     start: int,
     stop: int,
     size: int,

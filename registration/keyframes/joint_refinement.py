@@ -44,7 +44,7 @@ class Motion:
 
 
 def frame_motions(
-    poses: Tensor, keys: Sequence[int], template: Template, frames: list[Frame], flows: list[FlowField], size: int
+    poses: Tensor, keys: Sequence[int], template: Template, frames: list[Frame], flows: Sequence[FlowField], size: int
 ) -> dict[int, list[Motion]]:
     """For each frame, the displacements of the visible points of the key frames before and after it.
 
@@ -131,7 +131,7 @@ def refine_key_frames(
     keys: Sequence[int],
     template: Template,
     frames: list[Frame],
-    flows: list[FlowField],
+    flows: Sequence[FlowField],
     config: RegistrationConfig,
     generator: torch.Generator,
     takes_shape: Sequence[bool] = (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def register_pair(
     template: Template,
     target: Mesh,
     frames: list[Frame],
-    flows: list[FlowField],
+    flows: Sequence[FlowField],
     start: int,
     stop: int,
     config: RegistrationConfig,
@@ -140,7 +141,7 @@ def _icp_fit(
     template: Template,
     target: Mesh,
     frames: list[Frame],
-    flows: list[FlowField],
+    flows: Sequence[FlowField],
     frame_pair: tuple[int, int],
     visible: VisiblePoints,
     tracks: Tracks,

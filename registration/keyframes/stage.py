@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -27,9 +26,8 @@ from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
-from v2m4.optical_flow import FlowField, flow_between
+from v2m4.optical_flow import FlowFields
 from v2m4.report import progress
-from v2m4.threads import in_order
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
@@ -112,18 +110,10 @@ class _Stage:
     ) -> None:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
-        frame_parts = [part for frame in frames for part in (frame.name, frame.fov, frame.rgba)]
         options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
-        self.key = digest(options, *frame_parts)
+        self.key = digest(options, [(frame.name, frame.fov, frame.content()) for frame in frames])
         self.tracked: TrackedKeyFrames | None = None
-        self._flows: list[FlowField] | None = None
-
-    @property
-    def flows(self) -> list[FlowField]:
-        """Optical flow t from frame t to t + 1 and back; computed on first use."""
-        if self._flows is None:
-            self._flows = in_order(lambda pair: flow_between(*pair), pairwise(self.frames))
-        return self._flows
+        self.flows = FlowFields(frames)
 
     def generator(self, *parts: int) -> torch.Generator:
         """A generator seeded by the run's seed and ``parts``, independent of earlier draws."""

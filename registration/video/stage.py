@@ -121,9 +121,9 @@ def log_quality(frames: list[Frame], quality: FitQuality) -> None:
 def _key(frames: list[Frame], mesh: Mesh, config: Config, *more: Any) -> str:
     """Digest of all inputs of a result: the frames, the mesh, the options, the code, and more."""
     arrays = mesh.arrays()
-    images = (part for frame in frames for part in (frame.name, frame.fov, frame.rgba))
+    images = [(frame.name, frame.fov, frame.content()) for frame in frames]
     options = (asdict(config.drive), code_version("registration"))
-    return digest(*more, options, *(arrays[name] for name in sorted(arrays)), *images)
+    return digest(*more, options, *(arrays[name] for name in sorted(arrays)), images)
 
 
 def _point_tracker_key(config: Config) -> tuple[Any, ...]:

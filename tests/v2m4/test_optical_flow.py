@@ -4,9 +4,20 @@ import cv2
 import numpy as np
 import pytest
 
+from v2m4 import optical_flow
 from v2m4.frame import Frame
 from v2m4.image_window import object_box, window_around
-from v2m4.optical_flow import FAST, MEDIUM, FlowSettings, dense_flow, flow_between, mask_motion, track
+from v2m4.optical_flow import (
+    FAST,
+    MEDIUM,
+    FlowField,
+    FlowFields,
+    FlowSettings,
+    dense_flow,
+    flow_between,
+    mask_motion,
+    track,
+)
 
 
 def moved_frame(index: int, shift: tuple[float, float], size: int = 200) -> Frame:
@@ -118,3 +129,33 @@ def test_dense_flow_settings_reach_the_search() -> None:
     assert np.array_equal(plain, dense_flow(*pictures, FlowSettings(MEDIUM.preset, 8, 3, 25)))  # the preset's own
     for changed in ({"patch_size": 12}, {"patch_stride": 5}, {"descent_steps": 2}):
         assert not np.array_equal(plain, dense_flow(*pictures, FlowSettings(MEDIUM.preset, **changed)))
+
+
+def test_fields_are_computed_when_they_are_asked_for_and_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    frames = []
+    for index in range(6):
+        rgba = np.zeros((48, 48, 4), np.uint8)
+        rgba[10:40, 10:40] = rng.integers(0, 255, (30, 30, 4), np.uint8)
+        rgba[10:40, 10:40, 3] = 255
+        frames.append(Frame(str(index), index, rgba))
+    asked = []
+
+    def counted(first: Frame, second: Frame) -> FlowField:
+        asked.append(first.index)
+        return flow_between(first, second)
+
+    monkeypatch.setattr(optical_flow, "flow_between", counted)
+    monkeypatch.setattr(optical_flow, "AT_ONCE", 2)
+    fields = FlowFields(frames)
+    assert len(fields) == 5
+    np.testing.assert_array_equal(fields[2].forward, flow_between(frames[2], frames[3]).forward)
+    assert sorted(asked) == [2, 3]
+    assert fields[-1] is fields[4]
+    assert [field is fields[index] for index, field in enumerate(fields[1:3], 1)] == [True, True]
+    monkeypatch.setattr(optical_flow, "KEPT_BYTES", 1)
+    again = FlowFields(frames)
+    for index in (0, 2, 4, 0):
+        np.testing.assert_array_equal(again[index].backward, flow_between(frames[index], frames[index + 1]).backward)
+    with pytest.raises(IndexError):
+        fields[5]

@@ -11,6 +11,7 @@ from registration.keyframes import pairwise, stage
 from registration.keyframes.joint_refinement import interpolation_weights
 from registration.keyframes.stage import longest_outline
 from tests.registration.shapes import bent, painted, photographed
+from v2m4 import optical_flow
 from v2m4.camera import Camera
 from v2m4.config import FAST, PAPER, Config
 from v2m4.frame import Frame
@@ -276,7 +277,7 @@ def test_paper_preset_minimises_the_published_terms_alone(clip, tmp_path, monkey
         size=32,
         points=300,
     )
-    monkeypatch.setattr(stage, "flow_between", lambda *_: pytest.fail("optical flow is not part of the paper"))
+    monkeypatch.setattr(optical_flow, "flow_between", lambda *_: pytest.fail("optical flow is not part of the paper"))
     workspace = Workspace(tmp_path)
     sequence = registration.run(frames, KEYS, posed, workspace, replace(PAPER, registration=small))
     assert sequence.vertices.isfinite().all()
