@@ -44,9 +44,8 @@ def align_frames(
         texture: (H, W, 3), solved from the views without alignment.
     """
 
-    def align(pair: tuple[Frame, Tensor]) -> ObservedPixels:
-        frame, vertices = pair
-        surface, image, mask = render_in_frame(frame, mesh.with_vertices(vertices), atlas, size)
+    def align(number: int) -> ObservedPixels:
+        surface, image, mask = render_in_frame(frames[number], mesh.with_vertices(poses[number]), atlas, size)
         rendered = np.full_like(image, BACKGROUND)
         rendered[surface.covered] = sample(texture, lookups(surface.uvs[surface.covered], texture.shape[0]))
         here, there = _gray(rendered), _gray(image + BACKGROUND * (1 - mask))
@@ -57,9 +56,9 @@ def align_frames(
         round_trip_error = np.linalg.norm(forward + cv2.remap(backward, *at, cv2.INTER_LINEAR), axis=2)
         warped = cv2.remap(np.dstack([image, mask]), *at, cv2.INTER_LINEAR)
         confidence = np.maximum(np.exp(-np.square(round_trip_error / ROUND_TRIP_SCALE)), MIN_CONFIDENCE)
-        return observed_pixels(surface, warped[..., :3], warped[..., 3:], confidence)
+        return observed_pixels(surface, warped[..., :3], warped[..., 3:], confidence).thinned(number, len(frames))
 
-    return in_order(align, zip(frames, poses, strict=True), several=poses.device.type == "cpu")
+    return in_order(align, range(len(frames)), several=poses.device.type == "cpu")
 
 
 def _gray(image: np.ndarray) -> np.ndarray:

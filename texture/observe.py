@@ -29,6 +29,8 @@ EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise
 OCCLUSION_STEP = 3.0  # distance of a neighbour from the tangent plane that counts as an occlusion, pixel footprints
 FACING_POWER = 1.5  # exponent of the cosine between normal and line of sight, for the confidence
 ASSET_GAP = 0.1  # of the object's size: depth difference beyond which the asset shows another part than the mesh
+MOST_FRAMES = 48  # whose pixels are kept in memory; of longer videos each frame keeps its share
+PHASE = 7919  # pixels from the first that one frame keeps to that of the next
 MIN_COLOR_CONFIDENCE = 0.5  # in an asset's colours, below which they are not used
 
 
@@ -50,6 +52,22 @@ class ObservedPixels:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def thinned(self, number: int, count: int) -> ObservedPixels:
+        """The share of the pixels that one of ``count`` frames keeps: together no more than ``MOST_FRAMES`` have.
+
+        Pixels are kept at even steps in the order of the rows, from another one in each frame, so that all frames see
+        all parts of the surface, and memory does not grow with the length of a video.
+
+        Args:
+            number: of the frame.
+            count: of all frames.
+        """
+        if count <= MOST_FRAMES:
+            return self
+        steps = (np.arange(len(self) + 1, dtype=np.int64) + number * PHASE) * MOST_FRAMES // count
+        kept = np.flatnonzero(np.diff(steps))
+        return ObservedPixels(self.uvs[kept], self.colors[kept], self.weights[kept], self.normals[kept])
 
 
 @dataclass(frozen=True)
@@ -128,7 +146,7 @@ def render_surface(
 
 
 def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas, size: int) -> list[ObservedPixels]:
-    """Pixels of every frame that show the mesh in that frame's pose.
+    """Pixels of every frame that show the mesh in that frame's pose; see ``ObservedPixels.thinned``.
 
     Args:
         frames: T frames.
@@ -143,11 +161,11 @@ def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas,
     if len(frames) != len(poses):
         raise ValueError(f"observe_frames: {len(frames)} frames, but {len(poses)} poses")
 
-    def observe(pair: tuple[Frame, Tensor]) -> ObservedPixels:
-        frame, vertices = pair
-        return observed_pixels(*render_in_frame(frame, mesh.with_vertices(vertices), atlas, size))
+    def observe(number: int) -> ObservedPixels:
+        rendered = render_in_frame(frames[number], mesh.with_vertices(poses[number]), atlas, size)
+        return observed_pixels(*rendered).thinned(number, len(frames))
 
-    views = in_order(observe, zip(frames, poses, strict=True), several=poses.device.type == "cpu")
+    views = in_order(observe, range(len(frames)), several=poses.device.type == "cpu")
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views

@@ -55,8 +55,12 @@ def gather(views: list[ObservedPixels], size: int) -> tuple[Lookups, np.ndarray,
     count = sum(len(view) for view in views)
     if count == 0:
         raise ValueError(f"solve: none of the {len(views)} views shows any of the mesh, so there is no colour to take")
-    rows = [lookups(view.uvs, size) for view in views]
-    joined = Lookups(*(np.concatenate([getattr(row, name) for row in rows]) for name in ("base", "right", "lower")))
+    joined = Lookups(np.empty(count, np.int32), np.empty(count), np.empty(count))
+    start = 0
+    for view in views:
+        rows, where = lookups(view.uvs, size), slice(start, start + len(view))
+        joined.base[where], joined.right[where], joined.lower[where] = rows.base, rows.right, rows.lower
+        start += len(view)
     return joined, np.concatenate([view.colors for view in views]), np.concatenate([view.weights for view in views])
 
 

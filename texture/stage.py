@@ -137,6 +137,7 @@ def solve(
     solve_least_squares = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
     for _ in range(options.alignments):
         unaligned = solve_least_squares(views + asset, texels, seams, options.smoothness)
+        views.clear()  # before those that take their place are there
         views = align_frames(*inputs, unaligned.texture)
     lighting = fit_lighting(views, config.seed) if config.delight else None
     views = views + asset if lighting is None else without_shading(views + asset, lighting)

@@ -7,7 +7,7 @@ import torch
 
 from tests.texture.conftest import render_frame
 from texture import observe
-from texture.observe import object_window, observe_asset, observe_frames
+from texture.observe import MOST_FRAMES, ObservedPixels, object_window, observe_asset, observe_frames
 from texture.texels import lookups, sample
 from v2m4.camera import DEFAULT_FOV, Camera
 from v2m4.mesh import Mesh
@@ -125,3 +125,16 @@ def test_no_visible_pixel_is_an_error(all_round):
     empty = [type(frame)(frame.name, frame.index, frame.rgba * 0) for frame in frames]
     with pytest.raises(ValueError, match="no frame shows"):
         observe_frames(empty, all_round.sequence.vertices, all_round.mesh, all_round.atlas, 64)
+
+
+def test_long_videos_keep_a_share_of_each_frames_pixels() -> None:
+    count, pixels = 3 * MOST_FRAMES, 3000
+    ramp = np.arange(pixels, dtype=np.float32)
+    view = ObservedPixels(np.stack([ramp, ramp], 1), np.stack([ramp] * 3, 1), ramp, np.stack([ramp] * 3, 1))
+    assert view.thinned(5, MOST_FRAMES) is view
+    kept = [view.thinned(number, count) for number in range(count)]
+    assert all(abs(len(part) - pixels / 3) <= 1 for part in kept)
+    assert all((np.diff(part.weights) == 3).all() for part in kept)
+    times = np.bincount(np.concatenate([part.weights for part in kept]).astype(int), minlength=pixels)
+    assert times.min() == times.max() == MOST_FRAMES  # every pixel in as many frames
+    np.testing.assert_array_equal(kept[4].uvs[:, 0], kept[4].weights)
