@@ -20,8 +20,8 @@ from v2m4.frame import Frame
 from v2m4.image_window import Window, object_box, window_around
 from v2m4.threads import in_order
 
-AT_ONCE = 16  # fields that are computed together
-KEPT_BYTES = 192 << 20  # of the fields that were asked for last
+AT_ONCE = 8  # fields that are computed together
+KEPT_BYTES = 64 << 20  # of the fields that were asked for last
 
 
 @dataclass(frozen=True)
