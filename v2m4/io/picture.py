@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# A picture that declares more is refused before it is decoded: a file of a few kilobytes may declare any size.
+MAX_PIXELS = 150_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's error comes at twice as many
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 BROKEN = (
     UnidentifiedImageError,
@@ -21,6 +26,7 @@ BROKEN = (
     SyntaxError,
     IndexError,
     Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )
 
 
@@ -33,17 +39,30 @@ def opened_picture(file: Path, data: bytes | None = None) -> Iterator[Image.Imag
         data: the file's contents.
 
     Raises:
-        ValueError: it cannot be read as a picture.
+        ValueError: it cannot be read as a picture, or declares more than MAX_PIXELS.
     """
     heif = file.suffix.lower() in HEIF_SUFFIXES
     if heif and not _heif_is_there():
         raise ValueError(f"{file}: HEIC needs another package: pip install pillow-heif; or save it as PNG or JPEG")
     try:
         with Image.open(file if data is None else io.BytesIO(data)) as picture:
+            check_size(picture.width, picture.height)
             yield picture
     except BROKEN as error:
         why = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{file}: cannot be read as a picture ({why}); replace or remove it") from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Check the size that a picture or video declares, in pixels.
+
+    Raises:
+        ValueError: it is larger than MAX_PIXELS.
+    """
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{width} x {height} pixels are more than the {MAX_PIXELS / 1e6:.0f} million that are read; reduce it"
+        )
 
 
 @cache
