@@ -20,6 +20,7 @@ import main
 
 OPTIONS = ("--preset", "fast", "--device", "cpu", "--threads", "2", "--report", "off")
 GOOD = "zz_good"  # an animation beside the one in question, which must be read whatever that one is
+ANY = -1  # number of frames: that of a damaged video depends on the version of FFmpeg
 EARLIER = b"the result of an earlier run"
 
 
@@ -105,6 +106,7 @@ def run(
         return workspace.root  # type: ignore[attr-defined]
 
     monkeypatch.setattr(main, "four_stages", recorder)
+    monkeypatch.setattr(main, "track_user_mesh", lambda mesh, *more: recorder(*more))
     monkeypatch.setattr(main, "compile_kernels", lambda: None)
     monkeypatch.chdir(folder)
     more = [word.replace("{root}", str(root)) for word in case.options]
@@ -124,7 +126,8 @@ def run(
         assert bool(warnings) == bool(case.says), told.err
         assert not case.says or any(re.search(case.says, line) for line in warnings), told.err
         assert read.pop(GOOD) == 2
-        assert list(read.values()) == ([] if case.frames is None else [case.frames])
+        assert len(read) == (case.frames is not None)
+        assert case.frames in (None, ANY, *read.values())
     else:
         assert len(errors) == 1, told.err
         assert re.search(case.says, errors[0]), errors[0]

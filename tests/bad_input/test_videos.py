@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.bad_input.table import Case, clip, nothing, picture, run
+from tests.bad_input.table import ANY, Case, clip, nothing, picture, run
 from tests.v2m4.io.video_documents import encode
 
 
@@ -76,7 +76,7 @@ CASES = [
         video("clip.mkv", 40, 0.8),
         0,
         "the file is cut short: .* and are used",
-        frames=18,
+        frames=ANY,
     ),
     Case("a video of noise", of_noise, 1, "no frame of it decodes"),
     Case("a video of sound alone", sound_only, 1, "clip.mp4: cannot be read as a video"),
