@@ -234,7 +234,7 @@ def read_cameras(path: Path) -> VideoCameras:
         times = [frame.get("time", index / fps) for index, frame in enumerate(stored["frames"])]
         camera = Camera(extrinsics.float(), stored["fov"], stored["aspect"])
         return VideoCameras(names, camera, fps, np.array(times, dtype=np.float64), origin)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
 
 

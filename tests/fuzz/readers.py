@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import random
@@ -17,6 +18,7 @@ import trimesh
 from PIL import Image
 
 from tests.fuzz.mutate import mutated_bytes, mutated_glb, mutated_json_text, mutated_text
+from tests.v2m4.io.test_gltf_compressed import compressed_grid, draco_file, draco_stream
 from tests.v2m4.io.user_mesh_documents import external, two_parts
 from tests.v2m4.io.video_documents import disc_rgba, encode, moving, save_animated
 from v2m4.config import FramesConfig
@@ -81,8 +83,12 @@ def write_videos(folder: Path) -> None:
 
 
 def write_glbs(folder: Path) -> None:
-    """A textured, animated scene and a quantised one."""
+    """A textured, animated scene, and grids compressed by meshopt and, where its package is installed, by Draco."""
     two_parts(folder / "two.glb")
+    for extension in ("EXT_meshopt_compression", "KHR_meshopt_compression"):
+        compressed_grid(folder / f"{extension}.glb", extension)
+    if importlib.util.find_spec("DracoPy") is not None:
+        draco_file(folder / "draco.glb", draco_stream())
 
 
 def write_gltf(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from v2m4.io._draco_header import check_draco
 from v2m4.io._gltf_document import COMPONENT_CODES, COMPONENTS, Document
 from v2m4.io._gltf_error import GltfError
 from v2m4.io._gltf_extensions import COMPRESSIONS
@@ -94,7 +95,9 @@ class _Decompression:
                 f"{path}: uses Draco compression ({DRACO}); {DRACO_INSTALL}, or export it uncompressed"
             ) from error
         try:
-            mesh = DracoPy.decode(self.document.view(extension["bufferView"]))
+            stream = self.document.view(extension["bufferView"])
+            check_draco(stream)
+            mesh = DracoPy.decode(stream)
             tables = {name: mesh.get_attribute_by_unique_id(number) for name, number in extension["attributes"].items()}
         except GltfError:
             raise

@@ -7,10 +7,10 @@ import warnings
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from v2m4.io._gltf_container import GltfError
-from v2m4.io.picture import as_array, check_size
+from v2m4.io.picture import BROKEN, as_array, check_size
 from v2m4.io.srgb import linear_to_srgb
 
 PNG, JPEG, WEBP = "PNG", "JPEG", "WebP"
@@ -43,7 +43,6 @@ SIGNATURES = (
     (b"<html", "a web page, not a picture (download it anew)"),
 )
 FOR_OPENCV = ("TIFF", "Radiance HDR", "AVIF")  # kinds of these formats are read by OpenCV alone
-BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, NotImplementedError)
 
 
 class _TooLargeError(Exception):
@@ -91,7 +90,7 @@ def is_cmyk(data: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             return picture.mode == "CMYK"
-    except (*BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except BROKEN:
         return False
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,25 +20,23 @@ MAX_PIXELS = 150_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's error comes at twice as many
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+# What Pillow's readers raise for broken files, by way of the data structures that they fill with what they find.
 BROKEN = (
-    UnidentifiedImageError,
-    OSError,
-    EOFError,
-    ValueError,
-    SyntaxError,
-    IndexError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, struct.error, zlib.error),
+    *(OSError, EOFError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(AssertionError, RuntimeError, MemoryError),
 )
 
 
 @contextmanager
-def opened_picture(file: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+def opened_picture(file: Path, data: bytes | None = None, whole: bool = False) -> Iterator[Image.Image]:
     """Open a picture file with Pillow; errors within the block are reported as the file's.
 
     Args:
         file: path, for errors; read if ``data`` is None.
         data: the file's contents.
+        whole: read the file at once, for callers that decode it: from a file, Pillow reserves memory for chunks of
+            any length that they declare.
 
     Raises:
         ValueError: it cannot be read as a picture, or declares more than MAX_PIXELS.
@@ -45,6 +45,7 @@ def opened_picture(file: Path, data: bytes | None = None) -> Iterator[Image.Imag
     if heif and not _heif_is_there():
         raise ValueError(f"{file}: HEIC needs another package: pip install pillow-heif; or save it as PNG or JPEG")
     try:
+        data = file.read_bytes() if whole and data is None else data
         with Image.open(file if data is None else io.BytesIO(data)) as picture:
             check_size(picture.width, picture.height)
             yield picture
@@ -87,7 +88,7 @@ def read_picture(file: Path, data: bytes | None = None, orientation: int | None 
     Raises:
         ValueError: it cannot be read as a picture.
     """
-    with opened_picture(file, data) as opened:
+    with opened_picture(file, data, whole=True) as opened:
         if orientation is not None:
             opened.getexif()[0x0112] = orientation
         return as_array(ImageOps.exif_transpose(opened))
