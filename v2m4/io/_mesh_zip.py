@@ -18,8 +18,10 @@ MAX_FILES = 10_000
 MAX_BYTES = 4 << 30  # unpacked, all files together
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # of unpacked to packed size, for archives that unpack to more than RATIO_FROM
 # What zipfile raises for broken archives, and what comes of names that are too long or a file's and a folder's at once.
-BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, UnicodeError)
-BROKEN += (LookupError,)  # an entry without a name
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, UnicodeError),
+    LookupError,  # an entry without a name
+)
 NAME_ENCODINGS = ("utf-8", "gb18030", "cp932", "euc_kr", "cp1251")  # of names that are not marked as UTF-8
 
 
