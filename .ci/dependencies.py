@@ -18,13 +18,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 TO_LOOK_AT = re.compile(r"(?<!L)(?<!Lesser )GPL|Affero|proprietary|non-?commercial|unknown", re.IGNORECASE)
+KNOWN = ("MIT", "BSD", "Apache", "Mozilla", "GPL")  # looked for in packages that give the whole text
 TIMEOUT = 300  # seconds
 
 
 def required(file: Path) -> list[str]:
-    """The names of the packages that a requirements file lists."""
-    lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-    return [match[0] for line in lines if not line.startswith(("#", "-")) and (match := NAME.match(line))]
+    """The names of the packages that a requirements file lists, and those of the files that it names."""
+    names: list[str] = []
+    for line in file.read_text("utf-8").splitlines():
+        if line.startswith("-r "):
+            names += required(file.parent / line.removeprefix("-r ").strip())
+        elif match := NAME.match(line):
+            names.append(match[0])
+    return names
 
 
 def with_dependencies(names: Iterable[str]) -> dict[str, metadata.Distribution]:
@@ -52,8 +58,9 @@ def licence(distribution: metadata.Distribution) -> str:
         return expression
     classifiers = [each.split(" :: ")[-1] for each in about.get_all("Classifier") or [] if each.startswith("License")]
     named = [each for each in classifiers if each != "OSI Approved"]
-    words = (about.get("License") or "").strip().splitlines()
-    return ", ".join(named) or (words[0][:60] if words else "unknown")
+    text = (about.get("License") or "").strip()
+    short = text if 0 < len(text) < 60 else next((name for name in KNOWN if name in text), "unknown")
+    return ", ".join(named) or short
 
 
 def table(distributions: dict[str, metadata.Distribution]) -> list[str]:
@@ -90,7 +97,7 @@ def audit() -> list[str]:
 
 def main() -> int:
     """Print the report; returns 0."""
-    names = [name for file in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt") for name in required(file)]
+    names = required(ROOT / "requirements-dev.txt")  # which names the other files
     print("licences of the dependencies", *table(with_dependencies(names)), sep="\n")
     print(*audit(), sep="\n")
     return 0
