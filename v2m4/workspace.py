@@ -218,9 +218,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         stored = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not readable as JSON ({error}); delete it or use --overwrite") from error
-    tables = [stored.get(name, {}) for name in ("artefacts", "stages")] if isinstance(stored, dict) else [None]
-    rows = [row for table in tables if isinstance(table, dict) for row in table.values()]
-    if not all(isinstance(each, dict) for each in (*tables, *rows)):
+    is_manifest = isinstance(stored, dict) and isinstance(stored.get("config", {}), dict)
+    for name in ("artefacts", "stages") if is_manifest else ():
+        table = stored.get(name, {})
+        is_manifest &= isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
+    if not (is_manifest and isinstance(stored.get("fps", 0), int | float)):
         raise ValueError(f"{file}: not a manifest of this program; delete it or use --overwrite")
     return stored
 

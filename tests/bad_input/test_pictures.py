@@ -100,7 +100,12 @@ CASES = [
     Case("an SVG with a picture's name", with_frame(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 1, BROKEN),
     Case("a PNG whose data is damaged", with_frame(PNG[:60] + bytes(30) + PNG[90:]), 1, BROKEN),
     Case("a PNG of no pixels", with_frame(declared(0, 0)), 1, BROKEN),
-    Case("a PNG that declares 60,000 x 60,000 pixels", with_frame(declared(60_000, 60_000)), 1, BROKEN),
+    Case(
+        "a PNG that declares 60,000 x 60,000 pixels",
+        with_frame(declared(60_000, 60_000)),
+        1,
+        "it declares more than the 150 million",
+    ),
     Case("a PNG that declares 13,000 x 13,000 pixels", with_frame(declared(13_000, 13_000)), 1, r"13000 x 13000 pixel"),
     Case("frames of 12,000 x 12,000 pixels", huge, 0, frames=1),
     Case("JPEGs called PNG", frames_of(lambda index: JPEG), 0, frames=3),
@@ -177,6 +182,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest undoes the program's own filter
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_bad_pictures(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

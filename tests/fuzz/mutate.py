@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -93,7 +94,7 @@ def mutated_json(document: Any, generator: random.Random) -> Any:
         elif kind == 2 and isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
             holder[key] += generator.choice((-1, 1, 3, 2**32))
         else:
-            holder[key] = generator.choice(JSON_VALUES)
+            holder[key] = copy.deepcopy(generator.choice(JSON_VALUES))
     return copied
 
 

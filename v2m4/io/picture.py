@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # A picture that declares more is refused before it is decoded: a file of a few kilobytes may declare any size.
 MAX_PIXELS = 150_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's error comes at twice as many
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of what ``check_size`` refuses
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 # What Pillow's readers raise for broken files, by way of the data structures that they fill with what they find.
 BROKEN = (
@@ -51,6 +51,8 @@ def opened_picture(file: Path, data: bytes | None = None, whole: bool = False) -
             yield picture
     except BROKEN as error:
         why = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        if isinstance(error, Image.DecompressionBombError):  # at twice as many pixels Pillow does not open it
+            why = f"it declares more than the {MAX_PIXELS / 1e6:.0f} million pixels that are read; reduce it"
         raise ValueError(f"{file}: cannot be read as a picture ({why}); replace or remove it") from error
 
 
