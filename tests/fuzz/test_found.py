@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.fuzz.child import fault
-from tests.fuzz.readers import read_mesh, read_moving, read_record
+from tests.fuzz.readers import read_frames, read_mesh, read_moving, read_record
 from v2m4.io.picture import read_picture
 
+ROOT = Path(__file__).resolve().parents[2]
 Call = Callable[[Path], object]
 
 
@@ -62,6 +65,15 @@ def cameras_of_three_columns() -> bytes:
     return json.dumps({"fov": 0.7, "aspect": 1.0, "fps": 10, "frames": frames}).encode()
 
 
+def picture_of_a_hundred_million_pixels() -> bytes:
+    """A TIFF of 24 rows that declares 3,735,556."""
+    stream = io.BytesIO()
+    Image.new("RGBA", (28, 24)).save(stream, "TIFF")
+    return stream.getvalue().replace(
+        struct.pack("<HHIHH", 257, 3, 1, 24, 0), struct.pack("<HHII", 257, 4, 1, 3_735_556)
+    )
+
+
 FOUND: dict[str, tuple[str, bytes, Call]] = {
     "a corner of four indices": ("a.obj", b"v 0 0 0\nf 1/1/1/1 1 1\n", read_mesh),
     "a corner of four indices from the end": ("a.obj", b"v 0 0 0\nf 1 1 -1/-1/-1/-1\n", read_mesh),
@@ -69,8 +81,21 @@ FOUND: dict[str, tuple[str, bytes, Call]] = {
     "an entry that begins before its archive": ("a.zip", before_its_beginning(), read_mesh),
     "a chunk that declares 4 GiB": ("a.png", chunk_of_four_gibibytes(), read_picture),
     "a GIF that ends in the head of a frame": ("a.gif", gif_cut_in_a_frame(), read_moving),
+    "an AVI of its first letters": ("a.avi", b"RIFF\x01", read_frames),
+    "a FLV of its first letters": ("a.flv", b"FLV", read_frames),
     "cameras whose matrices have three columns": ("cameras.json", cameras_of_three_columns(), read_record),
 }
+
+
+def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(picture_of_a_hundred_million_pixels())
+    code = (
+        "import sys; from pathlib import Path; from tests.fuzz import child; from v2m4.io.picture import read_picture\n"
+        "child.MEMORY = 3 << 29; child.limit_memory(); print(read_picture(Path(sys.argv[1])).shape)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "(3735556, 28, 4)\n", done.stderr
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 150_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of what ``check_size`` refuses
+BAND = 1 << 22  # pixels that are converted at a time
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 # What Pillow's readers raise for broken files, by way of the data structures that they fill with what they find.
 BROKEN = (
@@ -50,7 +51,11 @@ def opened_picture(file: Path, data: bytes | None = None, whole: bool = False) -
             check_size(picture.width, picture.height)
             yield picture
     except BROKEN as error:
-        why = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = (
+            "not a picture, or damaged"
+            if isinstance(error, UnidentifiedImageError)
+            else str(error) or type(error).__name__
+        )
         if isinstance(error, Image.DecompressionBombError):  # at twice as many pixels Pillow does not open it
             why = f"it declares more than the {MAX_PIXELS / 1e6:.0f} million pixels that are read; reduce it"
         raise ValueError(f"{file}: cannot be read as a picture ({why}); replace or remove it") from error
@@ -93,7 +98,8 @@ def read_picture(file: Path, data: bytes | None = None, orientation: int | None 
     with opened_picture(file, data, whole=True) as opened:
         if orientation is not None:
             opened.getexif()[0x0112] = orientation
-        return as_array(ImageOps.exif_transpose(opened))
+        ImageOps.exif_transpose(opened, in_place=True)
+        return as_array(opened)
 
 
 def as_array(picture: Image.Image) -> np.ndarray:
@@ -107,7 +113,13 @@ def as_array(picture: Image.Image) -> np.ndarray:
     transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
     if picture.mode == "La":
         picture = picture.convert("LA")
-    return np.array(picture.convert("RGBA" if transparent else "RGB"))
+    mode = "RGBA" if transparent else "RGB"
+    pixels = np.empty((picture.height, picture.width, len(mode)), np.uint8)
+    rows = max(1, BAND // max(1, picture.width))
+    for top in range(0, picture.height, rows):  # Pillow needs several times the memory of what it converts
+        band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        pixels[top : top + rows] = np.asarray(band.convert(mode))
+    return pixels
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
