@@ -69,9 +69,10 @@ def picture_of_a_hundred_million_pixels() -> bytes:
     """A TIFF of 24 rows that declares 3,735,556."""
     stream = io.BytesIO()
     Image.new("RGBA", (28, 24)).save(stream, "TIFF")
-    return stream.getvalue().replace(
-        struct.pack("<HHIHH", 257, 3, 1, 24, 0), struct.pack("<HHII", 257, 4, 1, 3_735_556)
-    )
+    data = bytearray(stream.getvalue())
+    height = next(at for at in range(8, len(data)) if struct.unpack_from("<HxxI", data, at) == (257, 1))
+    struct.pack_into("<HHII", data, height, 257, 4, 1, 3_735_556)
+    return bytes(data)
 
 
 FOUND: dict[str, tuple[str, bytes, Call]] = {
