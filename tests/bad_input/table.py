@@ -98,7 +98,7 @@ def run(
     earlier = out / "clip" / "output_animation.glb"
     earlier.parent.mkdir(parents=True, exist_ok=True)
     earlier.write_bytes(EARLIER)
-    before = tree(out)
+    before, beside = tree(out), {path.name for path in folder.iterdir()}
     read: dict[str, int] = {}
 
     def recorder(found: object, workspace: object, *_: object) -> Path:
@@ -137,4 +137,5 @@ def run(
         assert read == {}
         assert tree(out) == before
     assert earlier.read_bytes() == EARLIER
+    assert {path.name for path in folder.iterdir()} == beside  # nothing is written elsewhere
     return read

@@ -7,6 +7,7 @@ takes it more CPU time or memory than is allowed. The file stays in the folder.
 from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets the OpenMP wait policy
+import gc
 import logging
 import random
 import resource
@@ -21,6 +22,7 @@ from pathlib import Path
 from tests.fuzz.readers import READERS, Reader
 
 CPU_SECONDS = 20  # for one file, all calls together
+COLLECT = 20  # files after which cycles are collected: those of PyAV's objects hold the memory of decoders
 MEMORY = 2 << 30  # bytes above what the program takes itself
 
 
@@ -77,6 +79,8 @@ def run(reader: Reader, generator: random.Random, seconds: float, folder: Path) 
         signal.setitimer(signal.ITIMER_PROF, 0)
         path.unlink(missing_ok=True)
         count += 1
+        if count % COLLECT == 0:
+            gc.collect()
     return count, None
 
 

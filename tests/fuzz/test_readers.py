@@ -4,7 +4,7 @@ The long run is left out by default:
 
     python -m pytest -m fuzz tests/fuzz
 
-``V2M4_FUZZ_SECONDS`` are the seconds for each reader (75, ten minutes for all), ``V2M4_FUZZ_SEED`` the seed.
+``V2M4_FUZZ_SECONDS`` are the seconds for each reader (65, ten minutes for all), ``V2M4_FUZZ_SEED`` the seed.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.fuzz.child import fault, prepare
 from tests.fuzz.readers import READERS
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = float(os.environ.get("V2M4_FUZZ_SECONDS", "75"))
+SECONDS = float(os.environ.get("V2M4_FUZZ_SECONDS", "65"))
 SEED = os.environ.get("V2M4_FUZZ_SEED") or str(random.SystemRandom().randrange(1 << 32))
 
 
