@@ -51,6 +51,8 @@ def check(config: Config) -> Config:
         config = preflight.formats.resolve(config)
     except (ValueError, Unavailable) as error:
         raise UsageError(str(error)) from error
+    if any(path.exists() and not path.is_dir() for path in (config.output, *config.output.parents)):
+        raise UsageError(f"--output {config.output}: a file stands there; give a folder")
     if config.mesh is not None:
         with errors_of_usage("--mesh"):
             check_user_mesh(config.mesh, config.blender_path)
@@ -272,16 +274,18 @@ def run(config: Config, console: Console) -> int:
         Exit code: 0, or 1 when an animation failed.
 
     Raises:
-        UsageError: ``--threads`` is negative, ``--video`` holds several animations, or the user mesh cannot be read.
+        UsageError: there is no animation, ``--video`` holds several, or the user mesh or the checkpoint cannot be
+            read.
     """
     from v2m4 import threads
     from v2m4.io.sources import find_animations
     from v2m4.io.user_mesh import open_user_mesh
     from v2m4.workspace import peak_memory_mib
 
-    if config.threads < 0:
-        raise UsageError(f"--threads {config.threads}: give a number of threads, or 0 for all cores")
-    sources = find_animations(config.root)
+    try:
+        sources = find_animations(config.root)
+    except OSError as error:
+        raise UsageError(str(error)) from error
     if config.video is not None and len(sources) > 1:
         raise UsageError(f"--video {config.video}: {len(sources)} animations in it; give one, or --root for all")
     mine = shard(sources, config.N, config.n)
@@ -295,6 +299,11 @@ def run(config: Config, console: Console) -> int:
         user_mesh = None if config.mesh is None else open_user_mesh(config.mesh, config.blender_path)
     if config.write == "skeleton" and (user_mesh is None or user_mesh.skeleton() is None):
         raise UsageError("--write skeleton: needs --mesh with a file that has a skin")
+    if config.checkpoint is not None:
+        from motion324 import check_checkpoint
+
+        with errors_of_usage("--checkpoint"):
+            check_checkpoint(config.checkpoint)
     parts = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in learned_parts(config).items())
     log.info("%s; %s", placement(config), parts, extra=NOTICE)
     compile_kernels()
@@ -315,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = use_console(config.verbose, way)
     try:
         return run(check(config), console)
-    except (UsageError, FileNotFoundError, NotADirectoryError) as error:
+    except UsageError as error:
         log.error("%s", error, exc_info=config.verbose)
         return 2
     except KeyboardInterrupt:

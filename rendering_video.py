@@ -11,7 +11,6 @@ as asked for, ``..._normal.mp4``, ``..._interpolated_<N>.mp4``, ``..._baseline.m
 from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
-import json
 import logging
 import sys
 import time
@@ -39,7 +38,7 @@ from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
 from v2m4.result_meshes import final_meshes, read_meshes, scale_cameras, unit_distance_scale
 from v2m4.results import BASELINE_MESH, baseline_names, find_results
-from v2m4.workspace import MANIFEST
+from v2m4.workspace import read_manifest
 
 log = logging.getLogger("rendering_video")
 
@@ -194,9 +193,7 @@ def render_baseline(folder: Path, options: RenderingOptions, device: str, progre
 
 def _frames_per_second(folder: Path) -> float:
     """The video's frame rate from the manifest; main.py's default where there is no manifest."""
-    file = folder / MANIFEST
-    stored = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return float(stored.get("fps", FramesConfig.fps))
+    return float(read_manifest(folder).get("fps", FramesConfig.fps))
 
 
 def _write_videos(

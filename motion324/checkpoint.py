@@ -19,6 +19,8 @@ from motion324.flow_network import AnyMotionNetwork, motion_network
 from motion324.owners_checkpoint import convert
 from v2m4.safetensors import read_tensors, write_tensors
 
+# What unpickling a file that is no checkpoint raises.
+BROKEN = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError)
 KIND = "motion324"  # names the files' content in their headers
 _NETWORK = PREFIX + "network."  # prefix of DINOv2's parameters in our network
 
@@ -46,12 +48,29 @@ def load_network(path: Path, *, gradient_checkpointing: bool = False) -> AnyMoti
         ValueError: it is no such checkpoint, or its parameters do not fit.
         Unavailable: its image encoder needs the transformers package, which is not installed.
     """
-    with path.open("rb") as file:
-        is_zip = file.read(2) == b"PK"
-    config, state = _read_owners(path) if is_zip else _read_own(path)
+    config, state = convert(_owners_parameters(path)) if _is_zip(path) else _read_own(path)
     network = motion_network(config, gradient_checkpointing=gradient_checkpointing)
     load_state(network, state, str(path))
     return network.eval()
+
+
+def check_checkpoint(path: Path) -> None:
+    """Check that a file is a checkpoint of ours or the released one; no network is made of it.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such checkpoint.
+    """
+    if _is_zip(path):
+        _owners_parameters(path)
+    else:
+        _read_own(path)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file is a checkpoint of ``torch.save``, if it is one."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def read_notes(path: Path) -> dict[str, str]:
@@ -107,11 +126,13 @@ def _read_own(path: Path) -> tuple[MotionConfig, dict[str, Tensor]]:
     return config, state
 
 
-def _read_owners(path: Path) -> tuple[MotionConfig, dict[str, Tensor]]:
+def _owners_parameters(path: Path) -> dict[str, Tensor]:
+    """The parameters in the released checkpoint; nothing but tensors and plain containers is unpickled."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from error
+    except BROKEN as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint of tensors ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ValueError(f"{path}: not a checkpoint of Motion 3-to-4: it holds no 'model'")
-    return convert(content["model"])
+    return content["model"]

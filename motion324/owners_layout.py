@@ -89,8 +89,10 @@ class OwnersFolder:
         camera = cameras[int(rng.integers(len(cameras)))]
         pictures = [_picture(_numbered(camera, ("jpg", "png"))[index], config.size) for index in chosen]
         files = _numbered(folder, ("npy",))
-        vertices = torch.from_numpy(np.stack([np.load(files[index]) for index in chosen]).astype(np.float32))
-        faces = torch.from_numpy(np.load(folder / "faces.npy").astype(np.int64))
+        vertices = torch.from_numpy(
+            np.stack([np.load(files[index], allow_pickle=False) for index in chosen]).astype(np.float32)
+        )
+        faces = torch.from_numpy(np.load(folder / "faces.npy", allow_pickle=False).astype(np.int64))
         if vertices.ndim != 3 or vertices.shape[2] != 3 or faces.ndim != 2 or int(faces.max()) >= vertices.shape[1]:
             raise ValueError(f"{folder}: faces.npy {tuple(faces.shape)} does not fit vertices {tuple(vertices.shape)}")
         uvs, texture = map(torch.from_numpy, read_face_texture(folder / "uv_face_texture.npz"))

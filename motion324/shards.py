@@ -116,7 +116,7 @@ class ShardPool:
         """Take in new shards; whether there were any."""
         known = len(self.shards)
         while shard_path(self.folder, len(self.shards)).exists():
-            self.shards.append(np.load(shard_path(self.folder, len(self.shards)), mmap_mode="r"))
+            self.shards.append(np.load(shard_path(self.folder, len(self.shards)), mmap_mode="r", allow_pickle=False))
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         return len(self.shards) > known
 

@@ -225,39 +225,6 @@ def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
     assert any("similarity" in line for line in capsys.readouterr().err.splitlines())
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "--model Hunyuan",
-        "--model TRELLIS",
-        "--use_vggt",
-        "--use_tracking",
-        "--skip 0",
-        "--N 2 --n 2",
-        "--max_faces 3",
-        "--fov 4",
-        "--fov nan",
-        "--blender_path /nowhere/at/all",
-        "--tolerance -0.1",
-        "--web --baseline",
-        "--formats fbxx",
-        "--bones 0",
-        "--motion feedforward",
-        "--checkpoint nowhere.pt --motion feedforward",
-        "--checkpoint some.pt",
-        "--write skeleton",
-    ],
-)
-def test_what_cannot_be_had_exits_with_two_and_one_line(
-    clips: Path, tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(clips, tmp_path / "out", *line.split()) == 2
-    told = [text for text in capsys.readouterr().err.splitlines() if text.strip()]
-    assert len(told) == 1
-    assert line.split(maxsplit=1)[0] in told[0]
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.fixture
 def gpu_without_nvdiffrast(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU, a driver and a PyTorch that use each other, but without the rasteriser."""
@@ -388,18 +355,6 @@ def test_a_broken_clip_is_told_in_its_manifest(tmp_path: Path) -> None:
     assert entry["state"] == "failed" and "1.png" in entry["reason"]
     write_clip(tmp_path / "again" / "arms", count=1)
     assert run(tmp_path / "again", tmp_path / "out") == 0
-
-
-def test_a_root_that_is_not_there_exits_with_two(tmp_path: Path) -> None:
-    assert run(tmp_path / "none", tmp_path / "out") == 2
-
-
-def test_an_output_that_cannot_be_written_is_told(
-    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "out").write_text("a file, not a folder")
-    assert run(clips, tmp_path / "out") == 1
-    assert "arms" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_told_with_the_place_and_what_was_done_stays(

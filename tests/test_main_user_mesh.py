@@ -232,11 +232,8 @@ def test_a_mesh_of_few_faces_moves(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--mesh", "nothing.glb"], "--mesh nothing.glb: no such file"),
         (["--mesh", "club.fbx"], "FBX is read through Blender; give --blender_path"),
-        (["--baseline"], "--baseline generates meshes"),
         (["--delight"], "--delight changes the texture that stage 4 solves for; with --mesh there is none"),
-        (["--video", "nothing.mp4"], "nothing.mp4: no such folder"),
     ],
 )
 def test_bad_usage_exits_with_two(
@@ -252,30 +249,4 @@ def test_bad_usage_exits_with_two(
     monkeypatch.chdir(tmp_path)
     assert run(case, tmp_path / "out", *more) == 2
     assert said in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_of_several_videos_is_no_video(case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "videos" / name).mkdir(parents=True)
-        (tmp_path / "videos" / name / "0.png").write_bytes((case / "swing" / "0.png").read_bytes())
-    assert run(case, tmp_path / "out", "--video", str(tmp_path / "videos")) == 2
-    assert "2 animations in it" in capsys.readouterr().err
-
-
-def test_a_mesh_that_cannot_be_read_is_refused_before_any_work(
-    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "broken.glb").write_bytes(b"no mesh")
-    (tmp_path / "packed.rar").write_bytes(b"Rar!\x1a\x07")
-    (tmp_path / "empty.zip").write_bytes(b"PK\x05\x06" + bytes(18))
-    for name, said in (
-        ("broken.glb", "not a glTF file"),
-        ("packed.rar", "an archive"),
-        ("empty.zip", "no model in it"),
-    ):
-        assert run(case, tmp_path / "out", "--mesh", str(tmp_path / name)) == 2
-        error = capsys.readouterr().err
-        assert name in error
-        assert said in error
     assert not (tmp_path / "out").exists()

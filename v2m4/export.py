@@ -29,6 +29,7 @@ from v2m4.io.gltf import (
     write_animation_glb,
     write_glb,
 )
+from v2m4.io.names import safe_name
 from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.threads import in_order
@@ -224,6 +225,8 @@ def read_cameras(path: Path) -> VideoCameras:
     try:
         stored = json.loads(Path(path).read_text("utf-8"))
         names = [frame["name"] for frame in stored["frames"]]
+        if any(safe_name(name) != name for name in names):  # files are named after them
+            raise ValueError(f"frames with names that are no file names: {names[:3]}")
         extrinsics = torch.tensor([frame["extrinsics"] for frame in stored["frames"]], dtype=torch.float64)
         origin = tuple(float(number) for number in stored.get("origin", (0.0, 0.0, 0.0)))
         extrinsics[:, :3, 3] += extrinsics[:, :3, :3] @ extrinsics.new_tensor(origin)
@@ -231,7 +234,7 @@ def read_cameras(path: Path) -> VideoCameras:
         times = [frame.get("time", index / fps) for index, frame in enumerate(stored["frames"])]
         camera = Camera(extrinsics.float(), stored["fov"], stored["aspect"])
         return VideoCameras(names, camera, fps, np.array(times, dtype=np.float64), origin)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path}: not a cameras.json of this program ({error})") from error
 
 

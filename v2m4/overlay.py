@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from v2m4.io.read import read_pictures
 from v2m4.io.sources import find_animations
 from v2m4.io.video import write_video
 from v2m4.stored_picture import read_png
-from v2m4.workspace import MANIFEST
+from v2m4.workspace import MANIFEST, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +70,10 @@ def _originals(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray
         ValueError: the manifest names no input, or the input has no such animation or frames, or is not readable.
         FileNotFoundError: the input is not there.
     """
-    file = folder / MANIFEST
-    config: dict[str, Any] = json.loads(file.read_text("utf-8")).get("config", {}) if file.is_file() else {}
+    config: dict[str, Any] = read_manifest(folder).get("config", {})
     root = config.get("video") or config.get("root")
     if root is None:
-        raise ValueError(f"{file.name} names no input")
+        raise ValueError(f"{MANIFEST} names no input")
     sources = find_animations(Path(root))
     name = folder.resolve().name
     found = sources if len(sources) == 1 else [source for source in sources if source.name == name]

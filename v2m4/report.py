@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import unicodedata
@@ -23,7 +24,16 @@ def progress(figure: str = "", step: str = "") -> dict[str, str]:
 
 
 class TqdmHandler(logging.Handler):
-    """Write log records to standard error without breaking tqdm's progress bar."""
+    """Write log records to standard error without breaking tqdm's progress bar.
+
+    A message is one line, whatever characters the names of files in it have; a traceback keeps its lines.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of one record."""
+        shown = copy.copy(record)
+        shown.msg, shown.args = one_line(record.getMessage()), None
+        return super().format(shown)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -63,6 +73,15 @@ class WarningRecorder(logging.Handler):
         logging.getLogger().removeHandler(self)
 
 
+def one_line(text: str) -> str:
+    r"""The text with control characters, line breaks and bytes that are no text escaped, such as ``\n``."""
+    escaped = (
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") else char
+        for char in text
+    )
+    return "".join(escaped)
+
+
 def _width(text: str) -> int:
     """Display width in terminal columns: wide East Asian characters count 2, combining marks 0."""
     return sum(
@@ -84,7 +103,8 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
     """Format a table with a header rule; numeric columns are right-aligned, others left-aligned.
 
     Args:
-        rows: cells of any kind, written with ``str``; a line break becomes a space. Floats should come formatted.
+        rows: cells of any kind, written with ``str``; a line break becomes a space, other control
+            characters are escaped. Floats should come formatted.
         headers: one per column.
 
     Raises:
@@ -93,7 +113,7 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
     for row in rows:
         if len(row) != len(headers):
             raise ValueError(f"table: {len(headers)} headers but {len(row)} cells in {list(row)}")
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+    cells = [[one_line(" ".join(str(cell).split())) for cell in row] for row in rows]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(headers))]
     widths = [max(_width(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))]
 

@@ -90,7 +90,7 @@ class Workspace:
 
         Raises:
             OSError: the folder cannot be created or written.
-            ValueError: its manifest is not valid JSON.
+            ValueError: its manifest is not valid JSON, or not one of this program.
         """
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
@@ -98,12 +98,8 @@ class Workspace:
         self._lock = threading.Lock()  # held while an artefact is noted: frames are written by several threads
         for leftover in self.root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
-        file = self.root / MANIFEST
-        if file.exists() and not overwrite:
-            try:
-                self.manifest |= json.loads(file.read_text("utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise ValueError(f"{file}: not readable as JSON ({error}); delete it or use --overwrite") from error
+        if not overwrite:
+            self.manifest |= read_manifest(self.root)
 
     def path(self, name: str) -> Path:
         """Path of a file of this animation."""
@@ -114,7 +110,10 @@ class Workspace:
         entry = self.manifest["artefacts"].get(name)
         file = self.root / name
         return (
-            entry is not None and entry["key"] == key and file.is_file() and file.stat().st_size == entry.get("bytes")
+            entry is not None
+            and entry.get("key") == key
+            and file.is_file()
+            and file.stat().st_size == entry.get("bytes")
         )
 
     def record(self, name: str, key: str) -> None:
@@ -200,7 +199,32 @@ class Workspace:
     def save_manifest(self) -> None:
         """Write ``manifest.json`` atomically."""
         with atomic(self.root / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(self.manifest, indent=1, ensure_ascii=False, default=str), "utf-8")
+            temporary.write_text(
+                json.dumps(self.manifest, indent=1, ensure_ascii=False, default=str), "utf-8", "backslashreplace"
+            )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an animation's folder, its tables of artefacts and stages checked; empty where there is none.
+
+    Raises:
+        ValueError: it is not valid JSON, or not a manifest; one line with what to do.
+        OSError: it cannot be read.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        return {}
+    try:
+        stored = json.loads(file.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not readable as JSON ({error}); delete it or use --overwrite") from error
+    is_manifest = isinstance(stored, dict) and isinstance(stored.get("config", {}), dict)
+    for name in ("artefacts", "stages") if is_manifest else ():
+        table = stored.get(name, {})
+        is_manifest &= isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
+    if not (is_manifest and isinstance(stored.get("fps", 0), int | float)):
+        raise ValueError(f"{file}: not a manifest of this program; delete it or use --overwrite")
+    return stored
 
 
 def peak_memory_mib() -> float:

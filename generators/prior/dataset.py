@@ -113,7 +113,7 @@ def make_shard(folder: Path, pool: SubjectPool, number: int, clouds: float = 0.0
 
 def read_shard(path: Path) -> Arrays:
     """Arrays of a shard's file."""
-    with np.load(path) as stored:
+    with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 

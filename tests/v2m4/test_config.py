@@ -52,10 +52,3 @@ def test_an_option_stands_over_the_preset() -> None:
     config = parse(["--preset", "paper", "--registration.fine_steps", "7"])
     assert config.registration.fine_steps == 7
     assert config.registration.views == PAPER.registration.views
-
-
-@pytest.mark.parametrize("line", ["--model Nothing", "--skip five", "--nonsense 1", "--preset slow"])
-def test_bad_usage_exits_with_two(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        parse(line.split())
-    assert stop.value.code == 2

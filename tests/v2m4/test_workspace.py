@@ -87,12 +87,6 @@ def test_a_failed_stage_says_why_and_leftovers_are_swept(tmp_path: Path) -> None
     assert not (tmp_path / ".y.1.part.npz").exists()
 
 
-def test_a_broken_manifest_is_told(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match="--overwrite"):
-        Workspace(tmp_path)
-
-
 def test_digest_tells_values_dtypes_and_shapes_apart() -> None:
     array = np.arange(6.0)
     same = digest(array, {"b": 1, "a": 2}, "x")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from v2m4.io._draco_header import check_draco
 from v2m4.io._gltf_document import COMPONENT_CODES, COMPONENTS, Document
 from v2m4.io._gltf_error import GltfError
 from v2m4.io._gltf_extensions import COMPRESSIONS
@@ -18,7 +19,8 @@ DRACO = "KHR_draco_mesh_compression"
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 DRACO_INSTALL = 'pip install "DracoPy>=2,<3"'  # as in requirements/compressed.txt
 MAX_STEP = 1 / 1024  # of a primitive's size; files are rounded to 11 bits and more
-MAX_BYTES = 1 << 32  # of one decompressed view
+MAX_BYTES = 1 << 32  # of all decompressed views
+MAX_EXPANSION = 1024  # a block of 256 elements takes at least one byte for every four of an element
 
 
 def decompressed(document: Document) -> Document:
@@ -55,6 +57,7 @@ class _Decompression:
 
     def __init__(self, document: Document) -> None:
         self.document = Document(document.path, document.json, list(document.buffers))
+        self._bytes = 0  # of all views decoded so far
         self._positions: list[tuple[dict[str, Any], np.ndarray]] = []  # of one mesh: accessor, (V, 3)
 
     def decode_view(self, index: int, view: dict[str, Any], extension: dict[str, Any]) -> None:
@@ -67,7 +70,8 @@ class _Decompression:
         if stored is None or start + length > len(stored):
             raise GltfError(f"{path}: buffer view {index}, compressed by meshopt, is cut off")
         count, stride = extension["count"], extension["byteStride"]
-        if not 0 <= count * stride <= MAX_BYTES:
+        self._bytes += max(count * stride, 0)
+        if not 0 <= count * stride <= MAX_EXPANSION * length or self._bytes > MAX_BYTES:
             raise GltfError(f"{path}: buffer view {index} of {count} elements of {stride} bytes, compressed by meshopt")
         data = stored[start : start + length]
         try:
@@ -91,7 +95,9 @@ class _Decompression:
                 f"{path}: uses Draco compression ({DRACO}); {DRACO_INSTALL}, or export it uncompressed"
             ) from error
         try:
-            mesh = DracoPy.decode(self.document.view(extension["bufferView"]))
+            stream = self.document.view(extension["bufferView"])
+            check_draco(stream)
+            mesh = DracoPy.decode(stream)
             tables = {name: mesh.get_attribute_by_unique_id(number) for name, number in extension["attributes"].items()}
         except GltfError:
             raise

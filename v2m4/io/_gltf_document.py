@@ -27,6 +27,7 @@ COMPONENTS: dict[int, type[np.generic]] = {
 }
 COMPONENT_CODES = {np.dtype(kind): code for code, kind in COMPONENTS.items()}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+MAX_ZEROS = 1 << 24  # elements of an accessor without data, all of them 0
 TYPE_NAMES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 
 
@@ -71,11 +72,13 @@ class Document:
         width, count = WIDTHS[accessor["type"]], accessor["count"]
         if "bufferView" in accessor:
             view = self.items("bufferViews")[accessor["bufferView"]]
-            stride = view.get("byteStride", kind.itemsize * width)
+            stride = view.get("byteStride") or kind.itemsize * width
             start = accessor.get("byteOffset", 0)
             values = self._strided(accessor["bufferView"], start, kind, (count, width), stride)
-        else:
+        elif 0 <= count <= MAX_ZEROS:
             values = np.zeros((count, width), kind)
+        else:
+            raise GltfError(f"{self.path}: accessor {index} of {count} elements has no data; export the file again")
         if "sparse" in accessor:
             values = self._with_sparse(values, accessor["sparse"])
         if accessor.get("normalized", False) and kind.kind in "iu":
@@ -85,6 +88,8 @@ class Document:
     def _strided(self, view: int, start: int, kind: np.dtype, shape: tuple[int, int], stride: int) -> np.ndarray:
         data = self.view(view)
         count, width = shape
+        if count < 0 or start < 0 or stride < 0:
+            raise GltfError(f"{self.path}: an accessor of buffer view {view} has a negative count, offset or stride")
         if count and start + (count - 1) * stride + width * kind.itemsize > len(data):
             raise GltfError(f"{self.path}: an accessor reaches past the end of buffer view {view}")
         if count == 0:

@@ -24,5 +24,7 @@ def broken_as_gltf_error(path: Path) -> Iterator[None]:
         raise GltfError(f"{path}: broken glTF (an index of something that is not there); export it again") from error
     except (TypeError, AttributeError) as error:
         raise GltfError(f"{path}: broken glTF (an entry is of the wrong type); export it again") from error
-    except (ValueError, OverflowError, RecursionError) as error:
+    except MemoryError as error:
+        raise GltfError(f"{path}: needs more memory than there is ({error}); it is broken or too large") from error
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise GltfError(f"{path}: broken glTF ({error}); export it again") from error

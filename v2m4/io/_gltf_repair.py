@@ -177,12 +177,9 @@ class _Repair:
     def _drop_broken_faces(self, primitive: dict[str, Any], index: int) -> None:
         """Leave out the faces of a primitive with a vertex that is no finite number or is not there."""
         mode = primitive.get("mode", TRIANGLES)
-        entry = self._document.items("accessors")[index]
         if mode < TRIANGLES:
             return
-        broken = np.zeros(entry["count"], bool)
-        if entry["componentType"] == FLOAT:
-            broken = ~np.isfinite(self._document.accessor(index)).all(1)
+        broken = ~np.isfinite(self._document.accessor(index)).all(1)
         indices = np.arange(len(broken))
         if "indices" in primitive:
             indices = self._document.accessor(primitive["indices"])[:, 0].astype(np.int64)

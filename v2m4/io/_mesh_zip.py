@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -15,6 +17,11 @@ MODEL_FORMATS = (".glb", ".gltf", ".vrm", ".obj", ".ply", ".stl", ".off", ".fbx"
 MAX_FILES = 10_000
 MAX_BYTES = 4 << 30  # unpacked, all files together
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # of unpacked to packed size, for archives that unpack to more than RATIO_FROM
+# What zipfile raises for broken archives, and what comes of names that are too long or a file's and a folder's at once.
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, UnicodeError),
+    LookupError,  # an entry without a name
+)
 NAME_ENCODINGS = ("utf-8", "gb18030", "cp932", "euc_kr", "cp1251")  # of names that are not marked as UTF-8
 
 
@@ -80,7 +87,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except BROKEN as error:
         raise ValueError(
             f"{path}: the .zip cannot be unpacked ({error}); pack it anew, or unpack it yourself"
         ) from error

@@ -195,10 +195,12 @@ def _corner(word: str, counts: tuple[int, ...]) -> tuple[int, int, int]:
     """The three 0-based indices of ``4/2/1``, -1 for none; negative ones in the file count from the latest row.
 
     Raises:
-        ValueError: an index is 0, not a number or out of range, or there is no vertex.
+        ValueError: an index is 0, not a number or out of range, there are more than three, or there is no vertex.
     """
     indices = [-1, -1, -1]
     for column, digits in enumerate(word.split("/")):
+        if column > 2:
+            raise ValueError(f"{column + 1} indices")
         if digits:
             value = int(digits)
             indices[column] = value - 1 if value > 0 else counts[column] + value

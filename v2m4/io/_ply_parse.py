@@ -256,6 +256,9 @@ def _read_irregular(
     body: _Body, start: int, rows: np.ndarray | None, element: PlyElement, properties: list[_Property], cut_off: str
 ) -> tuple[PlyElement, int]:
     """Read rows whose lists differ in length."""
+    least = sum(body.size(each.kind if each.count_kind is None else each.count_kind) for each in properties)
+    if start + element.count * least > body.length:
+        raise GltfError(f"{cut_off}; export or download it anew")
     places = np.zeros((element.count, len(properties)), np.int64)
     lengths = np.ones((element.count, len(properties)), np.int64)
     for row in range(element.count):

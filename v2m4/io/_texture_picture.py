@@ -7,10 +7,10 @@ import warnings
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from v2m4.io._gltf_container import GltfError
-from v2m4.io.picture import as_array
+from v2m4.io.picture import BROKEN, as_array, check_size
 from v2m4.io.srgb import linear_to_srgb
 
 PNG, JPEG, WEBP = "PNG", "JPEG", "WebP"
@@ -43,7 +43,10 @@ SIGNATURES = (
     (b"<html", "a web page, not a picture (download it anew)"),
 )
 FOR_OPENCV = ("TIFF", "Radiance HDR", "AVIF")  # kinds of these formats are read by OpenCV alone
-BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, NotImplementedError)
+
+
+class _TooLargeError(Exception):
+    """A picture that declares more pixels than are read."""
 
 
 def picture_format(data: bytes) -> str | None:
@@ -73,8 +76,8 @@ def decode_picture(data: bytes, where: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which does not matter here
             pixels = _decode_with_pillow(data)
-    except Image.DecompressionBombError as error:
-        raise GltfError(f"{where}: the picture is too large ({error}); reduce it") from error
+    except _TooLargeError as error:
+        raise GltfError(f"{where}: {error}") from error
     except BROKEN:
         pixels = _decode_with_opencv(data) if picture_format(data) in FOR_OPENCV else None
     if pixels is None:
@@ -87,13 +90,21 @@ def is_cmyk(data: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             return picture.mode == "CMYK"
-    except (*BROKEN, Image.DecompressionBombError):
+    except BROKEN:
         return False
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
     """Decode by Pillow; its errors are passed on."""
-    with Image.open(io.BytesIO(data)) as picture:
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise _TooLargeError(f"the picture is too large ({error}); reduce it") from error
+    with picture:
+        try:
+            check_size(picture.width, picture.height)
+        except ValueError as error:
+            raise _TooLargeError(f"the picture has {error}") from error
         return _to_uint8(np.asarray(picture)) if picture.mode == "F" else as_array(picture)
 
 

@@ -17,6 +17,7 @@ from v2m4.io.beside import find_beside
 logger = logging.getLogger(__name__)
 
 CLAMP_TO_EDGE = 33071
+TEXTURE_FOLDERS = ("textures", "texture", "tex", "maps", "materials")  # beside the mesh's folder: those alone are read
 PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "tga", "bmp", "tif", "tiff", "webp", "avif", "gif", "dds", "psd")
 
 
@@ -51,7 +52,10 @@ class SceneBuilder:
         return moved
 
     def find(self, reference: str, start: Path | None = None) -> Path | None:
-        """The file that a reference means: in the folder of the file or below, or by relative path in one beside it.
+        """The file that a reference means; None where there is none that may be read.
+
+        It lies in the folder of the file or below, or by relative path in one of TEXTURE_FOLDERS beside it, links
+        resolved; no other file is ever read.
 
         Args:
             reference: a path as the file has it.
@@ -65,7 +69,8 @@ class SceneBuilder:
         named = (start or folder) / text  # such as ../textures/skin.png
         try:
             place, above = named.resolve(), folder.resolve().parent
-            beside = place.is_relative_to(above) and place.parent != above
+            parts = place.relative_to(above).parts if place.is_relative_to(above) else ()
+            beside = len(parts) > 1 and parts[0].casefold() in TEXTURE_FOLDERS
             return named if beside and named.is_file() else None
         except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links
             return None

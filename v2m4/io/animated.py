@@ -69,7 +69,7 @@ def read_animated(path: Path, max_side: int) -> Decoded:
     """
     images: list[np.ndarray] = []
     durations: list[float] = []
-    with opened_picture(path) as picture:
+    with opened_picture(path, whole=True) as picture:
         gif, count = picture.format == "GIF", int(getattr(picture, "n_frames", 1))
         first = 1 if count > 1 and getattr(picture, "default_image", False) else 0  # not part of the animation
         for index in range(first, count):

@@ -75,7 +75,8 @@ def run_blender(command: Sequence[str], outputs: Mapping[str, Path] | None = Non
     if process.returncode != 0 or missing:
         lines = (process.stderr.strip() or process.stdout.strip()).splitlines()[-LAST_LINES:]
         if len(lines) > 1:
-            logger.error("the last lines of Blender's output:\n  %s", "\n  ".join(lines))
+            for line in ("the last lines of Blender's output:", *lines):
+                logger.error("%s", line)
         failure = f"wrote no {', '.join(missing)}" if missing else "failed"
         raise RuntimeError(f"Blender ({command[0]}) {failure} (exit code {process.returncode}): {''.join(lines[-1:])}")
     return process.stdout

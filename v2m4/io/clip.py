@@ -17,6 +17,7 @@ from v2m4.frame import AbsentFrame, Clip, Frame
 from v2m4.io.content import input_hash
 from v2m4.io.exif import vertical_fov
 from v2m4.io.folder import frame_files
+from v2m4.io.names import safe_name
 from v2m4.io.read import content_hash, read_clip
 from v2m4.io.segmenter import Segmenter
 from v2m4.io.sources import Source
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 PICTURE = "{}_rmbg.png"
 DOUBTFUL = "foreground.png"  # frames and masks side by side, where there is a warning on them
 RECORD = "frames"  # entry of the manifest: key, names and times of the pictures, segmentation method
+FIELDS = {"key", "foreground", "names", "fps", "times", "absent"}
 
 
 def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: Segmenter | None = None) -> Clip:
@@ -48,8 +50,8 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
     """
     follows = input_hash(content_hash(source), config.frames, segmenter)
     key = digest("frames", follows, folder_version("v2m4/io"))
-    record = workspace.manifest.get(RECORD, {})
-    if record.get("key") == key and all(workspace.fresh(PICTURE.format(name), key) for name in record["names"]):
+    record = _cached_record(workspace, key)
+    if record is not None:
         log.info(
             "%s: %d frames read from the cache, foreground: %s", source.name, len(record["names"]), record["foreground"]
         )
@@ -65,6 +67,16 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
     times = tuple(time / rate for time in record["times"])
     absent = tuple(AbsentFrame(name, time / rate) for name, time in record["absent"])
     return Clip(source.name, frames, fps, follows, record["foreground"], times, absent)
+
+
+def _cached_record(workspace: Workspace, key: str) -> dict[str, Any] | None:
+    """The manifest's entry of the pictures where it is for ``key`` and they are whole; names of other files never."""
+    record = workspace.manifest.get(RECORD)
+    if not isinstance(record, dict) or record.get("key") != key or not record.keys() >= FIELDS:
+        return None
+    names = [name for name in record["names"] if isinstance(name, str) and safe_name(name) == name]
+    whole = len(names) == len(record["names"]) and all(workspace.fresh(PICTURE.format(name), key) for name in names)
+    return record if whole else None
 
 
 def _make(

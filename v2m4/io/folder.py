@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from v2m4.io.animated import animated_count
@@ -67,6 +68,30 @@ def list_pictures(folder: Path) -> list[Path]:
         (file for file in folder.iterdir() if is_visible(file) and is_picture(file)),
         key=lambda file: natural_key(file.name),
     )
+
+
+def not_files(folder: Path) -> list[Path]:
+    """What is called as pictures are but is no file, in natural order: folders, links to nothing, pipes."""
+    named = (path for path in folder.iterdir() if is_visible(path) and path.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted((path for path in named if not path.is_file()), key=lambda path: natural_key(path.name))
+
+
+def missing_number(names: Sequence[str]) -> tuple[str, str] | None:
+    """The names before and behind the first gap in the numbers of frames that otherwise ascend by one step.
+
+    Args:
+        names: without suffix, in natural order; where any is not a common text and a number, there is no gap.
+    """
+    matches = [re.fullmatch(r"(.*?)(\d+)", name, re.DOTALL) for name in names]
+    found = [(match[1], int(match[2])) for match in matches if match is not None]
+    if len(found) < max(len(names), 3) or len({text for text, _ in found}) > 1:
+        return None
+    steps = [second - first for (_, first), (_, second) in pairwise(found)]
+    usual = min(steps)
+    if usual < 1 or 2 * steps.count(usual) <= len(steps):
+        return None
+    gap = next((index for index, step in enumerate(steps) if step != usual), None)
+    return None if gap is None else (names[gap], names[gap + 1])
 
 
 def is_visible(path: Path) -> bool:

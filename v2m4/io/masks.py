@@ -37,7 +37,7 @@ class RawMask:
 def may_be_mask(file: Path) -> bool:
     """Whether a picture can be a mask: grey with mostly two values, few flat colours, or an alpha channel."""
     try:
-        with opened_picture(file) as picture:
+        with opened_picture(file, whole=True) as picture:
             small = _subsampled(picture)
     except ValueError:
         return False
@@ -54,7 +54,7 @@ def may_be_mask(file: Path) -> bool:
 def show_the_same(first: Path, second: Path) -> bool:
     """Whether two picture files show the same picture with the same alpha, but for compression."""
     try:
-        with opened_picture(first) as one, opened_picture(second) as other:
+        with opened_picture(first, whole=True) as one, opened_picture(second, whole=True) as other:
             small = [np.asarray(each.convert("RGBA").resize((32, 32)), np.int16) for each in (one, other)]
     except ValueError:
         return False
@@ -108,7 +108,7 @@ def read_masks(files: Sequence[Path | None], size: tuple[int, int], where: str) 
 
 
 def _read(file: Path, size: tuple[int, int]) -> RawMask:
-    with opened_picture(file) as picture:
+    with opened_picture(file, whole=True) as picture:
         picture.load()
         mask = _raw(picture)
     if mask is None:

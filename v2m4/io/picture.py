@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,38 +15,62 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# A picture that declares more is refused before it is decoded: a file of a few kilobytes may declare any size.
+MAX_PIXELS = 150_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of what ``check_size`` refuses
+BAND = 1 << 22  # pixels that are converted at a time
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+# What Pillow's readers raise for broken files, by way of the data structures that they fill with what they find.
 BROKEN = (
-    UnidentifiedImageError,
-    OSError,
-    EOFError,
-    ValueError,
-    SyntaxError,
-    IndexError,
-    Image.DecompressionBombError,
+    *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, struct.error, zlib.error),
+    *(OSError, EOFError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(AssertionError, RuntimeError, MemoryError),
 )
 
 
 @contextmanager
-def opened_picture(file: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+def opened_picture(file: Path, data: bytes | None = None, whole: bool = False) -> Iterator[Image.Image]:
     """Open a picture file with Pillow; errors within the block are reported as the file's.
 
     Args:
         file: path, for errors; read if ``data`` is None.
         data: the file's contents.
+        whole: read the file at once, for callers that decode it: from a file, Pillow reserves memory for chunks of
+            any length that they declare.
 
     Raises:
-        ValueError: it cannot be read as a picture.
+        ValueError: it cannot be read as a picture, or declares more than MAX_PIXELS.
     """
     heif = file.suffix.lower() in HEIF_SUFFIXES
     if heif and not _heif_is_there():
         raise ValueError(f"{file}: HEIC needs another package: pip install pillow-heif; or save it as PNG or JPEG")
     try:
+        data = file.read_bytes() if whole and data is None else data
         with Image.open(file if data is None else io.BytesIO(data)) as picture:
+            check_size(picture.width, picture.height)
             yield picture
     except BROKEN as error:
-        why = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = (
+            "not a picture, or damaged"
+            if isinstance(error, UnidentifiedImageError)
+            else str(error) or type(error).__name__
+        )
+        if isinstance(error, Image.DecompressionBombError):  # at twice as many pixels Pillow does not open it
+            why = f"it declares more than the {MAX_PIXELS / 1e6:.0f} million pixels that are read; reduce it"
         raise ValueError(f"{file}: cannot be read as a picture ({why}); replace or remove it") from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Check the size that a picture or video declares, in pixels.
+
+    Raises:
+        ValueError: it is larger than MAX_PIXELS.
+    """
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{width} x {height} pixels are more than the {MAX_PIXELS / 1e6:.0f} million that are read; reduce it"
+        )
 
 
 @cache
@@ -68,10 +95,11 @@ def read_picture(file: Path, data: bytes | None = None, orientation: int | None 
     Raises:
         ValueError: it cannot be read as a picture.
     """
-    with opened_picture(file, data) as opened:
+    with opened_picture(file, data, whole=True) as opened:
         if orientation is not None:
             opened.getexif()[0x0112] = orientation
-        return as_array(ImageOps.exif_transpose(opened))
+        ImageOps.exif_transpose(opened, in_place=True)
+        return as_array(opened)
 
 
 def as_array(picture: Image.Image) -> np.ndarray:
@@ -85,7 +113,13 @@ def as_array(picture: Image.Image) -> np.ndarray:
     transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
     if picture.mode == "La":
         picture = picture.convert("LA")
-    return np.array(picture.convert("RGBA" if transparent else "RGB"))
+    mode = "RGBA" if transparent else "RGB"
+    pixels = np.empty((picture.height, picture.width, len(mode)), np.uint8)
+    rows = max(1, BAND // max(1, picture.width))
+    for top in range(0, picture.height, rows):  # Pillow needs several times the memory of what it converts
+        band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        pixels[top : top + rows] = np.asarray(band.convert(mode))
+    return pixels
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from v2m4.io.bars import find_panel
 from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
 from v2m4.io.empty import blank_or_faded, runs, without_object
 from v2m4.io.exif import TURNED, orientation
-from v2m4.io.folder import FrameFiles, frame_files
+from v2m4.io.folder import FrameFiles, frame_files, missing_number, not_files
 from v2m4.io.foreground import cut_out
 from v2m4.io.masks import read_masks
 from v2m4.io.names import safe_name
@@ -227,6 +227,12 @@ def _read_folder(folder: Path, config: FramesConfig) -> Pictures:
     """The frames of a folder, with the masks beside them."""
     files = frame_files(folder)
     names = _unique_names(files.pictures)
+    for path in not_files(folder):
+        what = "a folder" if path.is_dir() else "a link to nothing" if path.is_symlink() else "no file"
+        log.warning("%s: is %s, not a picture; it is passed over", path, what)
+    gap = missing_number([file.stem for file in files.pictures])
+    if gap is not None:
+        log.warning("%s: no frame between %s and %s; they are taken as consecutive", folder, *gap)
     turned: int | None = None
 
     def read(file: Path) -> tuple[np.ndarray, tuple[int, ...], bytes]:

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from v2m4.io._video_frames import decoded_frames, pixel_aspect, seconds, upright
 from v2m4.io.color import is_hdr, to_srgb
+from v2m4.io.picture import check_size
 from v2m4.io.timing import frame_times
 from v2m4.io.video_errors import CONVERT, cut_short, diagnosis, no_video
 from v2m4.workspace import atomic
@@ -148,6 +149,10 @@ def _decoded(
 ) -> Decoded:
     if stream.codec_context is None:
         raise no_video(path, f"its codec is not known here; {CONVERT.format(name=path.name)}")
+    try:
+        check_size(stream.width, stream.height)
+    except ValueError as error:
+        raise no_video(path, str(error)) from error
     images: list[np.ndarray] = []
     stamps: list[float | None] = []
     damaged = 0

@@ -67,7 +67,10 @@ def cut_short(path: Path) -> bool:
         stream.seek(max(0, size - TAIL))
         tail = stream.read()
     reader = next((reader for start, reader in ENDS.items() if head.startswith(start)), None)
-    return reader is not None and reader(head, tail, size)
+    try:
+        return reader is not None and reader(head, tail, size)
+    except (struct.error, IndexError):  # it ends within its first structures
+        return True
 
 
 def _avi_cut(head: bytes, tail: bytes, size: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from v2m4.frame_figures import SIZE, FrameFigures
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.picture import read_picture, resized
 from v2m4.mesh import MeshSequence
-from v2m4.workspace import MANIFEST
+from v2m4.workspace import read_manifest
 
 FRAME_PICTURE = "{}_rmbg.png"
 PICTURE_SIDE = 480  # longer side of the frames that the page shows and compares, pixels, at most
@@ -134,18 +133,3 @@ class Run:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an animation's folder; empty where there is none.
-
-    Raises:
-        ValueError: it is not readable as JSON.
-    """
-    file = folder / MANIFEST
-    if not file.is_file():
-        return {}
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not readable as JSON ({error})") from error

@@ -192,9 +192,26 @@ def test_seams_between_primitives_that_were_rounded_apart_are_closed() -> None:
     assert _joined([]) == []
 
 
+def draco_stream() -> bytes:
+    draco = pytest.importorskip("DracoPy", reason=DRACO_INSTALL)
+    return draco.encode(CORNERS, FACES.astype(np.uint32), quantization_bits=16, preserve_order=True)
+
+
+@pytest.mark.parametrize("method", [0, 1])
+def test_a_draco_stream_that_declares_too_much_is_refused(tmp_path: Path, method: int) -> None:
+    pytest.importorskip("DracoPy", reason=DRACO_INSTALL)
+    declared = b"\xff\xff\xff\xff\x0f\xff\xff\xff\xff\x0f"
+    stream = b"DRACO\x02\x02\x01" + bytes((method, 0, 0)) + b"\0" * method + declared + bytes(20)
+    with pytest.raises(ValueError, match="it declares 4294967295 faces or vertices"):
+        open_user_mesh(draco_file(tmp_path / "a.glb", stream))
+    for cut in (3, 11, 14):
+        with pytest.raises(ValueError, match="compressed by Draco cannot be decoded"):
+            open_user_mesh(draco_file(tmp_path / "a.glb", stream[:cut]))
+
+
 def test_a_mesh_compressed_by_draco(tmp_path: Path) -> None:
     draco = pytest.importorskip("DracoPy", reason=DRACO_INSTALL)
-    data = draco.encode(CORNERS, FACES.astype(np.uint32), quantization_bits=16, preserve_order=True)
+    data = draco_stream()
     identity = next(each["unique_id"] for each in draco.decode(data).attributes if each["num_components"] == 3)
     assert identity == 0
     user_mesh = open_user_mesh(draco_file(tmp_path / "a.glb", data))

@@ -54,39 +54,10 @@ def test_the_source_follows_contents_and_options(tmp_path):
     assert read_one(tmp_path).source != first
 
 
-def test_frames_of_other_size_are_named(tmp_path):
-    save(tmp_path / "0.png", picture())
-    save(tmp_path / "1.png", picture((48, 44)))
-    with pytest.raises(ValueError, match=r"1\.png: 44 x 48 pixels, but 0\.png has 40 x 48"):
-        read_one(tmp_path)
-
-
-def test_a_broken_picture_is_named(tmp_path):
-    save(tmp_path / "0.png", picture())
-    (tmp_path / "1.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"1\.png: cannot be read as a picture"):
-        read_one(tmp_path)
-
-
-def test_an_empty_folder_is_named(tmp_path):
-    (tmp_path / "empty").mkdir()
-    save(tmp_path / "full" / "0.png", picture())
-    source = find_animations(tmp_path)[0]
-    with pytest.raises(ValueError, match="empty: no pictures"):
-        read_clip(source, CONFIG)
-
-
 def test_a_frame_without_object_is_named(tmp_path):
     save(tmp_path / "0.png", picture())
     save(tmp_path / "7.png", picture() * 0)
     with pytest.raises(ValueError, match="the object is seen in 1 of 2 frames"):
-        read_one(tmp_path)
-
-
-def test_two_frames_of_one_name_are_refused(tmp_path):
-    save(tmp_path / "0.png", picture())
-    save(tmp_path / "0.jpg", picture())
-    with pytest.raises(ValueError, match="same name"):
         read_one(tmp_path)
 
 

@@ -50,16 +50,6 @@ def test_one_name_twice_is_told_apart(tmp_path):
     assert names(tmp_path) == ["fox", "fox_mp4"]
 
 
-def test_a_missing_or_empty_input_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no animation"):
-        find_animations(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        find_animations(tmp_path / "missing")
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(FileNotFoundError, match="not a video"):
-        find_animations(tmp_path / "a.txt")
-
-
 def test_animated_pictures_are_videos(tmp_path):
     save_animated(tmp_path / "wave.gif", moving(), 40)
     (tmp_path / "spin").mkdir()
