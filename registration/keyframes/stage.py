@@ -28,6 +28,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.optical_flow import FlowField, flow_between
+from v2m4.partial_results import PartialResults
 from v2m4.report import progress
 from v2m4.threads import in_order
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
@@ -116,6 +117,7 @@ class _Stage:
         options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
         self.key = digest(options, *frame_parts)
         self.tracked: TrackedKeyFrames | None = None
+        self.parts: PartialResults | None = None  # of the descent that is computed
         self._flows: list[FlowField] | None = None
 
     @property
@@ -136,7 +138,9 @@ class _Stage:
         generator = self.generator(1, last)
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
         flows = self.flows if needs_flow(options) else []
-        return register_pair(previous, template, target, self.frames, flows, first, last, options, generator, ends)
+        return register_pair(
+            previous, template, target, self.frames, flows, first, last, options, generator, ends, self.parts
+        )
 
     def refine(self, poses: Tensor, template: Template, takes_shape: list[bool]) -> Descent:
         """Refines all key frames' poses (K, V, 3) together."""
@@ -147,7 +151,16 @@ class _Stage:
             ends = [self.tracked.tracks.at(position) for position in range(len(poses))]
             extra_terms = [[MultiviewTracks(options.weights.tracking, part, template.mesh.faces)] for part in ends]
         return refine_key_frames(
-            poses, self.key_indices, template, self.frames, self.flows, options, generator, takes_shape, extra_terms
+            poses,
+            self.key_indices,
+            template,
+            self.frames,
+            self.flows,
+            options,
+            generator,
+            takes_shape,
+            extra_terms,
+            self.parts,
         )
 
     def descent(self, name: str, key: str, compute: partial[Descent]) -> Descent:
@@ -158,6 +171,7 @@ class _Stage:
             curves = {CURVE_PREFIX + term: values for term, values in computed.curves.items()}
             return {"vertices": computed.vertices.cpu().numpy(), "trusted": np.array(computed.takes_shape), **curves}
 
+        self.parts = self.workspace.partial_results(f"{FOLDER}/{name}", key)
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {
             term.removeprefix(CURVE_PREFIX): values for term, values in stored.items() if term.startswith(CURVE_PREFIX)

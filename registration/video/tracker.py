@@ -90,6 +90,7 @@ class _Tracker:
         self.parts = MeshParts.of(self.graph, observer.camera)
         self.search = PoseSearch(observer, self.graph)
         self.weights = solver_weights(observer.config)
+        self.reported = 1  # frames that are tracked, as far as ``progress`` knows
         self._resume(TrackingState.first(self.graph))
 
     def run(self) -> TrackedMesh:
@@ -104,15 +105,19 @@ class _Tracker:
             start, state = state.start, TrackingState.of_arrays(window)
             vertices[start : state.start] = torch.from_numpy(window["vertices"])
             quality += FitQuality.of_arrays(window).frames
-            if self.progress is not None and state.next_frame > self.done:
-                self.progress(state.next_frame)
+            self._report(state.next_frame)
         return TrackedMesh(vertices, FitQuality(quality))
 
     def _resume(self, state: TrackingState) -> None:
         """Continue from a state."""
         self.articulation = state.articulation  # of the frames before the window
         self.lost, self.relocated = set(state.lost), set(state.relocated)
-        self.done = state.next_frame
+
+    def _report(self, done: int) -> None:
+        """Report that a number of frames are tracked, unless that is known."""
+        if self.progress is not None and done > self.reported:
+            self.progress(done)
+        self.reported = max(done, self.reported)
 
     def _track_window(self, state: TrackingState, before: FrameQuality) -> Arrays:
         """Track the mesh through one window.
@@ -128,6 +133,7 @@ class _Tracker:
         if stored is not None and (resumed := TrackingState.of_arrays(stored)).start == state.start:
             state = resumed
         self._resume(state)
+        self._report(state.next_frame)
         start, known, poses = state.start, state.known, state.poses
         stop = min(count, start + self.config.window)
 
@@ -138,9 +144,7 @@ class _Tracker:
 
         for time in range(state.next_frame, stop):
             poses = Poses.joined([poses, self._track_frame(time, poses)])
-            self.done = time + 1
-            if self.progress is not None:
-                self.progress(time + 1)
+            self._report(time + 1)
             save(0)
         for number in range(state.passes, self.config.passes):
             poses = self._solve_window(poses, known, start)
