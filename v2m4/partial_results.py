@@ -66,15 +66,16 @@ class PartialResults:
         log.info("%s: resumed", file)
         return stored
 
-    def save(self, name: str, state: Callable[[], Arrays]) -> None:
+    def save(self, name: str, state: Callable[[], Arrays], at_once: bool = False) -> None:
         """Store the state of a computation, unless the last one was stored less than ``INTERVAL`` seconds ago.
 
         Args:
             name: of the state; call ``load`` first, from where the seconds count.
             state: returns the arrays; called only where they are stored.
+            at_once: store it in any case, before a step that takes long.
         """
-        now = time.monotonic()
-        if self.folder is not None and now - self._saved.get(name, -INTERVAL) >= INTERVAL:
+        elapsed = time.monotonic() - self._saved.get(name, 0.0)
+        if self.folder is not None and (at_once or elapsed >= INTERVAL):
             self._write(name, state())
             self._saved[name] = time.monotonic()
 

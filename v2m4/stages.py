@@ -105,14 +105,14 @@ class ChangeNotice:
             return
         self._logged = True
         number = NUMBERS.get(stage, 0)
-        changes = ", ".join(self.changes) or "the input, or options of an earlier run"
-        redone = [str(each) for each in range(max(number, 1), LAST + 1)]
+        numbers = [str(each) for each in range(max(number, 1), LAST + 1)]
         log.info(
-            "%s: changed since the last run: %s; computed again: %s%s, as far as they depend on it",
+            "%s: changed since the last run: %s; computed again: what depends on it in %s%s %s",
             self._root,
-            changes,
-            "frames and " if number == 0 else "",
-            f"stage {redone[0]}" if len(redone) == 1 else f"stages {', '.join(redone)}",
+            ", ".join(self.changes) or "the input, or options of an earlier run",
+            "the frames and " if number == 0 else "",
+            "stages" if len(numbers) > 1 else "stage",
+            ", ".join(numbers),
             extra=NOTICE,
         )
 

@@ -140,7 +140,8 @@ class _Tracker:
         def save(passes: int) -> None:
             lost, relocated = frozenset(self.lost), frozenset(self.relocated)
             reached = TrackingState(start, known, poses, passes, self.articulation, lost, relocated)
-            self.stored.save(STATE, reached.arrays)
+            # A pass, and the measures of quality after the last one, take long in a window of many frames.
+            self.stored.save(STATE, reached.arrays, at_once=passes > 0 or reached.next_frame == stop)
 
         for time in range(state.next_frame, stop):
             poses = Poses.joined([poses, self._track_frame(time, poses)])

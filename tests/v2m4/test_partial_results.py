@@ -43,6 +43,9 @@ def test_a_state_is_stored_again_after_the_interval_only(tmp_path: Path, monkeyp
         parts.save("state", lambda: (stored.append(clock[0]), {"second": np.array(clock[0])})[1])
     assert stored == [10, 20, 30]
     assert PartialResults(tmp_path, "k").load("state") == {"second": 30}
+    clock[0] = 31.0
+    parts.save("state", lambda: {"second": np.array(31.0)}, at_once=True)
+    assert PartialResults(tmp_path, "k").load("state") == {"second": 31}
     parts.remove("state")
     assert parts.load("state") is None
 
