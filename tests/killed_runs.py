@@ -2,9 +2,10 @@
 
     python -m tests.killed_runs FOLDER KILLS SEED -- OPTIONS OF MAIN.PY
 
-The program is imported once; every run is a fork in a process group of its own, which is killed with SIGKILL: every
-other one after a random time, the others before a random change of a name or creation of a file, where a run is most
-vulnerable. Prints one JSON object: the kills by stage, the results, and whether they are all the same.
+The program is imported once; every run is a fork in a process group of its own, which is killed with SIGKILL, in turn:
+after a random time; before a random change of a name or creation of a file, where a run is most vulnerable; a random
+time after the beginning of a stage, of one stage after the other. Prints one JSON object: the kills by stage, and
+whether the results are all the same.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import main
 from v2m4 import console, partial_results
+from v2m4.workspace import Workspace
 
 # What main.py imports within its functions: a fork needs no second import.
 IMPORTED = (
@@ -42,12 +46,15 @@ class Runs:
     def __init__(self, folder: Path, arguments: list[str]) -> None:
         self.folder, self.arguments = folder, arguments
 
-    def start(self, output: str, dies_at: int = 0, counted: Path | None = None) -> int:
+    def start(
+        self, output: str, dies_at: int = 0, dies_in: tuple[str, float] = ("", 0.0), counted: Path | None = None
+    ) -> int:
         """Fork a run and return its process number.
 
         Args:
             output: name of its output folder.
             dies_at: number of the file change before which it kills itself; 0 for none.
+            dies_in: stage, and seconds after its beginning, where it kills itself; empty for none.
             counted: file for the number of its file changes.
         """
         process = os.fork()
@@ -66,6 +73,16 @@ class Runs:
                 if changes == dies_at:
                     os.killpg(os.getpid(), signal.SIGKILL)
 
+        stage = Workspace.stage
+
+        def timed(workspace: Workspace, name: str) -> AbstractContextManager[None]:
+            if name == dies_in[0]:
+                timer = threading.Timer(dies_in[1], os.killpg, (os.getpid(), signal.SIGKILL))
+                timer.daemon = True
+                timer.start()
+            return stage(workspace, name)
+
+        Workspace.stage = timed  # type: ignore[method-assign]
         code = 70
         try:
             sys.addaudithook(audit)
@@ -114,17 +131,22 @@ def kill_runs(folder: Path, kills: int, seed: int, arguments: list[str]) -> dict
     if runs.wait(runs.start("whole", counted=folder / "changes")) != 0:
         raise RuntimeError(f"the run that was left alone failed; see {folder / 'log.txt'}")
     seconds, changes = time.monotonic() - start, int((folder / "changes").read_text())
+    (manifest,) = (folder / "whole").glob("*/manifest.json")
+    durations = {name: entry["seconds"] for name, entry in json.loads(manifest.read_text("utf-8"))["stages"].items()}
     stages: Counter[str] = Counter()
     results, number, chain = [], 0, 0
     while number < kills:
         output = f"killed_{chain}"
         while True:
-            limit, dies_at = 3600.0, 0
-            if number < kills and number % 2:
+            limit, dies_at, dies_in = 3600.0, 0, ("", 0.0)
+            if number < kills and number % 3 == 0:
+                limit = chance.uniform(0, seconds)
+            elif number < kills and number % 3 == 1:
                 dies_at = chance.randint(1, changes)
             elif number < kills:
-                limit = chance.uniform(0, seconds)
-            code = runs.wait(runs.start(output, dies_at), limit)
+                name = list(durations)[number // 3 % len(durations)]
+                dies_in = (name, chance.uniform(0, durations[name]))
+            code = runs.wait(runs.start(output, dies_at, dies_in), limit)
             if code is not None:
                 break
             stages[runs.stage(output)] += 1

@@ -79,6 +79,9 @@ def locked(folder: Path) -> Iterator[None]:
     def renew() -> None:
         while not released.wait(RENEWAL):
             with suppress(OSError):  # it is tried again; after ``STALE`` seconds another machine may take over
+                if _read(file) != own:
+                    log.error("%s: another process has taken the lock; end one of the two", folder)
+                    return
                 os.utime(file)
 
     thread = threading.Thread(target=renew, name="lock renewal", daemon=True)
@@ -110,21 +113,27 @@ def _acquire(file: Path, own: Owner) -> None:
 
 def _created(file: Path, own: Owner) -> bool:
     """Create the lock with its contents at once; whether there was none."""
-    temporary = file.with_name(f"{LOCK}.{own.token}.new")
-    text = json.dumps(asdict(own))
-    temporary.write_text(text, "utf-8")
+    temporary, text = file.with_name(f"{LOCK}.{own.token}.new"), json.dumps(asdict(own))
     try:
-        os.link(temporary, file)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without links
+        temporary.write_text(text, "utf-8")
         try:
-            with file.open("x", encoding="utf-8") as stream:
-                stream.write(text)
+            os.link(temporary, file)
         except FileExistsError:
             return False
+        except OSError:  # a file system without links
+            return _created_without_link(file, text)
     finally:
         temporary.unlink(missing_ok=True)
+    return True
+
+
+def _created_without_link(file: Path, text: str) -> bool:
+    """Create the lock exclusively; whether there was none. Until its text is written, it has no owner."""
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        return False
     return True
 
 

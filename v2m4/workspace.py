@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from v2m4.files import DAMAGED, Arrays, atomic, file_hash, read_arrays, write_arrays
+from v2m4.manifest import MANIFEST, read_manifest, write_manifest
 from v2m4.partial_results import SUFFIX, PartialResults
 
 __all__ = [
@@ -53,8 +54,6 @@ STAGE_FOLDERS = {
     "registration": "3_registration",
     "texture": "4_texture",
 }
-MANIFEST = "manifest.json"
-BACKUP = ".manifest.backup.json"  # the manifest as it was at the end of the last stage
 
 
 class MissingResultError(RuntimeError):
@@ -142,30 +141,13 @@ class Workspace:
         for leftover in self.root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
         if not overwrite:
-            self._open_manifest(everything_again=redo is not None and redo.stages is None)
+            try:
+                self.manifest |= read_manifest(self.root)
+            except ValueError:
+                if redo is None or redo.stages is not None:
+                    raise
         if redo is not None:
             self._begin(redo)
-
-    def _open_manifest(self, everything_again: bool) -> None:
-        """Read the manifest, or its copy where it is damaged.
-
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it is damaged, and there is no copy, unless ``everything_again``.
-        """
-        file = self.root / MANIFEST
-        if not file.exists():
-            return
-        try:
-            self.manifest |= _read_manifest(file)
-        except ValueError as error:
-            try:
-                self.manifest |= _read_manifest(self.root / BACKUP)
-            except (ValueError, FileNotFoundError):
-                if not everything_again:
-                    raise ValueError(f"{file}: damaged ({error}); delete it or use --overwrite") from error
-            else:
-                log.warning("%s: damaged (%s); its copy from the end of the last stage is used", file, error)
 
     def _begin(self, redo: Redo) -> None:
         """Forget the artefacts that are to be made again, unless an interrupted run did."""
@@ -331,27 +313,7 @@ class Workspace:
 
     def save_manifest(self, durable: bool = False) -> None:
         """Write ``manifest.json`` atomically; ``durable`` also synchronises it with the disk, and copies it."""
-        text = json.dumps(self.manifest, indent=1, ensure_ascii=False, default=str)
-        for name in (MANIFEST, BACKUP) if durable else (MANIFEST,):
-            with atomic(self.root / name, durable) as temporary:
-                temporary.write_text(text, "utf-8")
-
-
-def _read_manifest(file: Path) -> dict[str, Any]:
-    """Contents of a manifest.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no manifest, or damaged.
-    """
-    stored = json.loads(file.read_text("utf-8"))  # its errors are ValueErrors
-    entries = stored.get("artefacts", {}) if isinstance(stored, dict) else None
-    stages = stored.get("stages", {}) if isinstance(stored, dict) else None
-    if not isinstance(entries, dict) or not isinstance(stages, dict):
-        raise ValueError("not a manifest")
-    if not all(isinstance(entry, dict) and isinstance(entry.get("key"), str) for entry in entries.values()):
-        raise ValueError("an entry of its artefacts is no artefact")
-    return stored
+        write_manifest(self.root, self.manifest, durable)
 
 
 def peak_memory_mib() -> float:

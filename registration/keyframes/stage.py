@@ -36,6 +36,7 @@ from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, diges
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = STAGE_FOLDERS["registration"]
+REFINEMENT_OPTIONS = ("joint_steps", "joint_frames")
 CURVE_PREFIX = "curve_"  # of the names of loss curves among a descent's arrays
 
 
@@ -92,7 +93,8 @@ def run(
     if options.joint_steps > 0 and len(poses) > 1:
         # The template has its own key frame's shape; the prior applies to it if it applies to all others.
         has_prior = [takes_shape.get(position, all(takes_shape.values())) for position in range(len(posed))]
-        result = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, all_poses, template, has_prior))
+        joint_key = digest(key, "joint", options.joint_steps, options.joint_frames)
+        result = stage.descent("joint.npz", joint_key, partial(stage.refine, all_poses, template, has_prior))
         all_poses = result.vertices
         log.info("key-frame refinement: %s", _final_values(result))
     stage.write_outputs(source, all_poses)
@@ -114,8 +116,11 @@ class _Stage:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
         frame_parts = [part for frame in frames for part in (frame.name, frame.fov, frame.rgba)]
-        options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
-        self.key = digest(options, *frame_parts)
+        # The poses of pairs of key frames do not depend on the refinement of all of them.
+        pairwise_options = {
+            name: value for name, value in asdict(config.registration).items() if name not in REFINEMENT_OPTIONS
+        }
+        self.key = digest(config.seed, pairwise_options, key_indices, code_version("registration"), *frame_parts)
         self.tracked: TrackedKeyFrames | None = None
         self.parts: PartialResults | None = None  # of the descent that is computed
         self._flows: list[FlowField] | None = None
