@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -144,13 +145,18 @@ def solve(
     views = observe_frames(*inputs) if parts.load(ALIGNED_TO.format(0)) is None else []
     for number in range(options.alignments):
         unaligned = partial(solve_least_squares, views + asset, texels, seams, options.smoothness)
-        stored = parts.arrays(ALIGNED_TO.format(number), lambda solved=unaligned: {"texture": solved().texture})
+        stored = parts.arrays(ALIGNED_TO.format(number), partial(_texture_arrays, unaligned))
         views = align_frames(*inputs, stored["texture"])
     lighting = fit_lighting(views, config.seed) if config.delight else None
     views = views + asset if lighting is None else without_shading(views + asset, lighting)
     if options.solver == "adam":
         return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device), lighting
     return solve_least_squares(views, texels, seams, options.smoothness), lighting
+
+
+def _texture_arrays(solve: Callable[[], Solution]) -> Arrays:
+    """The texture of a solution, as stored."""
+    return {"texture": solve().texture}
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:

@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 RENEWAL = 15.0  # seconds between two renewals
+PATIENCE = 2.0  # seconds in which the owner may end: a process that is killed takes time to do so
 STALE = 120.0  # seconds without a renewal after which a lock of another machine is stale
 
 
@@ -103,12 +105,15 @@ def _acquire(file: Path, own: Owner) -> None:
         LockedError: it is held.
         OSError: it cannot be written.
     """
-    for _ in range(10):
-        if _created(file, own):
-            _sweep(file)
-            return
-        _remove_stale(file, own.token)
-    raise LockedError(f"{file.parent}: other processes take its lock again and again; run the command once more")
+    end = time.monotonic() + PATIENCE
+    while not _created(file, own):
+        try:
+            _remove_stale(file, own.token)
+        except LockedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+    _sweep(file)
 
 
 def _created(file: Path, own: Owner) -> bool:

@@ -23,6 +23,11 @@ with locked(Path(sys.argv[1])):
 """
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+
+
 @pytest.fixture
 def holder(tmp_path: Path):
     process = subprocess.Popen(
@@ -53,7 +58,9 @@ def test_a_lock_is_held_once_and_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "new") == []
 
 
-def test_a_live_process_is_named_and_a_killed_one_taken_over(tmp_path: Path, holder: subprocess.Popen) -> None:
+def test_a_live_process_is_named_and_a_killed_one_taken_over(
+    tmp_path: Path, holder: subprocess.Popen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(LockedError) as told, locked(tmp_path):
         pass
     assert f"process {holder.pid} on" in str(told.value) and "\n" not in str(told.value)
@@ -61,6 +68,7 @@ def test_a_live_process_is_named_and_a_killed_one_taken_over(tmp_path: Path, hol
     with pytest.raises(LockedError), locked(tmp_path):
         pass
     holder.kill()
+    monkeypatch.setattr(lock, "PATIENCE", 60.0)
     with locked(tmp_path):  # at once, before its parent has waited for it
         assert json.loads((tmp_path / LOCK).read_text("utf-8"))["process"] == os.getpid()
     assert os.listdir(tmp_path) == []
