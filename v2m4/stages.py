@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 MEMBERS = {1: ("generation",), 2: ("camera_search",), 3: ("registration",), 4: ("texture", "export")}
 NUMBERS = {name: number for number, names in MEMBERS.items() for name in names} | {"frames": 0}
 LAST = max(MEMBERS)
+MOST_SHOWN = 6  # options that one line names
 ROOMS = ("generators", "camera_search", "registration", "motion324", "texture")  # of the stages' code
 # Options that no result depends on: where and by how many the work is done, and what is told of it.
 NEUTRAL = {
@@ -100,6 +101,13 @@ class ChangeNotice:
         workspace.manifest["code"] = code
         workspace.on_stale = self._on_stale
 
+    def _listed(self) -> str:
+        """The changes in one line; of many, as between presets, the first ones and their number."""
+        shown = self.changes[:MOST_SHOWN]
+        more = len(self.changes) - len(shown)
+        text = ", ".join(shown) or "the input, or options of an earlier run"
+        return f"{text} and {more} more" if more else text
+
     def _on_stale(self, stage: str) -> None:
         if self._logged:
             return
@@ -109,7 +117,7 @@ class ChangeNotice:
         log.info(
             "%s: changed since the last run: %s; computed again: what depends on it in %s%s %s",
             self._root,
-            ", ".join(self.changes) or "the input, or options of an earlier run",
+            self._listed(),
             "the frames and " if number == 0 else "",
             "stages" if len(numbers) > 1 else "stage",
             ", ".join(numbers),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from v2m4.config import FAST, Config
+from v2m4.config import FAST, PAPER, Config
 from v2m4.preflight import ranges
 from v2m4.stages import ChangeNotice, StageSelection, Stopped, changed_options
 from v2m4.workspace import Redo, Workspace
@@ -114,3 +114,14 @@ def test_another_version_of_the_program_is_named(tmp_path: Path, caplog: pytest.
         workspace.make_file("a", "k2", lambda path: path.write_bytes(b"1"))
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.endswith("the program itself; computed again: what depends on it in the frames and stages 1, 2, 3, 4")
+
+
+def test_of_many_changes_the_first_ones_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    workspace = Workspace(tmp_path)
+    workspace.manifest["config"] = FAST.describe()
+    workspace.make_file("a", "k1", lambda path: path.write_bytes(b"1"))
+    ChangeNotice(workspace, PAPER)
+    workspace.make_file("a", "k2", lambda path: path.write_bytes(b"2"))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "--inbetween fit -> linear" in line and " more; computed again" in line and len(line) < 500
