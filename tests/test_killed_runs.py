@@ -42,9 +42,9 @@ def killed(folder: Path, kills: int, *options: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("motion", ["registration", "video"])
-def test_a_run_killed_twice_ends_the_same(tmp_path: Path, motion: str) -> None:
-    report = killed(tmp_path, 2, "--motion", motion)
-    assert report["kills"] == 2
+def test_a_run_killed_in_three_ways_ends_the_same(tmp_path: Path, motion: str) -> None:
+    report = killed(tmp_path, 3, "--motion", motion)
+    assert report["kills"] == 3
     assert report["same"]
     assert report["leftovers"] == []
 
