@@ -19,6 +19,7 @@ from v2m4.config import Config, parse, resolve_preset
 from v2m4.console import AnimationProgress, Console, Outcome, kernel_progress, summary, use_console
 from v2m4.device import placement
 from v2m4.io.mesh_file import check_user_mesh
+from v2m4.lock import locked
 from v2m4.report import NOTICE
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
@@ -118,9 +119,13 @@ def reconstruct(
     from v2m4.further_outputs import write_report_page
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
+    from v2m4.stages import ChangeNotice, StageSelection, Stopped
     from v2m4.workspace import Workspace
 
-    workspace = Workspace(config.output / source.name, config.overwrite)
+    selection = StageSelection.of(config)
+    workspace = Workspace(config.output / source.name, redo=selection.redo)
+    workspace.required = selection.required
+    ChangeNotice(workspace, config)
     outcome.manifest = workspace.manifest
     workspace.manifest["warnings"] = progress.warnings.records
 
@@ -128,6 +133,7 @@ def reconstruct(
     def stage(name: str) -> Iterator[None]:
         with progress.stage(name), workspace.stage(name):
             yield
+        selection.check_end(name, workspace)
 
     with stage("frames"):
         clip = open_clip(source, workspace, config, open_segmenter(config))
@@ -136,13 +142,17 @@ def reconstruct(
             workspace.manifest.pop(entry, None)
     outcome.frames = progress.frames = len(clip.frames)
     log.info("%s: %d frames, foreground: %s", source.name, len(clip.frames), clip.foreground, extra=NOTICE)
-    if user_mesh is None:
-        result = four_stages(clip, workspace, config, stage)
-    else:
-        result = track_user_mesh(user_mesh, clip, workspace, config, stage)
-    if not config.baseline:
-        progress.warnings.stage = "report"
-        write_report_page(workspace, config)
+    try:
+        if user_mesh is None:
+            result = four_stages(clip, workspace, config, stage)
+        else:
+            result = track_user_mesh(user_mesh, clip, workspace, config, stage)
+        if not config.baseline:
+            progress.warnings.stage = "report"
+            write_report_page(workspace, config)
+    except Stopped as stop:
+        result = workspace.path(str(stop))
+    workspace.finish()
     return result
 
 
@@ -245,16 +255,19 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
 
 def attempt(source: Source, config: Config, progress: AnimationProgress, user_mesh: UserMesh | None = None) -> Outcome:
     """Call ``reconstruct``; log an exception as one line and return it in the outcome, so that others still run."""
-    outcome = Outcome(source.name, source.count, seconds=progress.seconds)
+    from v2m4 import failures
+
+    outcome, folder = Outcome(source.name, source.count, seconds=progress.seconds), config.output / source.name
     try:
-        outcome.result = reconstruct(source, config, progress, outcome, user_mesh)
+        with locked(folder):
+            outcome.result = reconstruct(source, config, progress, outcome, user_mesh)
         progress.end("done")
     except Exception as error:  # one failing video must not stop the others
-        outcome.error = f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError) and error.filename is None:  # that of a full disk names no path
-            outcome.error += f" (working on {config.output / source.name})"
+        outcome.error = failures.describe(error, folder)
         progress.end("failed")
         log.error("%s: %s", source.name, outcome.error, exc_info=config.verbose)
+    if outcome.error is not None:
+        failures.release_memory()
     return outcome
 
 

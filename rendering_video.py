@@ -32,13 +32,13 @@ from v2m4.export import CAMERAS, read_cameras
 from v2m4.io.blender_render import EngineName, blender_renderer
 from v2m4.io.picture_folder import write_pictures
 from v2m4.io.video import write_video
+from v2m4.manifest import read_manifest
 from v2m4.mesh import Mesh
 from v2m4.overlay import write_overlays
 from v2m4.render import render_mesh
 from v2m4.report import TqdmHandler, table
 from v2m4.result_meshes import final_meshes, read_meshes, scale_cameras, unit_distance_scale
 from v2m4.results import BASELINE_MESH, baseline_names, find_results
-from v2m4.workspace import read_manifest
 
 log = logging.getLogger("rendering_video")
 

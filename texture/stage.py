@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.partial_results import PartialResults
 from v2m4.render import render_mesh
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 COMPARED_FRAMES = 4  # frames drawn with the textured mesh in their pose
 COMPARED_SIZE = 360  # rows of each image
+ALIGNED_TO = "texture_{}"  # name of the stored texture that the frames are aligned to in a round
 
 
 def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Workspace, config: Config) -> Mesh:
@@ -73,10 +76,12 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         *_frame_contents(frames),
     )
     texels = texel_map(atlas, options.size)
+    name = f"{folder}/texture.npz"
 
     def make_texture() -> dict[str, np.ndarray]:
         seams = Seams(*seam_lookups(atlas, faces, options.size))
-        solution, lighting = solve(frames, sequence, first, atlas, texels, seams, config)
+        parts = workspace.partial_results(name, key)
+        solution, lighting = solve(frames, sequence, first, atlas, texels, seams, config, parts)
         texture = inpaint(solution.texture, solution.observed, texels, faces, seams)
         arrays: Arrays = {
             "texture": np.round(texture * 255).astype(np.uint8),
@@ -84,7 +89,7 @@ def run(frames: list[Frame], sequence: MeshSequence, first: Mesh, workspace: Wor
         }
         return arrays if lighting is None else arrays | {"lighting": lighting.coefficients}
 
-    solved = workspace.make_arrays(f"{folder}/texture.npz", key, make_texture)
+    solved = workspace.make_arrays(name, key, make_texture)
     texture = torch.from_numpy(solved["texture"].astype(np.float32) / 255).to(rest.vertices.device)
     mesh = replace(
         rest,
@@ -118,11 +123,14 @@ def solve(
     texels: TexelMap,
     seams: Seams,
     config: Config,
+    parts: PartialResults | None = None,
 ) -> tuple[Solution, Lighting | None]:
     """Texture from observed pixels, solved again after each alignment of the frames (``config.texture.alignments``).
 
     With ``config.delight`` it is the albedo, and the second result is the lighting that the colours were divided by.
+    Textures before an alignment are kept in ``parts``.
     """
+    parts = parts or PartialResults()
     options, device = config.texture, device_of(config)
     on_cpu = device.type == "cpu"
     logger.info(
@@ -133,17 +141,24 @@ def solve(
     sequence = replace(sequence, vertices=sequence.vertices.to(device), mesh=sequence.mesh.to(device))
     inputs = (frames, sequence.vertices, sequence.mesh, atlas, options.view_size)
     asset = observe_asset(first.to(device), sequence[0], atlas, options.views, options.view_size, options.asset_weight)
-    views = observe_frames(*inputs)
     solve_least_squares = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
-    for _ in range(options.alignments):
-        unaligned = solve_least_squares(views + asset, texels, seams, options.smoothness)
+    views = observe_frames(*inputs) if parts.load(ALIGNED_TO.format(0)) is None else []
+    for number in range(options.alignments):
+        unaligned = partial(solve_least_squares, views + asset, texels, seams, options.smoothness)
+        stored = parts.arrays(ALIGNED_TO.format(number), partial(_texture_arrays, unaligned))
+        del unaligned
         views.clear()  # before those that take their place are there
-        views = align_frames(*inputs, unaligned.texture)
+        views = align_frames(*inputs, stored["texture"])
     lighting = fit_lighting(views, config.seed) if config.delight else None
     views = views + asset if lighting is None else without_shading(views + asset, lighting)
     if options.solver == "adam":
         return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device), lighting
     return solve_least_squares(views, texels, seams, options.smoothness), lighting
+
+
+def _texture_arrays(solve: Callable[[], Solution]) -> Arrays:
+    """The texture of a solution, as stored."""
+    return {"texture": solve().texture}
 
 
 def draw_observed(weight: np.ndarray, texels: TexelMap) -> np.ndarray:

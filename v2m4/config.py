@@ -44,6 +44,7 @@ __all__ = [
 ModelName = Literal["Inflate", "Hunyuan", "TripoSG", "TRELLIS", "Craftsman", "Prior"]
 OWN_MODELS = ("Inflate", "Prior")  # of these, those that are part of the program and run on the CPU
 PresetName = Literal["auto", "fast", "paper"]
+StageNumber = Literal[1, 2, 3, 4]
 LEAST_FOV, LARGEST_FOV = 5, 120  # degrees
 MOST_BONES = 255
 
@@ -138,6 +139,13 @@ class Config:
     preset: PresetName = "auto"
     # Recompute everything, including stages that an earlier run has finished.
     overwrite: bool = False
+    # Run this stage only: 1 generation, 2 camera search, 3 registration, 4 texture and export. The results of those
+    # before it must be on disk; with --overwrite it is computed again.
+    stage: StageNumber | None = None
+    # Compute again from this stage on, also what is on disk.
+    from_stage: StageNumber | None = None
+    # Stop after this stage.
+    until_stage: StageNumber | None = None
     # Log what every stage does, with its figures; debug messages and tracebacks too.
     verbose: bool = False
 

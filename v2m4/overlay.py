@@ -17,8 +17,8 @@ from v2m4.io.picture import resized
 from v2m4.io.read import read_pictures
 from v2m4.io.sources import find_animations
 from v2m4.io.video import write_video
+from v2m4.manifest import MANIFEST, read_manifest
 from v2m4.stored_picture import read_png
-from v2m4.workspace import MANIFEST, read_manifest
 
 log = logging.getLogger(__name__)
 

@@ -3,24 +3,50 @@
 An artefact is a file whose contents are determined by a key: a hash of its inputs, options and code. The manifest
 stores the key of every artefact; where the requested key differs, the artefact is stale and is written anew. Results
 are always read back from disk, so that a resumed run gives the same results as an uninterrupted one.
+
+The manifest also stores each file's size, modification time and hash. A file of the recorded size and time counts as
+unchanged; where only the time differs, as in a copied folder, the hash decides. Therefore only the manifest has to be
+synchronised with the disk, at the end of each stage: artefacts that a loss of power has cut are found by their size or
+hash. A copy of that manifest takes its place where it is damaged.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
+import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
+from v2m4.files import DAMAGED, Arrays, atomic, file_hash, read_arrays, write_arrays
+from v2m4.manifest import MANIFEST, read_manifest, write_manifest
+from v2m4.partial_results import SUFFIX, PartialResults
+
+__all__ = [
+    "MANIFEST",
+    "STAGE_FOLDERS",
+    "Arrays",
+    "MissingResultError",
+    "Redo",
+    "Workspace",
+    "atomic",
+    "code_version",
+    "digest",
+    "folder_version",
+    "peak_memory_mib",
+]
+
+log = logging.getLogger(__name__)
 
 STAGE_FOLDERS = {
     "generation": "1_generation",
@@ -28,7 +54,23 @@ STAGE_FOLDERS = {
     "registration": "3_registration",
     "texture": "4_texture",
 }
-MANIFEST = "manifest.json"
+
+
+class MissingResultError(RuntimeError):
+    """A result of an earlier stage is not on disk, and the options do not allow to compute it."""
+
+
+@dataclass(frozen=True)
+class Redo:
+    """A request to compute results of earlier runs again.
+
+    Attributes:
+        option: of the command line that asks for it.
+        stages: names of the stages whose results are computed again; None for all, the frames included.
+    """
+
+    option: str
+    stages: frozenset[str] | None = None
 
 
 def digest(*parts: Any) -> str:
@@ -66,55 +108,86 @@ def folder_version(*folders: str) -> str:
     return state.hexdigest()[:16]
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path of the same suffix; it is renamed to ``path`` on success, removed on an exception."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class Workspace:
-    """The folder ``<output>/<animation>`` and its manifest."""
+    """The folder ``<output>/<animation>`` and its manifest.
 
-    def __init__(self, root: Path, overwrite: bool = False) -> None:
+    Attributes:
+        root: the folder.
+        manifest: contents of ``manifest.json``.
+        required: names of stages whose arrays must be on disk: they are not computed (``MissingResultError``).
+        on_stale: called with the stage's name where an artefact of an earlier run with another key is made anew.
+    """
+
+    def __init__(self, root: Path, overwrite: bool = False, redo: Redo | None = None) -> None:
         """Open or create the folder.
 
         Args:
             root: the animation's own folder.
             overwrite: ignore the results of earlier runs.
+            redo: ignore some of them, but not those of a run that was begun with the same request and interrupted;
+                such a request is over with ``finish``.
 
         Raises:
             OSError: the folder cannot be created or written.
-            ValueError: its manifest is not valid JSON, or not one of this program.
+            ValueError: its manifest is damaged, and there is no copy of it.
         """
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.manifest: dict[str, Any] = {"artefacts": {}, "stages": {}}
+        self.required: frozenset[str] = frozenset()
+        self.on_stale: Callable[[str], None] = lambda stage: None
+        self._stage = ""
         self._lock = threading.Lock()  # held while an artefact is noted: frames are written by several threads
         for leftover in self.root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
         if not overwrite:
-            self.manifest |= read_manifest(self.root)
+            try:
+                self.manifest |= read_manifest(self.root)
+            except ValueError:
+                if redo is None or redo.stages is not None:
+                    raise
+        if redo is not None:
+            self._begin(redo)
+
+    def _begin(self, redo: Redo) -> None:
+        """Forget the artefacts that are to be made again, unless an interrupted run did."""
+        if self.manifest.get("redo") == redo.option:
+            log.info("%s: resumes the run with %s that was interrupted", self.root, redo.option)
+            return
+        artefacts = self.manifest["artefacts"]
+        if redo.stages is None:
+            self.manifest = {"artefacts": {}, "stages": {}}
+        else:
+            kept = {name: entry for name, entry in artefacts.items() if entry.get("stage") not in redo.stages}
+            self.manifest["artefacts"] = kept
+        for stage, folder in STAGE_FOLDERS.items():
+            if redo.stages is None or stage in redo.stages:
+                for partial_folder in (self.root / folder).glob(f"*{SUFFIX}"):
+                    shutil.rmtree(partial_folder)
+        self.manifest["redo"] = redo.option
+        self.save_manifest()
+
+    def finish(self) -> None:
+        """Record that the run is complete: a further one with the same ``Redo`` computes again."""
+        if self.manifest.pop("redo", None) is not None:
+            self.save_manifest(durable=True)
 
     def path(self, name: str) -> Path:
         """Path of a file of this animation."""
         return self.root / name
 
     def fresh(self, name: str, key: str) -> bool:
-        """Whether the artefact is complete on disk and was written for ``key``."""
+        """Whether the artefact is complete and unchanged on disk and was written for ``key``."""
         entry = self.manifest["artefacts"].get(name)
-        file = self.root / name
-        return (
-            entry is not None
-            and entry.get("key") == key
-            and file.is_file()
-            and file.stat().st_size == entry.get("bytes")
-        )
+        if entry is None or entry["key"] != key:
+            return False
+        try:
+            status = (self.root / name).stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != entry.get("bytes"):
+                return False
+            return status.st_mtime_ns == entry.get("mtime_ns") or file_hash(self.root / name) == entry.get("sha256")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def record(self, name: str, key: str) -> None:
         """Record in the manifest that the artefact has been written for ``key``."""
@@ -123,12 +196,31 @@ class Workspace:
             self.save_manifest()
 
     def _note(self, name: str, key: str) -> None:
-        self.manifest["artefacts"][name] = {"key": key, "bytes": (self.root / name).stat().st_size}
+        file = self.root / name
+        status = file.stat()
+        self.manifest["artefacts"][name] = {
+            "key": key,
+            "bytes": status.st_size,
+            "mtime_ns": status.st_mtime_ns,
+            "sha256": file_hash(file),
+            "stage": self._stage,
+        }
+
+    def _is_stale(self, name: str, key: str) -> bool:
+        """Whether the artefact has to be written; logs the reason where it is not simply missing."""
+        if self.fresh(name, key):
+            return False
+        entry = self.manifest["artefacts"].get(name)
+        if entry is not None and entry["key"] != key:
+            self.on_stale(self._stage)
+        elif entry is not None and (self.root / name).exists():
+            log.warning("%s: changed or damaged since it was written; made again", self.root / name)
+        return True
 
     def make_file(self, name: str, key: str, write: Callable[[Path], None]) -> Path:
         """Path of the file ``name``; written atomically by ``write(temporary path)`` if it is missing or stale."""
         file = self.root / name
-        if not self.fresh(name, key):
+        if self._is_stale(name, key):
             with atomic(file) as temporary:
                 write(temporary)
             self.record(name, key)
@@ -148,7 +240,7 @@ class Workspace:
             with atomic(self.root / names[index]) as temporary:
                 write(index, temporary)
 
-        stale = [index for index, name in enumerate(names) if not self.fresh(name, key)]
+        stale = [index for index, name in enumerate(names) if self._is_stale(name, key)]
         if not stale:
             return
         for index in stale:  # an interrupted run must not leave old keys for new files
@@ -166,16 +258,34 @@ class Workspace:
         Args:
             name: relative to the animation's folder, ends in ``.npz``.
             key: digest of everything that determines the arrays.
-            make: computes them.
+            make: computes them; it may keep parts of them in ``partial_results``, which are removed afterwards.
+
+        Raises:
+            MissingResultError: they are missing or stale in a stage that is ``required``.
         """
 
         def write(path: Path) -> None:
-            arrays = make()
-            with path.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+            if self._stage in self.required:
+                raise MissingResultError(
+                    f"{self.root / name}: missing, or made from other inputs, options or code, and --stage runs one"
+                    " stage only; run the stages before it with --until_stage first"
+                )
+            write_arrays(path, make())
 
-        with np.load(self.make_file(name, key, write), allow_pickle=False) as stored:
-            return {field: stored[field] for field in stored.files}
+        file = self.make_file(name, key, write)
+        try:
+            arrays = read_arrays(file)
+        except DAMAGED as error:
+            log.warning("%s: damaged (%s); made again", file, error)
+            del self.manifest["artefacts"][name]
+            arrays = read_arrays(self.make_file(name, key, write))
+        self.partial_results(name, key).remove()
+        return arrays
+
+    def partial_results(self, name: str, key: str) -> PartialResults:
+        """Storage of the parts of an artefact that takes long, while ``make_arrays`` makes it."""
+        file = self.root / name
+        return PartialResults(file.with_name(f"{file.stem}{SUFFIX}"), key)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -183,6 +293,7 @@ class Workspace:
         start = time.perf_counter()
         entry: dict[str, Any] = {"state": "running"}
         self.manifest["stages"][name] = entry
+        self._stage = name
         self.save_manifest()
         try:
             yield
@@ -194,37 +305,15 @@ class Workspace:
         finally:
             entry["seconds"] = round(time.perf_counter() - start, 3)
             entry["peak_memory_mib"] = round(peak_memory_mib(), 1)
-            self.save_manifest()
+            if entry["state"] == "done":
+                self.save_manifest(durable=True)
+            else:  # on a full disk this fails, too, and must not hide the error
+                with suppress(OSError):
+                    self.save_manifest()
 
-    def save_manifest(self) -> None:
-        """Write ``manifest.json`` atomically."""
-        with atomic(self.root / MANIFEST) as temporary:
-            temporary.write_text(
-                json.dumps(self.manifest, indent=1, ensure_ascii=False, default=str), "utf-8", "backslashreplace"
-            )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an animation's folder, its tables of artefacts and stages checked; empty where there is none.
-
-    Raises:
-        ValueError: it is not valid JSON, or not a manifest; one line with what to do.
-        OSError: it cannot be read.
-    """
-    file = folder / MANIFEST
-    if not file.is_file():
-        return {}
-    try:
-        stored = json.loads(file.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not readable as JSON ({error}); delete it or use --overwrite") from error
-    is_manifest = isinstance(stored, dict) and isinstance(stored.get("config", {}), dict)
-    for name in ("artefacts", "stages") if is_manifest else ():
-        table = stored.get(name, {})
-        is_manifest &= isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
-    if not (is_manifest and isinstance(stored.get("fps", 0), int | float)):
-        raise ValueError(f"{file}: not a manifest of this program; delete it or use --overwrite")
-    return stored
+    def save_manifest(self, durable: bool = False) -> None:
+        """Write ``manifest.json`` atomically; ``durable`` also synchronises it with the disk, and copies it."""
+        write_manifest(self.root, self.manifest, durable)
 
 
 def peak_memory_mib() -> float:

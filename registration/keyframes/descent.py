@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from registration.elasticity.large_steps import AdamUniform, LargeSteps
-from registration.keyframes.energy import State, Term, total
+from registration.keyframes.descent_state import DescentState
+from registration.keyframes.energy import REDRAW_EVERY, State, Term, total
+from v2m4.partial_results import PartialResults
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def descend(
     steps: int,
     rate: float,
     generator: torch.Generator,
+    parts: PartialResults | None = None,
 ) -> Descent:
     """Minimises the weighted sum of the terms by AdamUniform.
 
@@ -52,20 +55,20 @@ def descend(
         steps: number of steps.
         rate: initial learning rate, the length of the longest step in units of the vertices.
         generator: of the terms' random samples.
+        parts: storage of the state between two steps; None for none.
     """
     differential = large_steps.to_differential(vertices.detach()).requires_grad_()
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
-    curves: dict[str, list[Tensor]] = {}
-    for step in range(steps):
+    state = DescentState(parts or PartialResults(), "descent", differential, optimizer, generator)
+    for step in range(state.steps, steps):
         optimizer.param_groups[0]["lr"] = rate * cosine(step, steps)
         optimizer.zero_grad()
         energy, values = total(terms, State(large_steps.from_differential(differential), step, generator))
         energy.backward()
         optimizer.step()
-        for name, value in values.items():
-            curves.setdefault(name, []).append(value)
+        state.add(values, may_be_stored=(step + 1) % REDRAW_EVERY == 0)
     optimum = large_steps.from_differential(differential.detach()).detach()
-    return Descent(optimum, read_curves(curves))
+    return Descent(optimum, read_curves(state.curves))
 
 
 def read_curves(curves: Mapping[str, Sequence[Tensor]]) -> dict[str, np.ndarray]:

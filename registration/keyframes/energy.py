@@ -14,6 +14,8 @@ from v2m4.geometry import NearestPoints, face_areas, sample_surface, unique_edge
 from v2m4.mesh import Mesh
 from v2m4.render import render
 
+REDRAW_EVERY = 5  # steps of a descent between two draws of a term's samples (``Chamfer``)
+
 
 class State:
     """A pose at one step of the descent, the argument of every term.
@@ -142,7 +144,7 @@ class Chamfer:
         unit: float,
         generator: torch.Generator,
         count: int = 2000,
-        redraw_every: int = 5,
+        redraw_every: int = REDRAW_EVERY,
         kept_share: float = 0.9,
     ) -> None:
         self.weight, self.faces, self.unit = weight, faces, unit

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from registration.elasticity.large_steps import AdamUniform
 from registration.keyframes.descent import Descent, cosine, read_curves
+from registration.keyframes.descent_state import DescentState
 from registration.keyframes.energy import State, Term, total
 from registration.keyframes.energy_image import Colour, Silhouette
 from registration.keyframes.template import Template, VisiblePoints
@@ -19,6 +20,7 @@ from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
 from v2m4.optical_flow import FlowField, track
+from v2m4.partial_results import PartialResults
 
 ROOT_OFFSET = 1e-3  # added to a frame's energy under the square root, whose gradient is infinite at 0
 HUBER_THRESHOLD = 0.01  # threshold of the Huber loss of track residuals, of the object's size
@@ -136,6 +138,7 @@ def refine_key_frames(
     generator: torch.Generator,
     takes_shape: Sequence[bool] = (),
     extra_terms: Sequence[Sequence[Term]] = (),
+    parts: PartialResults | None = None,
 ) -> Descent:
     """Refines all poses together by stochastic descent: each step evaluates a few frames, key frames or between them.
 
@@ -149,6 +152,7 @@ def refine_key_frames(
         generator: of the order of the frames and of the terms' random samples.
         takes_shape: (K,) whether a pose has its key frame's shape already, so that ``PosePrior`` applies to it.
         extra_terms: additional terms of each of the K poses.
+        parts: storage of the state between two steps; None for none.
 
     Returns:
         vertices (K, V, 3) and loss curves.
@@ -168,39 +172,38 @@ def refine_key_frames(
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
     pose_prior = PosePrior(poses, template, takes_shape) if any(takes_shape) else None
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
-    curves: dict[str, list[Tensor]] = {}
-    order: list[int] = []
-    for step in range(config.joint_steps):
+    state = DescentState(parts or PartialResults(), "descent", differential, optimizer, generator)
+    for step in range(state.steps, config.joint_steps):
         optimizer.param_groups[0]["lr"] = rate * cosine(step, config.joint_steps)
         optimizer.zero_grad()
         vertices = template.large_steps.from_differential(differential)
         values: dict[str, Tensor] = {}
 
-        def add_values(parts: dict[str, Tensor], factor: float, values: dict[str, Tensor] = values) -> None:
-            for name, value in parts.items():
+        def add_values(terms: dict[str, Tensor], factor: float, values: dict[str, Tensor] = values) -> None:
+            for name, value in terms.items():
                 values[name] = factor * value.double() + values.get(name, 0.0)
 
         energy = vertices.new_zeros(())
         for _ in range(config.joint_frames):
-            if not order:
-                order = torch.randperm(len(frames), generator=generator).tolist()
-            index = order.pop()
+            if not state.order:
+                state.order = torch.randperm(len(frames), generator=generator).tolist()
+            index = state.order.pop()
             first, second, later_weight = interpolation_weights(keys, index)
             pose = torch.lerp(vertices[first], vertices[second], later_weight)
-            value, parts = total(view_terms[index], State(pose, step, generator))
+            value, values_of_terms = total(view_terms[index], State(pose, step, generator))
             # The root limits the influence of frames that interpolation cannot fit.
             value = (value + ROOT_OFFSET).sqrt()
             flow = [motion_energy(motion, pose, vertices[motion.key], template) for motion in flow_motions[index]]
             if flow:
                 mean = torch.stack(flow).mean()
-                value, parts = value + weights.flow * mean, {**parts, "flow": mean.detach()}
+                value, values_of_terms = value + weights.flow * mean, {**values_of_terms, "flow": mean.detach()}
             energy = energy + value / config.joint_frames
-            add_values(parts, 1 / config.joint_frames)
+            add_values(values_of_terms, 1 / config.joint_frames)
         for position, pose in enumerate(vertices):
             terms = [*shape, *extra_terms[position]] if extra_terms else shape
-            value, parts = total(terms, State(pose, step, generator))
+            value, values_of_terms = total(terms, State(pose, step, generator))
             energy = energy + value / len(vertices)
-            add_values(parts, 1 / len(vertices))
+            add_values(values_of_terms, 1 / len(vertices))
         if pose_prior is not None and weights.stay > 0:
             prior = pose_prior(vertices)
             energy = energy + weights.stay * prior
@@ -213,7 +216,6 @@ def refine_key_frames(
             add_values({"smoothness": smoothness.detach()}, 1.0)
         energy.backward()
         optimizer.step()
-        for name, value in values.items():
-            curves.setdefault(name, []).append(value)
+        state.add(values)
     refined = template.large_steps.from_differential(differential.detach()).detach()
-    return Descent(refined, read_curves(curves))
+    return Descent(refined, read_curves(state.curves))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from registration.keyframes.arap_from_tracks import arap_from_tracks
 from registration.keyframes.descent import Descent, descend
+from registration.keyframes.descent_state import stored_with_generator
 from registration.keyframes.energy import Chamfer, NormalMaps, Term
 from registration.keyframes.energy_image import Colour, FlowTracks, Silhouette
 from registration.keyframes.energy_tracks import MultiviewTracks
@@ -20,9 +21,11 @@ from registration.keyframes.nonrigid_icp import IcpFit, TargetSurface, nonrigid_
 from registration.keyframes.rigid_fit import fit_rigid
 from registration.keyframes.template import Template, VisiblePoints
 from v2m4.config import RegistrationConfig
+from v2m4.files import Arrays
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import FlowField, Tracks, track
+from v2m4.partial_results import PartialResults
 
 log = logging.getLogger("v2m4.registration")
 
@@ -38,6 +41,7 @@ def register_pair(
     config: RegistrationConfig,
     generator: torch.Generator,
     ends: SurfaceTracks | None = None,
+    parts: PartialResults | None = None,
 ) -> Descent:
     """Registers the pose at frame ``start`` to the mesh generated for frame ``stop``.
 
@@ -56,6 +60,7 @@ def register_pair(
         config: options of the stage.
         generator: of all random samples.
         ends: tracks of the template's points in rendered views of the target, if there are any.
+        parts: storage of the coarse fit and of the state of the descent; None for none.
 
     Returns:
         the pose (V, 3) at frame ``stop``, and the curves of the descent or of non-rigid ICP.
@@ -84,19 +89,25 @@ def register_pair(
             "%s: its mesh is not a pose of the template (residual %.4f, stretch %.4f): used as one energy term",
             *log_values,
         )
-    rigid_fit = fit_rigid(
-        previous,
-        [
-            *_target_terms(target, template, config, generator, coarse=True),
-            *([] if flow_tracks is None else [flow_tracks]),
-        ],
-        config.coarse_steps,
-        generator,
-        half_turns=config.half_turn_steps > 0,
-        trial_steps=config.half_turn_steps,
-        scale_prior=config.weights.coarse_scale,
-    )
-    initial = rigid_fit(previous)
+    parts = parts or PartialResults()
+
+    def coarsely_fitted() -> Arrays:
+        rigid_fit = fit_rigid(
+            previous,
+            [
+                *_target_terms(target, template, config, generator, coarse=True),
+                *([] if flow_tracks is None else [flow_tracks]),
+            ],
+            config.coarse_steps,
+            generator,
+            half_turns=config.half_turn_steps > 0,
+            trial_steps=config.half_turn_steps,
+            scale_prior=config.weights.coarse_scale,
+        )
+        return {"vertices": rigid_fit(previous).cpu().numpy()}
+
+    stored = stored_with_generator(parts, "coarse_fit", generator, coarsely_fitted)
+    initial = torch.from_numpy(stored["vertices"]).to(previous)
     if flow_tracks is not None and config.weights.flow > 0:
         index, targets, confidence = visible.index.cpu().numpy(), tracks.positions[-1], tracks.confidence[-1]
         initial = arap_from_tracks(initial, template.arap, template.camera, index, targets, confidence)
@@ -111,7 +122,7 @@ def register_pair(
     if ends is not None:
         terms.append(MultiviewTracks(config.weights.tracking, ends, template.mesh.faces))
     rate = config.fine_rate * template.unit
-    return descend(initial, terms, template.large_steps, config.fine_steps, rate, generator)
+    return descend(initial, terms, template.large_steps, config.fine_steps, rate, generator, parts)
 
 
 def needs_flow(config: RegistrationConfig) -> bool:

@@ -27,12 +27,14 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.optical_flow import FlowFields
+from v2m4.partial_results import PartialResults
 from v2m4.report import progress
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = STAGE_FOLDERS["registration"]
+REFINEMENT_OPTIONS = ("joint_steps", "joint_frames")
 CURVE_PREFIX = "curve_"  # of the names of loss curves among a descent's arrays
 
 
@@ -89,7 +91,8 @@ def run(
     if options.joint_steps > 0 and len(poses) > 1:
         # The template has its own key frame's shape; the prior applies to it if it applies to all others.
         has_prior = [takes_shape.get(position, all(takes_shape.values())) for position in range(len(posed))]
-        result = stage.descent("joint.npz", digest(key, "joint"), partial(stage.refine, all_poses, template, has_prior))
+        joint_key = digest(key, "joint", options.joint_steps, options.joint_frames)
+        result = stage.descent("joint.npz", joint_key, partial(stage.refine, all_poses, template, has_prior))
         all_poses = result.vertices
         log.info("key-frame refinement: %s", _final_values(result))
     stage.write_outputs(source, all_poses)
@@ -110,9 +113,14 @@ class _Stage:
     ) -> None:
         self.frames, self.key_indices, self.posed = frames, key_indices, posed
         self.workspace, self.config = workspace, config
-        options = (config.seed, asdict(config.registration), key_indices, code_version("registration"))
-        self.key = digest(options, [(frame.name, frame.fov, frame.content()) for frame in frames])
+        # The poses of pairs of key frames do not depend on the refinement of all of them.
+        pairwise_options = {
+            name: value for name, value in asdict(config.registration).items() if name not in REFINEMENT_OPTIONS
+        }
+        contents = [(frame.name, frame.fov, frame.content()) for frame in frames]
+        self.key = digest(config.seed, pairwise_options, key_indices, code_version("registration"), contents)
         self.tracked: TrackedKeyFrames | None = None
+        self.parts: PartialResults | None = None  # of the descent that is computed
         self.flows = FlowFields(frames)
 
     def generator(self, *parts: int) -> torch.Generator:
@@ -126,7 +134,9 @@ class _Stage:
         generator = self.generator(1, last)
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
         flows = self.flows if needs_flow(options) else []
-        return register_pair(previous, template, target, self.frames, flows, first, last, options, generator, ends)
+        return register_pair(
+            previous, template, target, self.frames, flows, first, last, options, generator, ends, self.parts
+        )
 
     def refine(self, poses: Tensor, template: Template, takes_shape: list[bool]) -> Descent:
         """Refines all key frames' poses (K, V, 3) together."""
@@ -137,7 +147,16 @@ class _Stage:
             ends = [self.tracked.tracks.at(position) for position in range(len(poses))]
             extra_terms = [[MultiviewTracks(options.weights.tracking, part, template.mesh.faces)] for part in ends]
         return refine_key_frames(
-            poses, self.key_indices, template, self.frames, self.flows, options, generator, takes_shape, extra_terms
+            poses,
+            self.key_indices,
+            template,
+            self.frames,
+            self.flows,
+            options,
+            generator,
+            takes_shape,
+            extra_terms,
+            self.parts,
         )
 
     def descent(self, name: str, key: str, compute: partial[Descent]) -> Descent:
@@ -148,6 +167,7 @@ class _Stage:
             curves = {CURVE_PREFIX + term: values for term, values in computed.curves.items()}
             return {"vertices": computed.vertices.cpu().numpy(), "trusted": np.array(computed.takes_shape), **curves}
 
+        self.parts = self.workspace.partial_results(f"{FOLDER}/{name}", key)
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {
             term.removeprefix(CURVE_PREFIX): values for term, values in stored.items() if term.startswith(CURVE_PREFIX)

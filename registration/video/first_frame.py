@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,11 +26,15 @@ from registration.video.limbs import find_limbs
 from registration.video.tuning import TUNING
 from v2m4.camera import Camera
 from v2m4.config import VideoTrackingConfig
+from v2m4.files import Arrays
 from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh
+from v2m4.partial_results import PartialResults
 
 log = logging.getLogger("v2m4.registration")
+
+STATE = "state"  # name of the stored state
 
 
 @dataclass(frozen=True)
@@ -47,22 +52,31 @@ class FirstFrameFit:
     rotated_limbs: int
 
 
-def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> FirstFrameFit:
+def fit_first_frame(
+    mesh: Mesh, frame: Frame, config: VideoTrackingConfig, parts: PartialResults | None = None
+) -> FirstFrameFit:
     """Fit a mesh to a frame by an articulated, as-rigid-as-possible deformation.
 
     Args:
         mesh: in the video camera's space, posed by stage 2; with a texture or vertex colours.
         frame: the first of the video.
         config: of the stage.
+        parts: storage of the pose after each round; None for none.
 
     Raises:
         ValueError: the mesh has no faces.
     """
+    parts = parts or PartialResults()
     graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
     camera = frame.camera()
     limbs = find_limbs(graph)
     best, rotated_limbs, errors = graph.rest_poses(), 0, (0.0, 0.0)
-    for number in range(TUNING.first_frame_rounds):
+    first, stored = 0, parts.load(STATE)
+    if stored is not None:
+        best = Poses(stored["rotations"], stored["positions"])
+        first, rotated_limbs = stored["counts"].tolist()
+        errors = tuple(stored["errors"].tolist())
+    for number in range(first, TUNING.first_frame_rounds):
         pose = _vertices(graph, best)
         appearance = _lit_appearance(mesh, pose, frame, camera, config)
         view = ImageWindow.of(frame, camera, TUNING.first_frame_search_size, [pose])
@@ -87,9 +101,21 @@ def fit_first_frame(mesh: Mesh, frame: Frame, config: VideoTrackingConfig) -> Fi
             errors = (errors[0], float(costs[chosen]))
         elif number > 0:
             break
+        parts.save(STATE, partial(_state_arrays, best, number + 1, rotated_limbs, errors))
     vertices = mesh.vertices if errors[0] == errors[1] else _vertices(graph, best).to(mesh.vertices)
     log.info("%s: image error %.3f -> %.3f, %d limbs rotated", frame.name, *errors, rotated_limbs)
     return FirstFrameFit(vertices, errors, rotated_limbs)
+
+
+def _state_arrays(best: Poses, rounds: int, rotated_limbs: int, errors: tuple[float, float]) -> Arrays:
+    """The state after a number of rounds, as stored."""
+    counts = np.array([rounds, rotated_limbs])
+    return {
+        "rotations": best.rotations,
+        "positions": best.positions,
+        "counts": counts,
+        "errors": np.array(errors, np.float64),
+    }
 
 
 def _vertices(graph: DeformationGraph, poses: Poses) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -23,8 +24,10 @@ from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import Observer, solver_weights
 from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
+from v2m4.files import Arrays
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, MeshSequence
+from v2m4.partial_results import PartialResults
 from v2m4.threads import in_order
 
 
@@ -33,6 +36,7 @@ def fit_frames(
     sequence: MeshSequence,
     config: VideoTrackingConfig,
     progress: Callable[[int], object] = lambda count: None,
+    parts: PartialResults | None = None,
 ) -> MeshSequence:
     """Fit the poses of all frames, from those of the key frames.
 
@@ -42,25 +46,35 @@ def fit_frames(
             first and the last frame among them.
         config: of the stage.
         progress: called with the number of frames that are done so far.
+        parts: storage of the poses of each gap and key frame; None for none.
 
     Returns:
         Poses of all T frames; the first is the rest pose.
     """
     keys, last = [int(time) for time in sequence.times], len(frames) - 1
     interpolated = sequence.sampled(range(len(frames)))
+    parts = parts or PartialResults()
     fitter = _Fitter(frames, sequence.mesh, config)
     vertices = interpolated.vertices.clone()
     gaps = [range(first + 1, second) for first, second in pairwise(keys) if second - first > 1]
 
+    def stored(name: str, vertices: Tensor, window: range, free_frames: Sequence[int]) -> Tensor:
+        def make() -> Arrays:
+            return {"vertices": fitter.fit(vertices, window, free_frames, parts, f"{name}_state").numpy()}
+
+        fitted = torch.from_numpy(parts.arrays(name, make)["vertices"])
+        parts.remove(f"{name}_state")
+        return fitted
+
     def fit_gap(gap: range) -> Tensor:
-        return fitter.fit(interpolated.vertices, range(gap.start - 1, gap.stop + 1), gap)
+        return stored(f"gap_{gap.start}", interpolated.vertices, range(gap.start - 1, gap.stop + 1), gap)
 
     for gap, poses in zip(gaps, in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
         vertices[gap.start : gap.stop] = poses
     fixed = vertices.clone()
 
     def fit_key_frame(key: int) -> Tensor:
-        return fitter.fit(fixed, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+        return stored(f"key_{key}", fixed, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
 
     if last > 0:
         for key, pose in zip(keys, in_order(fit_key_frame, keys), strict=True):
@@ -82,13 +96,17 @@ class _Fitter:
         self.frames, self.mesh, self.config = frames, mesh, config
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
 
-    def fit(self, vertices: Tensor, window: range, free_frames: Sequence[int]) -> Tensor:
+    def fit(
+        self, vertices: Tensor, window: range, free_frames: Sequence[int], parts: PartialResults, state: str
+    ) -> Tensor:
         """Fit some frames of a window together.
 
         Args:
             vertices: (T, V, 3) of all frames; those of the free frames are their rest shapes and the start.
             window: frames that are solved together; the fixed ones are its first or its last, or both.
             free_frames: N of these, whose poses are unknown.
+            parts: storage of the state between two rounds.
+            state: its name there.
 
         Returns:
             (N, V, 3) poses of the free frames.
@@ -103,7 +121,10 @@ class _Fitter:
         }
         nearest = [min((abs(reference - frame), reference) for reference in references)[1] for frame in window]
         observers = [references[reference] for reference in nearest]
-        for radius in np.geomspace(*TUNING.search_radii, self.config.rounds):
+        stored, first = parts.load(state), 0
+        if stored is not None:
+            poses, first = Poses(stored["rotations"], stored["positions"]), int(stored["rounds"])
+        for number, radius in enumerate(np.geomspace(*TUNING.search_radii, self.config.rounds)[first:], first + 1):
             constraints: list[Constraints | None] = [None] * len(window)
             for index in np.flatnonzero(free).tolist():
                 pose, observer = _vertices(graphs[index], poses, index), observers[index]
@@ -114,7 +135,13 @@ class _Fitter:
                 graphs, observers[0].intrinsics, constraints, weights, Articulation.none(self.graph), free
             )
             poses = solve(problem, poses, TUNING.solver_steps).poses
+            parts.save(state, partial(_state_arrays, poses, number))
         return torch.stack([_vertices(graphs[index], poses, index) for index in np.flatnonzero(free).tolist()])
+
+
+def _state_arrays(poses: Poses, rounds: int) -> Arrays:
+    """Poses after a number of rounds, as stored."""
+    return {"rotations": poses.rotations, "positions": poses.positions, "rounds": np.array(rounds)}
 
 
 def _vertices(graph: DeformationGraph, poses: Poses, index: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from registration.video.misfit import Misfit
 from registration.video.parts import MeshParts
 from registration.video.tuning import TUNING
 from v2m4.edge_lengths import EdgeLengths
+from v2m4.files import Arrays
 from v2m4.image_window import ImageWindow
 
 # Labels of the plots of ``FrameQuality``'s numbers, in the order of the manifest.
@@ -31,6 +33,7 @@ PLOT_LABELS = {
 }
 # Names on disk (manifest, driven.npz) where they are not the fields'.
 STORED_NAMES = {"confidence": "seen", "stretched_share": "stretch"}
+TEXTS = ("lost", "lost_parts")  # fields of ``FrameQuality`` that are no numbers
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,23 @@ class FitQuality:
             "lost_parts": {str(index): list(parts) for index, parts in enumerate(columns["lost_parts"]) if parts},
             **{STORED_NAMES.get(name, name): values for name, values in numbers.items()},
         }
+
+    def arrays(self) -> Arrays:
+        """The fields of ``FrameQuality`` by their ``STORED_NAMES``: (T,) each, and its texts as JSON in UTF-8."""
+        columns = {field.name: [getattr(frame, field.name) for frame in self.frames] for field in fields(FrameQuality)}
+        texts = {name: np.frombuffer(json.dumps(columns.pop(name)).encode("utf-8"), np.uint8) for name in TEXTS}
+        numbers = {STORED_NAMES.get(name, name): np.array(values, np.float64) for name, values in columns.items()}
+        return numbers | texts
+
+    @classmethod
+    def of_arrays(cls, stored: Arrays) -> FitQuality:
+        """The inverse of ``arrays``; other arrays may stand beside these."""
+        names = [field.name for field in fields(FrameQuality) if field.name not in TEXTS]
+        columns = {name: stored[STORED_NAMES.get(name, name)].tolist() for name in names}
+        columns |= {name: json.loads(stored[name].tobytes().decode("utf-8")) for name in TEXTS}
+        columns["lost_parts"] = [tuple(parts) for parts in columns["lost_parts"]]
+        rows = zip(*columns.values(), strict=True)
+        return cls([FrameQuality(**dict(zip(columns, row, strict=True))) for row in rows])
 
     def draw(self, path: Path) -> None:
         """Write a PNG with a plot of each number over the frames; lost frames have a red background."""

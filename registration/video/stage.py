@@ -5,10 +5,9 @@ A mesh of more faces than ``--max_faces`` is tracked by a decimated copy, whose 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -25,20 +24,22 @@ from registration.video.first_frame import fit_first_frame
 from registration.video.inbetweens import fit_frames
 from registration.video.observer import PointTracks
 from registration.video.orientation import facing_camera
-from registration.video.quality import STORED_NAMES, FitQuality, FrameQuality
+from registration.video.quality import FitQuality
 from registration.video.tracker import track_mesh
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.image_window import ImageWindow
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
+from v2m4.optical_flow import Tracks
+from v2m4.partial_results import PartialResults
 from v2m4.preflight import registration as preflight
 from v2m4.report import progress
+from v2m4.surface_points import SurfacePoints
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
 
 FOLDER = STAGE_FOLDERS["registration"]
-TEXTS = ("lost", "lost_parts")  # fields of ``FrameQuality`` that are no numbers
 CHECK_IMAGES = 8  # of the mesh beside its frame, evenly spread over the video
 
 
@@ -64,12 +65,15 @@ def track_video(
     mesh = reduced
     if user_mesh:
         mesh = facing_camera(reduced, frames[0], config.drive.size)
-        fit = partial(_fit_first_frame, frames[0], mesh, config)
-        vertices = workspace.make_arrays(f"{FOLDER}/first_frame.npz", key, fit)["vertices"]
+        name = f"{FOLDER}/first_frame.npz"
+        fit = partial(_fit_first_frame, frames[0], mesh, config, workspace.partial_results(name, key))
+        vertices = workspace.make_arrays(name, key, fit)["vertices"]
         mesh = mesh.with_vertices(torch.from_numpy(vertices))
         key = digest(key, "user_mesh")
-    stored = workspace.make_arrays(f"{FOLDER}/driven.npz", key, partial(_track, frames, mesh, config))
-    quality = _stored_quality(stored)
+    name = f"{FOLDER}/driven.npz"
+    track = partial(_track, frames, mesh, config, workspace.partial_results(name, key))
+    stored = workspace.make_arrays(name, key, track)
+    quality = FitQuality.of_arrays(stored)
     workspace.manifest["motion"] = quality.describe()
     workspace.make_file(f"{FOLDER}/motion.png", key, quality.draw)
     log_quality(frames, quality)
@@ -99,8 +103,9 @@ def fit_inbetweens(frames: list[Frame], sequence: MeshSequence, workspace: Works
         return sequence
     log.info("registration: frames between key frames are fitted on cpu")
     key = _key(frames, sequence.mesh, config, "fit_inbetweens", sequence.times, sequence.vertices.cpu().numpy())
-    make = partial(_fit_frames, frames, sequence, config)
-    poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/between.npz", key, make)["vertices"])
+    name = f"{FOLDER}/between.npz"
+    make = partial(_fit_frames, frames, sequence, config, workspace.partial_results(name, key))
+    poses = torch.from_numpy(workspace.make_arrays(name, key, make)["vertices"])
     return MeshSequence(poses.to(sequence.vertices), sequence.mesh, np.arange(len(frames), dtype=np.float64))
 
 
@@ -134,48 +139,48 @@ def _point_tracker_key(config: Config) -> tuple[Any, ...]:
     return (options.tracker, options.tracked_points, preflight.version(config))
 
 
-def _fit_first_frame(frame: Frame, mesh: Mesh, config: Config) -> Arrays:
+def _fit_first_frame(frame: Frame, mesh: Mesh, config: Config, parts: PartialResults) -> Arrays:
     """``vertices`` (V, 3): the mesh's pose in the first frame."""
-    return {"vertices": fit_first_frame(mesh, frame, config.drive).vertices.cpu().numpy()}
+    return {"vertices": fit_first_frame(mesh, frame, config.drive, parts).vertices.cpu().numpy()}
 
 
-def _track(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
-    """``vertices`` (T, V, 3), and the fields of ``FrameQuality``: (T,) each, and its texts as JSON in UTF-8."""
-    point_tracks = _track_points(frames, mesh, config) if config.use_tracking and len(frames) > 1 else None
+def _track(frames: list[Frame], mesh: Mesh, config: Config, parts: PartialResults) -> Arrays:
+    """``vertices`` (T, V, 3), and the quality of fit (``FitQuality.arrays``)."""
+    point_tracks = None
+    if config.use_tracking and len(frames) > 1:
+        point_tracks = _point_tracks(parts.arrays("points", partial(_track_points, frames, mesh, config)))
     with _progress("frames", frames) as progress:
-        result = track_mesh(frames, mesh, config.drive, point_tracks, lambda done: progress.update(done - progress.n))
-    columns = {
-        field.name: [getattr(frame, field.name) for frame in result.quality.frames] for field in fields(FrameQuality)
-    }
-    texts = {name: np.frombuffer(json.dumps(columns.pop(name)).encode("utf-8"), np.uint8) for name in TEXTS}
-    numbers = {STORED_NAMES.get(name, name): np.array(values, np.float64) for name, values in columns.items()}
-    return {"vertices": result.vertices.cpu().numpy(), **texts, **numbers}
+        result = track_mesh(
+            frames, mesh, config.drive, point_tracks, lambda done: progress.update(done - progress.n), parts
+        )
+    return {"vertices": result.vertices.cpu().numpy(), **result.quality.arrays()}
 
 
-def _stored_quality(stored: Arrays) -> FitQuality:
-    """Quality of fit from the arrays of ``_track``."""
-    names = [field.name for field in fields(FrameQuality) if field.name not in TEXTS]
-    columns = {name: stored[STORED_NAMES.get(name, name)].tolist() for name in names}
-    columns |= {name: json.loads(stored[name].tobytes().decode("utf-8")) for name in TEXTS}
-    columns["lost_parts"] = [tuple(parts) for parts in columns["lost_parts"]]
-    rows = zip(*columns.values(), strict=True)
-    return FitQuality([FrameQuality(**dict(zip(columns, row, strict=True))) for row in rows])
-
-
-def _track_points(frames: list[Frame], mesh: Mesh, config: Config) -> PointTracks:
+def _track_points(frames: list[Frame], mesh: Mesh, config: Config) -> Arrays:
     """Tracks of points on the first frame's surface through all frames, by the point tracker of the options."""
     view = ImageWindow.of(frames[0], frames[0].camera(), config.drive.size, [mesh.vertices])
     rendered = AppearanceModel.of(mesh, mesh.vertices, view).render(mesh.vertices, view)
     points, positions = points_to_track(rendered, config.registration.tracked_points)
     video = np.stack([frame.rgba for frame in frames])
     tracks = point_trackers.track_through(point_trackers.load(config), video, positions, 0)
-    return PointTracks(points, tracks)
+    return {
+        "faces": points.faces.numpy(),
+        "weights": points.weights.numpy(),
+        "positions": tracks.positions,
+        "confidence": tracks.confidence,
+    }
 
 
-def _fit_frames(frames: list[Frame], sequence: MeshSequence, config: Config) -> Arrays:
+def _point_tracks(arrays: Arrays) -> PointTracks:
+    """Point tracks from the arrays of ``_track_points``."""
+    points = SurfacePoints(torch.from_numpy(arrays["faces"]), torch.from_numpy(arrays["weights"]))
+    return PointTracks(points, Tracks(arrays["positions"], arrays["confidence"]))
+
+
+def _fit_frames(frames: list[Frame], sequence: MeshSequence, config: Config, parts: PartialResults) -> Arrays:
     """``vertices`` (T, V, 3): poses of all frames from those of the key frames."""
     with _progress("frames between", frames) as progress:
-        result = fit_frames(frames, sequence, config.drive, lambda done: progress.update(done - progress.n))
+        result = fit_frames(frames, sequence, config.drive, lambda done: progress.update(done - progress.n), parts)
     return {"vertices": result.vertices.cpu().numpy()}
 
 

@@ -10,7 +10,8 @@ Where the result does not explain the frame, its pose is searched for (``pose_se
 more, track is lost: the first frame's shape is translated to the frame's object and fitted, and the better of the two
 poses is kept. Frames that stay lost have no constraints, only temporal smoothness.
 
-Long videos are solved in windows that overlap; beside the result, memory does not grow with their length.
+Long videos are solved in windows that overlap; beside the result, memory does not grow with their length. Finished
+windows and the state within a window can be kept on disk (``PartialResults``), so that a killed run resumes there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,22 +27,26 @@ from torch import Tensor
 
 from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import flow_constraints
-from registration.deformation_graph.articulation import Articulation
 from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import Observer, PointTracks, TrackedMesh, solver_weights, translated_to_mask
 from registration.video.parts import MeshParts
 from registration.video.pose_search import PoseSearch
-from registration.video.quality import FitQuality
+from registration.video.quality import FitQuality, FrameQuality
+from registration.video.tracking_state import TrackingState
 from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
+from v2m4.files import Arrays
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import flow_between
+from v2m4.partial_results import PartialResults
 from v2m4.rotation import best_rotations
 from v2m4.threads import in_order
 
 log = logging.getLogger(__name__)
+
+STATE = "state"  # name of the stored state within a window
 
 
 def track_mesh(
@@ -49,6 +55,7 @@ def track_mesh(
     config: VideoTrackingConfig,
     point_tracks: PointTracks | None = None,
     progress: Callable[[int], None] | None = None,
+    parts: PartialResults | None = None,
 ) -> TrackedMesh:
     """Poses of a mesh in all frames of a video, by video-driven deformation.
 
@@ -58,11 +65,12 @@ def track_mesh(
         config: of the stage.
         point_tracks: correspondences of a point tracker, beside appearance, outline and flow; None for none.
         progress: called with the number of frames that were tracked so far.
+        parts: storage of finished windows and of the state within one; None for none.
 
     Returns:
         Poses and quality of fit of the T frames; the first pose is the mesh's own.
     """
-    return _Tracker(Observer(frames, mesh, config, point_tracks)).run(progress)
+    return _Tracker(Observer(frames, mesh, config, point_tracks), progress, parts or PartialResults()).run()
 
 
 class _Tracker:
@@ -70,46 +78,95 @@ class _Tracker:
 
     Args:
         observer: of the frames and the mesh.
+        progress: called with the number of frames that were tracked so far.
+        parts: storage of windows and states.
     """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, progress: Callable[[int], None] | None, parts: PartialResults) -> None:
         mesh = observer.mesh
         self.observer, self.config = observer, observer.config
+        self.progress, self.stored = progress, parts
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, observer.config.nodes)
         self.parts = MeshParts.of(self.graph, observer.camera)
         self.search = PoseSearch(observer, self.graph)
         self.weights = solver_weights(observer.config)
-        self.articulation = Articulation.none(self.graph)  # of the frames before the window
-        self.lost: set[int] = set()
-        self.relocated: set[int] = set()  # frames after loss of track: motion is discontinuous there
+        self.reported = 1  # frames that are tracked, as far as ``progress`` knows
+        self._resume(TrackingState.first(self.graph))
 
-    def run(self, progress: Callable[[int], None] | None) -> TrackedMesh:
+    def run(self) -> TrackedMesh:
         """Track the mesh through all windows."""
         observer, count = self.observer, len(self.observer.frames)
         vertices = torch.empty(count, *observer.mesh.vertices.shape)
         vertices[0] = observer.mesh.vertices
         quality = [observer.reference_quality]
-        overlap = max(1, int(TUNING.window_overlap * self.config.window))
-        known = self.graph.rest_poses()  # of the frames just before the window, fixed
-        overlapping = self.graph.rest_poses(0)  # of the window's first frames, from the window before
-        start = 1
-        while start < count:
-            stop = min(count, start + self.config.window)
-            poses = Poses.joined([known, overlapping])
-            for time in range(start + len(overlapping), stop):
-                poses = Poses.joined([poses, self._track_frame(time, poses)])
-                if progress is not None:
-                    progress(time + 1)
-            poses = self._solve_window(poses, len(known), start)
-            next_start = stop if stop == count else max(start + 1, stop - overlap)
-            first, last = len(known), len(known) + next_start - start
-            self.articulation = self.articulation.updated(self.graph, poses[first:last])
-            for time, pose in enumerate(self._vertices(poses[first:last]), start):
-                vertices[time] = pose
-                quality.append(observer.quality(time, pose, self.parts, bool(quality[-1].lost)))
-            known, overlapping = poses[max(0, last - TUNING.known_frames) : last], poses[last:]
-            start = next_start
+        state = TrackingState.first(self.graph)
+        while state.start < count:
+            window = self.stored.arrays(f"window_{state.start}", partial(self._track_window, state, quality[-1]))
+            start, state = state.start, TrackingState.of_arrays(window)
+            vertices[start : state.start] = torch.from_numpy(window["vertices"])
+            quality += FitQuality.of_arrays(window).frames
+            self._report(state.next_frame)
         return TrackedMesh(vertices, FitQuality(quality))
+
+    def _resume(self, state: TrackingState) -> None:
+        """Continue from a state."""
+        self.articulation = state.articulation  # of the frames before the window
+        self.lost, self.relocated = set(state.lost), set(state.relocated)
+
+    def _report(self, done: int) -> None:
+        """Report that a number of frames are tracked, unless that is known."""
+        if self.progress is not None and done > self.reported:
+            self.progress(done)
+        self.reported = max(done, self.reported)
+
+    def _track_window(self, state: TrackingState, before: FrameQuality) -> Arrays:
+        """Track the mesh through one window.
+
+        Args:
+            state: at the window's start; its poses are those of known frames and of the overlap with the last window.
+            before: quality of the frame before the window.
+
+        Returns:
+            ``vertices`` (T, V, 3) and quality of the frames before the next window, and the state at its start.
+        """
+        stored, count = self.stored.load(STATE), len(self.observer.frames)
+        if stored is not None and (resumed := TrackingState.of_arrays(stored)).start == state.start:
+            state = resumed
+        self._resume(state)
+        self._report(state.next_frame)
+        start, known, poses = state.start, state.known, state.poses
+        stop = min(count, start + self.config.window)
+
+        def save(passes: int) -> None:
+            lost, relocated = frozenset(self.lost), frozenset(self.relocated)
+            reached = TrackingState(start, known, poses, passes, self.articulation, lost, relocated)
+            # A pass, and the measures of quality after the last one, take long in a window of many frames.
+            self.stored.save(STATE, reached.arrays, at_once=passes > 0 or reached.next_frame == stop)
+
+        for time in range(state.next_frame, stop):
+            poses = Poses.joined([poses, self._track_frame(time, poses)])
+            self._report(time + 1)
+            save(0)
+        for number in range(state.passes, self.config.passes):
+            poses = self._solve_window(poses, known, start)
+            save(number + 1)
+        overlap = max(1, int(TUNING.window_overlap * self.config.window))
+        next_start = stop if stop == count else max(start + 1, stop - overlap)
+        last = known + next_start - start
+        self.articulation = self.articulation.updated(self.graph, poses[known:last])
+        vertices, quality = self._vertices(poses[known:last]), [before]
+        for time, pose in enumerate(vertices, start):
+            quality.append(self.observer.quality(time, pose, self.parts, bool(quality[-1].lost)))
+        following = TrackingState(
+            next_start,
+            known=min(last, TUNING.known_frames),
+            poses=poses[max(0, last - TUNING.known_frames) :],
+            passes=0,
+            articulation=self.articulation,
+            lost=frozenset(self.lost),
+            relocated=frozenset(self.relocated),
+        )
+        return {"vertices": vertices.numpy(), **FitQuality(quality[1:]).arrays(), **following.arrays()}
 
     def _vertices(self, poses: Poses) -> Tensor:
         """Vertices (T, V, 3) of T poses."""
@@ -206,7 +263,7 @@ class _Tracker:
         return replace(poses, positions=poses.positions + (translated - rest).mean(0).double().numpy())
 
     def _solve_window(self, poses: Poses, known: int, start: int) -> Poses:
-        """Poses of all frames of a window, solved together.
+        """Poses of all frames of a window, solved together: one pass.
 
         Args:
             poses: of the known frames and the window's; the start.
@@ -215,14 +272,13 @@ class _Tracker:
         """
         free = np.arange(len(poses)) >= known
         breaks = np.array([start - known + index in self.relocated for index in range(len(poses))])
-        for _ in range(self.config.passes):
-            vertices = list(enumerate(self._vertices(poses[known:]), start))
-            constraints = [*[None] * known, *in_order(self._frame_constraints, vertices)]
-            for _ in range(TUNING.window_rounds):
-                articulation = self.articulation.updated(self.graph, poses[known:])
-                graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
-                problem = Problem(graphs, intrinsics, constraints, self.weights, articulation, free, breaks, poses)
-                poses = solve(problem, poses, TUNING.window_steps).poses
+        vertices = list(enumerate(self._vertices(poses[known:]), start))
+        constraints = [*[None] * known, *in_order(self._frame_constraints, vertices)]
+        for _ in range(TUNING.window_rounds):
+            articulation = self.articulation.updated(self.graph, poses[known:])
+            graphs, intrinsics = [self.graph] * len(free), self.observer.intrinsics
+            problem = Problem(graphs, intrinsics, constraints, self.weights, articulation, free, breaks, poses)
+            poses = solve(problem, poses, TUNING.window_steps).poses
         return poses
 
 

@@ -1,13 +1,15 @@
 """Artefacts: fresh, stale, killed half-way."""
 
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from v2m4.workspace import Workspace, atomic, code_version, digest, folder_version
+from v2m4.workspace import MissingResultError, Redo, Workspace, atomic, code_version, digest, folder_version
 
 
 def test_arrays_are_made_once_and_again_when_the_key_changes(tmp_path: Path) -> None:
@@ -105,3 +107,102 @@ def test_code_version_differs_between_rooms() -> None:
     assert code_version("texture") == code_version("texture", "v2m4")
     assert folder_version("v2m4", "texture") == code_version("texture")
     assert folder_version("v2m4/io") not in (folder_version("v2m4"), folder_version("v2m4/render"))
+
+
+def test_a_changed_file_of_equal_size_is_made_again_and_a_copied_folder_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = []
+
+    def write(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"whole")
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    Workspace(first).make_file("x.bin", "k", write)
+    shutil.copytree(first, second, copy_function=shutil.copy)  # new times
+    os.utime(second / "x.bin", (1, 1))
+    Workspace(second).make_file("x.bin", "k", write)
+    assert len(made) == 1 and not caplog.records
+    (second / "x.bin").write_bytes(b"WHOLE")
+    Workspace(second).make_file("x.bin", "k", write)
+    assert len(made) == 2 and (second / "x.bin").read_bytes() == b"whole"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{second / 'x.bin'}: changed or damaged since it was written; made again"
+    ]
+
+
+def test_damaged_arrays_of_equal_size_and_time_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def make() -> dict[str, np.ndarray]:
+        return {"a": np.arange(1000.0)}
+
+    Workspace(tmp_path).make_arrays("x.npz", "k", make)
+    file, time = tmp_path / "x.npz", (tmp_path / "x.npz").stat().st_mtime_ns
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 255
+    file.write_bytes(data)
+    os.utime(file, ns=(time, time))
+    np.testing.assert_array_equal(Workspace(tmp_path).make_arrays("x.npz", "k", make)["a"], np.arange(1000.0))
+    assert "x.npz: damaged" in caplog.text
+    assert np.load(file)["a"].shape == (1000,)
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"artefacts": {"x.bin": 3}}', '{"stages": 1}', "\x00" * 50])
+def test_a_damaged_manifest_is_replaced_by_its_copy_of_the_last_stage(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = Workspace(tmp_path)
+    with workspace.stage("generation"):
+        workspace.make_file("x.bin", "k", lambda path: path.write_bytes(b"whole"))
+    (tmp_path / "manifest.json").write_text(damage)
+    resumed = Workspace(tmp_path)
+    assert resumed.fresh("x.bin", "k")
+    assert "its copy from the end of the last stage is used" in caplog.text
+    (tmp_path / ".manifest.backup.json").unlink()
+    with pytest.raises(ValueError, match=r"damaged .*; delete it or use --overwrite"):
+        Workspace(tmp_path)
+    assert (tmp_path / "manifest.json").read_text() == damage  # it may be another program's
+    assert not Workspace(tmp_path, redo=Redo("--overwrite")).fresh("x.bin", "k")
+
+
+def test_a_redo_forgets_its_stages_once_also_where_it_is_interrupted(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for stage in ("generation", "registration"):
+        with workspace.stage(stage):
+            workspace.make_file(stage, "k", lambda path: path.write_bytes(b"whole"))
+    partial = tmp_path / "3_registration" / "driven_partial"
+    partial.mkdir(parents=True)
+    redo = Redo("--from_stage 2", frozenset({"camera_search", "registration"}))
+    workspace = Workspace(tmp_path, redo=redo)
+    assert workspace.fresh("generation", "k") and not workspace.fresh("registration", "k") and not partial.exists()
+    with workspace.stage("registration"):
+        workspace.make_file("registration", "k", lambda path: path.write_bytes(b"again"))
+    workspace = Workspace(tmp_path, redo=redo)  # the run before was killed
+    assert workspace.fresh("registration", "k")
+    workspace.finish()
+    assert not Workspace(tmp_path, redo=redo).fresh("registration", "k")
+    assert Workspace(tmp_path, redo=Redo("--overwrite")).manifest["artefacts"] == {}
+
+
+def test_arrays_of_a_required_stage_are_not_computed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.required = frozenset({"generation"})
+    with workspace.stage("camera_search"):
+        workspace.make_arrays("y.npz", "k", lambda: {"a": np.zeros(1)})
+    with pytest.raises(MissingResultError, match=r"x\.npz.*--until_stage"), workspace.stage("generation"):
+        workspace.make_arrays("x.npz", "k", lambda: {"a": np.zeros(1)})
+    assert not list(tmp_path.glob("*x.npz"))
+
+
+def test_a_failure_on_a_full_disk_is_that_of_the_work_not_of_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+
+    def refuse(durable: bool = False) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="of the work"), workspace.stage("generation"):
+        monkeypatch.setattr(workspace, "save_manifest", refuse)
+        raise OSError(errno.ENOSPC, "of the work")
+    assert json.loads((tmp_path / "manifest.json").read_text())["stages"]["generation"]["state"] == "running"

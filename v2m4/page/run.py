@@ -13,8 +13,8 @@ from v2m4.export import ANIMATION, CAMERAS, VideoCameras, read_cameras
 from v2m4.frame_figures import SIZE, FrameFigures
 from v2m4.io.gltf_animation import read_animation
 from v2m4.io.picture import read_picture, resized
+from v2m4.manifest import read_manifest
 from v2m4.mesh import MeshSequence
-from v2m4.workspace import read_manifest
 
 FRAME_PICTURE = "{}_rmbg.png"
 PICTURE_SIDE = 480  # longer side of the frames that the page shows and compares, pixels, at most

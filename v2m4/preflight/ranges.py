@@ -100,6 +100,7 @@ def check(config: Config) -> None:
     if config.delight and (config.mesh is not None or config.baseline):
         option = "--baseline" if config.mesh is None else "--mesh"
         raise ValueError(f"--delight changes the texture that stage 4 solves for; with {option} there is none")
+    _check_stages(config)
 
 
 def numbers(options: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -115,3 +116,21 @@ def numbers(options: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
 def limits_of(name: str) -> tuple[float, float]:
     """Least and largest value of an option; a KeyError is one that has none yet."""
     return (0, ANY) if name.startswith(WEIGHTS) else LIMITS[name]
+
+
+def _check_stages(config: Config) -> None:
+    """Check the options that name stages.
+
+    Raises:
+        ValueError: they exclude each other.
+    """
+    named = {"--stage": config.stage, "--from_stage": config.from_stage, "--until_stage": config.until_stage}
+    given = {name: number for name, number in named.items() if number is not None}
+    if config.stage is not None and len(given) > 1:
+        raise ValueError(f"--stage {config.stage} runs one stage; it cannot be combined with {list(given)[1]}")
+    if (config.from_stage or 0) > (config.until_stage or 4):
+        raise ValueError(f"--from_stage {config.from_stage} --until_stage {config.until_stage}: no stage is left")
+    if config.overwrite and config.from_stage is not None:
+        raise ValueError("--overwrite computes everything again, --from_stage from a stage on; give one of them")
+    if config.baseline and given:
+        raise ValueError(f"--baseline has no stage but the first; {next(iter(given))} cannot be combined with it")

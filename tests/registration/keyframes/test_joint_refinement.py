@@ -16,6 +16,7 @@ from registration.keyframes.joint_refinement import (
     refine_key_frames,
 )
 from registration.keyframes.template import Template
+from tests.registration.keyframes.interrupted import killed_every
 from tests.registration.shapes import painted, photographed
 from v2m4.camera import image_fractions
 from v2m4.config import FAST
@@ -154,3 +155,15 @@ def test_no_steps_change_nothing_and_a_seed_gives_the_same_bytes(moving) -> None
     assert unchanged.curves == {}
     first, second = (refined(moving, poses[KEYS], config={"joint_steps": 5}) for _ in range(2))
     assert torch.equal(first.vertices, second.vertices)
+
+
+def test_a_refinement_that_is_killed_goes_on_exactly(moving, tmp_path) -> None:
+    start = moving[1][KEYS] + torch.tensor([0.02, 0.01, 0.0])
+    config = {"joint_steps": 12}
+    whole = refined(moving, start, config=config)
+    result, kills = killed_every(5, tmp_path, lambda parts: refined(moving, start, config=config, parts=parts))
+    assert kills == 2
+    assert result.vertices.numpy().tobytes() == whole.vertices.numpy().tobytes()
+    assert {name: values.tobytes() for name, values in result.curves.items()} == {
+        name: values.tobytes() for name, values in whole.curves.items()
+    }

@@ -10,11 +10,13 @@ from registration.keyframes import pairwise
 from registration.keyframes.nonrigid_icp import IcpFit
 from registration.keyframes.pairwise import register_pair, takes_shape
 from registration.keyframes.template import Template
+from tests.registration.keyframes.interrupted import killed_every
 from tests.registration.shapes import bent, painted, photographed
 from v2m4.config import FAST
 from v2m4.geometry import nearest, sample_surface
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import flow_between
+from v2m4.partial_results import PartialResults
 
 AWAY = torch.tensor([0.0, 0.0, 3.0])
 CONFIG = replace(
@@ -42,11 +44,11 @@ def pair(capsule):
     return Template.of(rest, 1.0, CONFIG), poses, frames, flows, target
 
 
-def registered(pair, seed: int = 0, target: Mesh | None = None, **options):
+def registered(pair, seed: int = 0, target: Mesh | None = None, parts: PartialResults | None = None, **options):
     template, poses, frames, flows, own = pair
     generator = torch.Generator().manual_seed(seed)
     config = replace(CONFIG, **options)
-    return register_pair(poses[0], template, target or own, frames, flows, 0, 2, config, generator)
+    return register_pair(poses[0], template, target or own, frames, flows, 0, 2, config, generator, parts=parts)
 
 
 @pytest.mark.parametrize("trust", ["fits", "yes", "no"])
@@ -104,3 +106,17 @@ def test_a_fit_is_judged_by_its_last_round_alone() -> None:
     assert fit([0.5, 0.009], [0.5, 0.09])
     assert not fit([0.001, 0.011], [0.0, 0.0])
     assert not fit([0.0, 0.0], [0.0, 0.11])
+
+
+def test_a_registration_that_is_killed_goes_on_exactly(pair, tmp_path, monkeypatch) -> None:
+    options = {"trust": "no", "coarse_steps": 4, "half_turn_steps": 2, "fine_steps": 17}
+    whole = registered(pair, **options)
+    fitted, fit = [], pairwise.fit_rigid
+    monkeypatch.setattr(pairwise, "fit_rigid", lambda *given, **more: (fitted.append(1), fit(*given, **more))[1])
+    # The state is stored where samples are drawn anew, every 5 steps: of 7 steps, 2 are done again.
+    result, kills = killed_every(7, tmp_path, lambda parts: registered(pair, parts=parts, **options))
+    assert (kills, len(fitted)) == (2, 1)
+    assert result.vertices.numpy().tobytes() == whole.vertices.numpy().tobytes()
+    assert {name: values.tobytes() for name, values in result.curves.items()} == {
+        name: values.tobytes() for name, values in whole.curves.items()
+    }

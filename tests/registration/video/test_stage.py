@@ -63,7 +63,7 @@ def test_the_mesh_follows_the_video(moved, posed) -> None:
 def test_quality_and_pictures_are_kept(moved) -> None:
     _, workspace = moved
     told = workspace.manifest["motion"]
-    assert told == FitQuality.describe(stage._stored_quality(dict(np.load(workspace.path(f"{FOLDER}/driven.npz")))))
+    assert told == FitQuality.describe(FitQuality.of_arrays(dict(np.load(workspace.path(f"{FOLDER}/driven.npz")))))
     for name in ("motion.png", *(f"{index}_check.png" for index in range(COUNT))):
         assert workspace.path(f"{FOLDER}/{name}").stat().st_size > 1000
     assert not workspace.path(f"{FOLDER}/first_frame.npz").exists()
@@ -114,7 +114,7 @@ def test_a_users_mesh_is_first_brought_into_the_first_frames_pose(frames, posed,
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_lost_track_is_a_warning_with_the_first_frames_name(moved, frames, caplog, lost: bool) -> None:
-    quality = stage._stored_quality(dict(np.load(moved[1].path(f"{FOLDER}/driven.npz"))))
+    quality = FitQuality.of_arrays(dict(np.load(moved[1].path(f"{FOLDER}/driven.npz"))))
     states = [
         replace(state, lost="outline", lost_parts=("left limb",)) if lost and index > 1 else replace(state, lost="")
         for index, state in enumerate(quality.frames)
