@@ -53,12 +53,11 @@ def with_dependencies(names: Iterable[str]) -> dict[str, metadata.Distribution]:
 def licence(distribution: metadata.Distribution) -> str:
     """The licence of a package in a few words: its SPDX expression, else its classifiers, else its own words."""
     about = distribution.metadata
-    expression = about.get("License-Expression")
-    if expression:
-        return expression
+    if expression := about.get_all("License-Expression"):
+        return expression[0]
     classifiers = [each.split(" :: ")[-1] for each in about.get_all("Classifier") or [] if each.startswith("License")]
     named = [each for each in classifiers if each != "OSI Approved"]
-    text = (about.get("License") or "").strip()
+    text = (about.get_all("License") or [""])[0].strip()
     short = text if 0 < len(text) < 60 else next((name for name in KNOWN if name in text), "unknown")
     return ", ".join(named) or short
 

@@ -1,10 +1,10 @@
 """What foreign files and names must never do: run code, reach files elsewhere, or make the program use the network."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +45,15 @@ ALLOWED = {
 NETWORK = {"urllib.request", "requests", "socket", "http", "http.client", "ftplib", "httpx", "aiohttp", "urllib3"}
 
 
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def dotted(node: ast.expr) -> tuple[str, str]:
     """What is called: its module as written, and its name."""
-    parts = ast.unparse(node).rpartition(".")
-    return parts[0], parts[2]
-
-
-def calls(path: Path) -> Iterator[tuple[ast.Call, tuple[str, str]]]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call):
-            yield node, dotted(node.func)
+    if isinstance(node, ast.Attribute):
+        return ast.unparse(node.value), node.attr
+    return "", node.id if isinstance(node, ast.Name) else ""
 
 
 def keyword(call: ast.Call, name: str) -> object:
@@ -65,17 +64,18 @@ def keyword(call: ast.Call, name: str) -> object:
 def violations(path: Path) -> list[str]:
     """The lines of a source that unpickle, evaluate or run a shell."""
     name, found = path.relative_to(ROOT).as_posix(), []
-    tree = ast.parse(path.read_text("utf-8"))
-    for call, (module, function) in calls(path):
-        where = f"{name}:{call.lineno}: {ast.unparse(call)[:80]}"
+    nodes = list(ast.walk(parsed(path)))
+    for call in (node for node in nodes if isinstance(node, ast.Call)):
+        module, function = dotted(call.func)
         wanted = SAFE_IF.get((module, function))
-        if wanted is not None and keyword(call, wanted[0]) is not wanted[1]:
-            found.append(where)
-        if (module, function) in NEVER and (name, f"{module}.{function}") not in ALLOWED:
-            found.append(where)
-        if keyword(call, "shell") is True or keyword(call, "allow_pickle") is True:
-            found.append(where)
-    for node in ast.walk(tree):
+        if (
+            (wanted is not None and keyword(call, wanted[0]) is not wanted[1])
+            or ((module, function) in NEVER and (name, f"{module}.{function}") not in ALLOWED)
+            or keyword(call, "shell") is True
+            or keyword(call, "allow_pickle") is True
+        ):
+            found.append(f"{name}:{call.lineno}: {ast.unparse(call)[:80]}")
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and any((node.module, each.name) in NEVER for each in node.names):
             found.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
         if isinstance(node, ast.ClassDef) and any(dotted(base) in NEVER for base in node.bases):
@@ -115,7 +115,7 @@ def test_the_scan_sees_violations(line: str, tmp_path: Path, monkeypatch: pytest
 
 
 def imported(path: Path) -> set[str]:
-    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    nodes = list(ast.walk(parsed(path)))
     names = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
     return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
@@ -164,8 +164,6 @@ def test_names_are_names_of_files_in_their_folder(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", 3])
 def test_cameras_do_not_name_files_elsewhere(name: object, tmp_path: Path) -> None:
     """Pictures are written under the names of their frames."""
-    import json
-
     frame = {"name": name, "extrinsics": np.eye(4).tolist()}
     (tmp_path / "cameras.json").write_text(json.dumps({"fov": 0.7, "aspect": 1, "fps": 10, "frames": [frame]}))
     with pytest.raises(ValueError, match=r"cameras\.json: not a cameras\.json of this program"):
