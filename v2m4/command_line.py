@@ -93,7 +93,7 @@ def _check_value(name: str, value: str, kind: Any) -> None:
         ValueError: it is of none of the types.
     """
     kinds = _alternatives(kind)
-    choices = [choice for each in kinds if get_origin(each) is Literal for choice in get_args(each)]
+    choices = [str(choice) for each in kinds if get_origin(each) is Literal for choice in get_args(each)]
     numbers = [each for each in kinds if each in (int, float)]
     if value in choices or (value == "None" and type(None) in kinds) or not (choices or numbers):
         return
