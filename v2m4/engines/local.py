@@ -154,11 +154,7 @@ def _serve(connection: Connection) -> None:
     try:
         while True:
             task: Task = connection.recv()
-            try:
-                outcome = perform(task, send)
-            except Exception as error:  # outside of what reports its errors itself, as an import
-                outcome = lost(task, f"{type(error).__name__}: {error}")
-            send(outcome)
+            send(perform(task, send))
     except (EOFError, KeyboardInterrupt):
         pass
 

@@ -74,7 +74,8 @@ def run(tasks: Sequence[Task], config: Config, console: Console) -> list[Outcome
     try:
         try:
             with executor.batch():
-                jobs += [executor.submit(Animation(), task, str(files.file(i))) for i, task in enumerate(tasks)]
+                made = [executor.submit(Animation(), task, str(files.file(i))) for i, task in enumerate(tasks)]
+            jobs = made  # only now they have been submitted
         except (errors.FailedJobError, errors.FailedSubmissionError, OSError) as error:
             raise EngineError(f"--engine slurm: sbatch refuses ({' '.join(str(error).split())[:300]})") from error
         log.info("Slurm array %s; for each animation %s", jobs[0].job_id.split("_")[0], request, extra=NOTICE)

@@ -14,6 +14,7 @@ from v2m4 import threads
 from v2m4.config import Config
 from v2m4.console import AnimationProgress, Outcome, install, kernel_progress
 from v2m4.engines.events import RelayConsole, Send
+from v2m4.engines.failure import lost
 from v2m4.workspace import peak_memory_mib
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def name_of(work: Work) -> str:
 def perform(task: Task, send: Send) -> Outcome:
     """Run one animation in this process, and return its outcome as plain values.
 
-    The root logger is replaced by one that sends the records.
+    The root logger's handlers are replaced by one that sends the records. Whatever goes wrong is told in the outcome.
 
     Args:
         task: the animation.
@@ -63,13 +64,16 @@ def perform(task: Task, send: Send) -> Outcome:
     """
     console = RelayConsole(task.config.verbose, task.way, task.source.name, send)
     install(console, task.config.verbose)
-    threads.use(task.threads)
-    compile_kernels()
-    module, function = task.work.split(":")
-    work: Work = getattr(importlib.import_module(module), function)
-    with console.animation(task.source.name, 1, 1, task.source.count) as progress:
-        outcome = work(task.source, task.config, progress)
-    return replace(plain(outcome), peak_memory_mib=peak_memory_mib())
+    try:
+        threads.use(task.threads)
+        compile_kernels()
+        module, function = task.work.split(":")
+        work: Work = getattr(importlib.import_module(module), function)
+        with console.animation(task.source.name, 1, 1, task.source.count) as progress:
+            outcome = plain(work(task.source, task.config, progress))
+    except Exception as error:  # outside of what reports its errors itself, as an import
+        outcome = lost(task, f"{type(error).__name__}: {error}")
+    return replace(outcome, peak_memory_mib=peak_memory_mib())
 
 
 def plain(outcome: Outcome) -> Outcome:
