@@ -47,11 +47,12 @@ def run(tasks: Sequence[Task], at_once: int, console: Console) -> list[Outcome]:
     outcomes: dict[str, Outcome] = {}
     context = multiprocessing.get_context("spawn")
     workers: list[Worker] = []
+    gpus = visible_gpus() if tasks[0].config.device == "cuda" else []
     with BatchProgress(tasks, console, at_once) as progress:
         try:
             while waiting or any(worker.task for worker in workers):
                 while waiting and sum(worker.task is not None for worker in workers) < at_once:
-                    workers.append(Worker(context))
+                    workers.append(Worker(context, least_used(gpus, workers)))
                     workers[-1].begin(waiting.pop(0))
                 busy = [worker for worker in workers if worker.task is not None]
                 ready = wait([worker.connection for worker in busy], timeout=REFRESH)
@@ -78,12 +79,14 @@ class Worker:
     Attributes:
         task: the one that it works on; None where it is to end.
         alive: False once it has been found dead.
+        gpu: the one that it sees, as CUDA_VISIBLE_DEVICES names it; None without one.
     """
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: SpawnContext, gpu: str | None) -> None:
         """Start the process."""
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,), name="animation")
+        self.process = context.Process(target=_serve, args=(theirs, gpu), name="animation")
+        self.gpu = gpu
         self.task: Task | None = None
         self.alive = True
         self.process.start()
@@ -109,6 +112,20 @@ class Worker:
         """Let the process end, for want of tasks."""
         self.task = None
         self.connection.close()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return named or [str(index) for index in range(torch.cuda.device_count())]
+
+
+def least_used(gpus: Sequence[str], workers: Sequence[Worker]) -> str | None:
+    """The GPU that the fewest processes work with; None where there are no GPUs."""
+    used = [worker.gpu for worker in workers if worker.task is not None]
+    return min(gpus, key=used.count, default=None)
 
 
 def ending(exitcode: int | None) -> str:
@@ -140,8 +157,10 @@ def stop(workers: Sequence[Worker]) -> None:
             worker.connection.close()
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, gpu: str | None) -> None:
     """What a process does: perform tasks until the pipe ends."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch is loaded
     signal.signal(signal.SIGINT, _ignored)  # Ctrl-C reaches the whole group; the parent tells when to stop
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()

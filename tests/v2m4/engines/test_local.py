@@ -128,3 +128,10 @@ def test_what_ends_the_parent_ends_all_processes(tmp_path: Path, way: str, code:
 )
 def test_how_a_process_has_ended_is_told(code: int | None, text: str) -> None:
     assert local.ending(code) == text
+
+
+def test_processes_are_spread_over_the_gpus(config: Config, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert local.visible_gpus() == ["3", "5"]
+    outcomes = run_batch(sources("a", "b"), replace(config, device="cuda"), console, works.gpu)
+    assert sorted(outcome.manifest["figures"]["gpu"] for outcome in outcomes) == ["3", "5"]

@@ -63,3 +63,9 @@ def killed_once(source: Source, config: Config, progress: AnimationProgress) -> 
 def second_endless(source: Source, config: Config, progress: AnimationProgress) -> Outcome:
     """As ``done``, but all except "first" never end."""
     return done(source, config, progress) if source.name == "first" else endless(source, config, progress)
+
+
+def gpu(source: Source, config: Config, progress: AnimationProgress) -> Outcome:
+    """Report which GPU the process sees."""
+    time.sleep(1)
+    return Outcome(source.name, source.count, manifest={"figures": {"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}})
