@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from types import FrameType
 
+from tqdm import tqdm
+
 from v2m4.console import REFRESH, Console, Outcome
 from v2m4.engines.events import Event
 from v2m4.engines.failure import lost
@@ -24,6 +26,7 @@ from v2m4.engines.progress import BatchProgress
 from v2m4.engines.task import Task, perform
 from v2m4.sharding import longest_first
 
+INTERRUPTED = 130  # exit code
 GRACE = 10.0  # seconds that a process has to end after it was told to
 MEMORY = "memory may have run out: fewer --jobs need less; run the same command again to resume"
 
@@ -161,6 +164,7 @@ def _serve(connection: Connection, gpu: str | None) -> None:
     """What a process does: perform tasks until the pipe ends."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch is loaded
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
     signal.signal(signal.SIGINT, _ignored)  # Ctrl-C reaches the whole group; the parent tells when to stop
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -174,8 +178,10 @@ def _serve(connection: Connection, gpu: str | None) -> None:
         while True:
             task: Task = connection.recv()
             send(perform(task, send))
-    except (EOFError, KeyboardInterrupt):
-        pass
+    except EOFError:
+        return
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)  # the manifest is written; threads that still work would be waited for
 
 
 def _ignored(number: int, frame: FrameType | None) -> None:

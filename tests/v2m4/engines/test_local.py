@@ -98,7 +98,11 @@ def test_what_ends_the_parent_ends_all_processes(tmp_path: Path, way: str, code:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     parent = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "out")], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT
+        [sys.executable, str(script), str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while len(files := list(tmp_path.glob("out/*/pid"))) < 2 and time.monotonic() < deadline:
@@ -107,7 +111,8 @@ def test_what_ends_the_parent_ends_all_processes(tmp_path: Path, way: str, code:
     pids = [int(file.read_text()) for file in files]
     assert len(pids) == 2 and all(map(alive, pids))
     subprocess.run(["kill", f"-{way}", str(parent.pid)], check=True)
-    assert parent.wait(60) == code
+    _, told = parent.communicate(timeout=60)
+    assert (parent.returncode, told) == (code, "")
     deadline = time.monotonic() + 20
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
