@@ -112,6 +112,14 @@ def sender_to(file: Path) -> Send:
     return send
 
 
+def has_ended_a_stage(file: Path) -> bool:
+    """Whether the events of an animation, from an earlier process, tell of a stage that has ended."""
+    if not file.exists():
+        return False
+    lines = file.read_bytes().split(b"\n")[:-1]  # the last one is empty, or was being written
+    return any(json.loads(line)["seconds"] is not None for line in lines)
+
+
 class EventFiles:
     """The files of events of a batch, one for each animation, in a folder of their own."""
 

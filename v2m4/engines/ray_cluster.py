@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from v2m4 import threads
 from v2m4.config import Config
 from v2m4.console import REFRESH, Console, Outcome
-from v2m4.engines.events import EventFiles, sender_to
+from v2m4.engines.events import EventFiles
 from v2m4.engines.failure import EngineError, lost
+from v2m4.engines.node import arrived, perform_on_node
 from v2m4.engines.progress import BatchProgress
 from v2m4.engines.resources import GIB, Resources, requested, shortage
-from v2m4.engines.shared_storage import arrived
-from v2m4.engines.task import PROGRAM, Task, perform
+from v2m4.engines.task import PROGRAM, Task
 from v2m4.report import NOTICE
 from v2m4.sharding import longest_first
 
@@ -65,7 +63,7 @@ class _Batch:
     def __init__(self, ray: Any, waiting: list[Task], request: Resources, config: Config) -> None:
         self._ray, self._waiting, self._request, self._config = ray, waiting, request, config
         self.at_once = config.jobs or len(waiting)
-        self._remote = ray.remote(_perform).options(
+        self._remote = ray.remote(perform_on_node).options(
             num_cpus=request.cpus,
             num_gpus=request.gpus,
             memory=round(request.memory * GIB) or None,
@@ -131,12 +129,6 @@ class _Batch:
                 self._ray.cancel(reference, force=force)
             if references:
                 _, references = self._ray.wait(references, num_returns=len(references), timeout=GRACE)
-
-
-def _perform(task: Task, file: str) -> Outcome:
-    """Run one animation in a process of the cluster."""
-    outcome = perform(task, sender_to(Path(file)))
-    return replace(outcome, error=f"{outcome.error} (on {platform.node()})") if outcome.error else outcome
 
 
 def _nodes(ray: Any) -> list[Resources]:

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import shlex
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from v2m4.config import Config
 from v2m4.console import REFRESH, Console, Outcome
-from v2m4.engines.events import EventFiles, sender_to
+from v2m4.engines.events import EventFiles
 from v2m4.engines.failure import EngineError, lost
+from v2m4.engines.node import arrived, perform_on_node
 from v2m4.engines.progress import BatchProgress
 from v2m4.engines.resources import requested
-from v2m4.engines.shared_storage import arrived
 from v2m4.engines.slurm_options import minutes, sbatch_options
-from v2m4.engines.task import PROGRAM, Task, perform
+from v2m4.engines.task import PROGRAM, Task
 from v2m4.report import NOTICE
 
 log = logging.getLogger(__name__)
@@ -38,14 +36,13 @@ class Animation:
 
     def __call__(self, task: Task, file: str) -> Outcome:
         """Run one animation in a job."""
-        outcome = perform(task, sender_to(Path(file)))
-        return replace(outcome, error=f"{outcome.error} (on {platform.node()})") if outcome.error else outcome
+        return perform_on_node(task, file)
 
     def checkpoint(self, task: Task, file: str) -> Any:
-        """The same again: the work goes on from what is on disk, which ``--overwrite`` must not discard."""
+        """The same again, as what submitit asks for."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, replace(task, config=replace(task.config, overwrite=False)), file)
+        return DelayedSubmission(self, task, file)
 
 
 def run(tasks: Sequence[Task], config: Config, console: Console) -> list[Outcome]:

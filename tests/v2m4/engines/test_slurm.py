@@ -96,12 +96,12 @@ def test_without_slurm_it_is_told_in_one_line(
         run_batch(sources("a"), config, console, works.done)
 
 
-def test_an_interrupted_job_goes_on_and_does_not_start_over(config: Config) -> None:
+def test_an_interrupted_job_is_followed_by_the_same(config: Config) -> None:
     pytest.importorskip("submitit", reason=MISSING)
-    task = Task(sources("a")[0], replace(config, overwrite=True), "module:function", "registration", 2)
+    task = Task(sources("a")[0], config, "module:function", "registration", 2)
     following = slurm.Animation().checkpoint(task, "events")
     assert isinstance(following.function, slurm.Animation)
-    assert following.args == (replace(task, config=config), "events")
+    assert following.args == (task, "events")
 
 
 @pytest.mark.parametrize(

@@ -69,3 +69,8 @@ def gpu(source: Source, config: Config, progress: AnimationProgress) -> Outcome:
     """Report which GPU the process sees."""
     time.sleep(1)
     return Outcome(source.name, source.count, manifest={"figures": {"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}})
+
+
+def overwriting(source: Source, config: Config, progress: AnimationProgress) -> Outcome:
+    """Report whether earlier results are discarded."""
+    raise ValueError(f"overwrite {config.overwrite}")
