@@ -10,16 +10,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2m4 import preflight
+from v2m4 import lock, preflight
 from v2m4.config import Config, parse, resolve_preset
-from v2m4.console import AnimationProgress, Console, Outcome, kernel_progress, summary, use_console
+from v2m4.console import AnimationProgress, Console, Outcome, summary, use_console
 from v2m4.device import placement
+from v2m4.engines.failure import EngineError
 from v2m4.io.mesh_file import check_user_mesh
-from v2m4.lock import locked
 from v2m4.report import NOTICE
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
@@ -42,26 +43,44 @@ class UsageError(Exception):
 
 
 def check(config: Config) -> Config:
-    """Validate the options and resolve ``auto`` values.
+    """Validate the options and resolve ``auto`` values; on a cluster, what only its nodes can tell is left to them.
 
     Raises:
         UsageError: an option is invalid or requires what is missing; one line with what to do.
     """
     try:
         preflight.ranges.check(config)
-        config = preflight.formats.resolve(config)
+        config = preflight.engine.resolve(config)
     except (ValueError, Unavailable) as error:
         raise UsageError(str(error)) from error
     if any(path.exists() and not path.is_dir() for path in (config.output, *config.output.parents)):
         raise UsageError(f"--output {config.output}: a file stands there; give a folder")
+    if preflight.engine.is_checked_on_nodes(config):
+        return replace(config, root=config.video or config.root, preset=resolve_preset(config.preset))
+    checked = check_machine(config)
+    return checked if config.engine == "local" else replace(checked, blender_path=config.blender_path)
+
+
+def check_machine(config: Config) -> Config:
+    """Check what the options require of this machine, and resolve what depends on it; as ``check``."""
+    try:
+        config = preflight.formats.resolve(config)
+    except Unavailable as error:
+        raise UsageError(str(error)) from error
     if config.mesh is not None:
         with errors_of_usage("--mesh"):
             check_user_mesh(config.mesh, config.blender_path)
-    root = config.root if config.video is None else config.video
     try:
-        return preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))
+        root = config.video or config.root
+        config = preflight.resolve(replace(config, root=root, preset=resolve_preset(config.preset)))
     except Unavailable as error:
         raise UsageError(str(error)) from error
+    if config.checkpoint is not None:
+        from motion324 import check_checkpoint
+
+        with errors_of_usage("--checkpoint"):
+            check_checkpoint(config.checkpoint)
+    return config
 
 
 @contextmanager
@@ -253,14 +272,32 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     return result
 
 
-def attempt(source: Source, config: Config, progress: AnimationProgress, user_mesh: UserMesh | None = None) -> Outcome:
+@lru_cache(maxsize=1)
+def user_mesh_of(config: Config) -> UserMesh | None:
+    """Read the mesh of ``--mesh``, once in each process; None without one.
+
+    Raises:
+        UsageError: it cannot be read, or has no skin for ``--write skeleton``.
+    """
+    from v2m4.io.user_mesh import open_user_mesh
+
+    with errors_of_usage("--mesh"):
+        user_mesh = None if config.mesh is None else open_user_mesh(config.mesh, config.blender_path)
+    if config.write == "skeleton" and (user_mesh is None or user_mesh.skeleton() is None):
+        raise UsageError("--write skeleton: needs --mesh with a file that has a skin")
+    return user_mesh
+
+
+def attempt(source: Source, config: Config, progress: AnimationProgress) -> Outcome:
     """Call ``reconstruct``; log an exception as one line and return it in the outcome, so that others still run."""
     from v2m4 import failures
 
     outcome, folder = Outcome(source.name, source.count, seconds=progress.seconds), config.output / source.name
     try:
-        with locked(folder):
-            outcome.result = reconstruct(source, config, progress, outcome, user_mesh)
+        with lock.locked(folder, lock.PATIENCE if config.engine == "local" else lock.PATIENCE_ON_CLUSTERS):
+            if config.engine != "local":  # a node of a cluster
+                config = check_machine(config)
+            outcome.result = reconstruct(source, config, progress, outcome, user_mesh_of(config))
         progress.end("done")
     except Exception as error:  # one failing video must not stop the others
         outcome.error = failures.describe(error, folder)
@@ -271,15 +308,6 @@ def attempt(source: Source, config: Config, progress: AnimationProgress, user_me
     return outcome
 
 
-def compile_kernels() -> None:
-    """Compile all numba kernels that are not in the cache yet, with a progress bar."""
-    from v2m4 import kernels
-
-    if not kernels.compiled():
-        with kernel_progress() as done:
-            kernels.compile_all(done)
-
-
 def run(config: Config, console: Console) -> int:
     """Process this process's shard of the animations and print the summary.
 
@@ -287,13 +315,12 @@ def run(config: Config, console: Console) -> int:
         Exit code: 0, or 1 when an animation failed.
 
     Raises:
-        UsageError: there is no animation, ``--video`` holds several, or the user mesh or the checkpoint cannot be
-            read.
+        UsageError: there is no animation, ``--video`` holds several, or the user mesh cannot be read.
+        EngineError: the engine cannot be reached, or has not the resources.
     """
     from v2m4 import threads
+    from v2m4.engines.batch import run_batch
     from v2m4.io.sources import find_animations
-    from v2m4.io.user_mesh import open_user_mesh
-    from v2m4.workspace import peak_memory_mib
 
     try:
         sources = find_animations(config.root)
@@ -308,24 +335,14 @@ def run(config: Config, console: Console) -> int:
         )
         return 0
     threads.use(config.threads)
-    with errors_of_usage("--mesh"):
-        user_mesh = None if config.mesh is None else open_user_mesh(config.mesh, config.blender_path)
-    if config.write == "skeleton" and (user_mesh is None or user_mesh.skeleton() is None):
-        raise UsageError("--write skeleton: needs --mesh with a file that has a skin")
-    if config.checkpoint is not None:
-        from motion324 import check_checkpoint
-
-        with errors_of_usage("--checkpoint"):
-            check_checkpoint(config.checkpoint)
-    parts = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in learned_parts(config).items())
-    log.info("%s; %s", placement(config), parts, extra=NOTICE)
-    compile_kernels()
-    outcomes = []
-    for number, source in enumerate(mine, 1):
-        with console.animation(source.name, number, len(mine), source.count) as progress:
-            outcomes.append(attempt(source, config, progress, user_mesh))
+    if config.engine == "local":  # the nodes of a cluster say so themselves
+        user_mesh_of(config)
+        parts = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in learned_parts(config).items())
+        log.info("%s; %s", placement(config), parts, extra=NOTICE)
+    outcomes = run_batch(mine, config, console, attempt)
     print(summary(outcomes))
-    print(f"peak memory {peak_memory_mib() / 1024:.2f} GiB, {config.device}, preset {config.preset}")
+    memory = max(outcome.peak_memory_mib for outcome in outcomes) / 1024
+    print(f"peak memory {memory:.2f} GiB, {config.device}, preset {config.preset}")
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
@@ -337,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = use_console(config.verbose, way)
     try:
         return run(check(config), console)
-    except UsageError as error:
+    except (UsageError, EngineError) as error:
         log.error("%s", error, exc_info=config.verbose)
         return 2
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import pytest
 
 from motion324.dino import TRANSFORMERS
 from v2m4 import device, doctor, dreamsim, lpips
-from v2m4.preflight import foreground, generators, registration
+from v2m4.preflight import engine, foreground, generators, registration
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "requirements.txt", *sorted((ROOT / "requirements").glob("*.txt"))]
@@ -46,7 +46,7 @@ def commands() -> list[str]:
     """What the program says when something is missing."""
     packages = [
         *(*foreground.REMBG_PACKAGES, *foreground.SAM2_PACKAGES, *dreamsim.PACKAGES, *lpips.PACKAGES),
-        *(*registration.COTRACKER.packages, TRANSFORMERS),
+        *(*registration.COTRACKER.packages, TRANSFORMERS, engine.RAY, engine.SUBMITIT),
         *(package for make in generators.PAINTERS.values() for needs in make() for package in needs.packages),
     ]
     return [foreground.SALIENT_COMMAND, device.NVDIFFRAST, doctor.PYTORCH3D, *(package.install for package in packages)]
@@ -63,7 +63,9 @@ def test_refusals_name_the_same_versions() -> None:
     hunyuan = " ".join(re.findall(r'hy3dgen==\S+ "diffusers[^"]*"', source))
     text = " ".join([*commands(), hunyuan])
     told = re.findall(r"\b([a-z][\w-]*)((?:==|>=|<)[\d.]+)", text)
-    assert {"dreamsim", "lpips", "transformers", "diffusers", "hy3dgen"} <= {name for name, _ in told}
+    assert {"dreamsim", "lpips", "transformers", "diffusers", "hy3dgen", "ray", "submitit"} <= {
+        name for name, _ in told
+    }
     for name, bound in told:
         assert bound in bounds()[name].split(","), (name, bound, bounds()[name])
 

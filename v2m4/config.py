@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
+from v2m4.cluster_config import ClusterConfig
 from v2m4.command_line import check_arguments
 from v2m4.formats import FORMATS, WITH_BLENDER, parse_formats
 from v2m4.stage_config import (
@@ -29,6 +30,7 @@ __all__ = [
     "FAST",
     "PAPER",
     "PRESETS",
+    "ClusterConfig",
     "Config",
     "EnergyWeights",
     "FramesConfig",
@@ -67,6 +69,17 @@ class Config:
     N: int = 1
     # Index of this process, from 0 to N - 1.
     n: int = 0
+    # Where the animations run: in processes on this machine (local), as tasks of a Ray cluster, or as an array of Slurm
+    # jobs (on a login node). The results are the same.
+    engine: Literal["local", "ray", "slurm"] = "local"
+    # Animations that run at the same time, at most; 0 is 1 with local, and as many as the cluster holds with ray and
+    # slurm. The threads of local are divided among them.
+    jobs: int = 0
+    # Address of a Ray cluster (host:port, or auto for the one on this machine). By default that of the environment
+    # variable RAY_ADDRESS, else a cluster of this machine alone is started for the run.
+    ray_address: str | None = None
+    # Long options of sbatch, as KEY=VALUE: --slurm partition=gpu time=2:00:00 account=mine. Without time, 4 hours.
+    slurm: tuple[str, ...] = ()
     # User mesh (.glb .gltf .vrm .obj .ply .stl .off, .fbx through Blender, or a .zip with one of these) to animate by
     # the video; its topology, UVs, materials and textures are kept.
     mesh: Path | None = None
@@ -155,6 +168,7 @@ class Config:
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     drive: VideoTrackingConfig = field(default_factory=VideoTrackingConfig)
     texture: TextureConfig = field(default_factory=TextureConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     @property
     def format_names(self) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Outcome:
         error: one line; None on success.
         manifest: the animation's manifest, as far as it came.
         seconds: measured duration of each stage that ran.
+        peak_memory_mib: of the process that worked on it, MiB; 0 where the system does not report it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Outcome:
     error: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mib: float = 0.0
 
     def row(self) -> list[object]:
         """The cells of the summary, "-" for what there is not."""
@@ -93,17 +95,19 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 class Console(logging.Handler):
     """What main.py shows while it works; a handler of log records."""
 
-    def __init__(self, verbose: bool, way: str) -> None:
+    def __init__(self, verbose: bool, way: str, lines: logging.Handler | None = None) -> None:
         """Create the console.
 
         Args:
             verbose: show all log records.
             way: key of ``remaining_time.TYPICAL``: which stages there are, and how long they take.
+            lines: handler of the records that are shown; by default they are written to standard error.
         """
         super().__init__()
-        self._verbose, self._lines = verbose, TqdmHandler()
+        self.way = way
+        self.stages = [stage for stage in STAGES if stage in TYPICAL[way]]
+        self._verbose, self._lines = verbose, TqdmHandler() if lines is None else lines
         self._progress: AnimationProgress | None = None
-        self._stages = [stage for stage in STAGES if stage in TYPICAL[way]]
         self._remaining = RemainingTime(way)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # logging's name
@@ -129,29 +133,39 @@ class Console(logging.Handler):
         """
         label = name if count == 1 else f"[{number}/{count}] {name}"
         with WarningRecorder() as warnings:
-            self._progress = AnimationProgress(label, self._stages, frames, self._remaining, warnings)
+            self._progress = self.new_progress(label, frames, warnings)
             try:
                 yield self._progress
             finally:
                 self._progress.close()
                 self._progress = None
 
+    def new_progress(self, label: str, frames: int, warnings: WarningRecorder) -> AnimationProgress:
+        """Return the progress line of one animation."""
+        return AnimationProgress(label, self.stages, frames, self._remaining, warnings)
+
 
 class AnimationProgress:
     """The progress line of one animation: stage, seconds so far, estimate of those left, latest figure.
 
-    Where standard error is no terminal nothing is shown but one line at the end.
+    Where standard error is no terminal, or ``shown`` is False, nothing is shown but one line at the end.
     """
 
     def __init__(
-        self, label: str, stages: Sequence[str], frames: int, remaining: RemainingTime, warnings: WarningRecorder
+        self,
+        label: str,
+        stages: Sequence[str],
+        frames: int,
+        remaining: RemainingTime,
+        warnings: WarningRecorder,
+        shown: bool = True,
     ) -> None:
         self.warnings = warnings
         self.frames, self.seconds = frames, dict[str, float]()
         self._label, self._left, self._remaining = label, list(stages), remaining
         self._stage, self._step, self._figure, self._ending = "", "", "", ""
         self._start = self._stage_start = time.perf_counter()
-        self._shown = sys.stderr.isatty()
+        self._shown = shown and sys.stderr.isatty()
         self._bar = tqdm(
             total=len(stages), desc=label, bar_format=LAYOUT, dynamic_ncols=True, disable=not self._shown, leave=True
         )
@@ -225,6 +239,12 @@ def kernel_progress() -> Iterator[Any]:
 def use_console(verbose: bool, way: str) -> Console:
     """Make a console the only handler of all log records, and return it."""
     console = Console(verbose, way)
+    install(console, verbose)
+    return console
+
+
+def install(console: Console, verbose: bool) -> None:
+    """Make a console the only handler of all log records."""
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(levelname).1s %(message)s",
@@ -233,7 +253,6 @@ def use_console(verbose: bool, way: str) -> Console:
     )
     for noisy in ("numba", "PIL", "matplotlib", "trimesh"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return console
 
 
 def _number(value: float | None, digits: int) -> str:

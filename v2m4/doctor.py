@@ -96,6 +96,10 @@ def _machine(output: Path) -> Iterator[Finding]:
         None if blender is None else f"{blender.path} (from {blender.source})",
         f"for --formats {','.join(BLENDER_FORMATS)}: {INSTALL}, or --blender_path FOLDER",
     )
+    from v2m4.preflight.engine import RAY, SUBMITIT
+
+    yield _found("ray", _version("ray"), f"for --engine ray: {RAY.install}")
+    yield _found("submitit", _version("submitit"), f"for --engine slurm: {SUBMITIT.install}")
     there = next(place for place in (output, *output.resolve().parents) if place.exists())
     free = shutil.disk_usage(there).free / 2**30
     state: Literal["ready", "missing"] = "ready" if free >= LEAST_FREE else "missing"

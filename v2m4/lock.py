@@ -27,6 +27,7 @@ LOCK = ".lock"
 RENEWAL = 15.0  # seconds between two renewals
 PATIENCE = 2.0  # seconds in which the owner may end: a process that is killed takes time to do so
 STALE = 120.0  # seconds without a renewal after which a lock of another machine is stale
+PATIENCE_ON_CLUSTERS = STALE + 2 * RENEWAL  # an animation is started again after its node has died
 
 
 class LockedError(RuntimeError):
@@ -66,8 +67,12 @@ class Owner:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the lock of a folder, which is created where it is missing.
+
+    Args:
+        folder: of the output.
+        patience: seconds to wait for the owner to end.
 
     Raises:
         LockedError: another process holds it; one line with what to do.
@@ -75,7 +80,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file, own = folder / LOCK, Owner.this()
-    _acquire(file, own)
+    _acquire(file, own, patience)
     released = threading.Event()
 
     def renew() -> None:
@@ -98,14 +103,14 @@ def locked(folder: Path) -> Iterator[None]:
                 file.unlink()
 
 
-def _acquire(file: Path, own: Owner) -> None:
+def _acquire(file: Path, own: Owner, patience: float) -> None:
     """Create the lock, in place of a stale one.
 
     Raises:
         LockedError: it is held.
         OSError: it cannot be written.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not _created(file, own):
         try:
             _remove_stale(file, own.token)

@@ -17,7 +17,7 @@ class Countable(Protocol):
 
     @property
     def count(self) -> int:
-        """Amount of work, in pictures."""
+        """Amount of work, in pictures; 0 if unknown."""
 
 
 Item = TypeVar("Item", bound=Countable)
@@ -26,8 +26,9 @@ Item = TypeVar("Item", bound=Countable)
 def shard(sources: Sequence[Item], N: int, n: int) -> list[Item]:
     """The animations of process ``n`` of ``N``, balanced by number of pictures, as in V2M4.
 
-    Greedy: each animation, longest first, is assigned to the process with the fewest pictures so far. The partition
-    does not depend on the order of ``sources``, so that the processes need not communicate.
+    Longest processing time first (Graham 1969): each animation, longest first, is assigned to the process with the
+    fewest pictures so far. The partition depends on names and numbers of pictures alone, neither on the order of
+    ``sources`` nor on what is finished, so that the processes need not communicate.
 
     Args:
         sources: all animations, in any order, with unique names.
@@ -48,11 +49,24 @@ def shard(sources: Sequence[Item], N: int, n: int) -> list[Item]:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"two animations are called {twice!r}; rename one")
-    loads = [0] * N
+    loads, counts = [0] * N, expected_counts(sources)
     mine = []
-    for source in sorted(sources, key=lambda source: (-source.count, natural_key(source.name))):
+    for source in longest_first(sources):
         process = min(range(N), key=lambda index: (loads[index], index))
-        loads[process] += source.count
+        loads[process] += counts[source.name]
         if process == n:
             mine.append(source)
     return sorted(mine, key=lambda source: natural_key(source.name))
+
+
+def expected_counts(sources: Sequence[Countable]) -> dict[str, int]:
+    """Number of pictures of each animation by name; where it is unknown (0), the mean of the known ones, or 1."""
+    known = [source.count for source in sources if source.count > 0]
+    typical = round(sum(known) / len(known)) if known else 1
+    return {source.name: source.count or typical for source in sources}
+
+
+def longest_first(sources: Sequence[Item]) -> list[Item]:
+    """The animations by falling number of pictures, then in natural order of their names."""
+    counts = expected_counts(sources)
+    return sorted(sources, key=lambda source: (-counts[source.name], natural_key(source.name)))

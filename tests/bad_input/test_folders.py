@@ -184,8 +184,18 @@ CASES = [
         1,
         r"manifest.json: damaged \(Expecting .*\); delete it or use --overwrite",
     ),
-    Case("a manifest that is a list", earlier("[]"), 1, r"manifest.json: damaged \(not a manifest of this program\); delete it"),
-    Case("a manifest without tables", earlier('{"artefacts": 3}'), 1, r"manifest.json: damaged \(not a manifest of this program\)"),
+    Case(
+        "a manifest that is a list",
+        earlier("[]"),
+        1,
+        r"manifest.json: damaged \(not a manifest of this program\); delete it",
+    ),
+    Case(
+        "a manifest without tables",
+        earlier('{"artefacts": 3}'),
+        1,
+        r"manifest.json: damaged \(not a manifest of this program\)",
+    ),
     Case("a manifest of deep brackets", earlier("[" * 100_000), 1, "manifest.json: damaged"),
     Case(
         "a manifest with a wrong record",

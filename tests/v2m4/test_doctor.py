@@ -42,8 +42,20 @@ def test_every_model_and_option_has_a_row(tmp_path: Path) -> None:
     assert {f"--model {name}: its texture" for name in generators.PAINTERS} <= set(found)
     for what in ("--use_vggt", "--use_tracking", "--search.similarity dreamsim", "--frames.foreground rembg"):
         assert what in found
-    for what in ("Python", "PyTorch", "device", "nvdiffrast", "pytorch3d", "threads", "Blender", "ffmpeg", "free disk"):
+    for what in (
+        "Python",
+        "PyTorch",
+        "device",
+        "nvdiffrast",
+        "pytorch3d",
+        "threads",
+        "Blender",
+        "ffmpeg",
+        "ray",
+        "submitit",
+    ):
         assert what in found
+    assert {"ray", "submitit"} <= set(found)
     assert all(found[what] == doctor.Finding(what, "ready") for what in OWN)
 
 

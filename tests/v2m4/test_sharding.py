@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from v2m4.io.names import natural_key
-from v2m4.sharding import shard
+from v2m4.sharding import expected_counts, longest_first, shard
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,30 @@ def test_every_animation_is_in_exactly_one_shard(sources, processes):
 @given(items, st.integers(1, 8))
 def test_loads_balance(sources, processes):
     """Greedy: no process has more than the least loaded one by more than one animation."""
-    loads = [sum(item.count for item in shard(sources, processes, index)) for index in range(processes)]
-    assert max(loads) - min(loads) <= max((item.count for item in sources), default=0)
+    counts = expected_counts(sources)
+    loads = [sum(counts[item.name] for item in shard(sources, processes, index)) for index in range(processes)]
+    assert max(loads) - min(loads) <= max(counts.values(), default=0)
+
+
+@given(items, st.integers(1, 8))
+def test_the_largest_load_is_near_the_least_possible(sources, processes):
+    """Graham's bound of list scheduling: the mean load and all but a 1/N of the largest animation, at most."""
+    counts = expected_counts(sources)
+    loads = [sum(counts[item.name] for item in shard(sources, processes, index)) for index in range(processes)]
+    mean, largest = sum(loads) / processes, max(counts.values(), default=0)
+    assert max(loads) <= mean + (1 - 1 / processes) * largest + 1e-9
+
+
+@given(st.integers(1, 40), st.integers(1, 8))
+def test_animations_of_unknown_length_are_spread(number, processes):
+    sources = [Item(f"clip {index}", 0) for index in range(number)]
+    sizes = [len(shard(sources, processes, index)) for index in range(processes)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_an_unknown_length_counts_as_the_mean_of_the_known():
+    assert expected_counts([Item("a", 10), Item("b", 0), Item("c", 21)]) == {"a": 10, "b": 16, "c": 21}
+    assert [item.name for item in longest_first([Item("a", 10), Item("b", 0), Item("c", 21)])] == ["c", "b", "a"]
 
 
 @given(items, st.integers(1, 8), st.randoms())

@@ -12,6 +12,7 @@ from v2m4.config import Config
 from v2m4.device import NoCuda, choose_device
 from v2m4.preflight import (
     camera_search,
+    engine,
     export,
     foreground,
     formats,
@@ -23,7 +24,7 @@ from v2m4.preflight import (
 )
 from v2m4.weights import Unavailable
 
-__all__ = ["formats", "ranges", "require", "resolve"]
+__all__ = ["engine", "formats", "ranges", "require", "resolve"]
 
 log = logging.getLogger("v2m4.preflight")
 

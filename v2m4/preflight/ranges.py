@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from v2m4.cluster_config import ClusterConfig
 from v2m4.config import LARGEST_FOV, LEAST_FOV, MOST_BONES, Config
 
 ANY = math.inf
@@ -74,7 +75,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "texture.total_variation": (0, ANY),
 }
 WEIGHTS = "registration.weights."  # any of them is at least 0
-ELSEWHERE = ("n", "fov", "tolerance")  # checked below
+# Checked below, by preflight.engine, or by their type.
+ELSEWHERE = ("n", "fov", "tolerance", "jobs", "stage", "from_stage", "until_stage")
 
 
 def check(config: Config) -> None:
@@ -107,6 +109,8 @@ def numbers(options: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
     """Name and value of each option that is a single number and is not checked by itself."""
     for field in dataclasses.fields(options):
         value, name = getattr(options, field.name), f"{prefix}{field.name}"
+        if isinstance(value, ClusterConfig):
+            continue
         if dataclasses.is_dataclass(value):
             yield from numbers(value, f"{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool) and name not in ELSEWHERE:
