@@ -41,7 +41,11 @@ def check_arguments(arguments: Sequence[str], options: type) -> None:
         if known[name] is bool:
             continue
         values = [value] if equals else []
-        for kind in _kinds_of_values(known[name]):
+        kinds = _kinds_of_values(known[name])
+        if kinds[-1] is Ellipsis:  # any number of values, up to the next option
+            following = next((at for at, each in enumerate(words) if each.startswith("--")), len(words))
+            kinds = kinds[:1] * max(following + len(values), 1)
+        for kind in kinds:
             if not values and (not words or words[0].startswith("--")):
                 raise ValueError(f"--{name}: its value is missing")
             _check_value(name, values.pop() if values else words.pop(0), kind)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import main
+from v2m4.engines import batch
 
 OPTIONS = ("--preset", "fast", "--device", "cpu", "--threads", "2", "--report", "off")
 GOOD = "zz_good"  # an animation beside the one in question, which must be read whatever that one is
@@ -107,7 +108,7 @@ def run(
 
     monkeypatch.setattr(main, "four_stages", recorder)
     monkeypatch.setattr(main, "track_user_mesh", lambda mesh, *more: recorder(*more))
-    monkeypatch.setattr(main, "compile_kernels", lambda: None)
+    monkeypatch.setattr(batch, "compile_kernels", lambda: None)
     monkeypatch.chdir(folder)
     more = [word.replace("{root}", str(root)) for word in case.options]
     capsys.readouterr()

@@ -123,7 +123,15 @@ def test_names_are_those_that_tyro_parses() -> None:
             value = getattr(value, part, None)
         if value is False:
             line.append(f"--no_{name}")
-        elif value is not None and value != "":
+        elif value not in (None, "", ()):
             line += [f"--{name}", str(value)]
     check_arguments(line, Config)
     assert parse(line) == FAST
+
+
+def test_an_option_may_take_several_values() -> None:
+    line = ["--engine", "slurm", "--slurm", "partition=gpu", "time=1:00:00", "--jobs", "3"]
+    check_arguments(line, Config)
+    assert parse(line).slurm == ("partition=gpu", "time=1:00:00")
+    with pytest.raises(ValueError, match="--slurm: its value is missing"):
+        check_arguments(["--slurm", "--jobs", "3"], Config)
