@@ -72,13 +72,18 @@ class StageSelection:
         if self.last == LAST or stage != MEMBERS[self.last][-1]:
             return
         names = [MEMBERS[number][0] for number in range(max(self.first, 1), self.last + 1)]
+        folders = [workspace.path(STAGE_FOLDERS[name]) for name in names]
+        there = [str(folder) for folder in folders if folder.is_dir()] or [str(workspace.root)]  # a user mesh has no 1
+        options = [self.option] if self.redo is None else [self.redo.option, self.option]
+        if self.first and self.redo is not None:  # it names the stage
+            options = [self.redo.option]
         log.info(
             "%s: stopped after stage %d (%s); its results are in %s; the same command without %s goes on",
             workspace.root,
             self.last,
             names[-1].replace("_", " "),
-            ", ".join(str(workspace.path(STAGE_FOLDERS[name])) for name in names),
-            self.option if self.redo is None else f"{self.redo.option} and {self.option}",
+            ", ".join(there),
+            " and ".join(options),
             extra=NOTICE,
         )
         raise Stopped(STAGE_FOLDERS[names[-1]])

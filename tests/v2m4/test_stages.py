@@ -24,7 +24,10 @@ def test_without_options_all_stages_are_run() -> None:
     assert selected(overwrite=True).redo == Redo("--overwrite")
 
 
-def test_one_stage_requires_those_before_and_stops_after_itself(tmp_path: Path) -> None:
+def test_one_stage_requires_those_before_and_stops_after_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     selection = selected(stage=3)
     assert selection.required == {"generation", "camera_search"} and selection.redo is None
     workspace = Workspace(tmp_path)
@@ -33,6 +36,10 @@ def test_one_stage_requires_those_before_and_stops_after_itself(tmp_path: Path) 
         selection.check_end("registration", workspace)
     again = selected(stage=3, overwrite=True)
     assert again.redo == Redo("--overwrite --stage 3", frozenset({"registration"}))
+    assert "the same command without --stage goes on" in caplog.text
+    with pytest.raises(Stopped):
+        again.check_end("registration", workspace)
+    assert "the same command without --overwrite --stage 3 goes on" in caplog.text
     assert selected(stage=4).last == 4
 
 
