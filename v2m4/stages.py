@@ -22,7 +22,7 @@ ROOMS = ("generators", "camera_search", "registration", "motion324", "texture") 
 # Options that no result depends on: where and by how many the work is done, and what is told of it.
 NEUTRAL = {
     *("root", "video", "output", "N", "n", "threads", "verbose", "overwrite", "stage", "from_stage", "until_stage"),
-    *("weights_dir", "download", "low_vram", "report"),
+    *("weights_dir", "download", "low_vram", "report", "engine", "jobs", "ray_address", "slurm", "cluster"),
 }
 
 
