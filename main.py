@@ -197,8 +197,9 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         posed = camera_search.run(key_frames, assets, workspace, config)
         posed = generators.refine(key_frames, posed, workspace, config)
     with stage("registration"):
-        if config.motion == "video":
-            sequence = registration.track_video(clip.frames, posed[0], workspace, config)
+        predict = motion324.predictor(clip.frames, workspace, config) if config.refine else None
+        if config.motion == "video" or config.refine:
+            sequence = registration.track_video(clip.frames, posed[0], workspace, config, predict=predict)
         elif config.motion == "feedforward":
             sequence = motion324.run(clip.frames, posed[0], workspace, config)
         else:
@@ -247,10 +248,11 @@ def track_user_mesh(user_mesh: UserMesh, clip: Clip, workspace: Workspace, confi
     with stage("camera_search"):
         posed = camera_search.pose_user_mesh(clip.frames[0], asset, workspace, config)
     with stage("registration"):
-        if config.motion == "feedforward":
+        if config.motion == "feedforward" and not config.refine:
             tracked = motion324.run(clip.frames, posed, workspace, config)
         else:
-            tracked = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True)
+            predict = motion324.predictor(clip.frames, workspace, config) if config.refine else None
+            tracked = registration.track_video(clip.frames, posed, workspace, config, user_mesh=True, predict=predict)
     with stage("export"):
         sequence, timeline = working.coarse_sequence(tracked), Timeline.of(clip)
         to_camera = posed.matrix() @ unit

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from motion324.checkpoint import load_network
 from motion324.network import MotionNetwork
@@ -57,6 +58,16 @@ def run(frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Co
     make = partial(_predicted, frames, posed.mesh, config.checkpoint, config)
     poses = torch.from_numpy(workspace.make_arrays(f"{FOLDER}/feedforward.npz", key, make)["vertices"])
     return MeshSequence(poses, posed.mesh, np.arange(len(frames), dtype=np.float64))
+
+
+def predictor(frames: list[Frame], workspace: Workspace, config: Config) -> Callable[[Mesh], Tensor]:
+    """Function of a mesh, posed as in the first frame: its poses (T, V, 3) in all frames, as of ``run``."""
+
+    def predict(mesh: Mesh) -> Tensor:
+        posed = PosedAsset(mesh, torch.eye(4), 1.0)
+        return run(frames, posed, workspace, config).vertices
+
+    return predict
 
 
 def _predicted(frames: Sequence[Frame], mesh: Mesh, checkpoint: Path, config: Config) -> Arrays:

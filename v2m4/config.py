@@ -91,6 +91,8 @@ class Config:
     motion: Literal["registration", "video", "feedforward"] = "registration"
     # Weights of that network: its authors' checkpoint (.pt), or one of motion324.train (.safetensors).
     checkpoint: Path | None = None
+    # With --motion feedforward: fit the mesh to the video as --motion video does, from the network's poses.
+    refine: bool = False
     # One key frame in every skip frames.
     skip: int = 5
     # Poses of the frames between key frames: fitted to the video, or interpolated linearly between those of the key

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,7 +67,7 @@ class PoseSearch:
         self.first_comparison = PoseComparison.of(graph, rest, appearance, self._view(0, rest))
         self.max_error = float(self.first_comparison(graph.rest_poses())[0]) + TUNING.max_error_increase
 
-    def improved(self, time: int, pose: Poses, previous: Poses, fit: Fit) -> Poses:
+    def improved(self, time: int, pose: Poses, previous: Poses, fit: Fit, further: Sequence[Poses] = ()) -> Poses:
         """The pose of a frame, or a better one where it does not explain the frame.
 
         Args:
@@ -75,6 +75,7 @@ class PoseSearch:
             pose: one, as tracked.
             previous: one, of the frame before.
             fit: fits a pose to the frame.
+            further: poses of the frame that are tried, too.
 
         Returns:
             ``pose`` itself where its error is at most ``max_error``, where nothing better is found, and where the
@@ -89,7 +90,7 @@ class PoseSearch:
             for origin in (previous, self.graph.rest_poses())
             for start in rigid_motions(comparison, origin, TUNING.rigid_hypotheses)
         ]
-        starts += self._with_rotated_limbs(comparison, pose)
+        starts += [*further, *self._with_rotated_limbs(comparison, pose)]
 
         def better(starts: list[Poses], than: PoseHypothesis) -> PoseHypothesis:
             ranked = sorted((self._hypothesis(comparison, start, previous) for start in starts), key=lambda it: it.cost)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from registration.correspondences import point_trackers
@@ -44,7 +46,12 @@ CHECK_IMAGES = 8  # of the mesh beside its frame, evenly spread over the video
 
 
 def track_video(
-    frames: list[Frame], posed: PosedAsset, workspace: Workspace, config: Config, user_mesh: bool = False
+    frames: list[Frame],
+    posed: PosedAsset,
+    workspace: Workspace,
+    config: Config,
+    user_mesh: bool = False,
+    predict: Callable[[Mesh], Tensor] | None = None,
 ) -> MeshSequence:
     """Poses of one mesh in all frames of a video, by video-driven deformation.
 
@@ -54,6 +61,8 @@ def track_video(
         workspace: the animation's folder; the quality of fit goes into its manifest as ``motion``.
         config: all options; ``drive``, ``max_faces``, ``use_tracking`` and the point tracker's are used.
         user_mesh: the mesh is a user's, whose pose may differ from the first frame's: it is fitted to that frame first.
+        predict: (T, V, 3) poses of a mesh in the first frame's pose by a network, which the fit of each frame may start
+            from; None for no network.
 
     Returns:
         Poses of the whole mesh at times 0 to T - 1; its rest pose is that of ``posed``.
@@ -70,8 +79,11 @@ def track_video(
         vertices = workspace.make_arrays(name, key, fit)["vertices"]
         mesh = mesh.with_vertices(torch.from_numpy(vertices))
         key = digest(key, "user_mesh")
+    predicted = None if predict is None else predict(mesh).cpu()
+    if predicted is not None:
+        key = digest(key, predicted.numpy())
     name = f"{FOLDER}/driven.npz"
-    track = partial(_track, frames, mesh, config, workspace.partial_results(name, key))
+    track = partial(_track, frames, mesh, config, workspace.partial_results(name, key), predicted)
     stored = workspace.make_arrays(name, key, track)
     quality = FitQuality.of_arrays(stored)
     workspace.manifest["motion"] = quality.describe()
@@ -144,14 +156,14 @@ def _fit_first_frame(frame: Frame, mesh: Mesh, config: Config, parts: PartialRes
     return {"vertices": fit_first_frame(mesh, frame, config.drive, parts).vertices.cpu().numpy()}
 
 
-def _track(frames: list[Frame], mesh: Mesh, config: Config, parts: PartialResults) -> Arrays:
+def _track(frames: list[Frame], mesh: Mesh, config: Config, parts: PartialResults, predicted: Tensor | None) -> Arrays:
     """``vertices`` (T, V, 3), and the quality of fit (``FitQuality.arrays``)."""
     point_tracks = None
     if config.use_tracking and len(frames) > 1:
         point_tracks = _point_tracks(parts.arrays("points", partial(_track_points, frames, mesh, config)))
     with _progress("frames", frames) as progress:
         result = track_mesh(
-            frames, mesh, config.drive, point_tracks, lambda done: progress.update(done - progress.n), parts
+            frames, mesh, config.drive, point_tracks, lambda done: progress.update(done - progress.n), parts, predicted
         )
     return {"vertices": result.vertices.cpu().numpy(), **result.quality.arrays()}
 

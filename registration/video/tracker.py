@@ -29,6 +29,7 @@ from registration.correspondences.constraints import Constraints
 from registration.correspondences.observe import flow_constraints
 from registration.deformation_graph.gauss_newton import Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
+from registration.deformation_graph.pose_fit import poses_of_vertices
 from registration.video.observer import Observer, PointTracks, TrackedMesh, solver_weights, translated_to_mask
 from registration.video.parts import MeshParts
 from registration.video.pose_search import PoseSearch
@@ -56,6 +57,7 @@ def track_mesh(
     point_tracks: PointTracks | None = None,
     progress: Callable[[int], None] | None = None,
     parts: PartialResults | None = None,
+    predicted: Tensor | None = None,
 ) -> TrackedMesh:
     """Poses of a mesh in all frames of a video, by video-driven deformation.
 
@@ -66,11 +68,13 @@ def track_mesh(
         point_tracks: correspondences of a point tracker, beside appearance, outline and flow; None for none.
         progress: called with the number of frames that were tracked so far.
         parts: storage of finished windows and of the state within one; None for none.
+        predicted: (T, V, 3) poses that a network has predicted, further starts of each frame's fit; None for none.
 
     Returns:
         Poses and quality of fit of the T frames; the first pose is the mesh's own.
     """
-    return _Tracker(Observer(frames, mesh, config, point_tracks), progress, parts or PartialResults()).run()
+    observer = Observer(frames, mesh, config, point_tracks)
+    return _Tracker(observer, progress, parts or PartialResults(), predicted).run()
 
 
 class _Tracker:
@@ -80,13 +84,21 @@ class _Tracker:
         observer: of the frames and the mesh.
         progress: called with the number of frames that were tracked so far.
         parts: storage of windows and states.
+        predicted: (T, V, 3) poses that a network has predicted; None for none.
     """
 
-    def __init__(self, observer: Observer, progress: Callable[[int], None] | None, parts: PartialResults) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        progress: Callable[[int], None] | None,
+        parts: PartialResults,
+        predicted: Tensor | None,
+    ) -> None:
         mesh = observer.mesh
         self.observer, self.config = observer, observer.config
         self.progress, self.stored = progress, parts
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, observer.config.nodes)
+        self.predicted = None if predicted is None else poses_of_vertices(self.graph, predicted.cpu().numpy())
         self.parts = MeshParts.of(self.graph, observer.camera)
         self.search = PoseSearch(observer, self.graph)
         self.weights = solver_weights(observer.config)
@@ -201,7 +213,8 @@ class _Tracker:
     def _track_frame(self, time: int, known: Poses) -> Poses:
         """Pose of a frame after those of known frames.
 
-        The start is the better, by the masks' IoU, of the linear prediction and the pose by dense optical flow.
+        The start is the best, by the masks' IoU, of the linear prediction, the pose by dense optical flow, and the
+        network's pose where there is one. Where the frame is not explained, the network's pose is one more start.
         """
         observer, frames = self.observer, self.observer.frames
         previous, starts = self._first_vertices(known[-1:]), [_linear_prediction(known)]
@@ -210,11 +223,17 @@ class _Tracker:
             field = flow_between(frames[time - 1], frames[time], self.config.size)
             constraints = flow_constraints(rendered, field, TUNING.flow_points)
             starts.append(self._solve_frame(constraints, known[-1:], known, TUNING.flow_steps, TUNING.search_radii[0]))
+        by_network = [] if self.predicted is None else [self.predicted[time : time + 1]]
+        starts += by_network
         view = observer.view(time, previous)
         pose = max(starts, key=lambda start: observer.mask_iou(self._first_vertices(start), view))
         pose, iou = self._fit_frame(time, pose, known, TUNING.search_radii[0])
         searched = self.search.improved(
-            time, pose, known[-1:], lambda start: self._fit_frame(time, start, known[:0], TUNING.search_radii[0])[0]
+            time,
+            pose,
+            known[-1:],
+            lambda start: self._fit_frame(time, start, known[:0], TUNING.search_radii[0])[0],
+            by_network,
         )
         if searched is not pose:
             pose, iou = searched, observer.mask_iou(self._first_vertices(searched), view)

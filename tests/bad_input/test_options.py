@@ -85,6 +85,7 @@ CASES = [
     refused("--use_tracking", "--use_tracking"),
     refused("--write skeleton", "--write skeleton: needs --mesh"),
     refused("--motion feedforward", "--motion feedforward: give --checkpoint"),
+    refused("--refine", "--refine .* needs --motion feedforward"),
     refused("--checkpoint a.pt", "--checkpoint .* needs --motion feedforward"),
     refused("--motion feedforward --checkpoint a.pt", "--checkpoint a.pt: no such file"),
     with_checkpoint("bomb.pt", {"model": _Bomb()}, "bomb.pt: not a checkpoint of tensors"),

@@ -13,6 +13,8 @@ def require(config: Config) -> None:
         Unavailable: in one line, the option, what is missing and what to do.
     """
     if config.motion != "feedforward":
+        if config.refine:
+            raise Unavailable("--refine fits the motion network's poses to the video; it needs --motion feedforward")
         if config.checkpoint is not None:
             raise Unavailable("--checkpoint is the motion network's; it needs --motion feedforward")
         return

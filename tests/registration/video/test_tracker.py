@@ -121,3 +121,14 @@ def test_repeated_predictions_remain_rotations() -> None:
     assert np.abs(deviation).max() < 1e-5
     expected = torch.linalg.matrix_power(rotation, 61).numpy()
     assert np.abs(poses.rotations[-1, 0] - expected).max() < 1e-4
+
+
+def test_predicted_poses_are_starts_of_the_fit(capsule: tuple[Tensor, Tensor]) -> None:
+    poses = torch.stack([pose(capsule, time) for time in (0, 16, 32)])
+    mesh = painted(capsule[0], capsule[1]).with_vertices(poses[0])
+    frames = [photographed(mesh.with_vertices(each), time) for time, each in enumerate(poses)]
+    config = replace(CONFIG, rounds=1, passes=0)
+    alone, told = (track_mesh(frames, mesh, config, predicted=given).vertices for given in (None, poses))
+    errors = [float((result - poses)[1:].norm(dim=2).mean()) for result in (alone, told)]
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.1 * float((poses - poses[0])[1:].norm(dim=2).mean())
