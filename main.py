@@ -21,6 +21,7 @@ from v2m4.console import AnimationProgress, Console, Outcome, summary, use_conso
 from v2m4.device import placement
 from v2m4.engines.failure import EngineError
 from v2m4.io.mesh_file import check_user_mesh
+from v2m4.remaining_time import way_of
 from v2m4.report import NOTICE
 from v2m4.sharding import shard
 from v2m4.weights import Unavailable
@@ -135,6 +136,7 @@ def reconstruct(
     source: Source, config: Config, progress: AnimationProgress, outcome: Outcome, user_mesh: UserMesh | None = None
 ) -> Path:
     """Process one animation, from its pictures to ``output_animation.glb``, ``report.html``; returns the GLB's path."""
+    from v2m4.forecast import log_forecast
     from v2m4.further_outputs import write_report_page
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
@@ -161,6 +163,7 @@ def reconstruct(
             workspace.manifest.pop(entry, None)
     outcome.frames = progress.frames = len(clip.frames)
     log.info("%s: %d frames, foreground: %s", source.name, len(clip.frames), clip.foreground, extra=NOTICE)
+    log_forecast(clip, config)
     try:
         if user_mesh is None:
             result = four_stages(clip, workspace, config, stage)
@@ -351,9 +354,7 @@ def run(config: Config, console: Console) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 on success, 1 when an animation failed, 2 on bad usage, 130 on Ctrl-C."""
     config = parse(sys.argv[1:] if arguments is None else arguments)
-    motion = "registration" if config.motion == "registration" else "video"
-    way = "baseline" if config.baseline else motion if config.mesh is None else "user_mesh"
-    console = use_console(config.verbose, way)
+    console = use_console(config.verbose, way_of(config))
     try:
         return run(check(config), console)
     except (UsageError, EngineError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from v2m4.config import Config
+
 # Seconds of a stage, and seconds per frame of the video, by way of reconstruction: medians of runs of 6 to 40 frames on
 # two cores, one frame in five a key frame. Another machine is slower or faster by one factor, which is measured.
 TYPICAL: dict[str, dict[str, tuple[float, float]]] = {
@@ -77,3 +79,12 @@ class RemainingTime:
         if elapsed > factor * current > 0:
             factor = RemainingTime(self.way, [*self.measured, (current, elapsed)]).factor
         return max(factor * current - elapsed, 0.0) + factor * sum(following)
+
+
+def way_of(config: Config) -> str:
+    """Key of ``TYPICAL`` of the way that the options choose."""
+    if config.baseline:
+        return "baseline"
+    if config.mesh is not None:
+        return "user_mesh"
+    return "registration" if config.motion == "registration" else "video"
