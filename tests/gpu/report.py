@@ -1,4 +1,4 @@
-"""What the checks on a GPU measured, as ``docs/performance.md``."""
+"""What the checks on a GPU measured, as ``docs/performance_gpu.md``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance_gpu.md"
 INTRODUCTION = """# Performance on a GPU
 
 `pytest -m gpu` writes this page on a machine with a GPU: every check that only a GPU can do, in one command. The memory
