@@ -1,4 +1,4 @@
-"""The checks that only a GPU can do: ``pytest -m gpu``, under 8 minutes; ``docs/performance_gpu.md`` is written at the end.
+"""The checks that only a GPU can do: ``pytest -m gpu``, under 8 minutes; writes ``docs/performance_gpu.md`` at the end.
 
 Without a GPU all of them skip. ``V2M4_GPU_TESTS_ON_CPU=1 pytest -m gpu`` runs them on the CPU instead, in place of the
 GPU: it tells whether the checks themselves work, nothing about a GPU, and writes nothing.

@@ -9,6 +9,7 @@ import torch
 import trimesh
 
 import motion324
+import registration
 from motion324.checkpoint import save_network
 from motion324.config import PRESETS, MotionConfig
 from motion324.flow_network import motion_network
@@ -80,3 +81,27 @@ def test_poses_lie_in_the_video_cameras_space(
     again = motion324.run(frames, posed, workspace, config)
     assert file.stat().st_mtime_ns == before
     torch.testing.assert_close(again.vertices, sequence.vertices)
+
+
+def test_refinement_starts_from_the_networks_poses(posed: PosedAsset, frames: list[Frame], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "small.safetensors"
+    save_network(checkpoint, motion_network(_small("flow")))
+    config = replace(FAST, motion="feedforward", checkpoint=checkpoint, device="cpu", refine=True)
+    workspace = Workspace(tmp_path / "out")
+    asked: list[torch.Tensor] = []
+
+    def predict(mesh: Mesh) -> torch.Tensor:
+        asked.append(motion324.predictor(frames, workspace, config)(mesh))
+        return asked[-1]
+
+    sequence = registration.track_video(frames, posed, workspace, config, predict=predict)
+    torch.testing.assert_close(asked[0], motion324.run(frames, posed, workspace, config).vertices)
+    moved = (sequence.vertices - posed.mesh.vertices).mean(1)
+    assert 0.02 < float(moved[2, 0]) < 0.1  # a ball without texture: only its outline moves
+    stored = tmp_path / "out" / "3_registration" / "driven.npz"
+    before = stored.stat().st_mtime_ns
+    registration.track_video(frames, posed, workspace, config, predict=predict)
+    assert stored.stat().st_mtime_ns == before
+    registration.track_video(frames, posed, workspace, config, predict=lambda mesh: predict(mesh) + 0.01)
+    assert stored.stat().st_mtime_ns != before
