@@ -14,6 +14,7 @@ import pytest
 
 import generators
 import main
+from tests.processes import heeding_ctrl_c
 from tests.test_killed_runs import QUICK
 from tests.test_main import write_clip
 from v2m4.lock import LOCK, locked
@@ -178,13 +179,14 @@ def test_two_processes_do_not_work_on_one_animation(
 @pytest.mark.skipif(os.name != "posix", reason="sends the signal of Ctrl-C")
 def test_ctrl_c_ends_cleanly_with_one_line(clips: Path, tmp_path: Path) -> None:
     command = [sys.executable, "main.py", "--root", str(clips), "--output", str(tmp_path), *QUICK]
-    process = subprocess.Popen(
-        [*command, "--registration.fine_steps", "100000", "--registration.trust", "no"],
-        cwd=Path(main.__file__).parent,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with heeding_ctrl_c():
+        process = subprocess.Popen(
+            [*command, "--registration.fine_steps", "100000", "--registration.trust", "no"],
+            cwd=Path(main.__file__).parent,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     end = time.monotonic() + 300
     while not list(tmp_path.glob("arms/2_camera_search/3.png")):
         assert process.poll() is None and time.monotonic() < end

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -216,8 +217,9 @@ def test_quiet_shows_notices_and_one_line_and_verbose_the_log(
 ) -> None:
     assert run(clips, tmp_path) == 0
     quiet = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in quiet] == ["I all stages run on the CPU; generator", "I arms", "I arms"]
-    assert "foreground: alpha" in quiet[1] and "done after" in quiet[2]
+    assert [line.split(":")[0] for line in quiet] == ["I all stages run on the CPU; generator", *["I arms"] * 3]
+    assert "foreground: alpha" in quiet[1] and "done after" in quiet[3]
+    assert re.search(r"needs about \d+ s, \d\.\d GiB of memory, \d+ MiB on disk", quiet[2])
     figures = json.loads((tmp_path / "arms" / "manifest.json").read_text())["figures"]
     assert len(figures["psnr"]) == len(figures["iou"]) == len(figures["names"]) == 4
     assert figures["mean_iou"] == pytest.approx(np.mean(figures["iou"]), abs=1e-5)

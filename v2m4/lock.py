@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -55,11 +55,11 @@ class Owner:
     @classmethod
     def this(cls) -> Owner:
         """This process, with a new token."""
-        return cls(socket.gethostname(), _boot(), os.getpid(), _start_of(os.getpid()) or "", secrets.token_hex(8))
+        return cls(platform.node(), _boot(), os.getpid(), _start_of(os.getpid()) or "", secrets.token_hex(8))
 
     def is_here(self) -> bool:
         """Whether the process is one of this machine's process table."""
-        return bool(self.boot) and (self.host, self.boot) == (socket.gethostname(), _boot())
+        return bool(self.boot) and (self.host, self.boot) == (platform.node(), _boot())
 
     def is_alive(self) -> bool:
         """Whether the process, one of this machine's, still runs."""

@@ -46,7 +46,7 @@ def clip(capsule: tuple[Tensor, Tensor]) -> tuple[Mesh, list[Frame], Tensor]:
     )
     mesh = painted(capsule[0], capsule[1])
     frames = [photographed(mesh.with_vertices(each), time) for time, each in enumerate(poses)]
-    frames[3] = replace(frames[3], rgba=np.zeros_like(frames[3].rgba))
+    frames[3] = replace(frames[3], picture=np.zeros_like(frames[3].rgba))
     return mesh.with_vertices(poses[0]), frames, poses
 
 

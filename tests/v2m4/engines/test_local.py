@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import heeding_ctrl_c
 from tests.v2m4.engines import works
 from v2m4.config import FAST, Config
 from v2m4.console import Console, use_console
@@ -97,13 +98,14 @@ if __name__ == "__main__":
 def test_what_ends_the_parent_ends_all_processes(tmp_path: Path, way: str, code: int) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    parent = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "out")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with heeding_ctrl_c():
+        parent = subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / "out")],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     deadline = time.monotonic() + 120
     while len(files := list(tmp_path.glob("out/*/pid"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -90,15 +90,6 @@ def test_nothing_is_segmented_or_decoded_again(source, tmp_path, monkeypatch, fo
     assert len(times) == 4
 
 
-def test_what_lies_on_disk_is_returned(source, tmp_path):
-    opened(source, tmp_path / "out", NETWORK, Counting())
-    file = tmp_path / "out" / "2_rmbg.png"
-    other = np.full_like(read_png(file), 7)
-    data = encoded(other)
-    file.write_bytes(data + bytes(file.stat().st_size - len(data)))  # of another size it would be stale
-    np.testing.assert_array_equal(opened(source, tmp_path / "out", NETWORK, Counting()).frames[2].rgba, other)
-
-
 @pytest.mark.parametrize("change", ["weights", "foreground", "max_side", "contents", "fewer", "lost", "code"])
 def test_another_input_or_option_redoes_it(source, tmp_path, monkeypatch, change):
     network, config = Counting(), NETWORK
