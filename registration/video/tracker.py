@@ -213,8 +213,8 @@ class _Tracker:
     def _track_frame(self, time: int, known: Poses) -> Poses:
         """Pose of a frame after those of known frames.
 
-        The start is the best, by the masks' IoU, of the linear prediction, the pose by dense optical flow, and the
-        network's pose where there is one. Where the frame is not explained, the network's pose is one more start.
+        The start is the better, by the masks' IoU, of the linear prediction and the pose by dense optical flow, or the
+        network's pose where that is clearly better. Where the frame is not explained, it is one more start.
         """
         observer, frames = self.observer, self.observer.frames
         previous, starts = self._first_vertices(known[-1:]), [_linear_prediction(known)]
@@ -224,9 +224,12 @@ class _Tracker:
             constraints = flow_constraints(rendered, field, TUNING.flow_points)
             starts.append(self._solve_frame(constraints, known[-1:], known, TUNING.flow_steps, TUNING.search_radii[0]))
         by_network = [] if self.predicted is None else [self.predicted[time : time + 1]]
-        starts += by_network
         view = observer.view(time, previous)
-        pose = max(starts, key=lambda start: observer.mask_iou(self._first_vertices(start), view))
+        ious = [observer.mask_iou(self._first_vertices(start), view) for start in [*starts, *by_network]]
+        # A network that knows little of depth must explain the mask clearly better than the frames before do.
+        margins = [0.0] * len(starts) + [TUNING.min_prediction_gain] * len(by_network)
+        best = int(np.argmax(np.subtract(ious, margins)))
+        pose = [*starts, *by_network][best]
         pose, iou = self._fit_frame(time, pose, known, TUNING.search_radii[0])
         searched = self.search.improved(
             time,

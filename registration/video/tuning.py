@@ -34,6 +34,8 @@ class VideoTuning:
     # Gauss-Newton steps with the constraints from optical flow, and points that these have at most.
     flow_steps: int = 4
     flow_points: int = 600
+    # Masks' IoU that a network's pose gains at least over the other starts of a frame's fit, or these are taken.
+    min_prediction_gain: float = 0.05
     # Sets of hinge weights for one set of constraints of a window, and Gauss-Newton steps with each.
     window_rounds: int = 2
     window_steps: int = 3
