@@ -25,8 +25,8 @@ REFERENCE_SECONDS = 0.0075  # of the probe, on the machine of ``TYPICAL``
 REFERENCE_THREADS = 2
 SPEED_UP = 0.6  # exponent: seconds fall with the threads to this power
 PROBE_SIZE = 256
-# Memory: of the program with its libraries and kernels, and of each frame as far as it is kept (poses, texture).
-BASE_MIB, MIB_PER_FRAME, MOST_FRAMES = 1150.0, 6.0, 100
+# Memory: of the program with its libraries and kernels, and of each frame (poses, its part of a key frame's mesh).
+BASE_MIB, MIB_PER_FRAME = 1210.0, 6.0
 # Disk: of the results apart from the frames, and of each frame, for pictures of the reference's size.
 DISK_BASE_MIB, DISK_PER_FRAME_MIB, REFERENCE_PIXELS = 20.0, 1.3, 512 * 512
 DISK_SHARE = 0.5  # of the disk's part of a frame that grows with its pixels
@@ -71,7 +71,7 @@ def forecast(way: str, frames: int, pixels: int, count: int, factor: float | Non
     picture = (1 - DISK_SHARE) + DISK_SHARE * pixels / REFERENCE_PIXELS
     return Forecast(
         seconds,
-        BASE_MIB + MIB_PER_FRAME * min(frames, MOST_FRAMES),
+        BASE_MIB + MIB_PER_FRAME * frames,
         DISK_BASE_MIB + DISK_PER_FRAME_MIB * frames * picture,
     )
 
