@@ -21,7 +21,7 @@ from v2m4.image_window import Window, object_box, window_around
 from v2m4.threads import in_order
 
 AT_ONCE = 8  # fields that are computed together
-KEPT_BYTES = 64 << 20  # of the fields that were asked for last
+KEPT_BYTES = 192 << 20  # of the fields that were asked for last
 
 
 @dataclass(frozen=True)
