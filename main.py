@@ -200,8 +200,8 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
         posed = camera_search.run(key_frames, assets, workspace, config)
         posed = generators.refine(key_frames, posed, workspace, config)
     with stage("registration"):
-        predict = motion324.predictor(clip.frames, workspace, config) if config.refine else None
         if config.motion == "video" or config.refine:
+            predict = motion324.predictor(clip.frames, workspace, config) if config.refine else None
             sequence = registration.track_video(clip.frames, posed[0], workspace, config, predict=predict)
         elif config.motion == "feedforward":
             sequence = motion324.run(clip.frames, posed[0], workspace, config)

@@ -22,6 +22,7 @@ import trimesh
 import tyro
 
 from evaluation.processes import Processes
+from evaluation.tables import markdown_table
 from v2m4.ground_truth import GroundTruth
 from v2m4.io.folder import list_pictures
 from v2m4.workspace import MANIFEST
@@ -86,8 +87,7 @@ def table(runs: Sequence[Run], what: str) -> str:
         for run in runs
     ]
     slopes = ["exponent", f"{exponent(runs):.2f}", "", "", *(f"{exponent(runs, stage):.2f}" for stage in stages)]
-    lines = [head, ["---"] * len(head), *rows, slopes]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join(markdown_table(head, [*rows, slopes]))
 
 
 def back_and_forth(clip: Path, folder: Path, count: int) -> Path:

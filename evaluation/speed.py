@@ -3,9 +3,9 @@
     python -m evaluation.speed --video examples/waving_robot --output FOLDER
 
 runs main.py on one video with nothing cached, in this process, and prints a table. The kernels are what no rewrite of
-the code around them makes faster: rasterised pictures, optical flow, linear solves, networks, files. Their seconds are
-a stage's floor; the rest is what is left to gain. A kernel that runs in one of several pieces that share the threads
-counts by its share.
+the code around them makes faster: rasterised pictures, optical flow, linear solves (with the equations of
+Gauss-Newton), networks, files. Their seconds are a stage's floor; the rest is what is left to gain. A kernel that runs
+in one of several pieces that share the threads counts by its share.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from types import ModuleType
 from typing import Any
 
 import tyro
+
+from evaluation.tables import markdown_table
 
 # Kernels by kind: module, and the names of functions, classes, or methods (``Class.method``) in it.
 KERNELS: dict[str, list[tuple[str, tuple[str, ...]]]] = {
@@ -104,8 +106,7 @@ class Meter:
             lines.append([stage, *(f"{value:.2f}" for value in (wall, *parts, sum(parts), wall - sum(parts)))])
         columns = list(zip(*lines[1:], strict=True))[1:]
         lines.append(["sum", *(f"{sum(map(float, column)):.2f}" for column in columns)])
-        text = ["| " + " | ".join(cells) + " |" for cells in lines]
-        return "\n".join([text[0], "| " + " | ".join(["---"] * len(lines[0])) + " |", *text[1:]])
+        return "\n".join(markdown_table(lines[0], lines[1:]))
 
     def plain(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -15,7 +15,7 @@ import pytest
 import generators
 import main
 from tests.processes import heeding_ctrl_c
-from tests.test_killed_runs import QUICK
+from tests.quick_runs import QUICK, result, run
 from tests.test_main import write_clip
 from v2m4.lock import LOCK, locked
 from v2m4.workspace import Workspace
@@ -23,30 +23,8 @@ from v2m4.workspace import Workspace
 FIRST_STAGE = ("--until_stage", "1")
 
 
-def run(root: Path, output: Path, *more: str) -> int:
-    return main.main(["--root", str(root), "--output", str(output), *QUICK, *more])
-
-
-def result(output: Path) -> bytes:
-    return (output / "arms" / "output_animation.glb").read_bytes()
-
-
 def error_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("E ")]
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("clips")
-    write_clip(root / "arms")
-    return root
-
-
-@pytest.fixture(scope="module")
-def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("whole")
-    assert run(clips, output) == 0
-    return output
 
 
 @pytest.fixture

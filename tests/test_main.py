@@ -16,6 +16,7 @@ import pytest
 
 import main
 from evaluation import gltf_validator
+from tests.quick_runs import result
 from tests.v2m4.io.blender_here import BLENDER, needs_blender
 from v2m4 import device
 from v2m4.io.gltf_animation import read_animation
@@ -59,17 +60,6 @@ for entry in kernels._declared:
     assert entry.ahead or not entry.dispatcher.signatures, entry
 sys.exit(code)
 """
-
-
-def result(output: Path, name: str = "arms") -> bytes:
-    return (output / name / "output_animation.glb").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("clips")
-    write_clip(root / "arms")
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -6,32 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import main
-from tests.test_killed_runs import QUICK
-from tests.test_main import write_clip
+from tests.quick_runs import result, run
 from v2m4.workspace import STAGE_FOLDERS, Workspace
-
-
-def run(root: Path, output: Path, *more: str) -> int:
-    return main.main(["--root", str(root), "--output", str(output), *QUICK, *more])
-
-
-def result(output: Path) -> bytes:
-    return (output / "arms" / "output_animation.glb").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("clips")
-    write_clip(root / "arms")
-    return root
-
-
-@pytest.fixture(scope="module")
-def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("whole")
-    assert run(clips, output) == 0
-    return output
 
 
 @pytest.fixture

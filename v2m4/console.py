@@ -73,10 +73,10 @@ class Outcome:
             _number(figures.get("mean_iou"), 3),
             _number(megabytes, 2),
             "-" if motion is None else len(motion["lost"]),
-            f"failed: {self.error}" if self.error else str(self._to_look_at()),
+            f"failed: {self.error}" if self.error else str(self._file_to_open()),
         ]
 
-    def _to_look_at(self) -> Path | None:
+    def _file_to_open(self) -> Path | None:
         """The page of the result where one was written, else the result."""
         if self.result is None:
             return None

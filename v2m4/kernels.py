@@ -32,6 +32,7 @@ from numba import njit
 from numba.core.sigutils import normalize_signature
 
 from v2m4 import threads
+from v2m4.python_path import PROGRAM, python_path
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ PACKAGES = ("v2m4", "generators", "camera_search", "registration", "texture", "e
 PROCESSES = 4  # compiling at the same time, at most: each loads PyTorch (2.5 s, 300 MB)
 KEPT = 4  # cache folders in one place; the least recently used beyond that are removed
 _HERE = Path(__file__).resolve()
-_PROGRAM = _HERE.parent.parent
 _IMPORT = b"from v2m4.kernels import"
 
 
@@ -47,10 +47,10 @@ def kernel_sources() -> dict[str, bytes]:
     """Contents of every source that defines kernels, and of this module, by path relative to the program's folder."""
     sources = {}
     for package in PACKAGES:
-        for file in sorted((_PROGRAM / package).rglob("*.py")):
+        for file in sorted((PROGRAM / package).rglob("*.py")):
             content = file.read_bytes()
             if _IMPORT in content or file == _HERE:
-                sources[file.relative_to(_PROGRAM).as_posix()] = content
+                sources[file.relative_to(PROGRAM).as_posix()] = content
     return sources
 
 
@@ -58,7 +58,7 @@ def _parents() -> Iterator[Path]:
     """Candidate parent folders of the cache, in order of preference."""
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         yield Path(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
-    yield _PROGRAM / "v2m4" / "__pycache__"
+    yield PROGRAM / "v2m4" / "__pycache__"
     if sys.platform == "win32":
         yield Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "v2m4"
     elif sys.platform == "darwin":
@@ -217,10 +217,9 @@ def _shares() -> list[list[Declared]]:
 def _start(part: int, parts: int) -> subprocess.Popen[str]:
     """Start a process that compiles one of the shares."""
     code = f"from v2m4 import kernels, threads; threads.use({parts}); kernels.compile_share({part})"
-    path = os.pathsep.join(filter(None, [str(_PROGRAM), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": python_path()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

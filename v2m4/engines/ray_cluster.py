@@ -22,7 +22,8 @@ from v2m4.engines.failure import EngineError, lost
 from v2m4.engines.node import arrived, perform_on_node
 from v2m4.engines.progress import BatchProgress
 from v2m4.engines.resources import GIB, Resources, requested, shortage
-from v2m4.engines.task import PROGRAM, Task
+from v2m4.engines.task import Task
+from v2m4.python_path import python_path
 from v2m4.report import NOTICE
 from v2m4.sharding import longest_first
 
@@ -156,11 +157,10 @@ def _connected(config: Config) -> Iterator[Any]:
     options: dict[str, Any] = {}
     if address == "local":
         options = {"num_cpus": threads.count(), "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    path = os.pathsep.join([str(PROGRAM), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         ray.init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
+            runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
             log_to_driver=config.verbose,
             logging_level=logging.ERROR,
             **options,

@@ -6,7 +6,6 @@ A job that is preempted, or runs into its time limit, is requeued and goes on fr
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import time
 import uuid
@@ -22,7 +21,8 @@ from v2m4.engines.node import arrived, perform_on_node
 from v2m4.engines.progress import BatchProgress
 from v2m4.engines.resources import requested
 from v2m4.engines.slurm_options import minutes, sbatch_options
-from v2m4.engines.task import PROGRAM, Task
+from v2m4.engines.task import Task
+from v2m4.python_path import python_path
 from v2m4.report import NOTICE
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,6 @@ def _executor(submitit: Any, config: Config) -> Any:
         executor = submitit.AutoExecutor(folder=config.output / LOGS, cluster=EXECUTOR)
     except RuntimeError as error:
         raise EngineError(f"--engine slurm: {error}") from error
-    path = os.pathsep.join([str(PROGRAM), *filter(None, [os.environ.get("PYTHONPATH")])])
     executor.update_parameters(
         name="v2m4",
         timeout_min=minutes(options["time"]),
@@ -113,7 +112,7 @@ def _executor(submitit: Any, config: Config) -> Any:
         mem_gb=request.memory or None,
         gpus_per_node=int(request.gpus) or None,
         slurm_array_parallelism=config.jobs or None,
-        slurm_setup=[f"export PYTHONPATH={shlex.quote(path)}"],
+        slurm_setup=[f"export PYTHONPATH={shlex.quote(python_path())}"],
         slurm_additional_parameters=options,
     )
     return executor

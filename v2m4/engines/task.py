@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Work = Callable[["Source", Config, AnimationProgress], Outcome]  # runs one animation; reports errors in the outcome
 REPORTED = ("figures", "motion")  # entries of the manifest that the summary shows
-PROGRAM = Path(__file__).resolve().parents[2]  # the folder with main.py
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from v2m4.engines import slurm
 from v2m4.engines.batch import run_batch
 from v2m4.engines.failure import EngineError
 from v2m4.engines.slurm_options import minutes, sbatch_options
-from v2m4.engines.task import PROGRAM, Task
+from v2m4.engines.task import Task
 from v2m4.io.sources import Source
+from v2m4.python_path import PROGRAM
 
 MISSING = "submitit is not installed; pip install -r requirements/slurm.txt"
 
