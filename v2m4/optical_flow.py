@@ -21,7 +21,8 @@ from v2m4.image_window import Window, object_box, window_around
 from v2m4.threads import in_order
 
 AT_ONCE = 8  # fields that are computed together
-KEPT_BYTES = 192 << 20  # of the fields that were asked for last
+KEPT_BYTES = 128 << 20  # of the fields that were asked for last
+MIN_MASK_MOTION = 3.0  # pixels of the window; the search finds smaller motion as well from a start of zeros
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ class FlowField:
 
     Attributes:
         window: (x0, y0, x1, y1) in fractions of the picture.
-        forward: (h, w, 2) from the earlier to the later frame, pixels of the window.
-        backward: (h, w, 2) from the later to the earlier frame.
-        alphas: mask of the earlier and the later frame, (h, w) each.
+        forward: (h, w, 2) float16 from the earlier to the later frame, pixels of the window.
+        backward: (h, w, 2) float16 from the later to the earlier frame.
+        alphas: mask of the earlier and the later frame, (h, w) uint8 each.
     """
 
     window: Window
@@ -105,7 +106,10 @@ class Tracks:
 
 
 def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
-    """Dense inverse search flow (medium preset), both directions, in a window of at most ``longest`` pixels a side."""
+    """Dense inverse search flow (medium preset), both directions, in a window of at most ``longest`` pixels a side.
+
+    Where the masks move, the flow also starts from their motion, and the more consistent of both results is returned.
+    """
     height, width = first.rgba.shape[:2]
     window = window_around([object_box(first), object_box(second)], first.aspect)
     wide, high = (window[2] - window[0]) * width, (window[3] - window[1]) * height
@@ -120,13 +124,17 @@ def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
     ]
     alphas = (mask[..., 0].numpy(), other_mask[..., 0].numpy())
     still = np.zeros((*shades[0].shape, 2), np.float32)
-    starts = [(still, still), (mask_motion(*alphas), mask_motion(*alphas[::-1]))]
+    starts = [(still, still)]
+    moved = mask_motion(*alphas), mask_motion(*alphas[::-1])
+    if max(float(np.abs(motion).max()) for motion in moved) > MIN_MASK_MOTION:
+        starts.append(moved)
+    masks = tuple((255 * alpha).round().astype(np.uint8) for alpha in alphas)
     fields = [
         FlowField(
             window,
-            dense_flow(shades[0], shades[1], MEDIUM, ahead),
-            dense_flow(shades[1], shades[0], MEDIUM, back),
-            alphas,
+            dense_flow(shades[0], shades[1], MEDIUM, ahead).astype(np.float16),
+            dense_flow(shades[1], shades[0], MEDIUM, back).astype(np.float16),
+            (masks[0], masks[1]),
         )
         for ahead, back in starts
     ]
@@ -184,23 +192,31 @@ def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns:
         (h, w, 2) float32 pixels; zero where a mask is empty.
     """
-    grid = np.stack(np.meshgrid(np.arange(first.shape[1]), np.arange(first.shape[0])), -1).astype(np.float64)
+    motion = np.zeros((*first.shape, 2), np.float32)
     if first.sum() < 1 or second.sum() < 1:
-        return np.zeros(grid.shape, np.float32)
-    centres, extents = [], []
-    for mask in (first, second):
-        share = (mask / mask.sum())[..., None]
-        centres.append((share * grid).sum((0, 1)))
-        extents.append(np.sqrt((share * np.square(grid - centres[-1])).sum((0, 1))).clip(1.0))
-    stretch = np.clip(extents[1] / extents[0], 0.5, 2.0)
-    return (centres[1] + (grid - centres[0]) * stretch - grid).astype(np.float32)
+        return motion
+    for component, axis in ((0, 1), (1, 0)):  # x along the columns, y along the rows
+        places = np.arange(first.shape[axis], dtype=np.float64)
+        (centre, extent), (moved_centre, moved_extent) = (_moments(mask, axis, places) for mask in (first, second))
+        stretch = np.clip(moved_extent / extent, 0.5, 2.0)
+        along = moved_centre + (places - centre) * stretch - places
+        motion[..., component] = along if axis == 1 else along[:, None]
+    return motion
+
+
+def _moments(mask: np.ndarray, axis: int, places: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation, at least 1, of a mask's coverage along one axis."""
+    share = mask.sum(1 - axis, dtype=np.float64)
+    share /= share.sum()
+    mean = float(share @ places)
+    return mean, max(float(np.sqrt(share @ np.square(places - mean))), 1.0)
 
 
 def agreement(field: FlowField, stride: int = 4) -> float:
     """Forward-backward consistency of the flow: mean confidence over both masks, in [0, 1]."""
     shares = []
     for time, alpha in enumerate(field.alphas):
-        rows, columns = np.nonzero(alpha[::stride, ::stride] > 0.5)
+        rows, columns = np.nonzero(alpha[::stride, ::stride] > 127)
         points = np.stack([columns, rows], 1) * float(stride) + 0.5
         if len(points):
             shares.append(_step(points, field, ahead=time == 0)[1].mean())
@@ -214,17 +230,22 @@ def _step(pixels: np.ndarray, field: FlowField, ahead: bool) -> tuple[np.ndarray
     returned = moved + _sample(coming, moved)
     error = np.linalg.norm(returned - pixels, axis=1)
     tolerance = 1.0 + 0.05 * np.linalg.norm(moved - pixels, axis=1)
-    inside = _sample(field.alphas[1 if ahead else 0], moved)[:, 0]
+    inside = _sample(field.alphas[1 if ahead else 0], moved)[:, 0] / 255
     return moved, np.exp(-np.square(error / tolerance)) * inside.clip(0, 1)
 
 
 def _sample(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Bilinear values (N, C) of a picture at pixels (N, 2), the first pixel centred at (0.5, 0.5)."""
-    if len(points) == 0:  # which remap refuses
-        return np.zeros((0, picture.shape[2] if picture.ndim > 2 else 1), picture.dtype)
-    at = points.astype(np.float32) - 0.5
-    found = cv2.remap(picture, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return found.reshape(len(points), -1)
+    height, width = picture.shape[:2]
+    channels = picture.reshape(height * width, -1)
+    column, row = (np.clip(points[:, axis] - 0.5, 0, side - 1) for axis, side in ((0, width), (1, height)))
+    left, top = (np.minimum(at.astype(np.int64), max(side - 2, 0)) for at, side in ((column, width), (row, height)))
+    to_right, below = np.minimum(1, width - 1), width * np.minimum(1, height - 1)
+    first, across, down = top * width + left, (column - left)[:, None], (row - top)[:, None]
+    upper, lower = (
+        channels[index] * (1 - across) + channels[index + to_right] * across for index in (first, first + below)
+    )
+    return upper * (1 - down) + lower * down
 
 
 def track(points: np.ndarray, start: int, stop: int, flows: Sequence[FlowField]) -> Tracks:
