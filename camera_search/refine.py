@@ -13,6 +13,7 @@ from torch import Tensor
 
 from camera_search.comparison import RenderComparison
 from camera_search.similarity import ImageAgreement
+from v2m4.adam import Adam
 
 # Of yaw, pitch (radians), the centre's tangents, the logarithm of its depth, and roll.
 STEP_SIZES = (0.02, 0.02, 0.004, 0.004, 0.01, 0.02)
@@ -47,7 +48,7 @@ def refine(
     step_sizes = comparison.view_parameters.steps(STEP_SIZES[: views.shape[1]]).to(views)
     start = views.detach()
     offset = torch.zeros_like(start, requires_grad=True)
-    optimizer = torch.optim.Adam([offset], lr=rate, betas=(0.8, 0.95))
+    optimizer = Adam([offset], lr=rate, betas=(0.8, 0.95))
     best, best_value = start.clone(), torch.full((len(start),), -math.inf).to(start)
     steps_without_progress = 0
     for step in range(steps + 1):
@@ -61,7 +62,7 @@ def refine(
         best_value = torch.where(improved, value.detach(), best_value)
         if step == steps or steps_without_progress > patience:
             break
-        optimizer.param_groups[0]["lr"] = rate * (0.505 + 0.495 * math.cos(math.pi * step / max(steps, 1)))
+        optimizer.lr = rate * (0.505 + 0.495 * math.cos(math.pi * step / max(steps, 1)))
         optimizer.zero_grad()
         (-value.sum()).backward()
         assert offset.grad is not None

@@ -9,7 +9,6 @@ sparse, noisy gradients of silhouettes displace whole regions of the surface and
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -86,40 +85,3 @@ def _fold(poses: Tensor) -> Tensor:
 def _unfold(columns: Tensor, count: int) -> Tensor:
     """A matrix (V, 3 T) as poses (T, V, 3): the inverse of ``_fold``."""
     return columns.reshape(len(columns), count, 3).permute(1, 0, 2)
-
-
-class AdamUniform(torch.optim.Optimizer):
-    """Adam with one second moment for the whole tensor, so that the gradient keeps its direction.
-
-    Source: Nicolet et al. 2021, section 4 ("AdamUniform"): the step is the first moment over the root of the largest
-    second moment.
-
-    Args:
-        parameters: tensors to optimise; each has its own moments.
-        lr: length of the longest step.
-        betas: decay of the first and second moment.
-    """
-
-    def __init__(
-        self, parameters: Iterable[Tensor], lr: float = 0.1, betas: tuple[float, float] = (0.9, 0.999)
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": betas})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: D102 - inherited
-        for group in self.param_groups:
-            first_decay, second_decay = group["betas"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["step"] = 0
-                    state["first"] = torch.zeros_like(parameter)
-                    state["second"] = torch.zeros_like(parameter)
-                state["step"] += 1
-                state["first"].lerp_(parameter.grad, 1 - first_decay)
-                state["second"].lerp_(parameter.grad.square(), 1 - second_decay)
-                mean = state["first"] / (1 - first_decay ** state["step"])
-                largest = (state["second"].max() / (1 - second_decay ** state["step"])).sqrt()
-                parameter.sub_(group["lr"] * mean / largest.clamp_min(1e-20))

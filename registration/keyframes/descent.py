@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.elasticity.large_steps import AdamUniform, LargeSteps
+from registration.elasticity.large_steps import LargeSteps
 from registration.keyframes.descent_state import DescentState
 from registration.keyframes.energy import REDRAW_EVERY, State, Term, total
+from v2m4.adam import AdamUniform
 from v2m4.partial_results import PartialResults
 
 
@@ -61,7 +62,7 @@ def descend(
     optimizer = AdamUniform([differential], lr=rate, betas=(0.9, 0.99))
     state = DescentState(parts or PartialResults(), "descent", differential, optimizer, generator)
     for step in range(state.steps, steps):
-        optimizer.param_groups[0]["lr"] = rate * cosine(step, steps)
+        optimizer.lr = rate * cosine(step, steps)
         optimizer.zero_grad()
         energy, values = total(terms, State(large_steps.from_differential(differential), step, generator))
         energy.backward()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.elasticity.large_steps import AdamUniform
+from v2m4.adam import AdamUniform
 from v2m4.files import Arrays
 from v2m4.partial_results import PartialResults
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from registration.elasticity.large_steps import AdamUniform
 from registration.keyframes.descent import Descent, cosine, read_curves
 from registration.keyframes.descent_state import DescentState
 from registration.keyframes.energy import State, Term, total
 from registration.keyframes.energy_image import Colour, Silhouette
 from registration.keyframes.template import Template, VisiblePoints
+from v2m4.adam import AdamUniform
 from v2m4.camera import image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
 from v2m4.optical_flow import FlowField, track
 from v2m4.partial_results import PartialResults
+from v2m4.threads import in_order
 
 ROOT_OFFSET = 1e-3  # added to a frame's energy under the square root, whose gradient is infinite at 0
 HUBER_THRESHOLD = 0.01  # threshold of the Huber loss of track residuals, of the object's size
@@ -128,6 +130,40 @@ class PosePrior:
         return 0.9 * normal_offset.square().mean() + 0.1 * offset.square().sum(2).mean()
 
 
+@dataclass(frozen=True)
+class Contribution:
+    """What some terms of the energy contribute to it.
+
+    Attributes:
+        gradients: (V, 3) in the key frames' poses, by position, of ``factor`` times the terms' sum.
+        values: each term's own value.
+        factor: of the terms in the energy.
+    """
+
+    gradients: dict[int, Tensor]
+    values: dict[str, Tensor]
+    factor: float
+
+    @classmethod
+    def of(cls, energy: Tensor, leaves: dict[int, Tensor], values: dict[str, Tensor], factor: float) -> Contribution:
+        """The share of an energy that depends on some key frames' poses (V, 3)."""
+        if not energy.requires_grad:  # no term has a weight
+            return cls({}, values, factor)
+        found = torch.autograd.grad(factor * energy, list(leaves.values()), allow_unused=True)
+        return cls({key: its for key, its in zip(leaves, found, strict=True) if its is not None}, values, factor)
+
+
+def _leaves(poses: Tensor, positions: set[int]) -> dict[int, Tensor]:
+    """Some of the poses (K, V, 3), by position, each a leaf that a gradient is asked for."""
+    return {position: poses[position].detach().requires_grad_() for position in sorted(positions)}
+
+
+def add_values(values: dict[str, Tensor], more: dict[str, Tensor], factor: float) -> None:
+    """Add ``factor`` times the terms' values to those that are there."""
+    for name, value in more.items():
+        values[name] = factor * value.double() + values.get(name, 0.0)
+
+
 def refine_key_frames(
     poses: Tensor,
     keys: Sequence[int],
@@ -174,46 +210,55 @@ def refine_key_frames(
     gaps = torch.from_numpy(np.diff(np.asarray(keys, np.float32))).to(poses)[:, None, None]
     state = DescentState(parts or PartialResults(), "descent", differential, optimizer, generator)
     for step in range(state.steps, config.joint_steps):
-        optimizer.param_groups[0]["lr"] = rate * cosine(step, config.joint_steps)
+        optimizer.lr = rate * cosine(step, config.joint_steps)
         optimizer.zero_grad()
         vertices = template.large_steps.from_differential(differential)
-        values: dict[str, Tensor] = {}
-
-        def add_values(terms: dict[str, Tensor], factor: float, values: dict[str, Tensor] = values) -> None:
-            for name, value in terms.items():
-                values[name] = factor * value.double() + values.get(name, 0.0)
-
-        energy = vertices.new_zeros(())
+        chosen = []
         for _ in range(config.joint_frames):
             if not state.order:
                 state.order = torch.randperm(len(frames), generator=generator).tolist()
-            index = state.order.pop()
+            chosen.append(state.order.pop())
+        detached = vertices.detach()
+
+        def of_frame(index: int, poses: Tensor = detached, step: int = step) -> Contribution:
             first, second, later_weight = interpolation_weights(keys, index)
-            pose = torch.lerp(vertices[first], vertices[second], later_weight)
-            value, values_of_terms = total(view_terms[index], State(pose, step, generator))
+            leaves = _leaves(poses, {first, second, *(motion.key for motion in flow_motions[index])})
+            pose = torch.lerp(leaves[first], leaves[second], later_weight)
+            value, values = total(view_terms[index], State(pose, step, generator))
             # The root limits the influence of frames that interpolation cannot fit.
             value = (value + ROOT_OFFSET).sqrt()
-            flow = [motion_energy(motion, pose, vertices[motion.key], template) for motion in flow_motions[index]]
+            flow = [motion_energy(motion, pose, leaves[motion.key], template) for motion in flow_motions[index]]
             if flow:
                 mean = torch.stack(flow).mean()
-                value, values_of_terms = value + weights.flow * mean, {**values_of_terms, "flow": mean.detach()}
-            energy = energy + value / config.joint_frames
-            add_values(values_of_terms, 1 / config.joint_frames)
-        for position, pose in enumerate(vertices):
+                value, values = value + weights.flow * mean, {**values, "flow": mean.detach()}
+            return Contribution.of(value, leaves, values, 1 / config.joint_frames)
+
+        def of_pose(position: int, poses: Tensor = detached, step: int = step) -> Contribution:
+            leaves = _leaves(poses, {position})
             terms = [*shape, *extra_terms[position]] if extra_terms else shape
-            value, values_of_terms = total(terms, State(pose, step, generator))
-            energy = energy + value / len(vertices)
-            add_values(values_of_terms, 1 / len(vertices))
+            value, values = total(terms, State(leaves[position], step, generator))
+            return Contribution.of(value, leaves, values, 1 / len(poses))
+
+        tasks = [
+            *(partial(of_frame, index) for index in chosen),
+            *(partial(of_pose, each) for each in range(len(keys))),
+        ]
+        gradient, values = torch.zeros_like(detached), dict[str, Tensor]()
+        for part in in_order(lambda task: task(), tasks, several=detached.device.type == "cpu"):
+            for position, its in part.gradients.items():
+                gradient[position] += its
+            add_values(values, part.values, part.factor)
+        energy = (vertices * gradient).sum()  # has the gradient that the terms have in the vertices
         if pose_prior is not None and weights.stay > 0:
             prior = pose_prior(vertices)
             energy = energy + weights.stay * prior
-            add_values({"stay": prior.detach()}, 1.0)
+            add_values(values, {"stay": prior.detach()}, 1.0)
         if len(vertices) > 2 and weights.smoothness > 0:
             velocity = (vertices[1:] - vertices[:-1]) / gaps
             acceleration = (velocity[1:] - velocity[:-1]) * gaps[1:] / template.unit
             smoothness = acceleration.square().sum(2).mean()
             energy = energy + weights.smoothness * smoothness
-            add_values({"smoothness": smoothness.detach()}, 1.0)
+            add_values(values, {"smoothness": smoothness.detach()}, 1.0)
         energy.backward()
         optimizer.step()
         state.add(values)

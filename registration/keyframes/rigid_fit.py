@@ -10,6 +10,7 @@ from torch import Tensor
 
 from registration.keyframes.descent import cosine
 from registration.keyframes.energy import State, Term, total
+from v2m4.adam import Adam
 from v2m4.rotation import half_turn, rotation_from_6d, rotation_to_6d
 
 HALF_TURN_RATIO = 0.8  # a half-turn is taken if its energy is below this share of that without one
@@ -86,11 +87,11 @@ def fit_rigid(
         rotation6d = rotation_to_6d(start_rotation).clone().requires_grad_()
         offset = torch.zeros(3).to(vertices).requires_grad_()
         log_scale = torch.zeros(3).to(vertices).requires_grad_()
-        optimizer = torch.optim.Adam([rotation6d, offset, log_scale], lr=rate)
+        optimizer = Adam([rotation6d, offset, log_scale], lr=rate)
         trial_generator = torch.Generator().manual_seed(seed)
         energies: list[Tensor] = []
         for step in range(count):
-            optimizer.param_groups[0]["lr"] = rate * cosine(step, count)
+            optimizer.lr = rate * cosine(step, count)
             optimizer.zero_grad()
             transformed = (
                 (log_scale.exp() * (vertices - centre)) @ rotation_from_6d(rotation6d).T + centre + unit * offset

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from registration.elasticity.large_steps import AdamUniform, LargeSteps
+from registration.elasticity.large_steps import LargeSteps
 from registration.elasticity.sparse_solver import CholeskySolver, LuSolver, scipy_matrix
 
 
@@ -69,24 +69,3 @@ def test_larger_lambda_spreads_a_step_wider(sphere) -> None:
         moved = LargeSteps(faces, len(vertices), smoothness).from_differential(push)[:, 0]
         shares.append(float(moved[0] / moved.sum()))
     assert shares[1] < 0.2 * shares[0]
-
-
-def test_first_step_of_adam_uniform_keeps_the_direction_of_the_gradient() -> None:
-    parameter = torch.tensor([3.0, 0.0, -1.0], requires_grad=True)
-    (parameter * torch.tensor([4.0, 2.0, -1.0])).sum().backward()
-    before = parameter.detach().clone()
-    AdamUniform([parameter], lr=0.1).step()
-    assert torch.allclose(before - parameter.detach(), 0.1 * torch.tensor([1.0, 0.5, -0.25]))
-
-
-def test_adam_uniform_finds_the_least_point_of_a_quadratic() -> None:
-    goal = torch.tensor([1.0, -2.0, 0.5])
-    curvature = torch.tensor([1.0, 4.0, 0.5])
-    parameter = torch.zeros(3, requires_grad=True)
-    optimizer = AdamUniform([parameter], lr=0.05, betas=(0.9, 0.99))
-    for step in range(600):
-        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 600)
-        optimizer.zero_grad()
-        (curvature * (parameter - goal).square()).sum().backward()
-        optimizer.step()
-    assert torch.allclose(parameter.detach(), goal, atol=1e-2)

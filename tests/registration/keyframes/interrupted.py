@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import pytest
 
-from registration.elasticity.large_steps import AdamUniform
 from v2m4 import partial_results
+from v2m4.adam import AdamUniform
 from v2m4.partial_results import PartialResults
 
 Result = TypeVar("Result")
@@ -29,12 +29,12 @@ def killed_every(steps: int, folder: Path, run: Callable[[PartialResults], Resul
     while True:
         done = 0
 
-        def counted(self: AdamUniform, closure: object = None) -> None:
+        def counted(self: AdamUniform) -> None:
             nonlocal done
             done += 1
             if done > steps:
                 raise Killed
-            step(self, closure)
+            step(self)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(partial_results, "INTERVAL", 0.0)
