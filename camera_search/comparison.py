@@ -14,8 +14,9 @@ from v2m4.camera import Camera
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
+from v2m4.threads import in_order
 
-BATCH_PIXELS = 64 * 96 * 96  # pixels rendered at once; more exceeds a CPU's caches and is slower
+BATCH_PIXELS = 32 * 96 * 96  # pixels rendered at once by a thread; more exceeds a CPU's caches and is slower
 BATCH_PIXELS_ON_CUDA = 512 * 96 * 96  # about 4 GiB with the temporaries of the comparison
 # Surfaces whose area vectors sum to more than this share of their area are sheets; a half sphere has 0.5. Seen from
 # behind, a sheet without texture looks as from the front, but viewers do not show the back of a single-sided material.
@@ -72,11 +73,15 @@ class RenderComparison:
         """Similarity (B,) of renders of views (B, 5) with the frame, without gradients."""
         on_cuda = self.mesh.vertices.device.type == "cuda"
         batch = max(1, (BATCH_PIXELS_ON_CUDA if on_cuda else BATCH_PIXELS) // size**2)
-        with torch.no_grad():
-            scores = torch.cat(
-                [self.similarity.score(self.render(part, size), self.reference(size)) for part in views.split(batch)]
-            )
-            return scores if self.front is None else scores - BACK_PENALTY * self._from_behind(views).to(scores)
+        self.reference(size)  # before several threads ask for it
+
+        def of_batch(part: Tensor) -> Tensor:
+            with torch.no_grad():  # which holds for one thread
+                return self.similarity.score(self.render(part, size), self.reference(size))
+
+        several = not on_cuda and getattr(self.similarity, "concurrent", False)
+        scores = torch.cat(in_order(of_batch, views.split(batch), several=several))
+        return scores if self.front is None else scores - BACK_PENALTY * self._from_behind(views).to(scores)
 
     def _from_behind(self, views: Tensor) -> Tensor:
         """Whether views (B, 5 or 6) see the back of a sheet, (B,) bool."""

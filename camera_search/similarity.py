@@ -8,7 +8,7 @@ and brightness by its correlation over the object, which does not depend on mean
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ class MaskedImages:
 
 
 class Similarity(Protocol):
-    """Compares renders with the frame."""
+    """Compares renders with the frame; one that several threads may call at once has a true ``concurrent``."""
 
     def score(self, renders: MaskedImages, reference: MaskedImages) -> Tensor:
         """Similarity (B,) of each of B renders with the one reference; larger is better, 1 for equal images."""
@@ -77,6 +77,7 @@ class ImageAgreement:
     edge_weight: float = 0.25
     scales: int = 4
     tolerance: float = 0.12
+    concurrent: ClassVar[bool] = True
 
     def score(self, renders: MaskedImages, reference: MaskedImages) -> Tensor:
         """Agreement (B,) of each of B renders with the one reference, at most 1.

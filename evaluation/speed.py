@@ -38,7 +38,10 @@ KERNELS: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "linear solves": [
         ("registration.deformation_graph.block_cholesky", ("factorize", "solve_factored", "multiply")),
         ("registration.deformation_graph.gauss_newton", ("Problem.equations",)),
-        ("registration.elasticity.sparse_solver", ("factorize", "CholeskySolver.solve", "LuSolver.solve")),
+        (
+            "registration.elasticity.sparse_solver",
+            ("CholeskySolver.__init__", "CholeskySolver.solve", "LuSolver.__init__", "LuSolver.solve"),
+        ),
         ("texture.solve", ("least_squares",)),
     ],
     "networks": [("generators.prior.network", ("encode", "decode"))],

@@ -54,7 +54,10 @@ class CholeskySolver:
 
 
 class LuSolver:
-    """LU factorisation by scipy's SuperLU, double precision, CPU: for platforms that cholespy has no wheel for.
+    """LU factorisation by scipy's SuperLU, double precision, CPU.
+
+    It is factored faster and solved more slowly than by cholespy: for matrices with a few right-hand sides, and for
+    platforms that cholespy has no wheel for.
 
     Args:
         matrix: (V, V) symmetric positive definite.
@@ -75,7 +78,7 @@ class LuSolver:
 
 
 def factorize(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> Solver:
-    """Returns the fastest factorisation installed; both agree to single precision.
+    """Returns the factorisation installed that solves fastest; both agree to single precision.
 
     Args:
         matrix: (V, V) symmetric positive definite.
@@ -84,7 +87,7 @@ def factorize(matrix: sparse.spmatrix, device: torch.device | str = "cpu") -> So
     try:
         return CholeskySolver(matrix, device)
     except ImportError:
-        log.warning("cholespy is not installed (pip install cholespy): solving with scipy's LU, about 3 times slower")
+        log.warning("cholespy is not installed (pip install cholespy): solving with scipy's LU, at half the speed")
         return LuSolver(matrix)
 
 

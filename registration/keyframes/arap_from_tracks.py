@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from registration.elasticity.arap import Arap
-from registration.elasticity.sparse_solver import factorize
+from registration.elasticity.sparse_solver import LuSolver
 from v2m4.camera import Camera
 
 DEPTH_PRIOR_WEIGHT = 1e-4  # of the initial depths, which makes them unique
@@ -56,9 +56,9 @@ def arap_from_tracks(
     track_weight = np.zeros(len(points))
     track_weight[index] = weight * scale * confidence
     depth_prior = DEPTH_PRIOR_WEIGHT * scale
-    image_solver = factorize(laplacian + sparse.diags(track_weight + 1e-8 * scale))
+    image_solver = LuSolver(laplacian + sparse.diags(track_weight + 1e-8 * scale))
     bending = DEPTH_CURVATURE_WEIGHT / scale * (laplacian @ laplacian)
-    depth_solver = factorize(laplacian + bending + sparse.diags(np.full(len(points), depth_prior)))
+    depth_solver = LuSolver(laplacian + bending + sparse.diags(np.full(len(points), depth_prior)))
     pixels = torch.from_numpy(np.concatenate([targets, np.ones((len(targets), 1))], 1))
     rays = (pixels @ torch.linalg.inv(camera.intrinsics((1, 1)).double().cpu()).T).numpy()
     initial_depth = points[:, 2].copy()
@@ -67,15 +67,6 @@ def arap_from_tracks(
         right[index, :2] += track_weight[index, None] * rays[:, :2] * points[index, 2:]
         right[:, :2] += 1e-8 * scale * points[:, :2]
         right[:, 2] += depth_prior * initial_depth + bending @ initial_depth
-        # The solvers have single precision: solve for the change, which is small.
-        change = right - np.concatenate(
-            [
-                laplacian @ points[:, :2] + (track_weight + 1e-8 * scale)[:, None] * points[:, :2],
-                (laplacian @ points[:, 2] + bending @ points[:, 2] + depth_prior * points[:, 2])[:, None],
-            ],
-            1,
-        )
-        change = torch.from_numpy(change.astype(np.float32))
-        points[:, :2] += image_solver.solve(change[:, :2].contiguous()).numpy()
-        points[:, 2:] += depth_solver.solve(change[:, 2:].contiguous()).numpy()
+        points[:, :2] = image_solver.solve(torch.from_numpy(right[:, :2])).numpy()
+        points[:, 2:] = depth_solver.solve(torch.from_numpy(right[:, 2:])).numpy()
     return torch.from_numpy(points).to(vertices)

@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from registration.elasticity.arap import Arap
-from registration.elasticity.sparse_solver import factorize
+from registration.elasticity.sparse_solver import LuSolver
 from v2m4 import threads
 from v2m4.geometry import face_areas, face_normals, sample_surface, vertex_normals
 from v2m4.mesh import Mesh
@@ -136,11 +136,11 @@ def nonrigid_icp(
             weights[vertex_targets.index] = total
         # Both terms in units of the Laplacian: ARAP / measure * stiffness * 0.01 against weights / unit^2.
         data_weight = weights * measure / (unit**2 * 0.01 * round_stiffness)
-        factor = factorize(laplacian + sparse.diags(data_weight + 1e-8 * laplacian.diagonal().mean()))
+        factor = LuSolver(laplacian + sparse.diags(data_weight + 1e-8 * laplacian.diagonal().mean()))
         for _ in range(STEPS_PER_ROUND):
             right = arap.right_side(arap.fit(points)[0]) + data_weight[:, None] * targets
             change = right - (laplacian @ points + data_weight[:, None] * points)
-            points += factor.solve(torch.from_numpy(change.astype(np.float32)).contiguous()).double().numpy()
+            points += factor.solve(torch.from_numpy(change)).numpy()
         stretches.append(float(arap.fit(points)[1].sum() / measure))
     return IcpFit(torch.from_numpy(points).to(vertices), np.array(residuals), np.array(stretches))
 
