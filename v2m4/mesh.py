@@ -105,6 +105,11 @@ class Mesh:
         matrix[:3, 3] = -scale * (lower + upper) / 2
         return matrix
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(value.nbytes for value in self.__dict__.values() if isinstance(value, Tensor))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The tensors that are not None as arrays, by field name; ``Mesh.from_arrays`` is the exact inverse."""
         return {name: value.detach().cpu().numpy() for name, value in self.__dict__.items() if value is not None}
