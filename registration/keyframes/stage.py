@@ -25,6 +25,7 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
+from v2m4.memory import return_free_memory
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
 from v2m4.on_demand import OnDemand
 from v2m4.optical_flow import FlowFields
@@ -97,6 +98,7 @@ def run(
         all_poses = result.vertices
         log.info("key-frame refinement: %s", _final_values(result))
     stage.write_outputs(source, all_poses)
+    return_free_memory()
     all_poses, source = all_poses.cpu(), source.to("cpu")
     return MeshSequence(all_poses, source.with_vertices(all_poses[0]), np.asarray(key_indices, np.float64))
 
@@ -178,6 +180,7 @@ class _Stage:
             curves = {CURVE_PREFIX + term: values for term, values in computed.curves.items()}
             return {"vertices": computed.vertices.cpu().numpy(), "trusted": np.array(computed.takes_shape), **curves}
 
+        return_free_memory()
         self.parts = self.workspace.partial_results(f"{FOLDER}/{name}", key)
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {
