@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
 from v2m4.geometry import face_areas
 from v2m4.mesh import Asset, Mesh, PosedAsset
+from v2m4.on_demand import OnDemand
 from v2m4.preflight.camera_search import version
 from v2m4.render import render_mesh
 from v2m4.report import progress
@@ -37,7 +38,7 @@ log = logging.getLogger("v2m4.camera_search")
 FOLDER = STAGE_FOLDERS["camera_search"]
 
 
-def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: Config) -> list[PosedAsset]:
+def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, config: Config) -> OnDemand[PosedAsset]:
     """Stage 2: a camera for every key frame, and its mesh posed.
 
     The camera of one frame is a further hint for the next.
@@ -49,7 +50,8 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         config: all options; ``seed``, ``device``, ``search``, ``use_vggt`` and the weights' folders are used.
 
     Returns:
-        One posed asset for each frame, all at the depth of the first.
+        One posed asset for each frame, all at the depth of the first; each is made from that of
+        ``assets`` when it is asked for.
 
     Raises:
         ValueError: a frame has no foreground, or there is not one asset for each frame.
@@ -61,11 +63,12 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
     options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
     log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
     parts = cache(partial(LearnedParts.load, config))  # only where a frame has to be searched
-    posed: list[PosedAsset] = []
-    orbits: list[Orbit] = []
+    placements: list[tuple[Tensor, float, float]] = []  # extrinsics, scale and score of each frame
+    entries: list[dict[str, object]] = []
+    orbit: Orbit | None = None
     depth = 0.0
     for frame, asset in zip(frames, assets, strict=True):
-        hints = [hint for hint in (asset.hint, orbits[-1] if orbits else None) if hint is not None]
+        hints = [hint for hint in (asset.hint, orbit) if hint is not None]
         arrays = asset.mesh.arrays()
         key = digest(
             frame.rgba,
@@ -81,20 +84,19 @@ def run(frames: list[Frame], assets: list[Asset], workspace: Workspace, config: 
         extrinsics = orbit.camera().extrinsics[0]
         own_depth = float((surface_center(asset.mesh) @ extrinsics[:3, :3].T + extrinsics[:3, 3])[2])
         depth = depth or own_depth
-        pose = pose_asset(asset.mesh, extrinsics, depth / own_depth, float(search_arrays["score"]))
-        posed.append(pose)
-        mean = sum(each.score for each in posed) / len(posed)
-        shown = progress(f"similarity {mean:.3f}", f"{len(posed)} of {len(frames)}")
+        placements.append((extrinsics, depth / own_depth, float(search_arrays["score"])))
+        pose = pose_asset(asset.mesh, *placements[-1])
+        mean = sum(score for _, _, score in placements) / len(placements)
+        shown = progress(f"similarity {mean:.3f}", f"{len(placements)} of {len(frames)}")
         log.info("%s: similarity %.3f, scale %.3f", frame.name, pose.score, pose.scale, extra=shown)
-        orbits.append(orbit)
+        entries.append(camera_entry(frame, pose, orbit))
         key = digest(key, pose.scale)
         workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=pose.mesh))
-        write_mesh_glb_in_world(
-            workspace, f"{frame.name}_re-canonicalization_sample.glb", pose.mesh, posed[0].extrinsics
-        )
-    text = cameras_json(frames, posed, orbits)
+        name = f"{frame.name}_re-canonicalization_sample.glb"
+        write_mesh_glb_in_world(workspace, name, pose.mesh, placements[0][0])
+    text = json.dumps(entries, indent=1)
     workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(write_text, text=text))
-    return posed
+    return OnDemand(len(frames), lambda index: pose_asset(assets[index].mesh, *placements[index]))
 
 
 def pose_asset(mesh: Mesh, extrinsics: Tensor, scale: float, score: float) -> PosedAsset:
@@ -146,21 +148,17 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
 
 
-def cameras_json(frames: list[Frame], posed: list[PosedAsset], orbits: list[Orbit]) -> str:
-    """Cameras, scales and similarities as JSON, for people to read."""
-    entries = [
-        {
-            "frame": frame.name,
-            "index": frame.index,
-            "fov": frame.fov,
-            "yaw": float(orbit.yaw),
-            "pitch": float(orbit.pitch),
-            "radius": float(orbit.radius),
-            "look_at": orbit.look_at[0].tolist(),
-            "extrinsics": pose.extrinsics.tolist(),
-            "scale": pose.scale,
-            "score": pose.score,
-        }
-        for frame, pose, orbit in zip(frames, posed, orbits, strict=True)
-    ]
-    return json.dumps(entries, indent=1)
+def camera_entry(frame: Frame, posed: PosedAsset, orbit: Orbit) -> dict[str, object]:
+    """A frame's camera, scale and similarity as JSON values, for people to read."""
+    return {
+        "frame": frame.name,
+        "index": frame.index,
+        "fov": frame.fov,
+        "yaw": float(orbit.yaw),
+        "pitch": float(orbit.pitch),
+        "radius": float(orbit.radius),
+        "look_at": orbit.look_at[0].tolist(),
+        "extrinsics": posed.extrinsics.tolist(),
+        "scale": posed.scale,
+        "score": posed.score,
+    }

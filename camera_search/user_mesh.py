@@ -8,6 +8,7 @@ those that get a full search; the roll of the best camera is refined, too.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from camera_search.refine import refine
 from camera_search.sampling import hull_points, sample_views
 from camera_search.search import find_camera
 from camera_search.similarity import ImageAgreement, Similarity
-from camera_search.stage import FOLDER, cameras_json, draw_posed, pose_asset, write_text
+from camera_search.stage import FOLDER, camera_entry, draw_posed, pose_asset, write_text
 from v2m4.camera import Orbit, orbit_from_extrinsics
 from v2m4.config import Config, SearchConfig
 from v2m4.decimate import simplified
@@ -118,7 +119,7 @@ def pose_user_mesh(frame: Frame, asset: Asset, workspace: Workspace, config: Con
     workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=colored))
     write_mesh_glb_in_world(workspace, f"{frame.name}_re-canonicalization_sample.glb", pose.mesh, pose.extrinsics)
     orbit = orbit_from_extrinsics(pose.extrinsics[None], float(pose.mesh.vertices[:, 2].mean()))
-    text = cameras_json([frame], [pose], [orbit])
+    text = json.dumps([camera_entry(frame, pose, orbit)], indent=1)
     workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(write_text, text=text))
     return pose
 

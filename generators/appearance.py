@@ -6,6 +6,7 @@ Only some generators can (``AppearanceRefiner``); the meshes of the others are r
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -16,13 +17,15 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 
 from generators._refine import AppearanceRefiner, Term
-from generators.base import create
+from generators.base import KEPT_BYTES, create
 from v2m4 import dreamsim, lpips
 from v2m4.camera import Camera
 from v2m4.config import Config
 from v2m4.device import device_of
+from v2m4.files import read_arrays
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, PosedAsset
+from v2m4.on_demand import OnDemand
 from v2m4.preflight.published import require_resolved
 from v2m4.render import render_mesh
 from v2m4.workspace import Arrays, Workspace, code_version, digest
@@ -30,7 +33,9 @@ from v2m4.workspace import Arrays, Workspace, code_version, digest
 log = logging.getLogger(__name__)
 
 
-def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, config: Config) -> list[PosedAsset]:
+def refine(
+    frames: list[Frame], posed: Sequence[PosedAsset], workspace: Workspace, config: Config
+) -> Sequence[PosedAsset]:
     """Posed meshes with refined appearance, if the generator supports it and ``--generation.refine`` is not ``no``.
 
     Args:
@@ -62,7 +67,7 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
     learned = dreamsim.version(config) + lpips.version(config) if mode == "networks" else ""
     options = (generator_version, learned, config.max_faces, config.seed, asdict(config.generation))
     terms = cache(partial(_terms, config))  # loaded only if a mesh is generated
-    refined = []
+    files: list[Path] = []
     for frame, pose in zip(frames, posed, strict=True):
         key = digest(frame.rgba, frame.fov, frame.name, frame.index, options, pose.extrinsics.cpu().numpy())
         camera = Camera(pose.extrinsics[None], frame.fov, frame.aspect)
@@ -70,13 +75,23 @@ def refine(frames: list[Frame], posed: list[PosedAsset], workspace: Workspace, c
         def make(frame: Frame = frame, camera: Camera = camera) -> Arrays:
             return generator.refine(frame, camera, terms()).arrays()
 
-        mesh = Mesh.from_arrays(workspace.make_arrays(f"1_generation/{frame.name}_refined.npz", key, make))
-        after = replace(pose, mesh=mesh.to(pose.mesh.vertices.device).transformed(pose.matrix()))
+        name = f"1_generation/{frame.name}_refined.npz"
+        mesh = Mesh.from_arrays(workspace.make_arrays(name, key, make))
+        after = _with_mesh(pose, mesh)
         draw = partial(_draw, frame=frame, before=pose.mesh, after=after.mesh)
         workspace.make_file(f"1_generation/{frame.name}_refined.png", digest(key, pose.scale), draw)
         log.info("%s: refined", frame.name)
-        refined.append(after)
-    return refined
+        files.append(workspace.path(name))
+
+    def read(index: int) -> PosedAsset:
+        return _with_mesh(posed[index], Mesh.from_arrays(read_arrays(files[index])))
+
+    return OnDemand(len(files), read, lambda pose: pose.mesh.nbytes, KEPT_BYTES)
+
+
+def _with_mesh(posed: PosedAsset, mesh: Mesh) -> PosedAsset:
+    """A posed asset with another mesh in its place, given in canonical pose."""
+    return replace(posed, mesh=mesh.to(posed.mesh.vertices.device).transformed(posed.matrix()))
 
 
 def _terms(config: Config) -> list[Term]:

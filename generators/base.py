@@ -18,9 +18,11 @@ import torch
 from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV, Camera, Orbit
 from v2m4.config import Config, ModelName
+from v2m4.files import read_arrays
 from v2m4.frame import Frame
 from v2m4.io.gltf import write_glb
 from v2m4.mesh import Asset, Mesh
+from v2m4.on_demand import OnDemand
 from v2m4.render import render_mesh
 from v2m4.report import progress
 from v2m4.weights import Unavailable
@@ -29,6 +31,7 @@ from v2m4.workspace import Workspace, code_version, digest
 log = logging.getLogger(__name__)
 
 ASSET = "1_generation/{}.npz"
+KEPT_BYTES = 32 << 20  # of the assets that were asked for last
 HINT = "hint"  # key of the parameters of Asset.hint among a mesh's arrays
 
 
@@ -128,7 +131,7 @@ def create(name: str, config: Config) -> Generator:
     return require(name)(config)
 
 
-def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset]:
+def run(frames: list[Frame], workspace: Workspace, config: Config) -> Sequence[Asset]:
     """Stage 1: an asset for every key frame, each written to the workspace.
 
     Args:
@@ -137,7 +140,7 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         config: all options; ``model``, ``max_faces``, ``seed``, ``baseline`` and ``generation`` are used.
 
     Returns:
-        One asset for each frame, as read back from the disk.
+        One asset for each frame, read from the disk when it is asked for: not all of them are in memory at once.
 
     Raises:
         GenerationError: the generator fails on a frame.
@@ -154,7 +157,7 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         generator, clip_digest = generator.of_clip(frames), digest([frame.content() for frame in frames])
     keys = [digest(frame.content(), frame.fov, frame.name, frame.index, options, clip_digest) for frame in frames]
     generated_ahead: dict[str, Asset] = {}
-    assets = []
+    assets = stored_assets([workspace.path(ASSET.format(frame.name)) for frame in frames])
     for position, (frame, key) in enumerate(zip(frames, keys, strict=True)):
 
         def make(frame: Frame = frame, position: int = position) -> dict[str, np.ndarray]:
@@ -169,10 +172,19 @@ def run(frames: list[Frame], workspace: Workspace, config: Config) -> list[Asset
         workspace.make_file(f"1_generation/{frame.name}_preview.png", key, draw_preview)
         if config.baseline:
             workspace.make_file(f"{frame.name}_baseline_sample.glb", key, partial(write_glb, mesh=asset.mesh))
-        assets.append(asset)
-        shown = progress(step=f"{len(assets)} of {len(frames)}")
+        assets.keep(position, asset)
+        shown = progress(step=f"{position + 1} of {len(frames)}")
         log.info("%s: %d vertices, %d faces", frame.name, len(asset.mesh.vertices), len(asset.mesh.faces), extra=shown)
     return assets
+
+
+def stored_assets(files: Sequence[Path]) -> OnDemand[Asset]:
+    """Assets in ``.npz`` files of ``to_arrays``, each read when it is asked for; few of them are kept in memory."""
+
+    def read(index: int) -> Asset:
+        return from_arrays(read_arrays(files[index]))
+
+    return OnDemand(len(files), read, lambda asset: asset.mesh.nbytes, KEPT_BYTES)
 
 
 def _generate_batch(generator: Generator, frames: list[Frame], count: int) -> dict[str, Asset]:

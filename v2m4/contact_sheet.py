@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import imageio.v3 as iio
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from v2m4.camera import Camera, Orbit
 from v2m4.mesh import MeshSequence
+from v2m4.on_demand import OnDemand
 from v2m4.render import render_mesh
 from v2m4.workspace import Workspace, atomic
 
@@ -38,36 +40,44 @@ def contact_sheet(sequence: MeshSequence, extrinsics: Tensor, size: int = 256, t
         (2 * times * size, 4 * size, 3) uint8.
     """
     world = torch.linalg.inv(extrinsics).to(sequence.vertices)
-    vertices = sequence.vertices @ world[:3, :3].T + world[:3, 3]
-    lower, upper = vertices.amin((0, 1)), vertices.amax((0, 1))
-    vertices = (vertices - (lower + upper) / 2) / (upper - lower).norm().clamp_min(1e-12)
-    cameras = view_cameras(vertices)
+
+    def upright(index: int) -> Tensor:
+        return sequence.vertices[index] @ world[:3, :3].T + world[:3, 3]
+
+    bounds = torch.stack([torch.stack([pose.amin(0), pose.amax(0)]) for pose in map(upright, range(len(sequence)))])
+    lower, upper = bounds[:, 0].amin(0), bounds[:, 1].amax(0)
+    middle, diagonal = (lower + upper) / 2, (upper - lower).norm().clamp_min(1e-12)
+    poses = OnDemand(len(sequence), lambda index: (upright(index) - middle) / diagonal)
+    cameras = view_cameras(poses)
     rows = []
     for index in np.linspace(0, len(sequence) - 1, times).round().astype(int):
-        mesh = sequence.mesh.with_vertices(vertices[index])
+        mesh = sequence.mesh.with_vertices(poses[int(index)])
         colors, normals = [], []
         for camera in cameras:
             picture = render_mesh(mesh, camera, size, channels=("color", "mask", "normal"))
-            upright = picture.normal.new_tensor([0.5, -0.5, -0.5])  # right is red, up green, towards the camera blue
+            as_color = picture.normal.new_tensor([0.5, -0.5, -0.5])  # right is red, up green, towards the camera blue
             colors.append(_cell(picture.color[0], picture.mask[0]))
-            normals.append(_cell(picture.normal[0] * upright + 0.5 * picture.mask[0], picture.mask[0]))
+            normals.append(_cell(picture.normal[0] * as_color + 0.5 * picture.mask[0], picture.mask[0]))
         rows += [torch.cat(colors, 1), torch.cat(normals, 1)]
     return (torch.cat(rows, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def view_cameras(vertices: Tensor) -> list[Camera]:
+def view_cameras(poses: Sequence[Tensor]) -> list[Camera]:
     """The camera of each view, framed on the bounds of all poses.
 
     Args:
-        vertices: (T, V, 3) in the upright world, moved and scaled to a bounding box about 0 of diagonal 1.
+        poses: T poses (V, 3) in the upright world, moved and scaled to a bounding box about 0 of diagonal 1.
     """
-    angles = torch.tensor(list(VIEWS.values())).to(vertices).deg2rad()
-    radius, centre = vertices.new_full((1,), 1 / math.tan(FOV / 2)), vertices.new_zeros(1, 3)
-    cameras, bounds = [], []
-    for yaw, pitch in angles:
-        cameras.append(Orbit(yaw[None], pitch[None], radius, centre).camera(FOV))
-        fractions = cameras[-1].project(vertices.reshape(-1, 3), (1, 1))[0][0]
-        bounds.append((fractions.amin(0).tolist(), fractions.amax(0).tolist()))
+    first = poses[0]
+    angles = torch.tensor(list(VIEWS.values())).to(first).deg2rad()
+    radius, centre = first.new_full((1,), 1 / math.tan(FOV / 2)), first.new_zeros(1, 3)
+    cameras = [Orbit(yaw[None], pitch[None], radius, centre).camera(FOV) for yaw, pitch in angles]
+    corners = []
+    for index in range(len(poses)):
+        seen = [camera.project(poses[index], (1, 1))[0][0] for camera in cameras]
+        corners.append(torch.stack([torch.stack([fractions.amin(0), fractions.amax(0)]) for fractions in seen]))
+    low_high = torch.stack(corners)  # (T, views, 2, 2)
+    bounds = list(zip(low_high[:, :, 0].amin(0).tolist(), low_high[:, :, 1].amax(0).tolist(), strict=True))
     extents = [max(high[0] - low[0], high[1] - low[1], 1e-6) for low, high in bounds]
     framed = []
     for camera, (low, high), extent in zip(cameras, bounds, extents, strict=True):

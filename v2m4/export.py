@@ -7,7 +7,6 @@ extrinsics, so that the mesh seen through it overlays the video.
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 from collections.abc import Sequence
@@ -92,8 +91,11 @@ def to_world(sequence: MeshSequence, extrinsics: Tensor) -> MeshSequence:
     def transform(points: Tensor) -> Tensor:
         return (points.detach().cpu().double() @ rotation.T + translation).float()
 
+    vertices = torch.empty(sequence.vertices.shape)
+    for row, pose in zip(vertices, sequence.vertices, strict=True):  # float64 of one pose at a time
+        row.copy_(transform(pose))
     mesh = sequence.mesh.to("cpu")
-    return replace(sequence, vertices=transform(sequence.vertices), mesh=mesh.with_vertices(transform(mesh.vertices)))
+    return replace(sequence, vertices=vertices, mesh=mesh.with_vertices(transform(mesh.vertices)))
 
 
 def write_mesh_glb_in_world(workspace: Workspace, name: str, mesh: Mesh, extrinsics: Tensor) -> Path:
@@ -286,10 +288,13 @@ def _write_offsets(path: Path, frames: MeshSequence) -> None:
 
     The first V of them are the welded vertices; duplicates at texture seams follow.
     """
-    offsets = (frames.vertices - frames.mesh.vertices).numpy()[:, split_at_seams(frames.mesh).source]
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(offsets, dtype=np.float32), allow_pickle=False)
-    _write_bytes(path, buffer.getvalue())
+    source = split_at_seams(frames.mesh).source
+    rest = frames.mesh.vertices
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(frames), len(source), 3)}
+    with path.open("wb") as stream:  # as np.save, pose by pose
+        np.lib.format.write_array_header_1_0(stream, header)
+        for pose in frames.vertices:
+            stream.write((pose - rest).numpy()[source].astype("<f4").tobytes())
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 from v2m4.lock import LockedError
+from v2m4.memory import return_free_memory
 from v2m4.workspace import MissingResultError
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
@@ -53,6 +54,7 @@ def release_memory() -> None:
     import sys
 
     gc.collect()
+    return_free_memory()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -105,6 +105,11 @@ class Mesh:
         matrix[:3, 3] = -scale * (lower + upper) / 2
         return matrix
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(value.nbytes for value in self.__dict__.values() if isinstance(value, Tensor))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The tensors that are not None as arrays, by field name; ``Mesh.from_arrays`` is the exact inverse."""
         return {name: value.detach().cpu().numpy() for name, value in self.__dict__.items() if value is not None}
@@ -183,14 +188,20 @@ class MeshSequence:
         return self.mesh.with_vertices(self.vertices[index])
 
     def sampled(self, times: Sequence[float] | np.ndarray) -> MeshSequence:
-        """Resample the sequence at other times: linear interpolation, constant extrapolation."""
+        """Resample the sequence at other times: linear interpolation, constant extrapolation.
+
+        At its own times the result has the same poses, not copies of them.
+        """
         asked = np.asarray(times, dtype=np.float64)
+        if np.array_equal(asked, self.times):
+            return replace(self, times=asked)
         position = np.interp(asked, self.times, np.arange(len(self.times)))
         lower = np.clip(np.floor(position).astype(np.int64), 0, max(len(self) - 2, 0))
         upper = np.minimum(lower + 1, len(self) - 1)
-        weight = torch.from_numpy(position - lower).to(self.vertices)[:, None, None]
-        low, high = torch.from_numpy(lower), torch.from_numpy(upper)
-        return replace(self, vertices=torch.lerp(self.vertices[low], self.vertices[high], weight), times=asked)
+        vertices = self.vertices.new_empty((len(asked), *self.vertices.shape[1:]))
+        for row, low, high, weight in zip(vertices, lower.tolist(), upper.tolist(), position - lower, strict=True):
+            row.copy_(torch.lerp(self.vertices[low], self.vertices[high], float(weight)))
+        return replace(self, vertices=vertices, times=asked)
 
 
 def _map_tensors(value: Any, function: Any) -> Any:

@@ -30,6 +30,7 @@ import numpy as np
 
 from v2m4.files import DAMAGED, Arrays, atomic, file_hash, read_arrays, write_arrays
 from v2m4.manifest import MANIFEST, read_manifest, write_manifest
+from v2m4.memory import return_free_memory
 from v2m4.partial_results import SUFFIX, PartialResults
 
 __all__ = [
@@ -303,6 +304,7 @@ class Workspace:
             entry["reason"] = f"{type(error).__name__}: {error}"
             raise
         finally:
+            return_free_memory()  # so that it is not added to the next stage's
             entry["seconds"] = round(time.perf_counter() - start, 3)
             entry["peak_memory_mib"] = round(peak_memory_mib(), 1)
             if entry["state"] == "done":

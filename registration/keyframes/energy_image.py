@@ -84,6 +84,11 @@ class Silhouette:
         self.target_levels = pyramid(view.mask[None], levels)
         self.area = view.mask.mean().clamp_min(1e-6)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the target's pyramid, the view's mask among them."""
+        return sum(level.nbytes for level in self.target_levels)
+
     def __call__(self, state: State) -> Tensor:
         """The mean over pixels, relative to the share of the window that the object fills, summed over the levels."""
         rendered = pyramid(self.view.rendering(state).mask, self.levels)
@@ -100,6 +105,11 @@ class Colour:
         self.weight, self.view, self.levels, self.threshold = weight, view, levels, threshold
         self.target_levels = pyramid(view.color[None], levels)
         self.area = view.mask.mean().clamp_min(1e-6)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the target's pyramid, the view's colours among them."""
+        return sum(level.nbytes for level in self.target_levels)
 
     def __call__(self, state: State) -> Tensor:
         """Mean Huber loss over channels, the object's pixels and levels, over its threshold: L1 for large errors."""

@@ -13,18 +13,20 @@ from torch import Tensor
 from registration.keyframes.descent import Descent, cosine, read_curves
 from registration.keyframes.descent_state import DescentState
 from registration.keyframes.energy import State, Term, total
-from registration.keyframes.energy_image import Colour, Silhouette
+from registration.keyframes.energy_image import Colour, Silhouette, VideoView
 from registration.keyframes.template import Template, VisiblePoints
 from v2m4.adam import AdamUniform
 from v2m4.camera import image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
+from v2m4.on_demand import OnDemand
 from v2m4.optical_flow import FlowField, track
 from v2m4.partial_results import PartialResults
 from v2m4.threads import in_order
 
 ROOT_OFFSET = 1e-3  # added to a frame's energy under the square root, whose gradient is infinite at 0
+KEPT_BYTES = 64 << 20  # of the frames' terms that were evaluated last
 HUBER_THRESHOLD = 0.01  # threshold of the Huber loss of track residuals, of the object's size
 
 
@@ -81,6 +83,25 @@ def frame_motions(
                 )
                 result[key + direction * step].append(motion)
     return result
+
+
+def frame_terms(
+    poses: Tensor, keys: Sequence[int], template: Template, frames: list[Frame], config: RegistrationConfig
+) -> OnDemand[tuple[Silhouette, Colour]]:
+    """Terms of each frame's silhouette and colours, in a window around the object and the poses beside the frame.
+
+    They are made when they are asked for, and kept up to ``KEPT_BYTES``: memory does not grow with the video's length.
+    """
+    windows = []
+    for index, frame in enumerate(frames):
+        first, second, _ = interpolation_weights(keys, index)
+        windows.append(template.window(frame, [poses[first], poses[second]]))
+
+    def make(index: int) -> tuple[Silhouette, Colour]:
+        view = VideoView.of(frames[index], windows[index], config.video_size, template.mesh)
+        return Silhouette(config.weights.silhouette, view), Colour(config.weights.colour, view)
+
+    return OnDemand(len(frames), make, lambda terms: sum(term.nbytes for term in terms), KEPT_BYTES)
 
 
 def interpolation_weights(key_indices: Sequence[int], frame: int) -> tuple[int, int, float]:
@@ -195,13 +216,7 @@ def refine_key_frames(
     """
     weights = config.weights
     flow_motions = frame_motions(poses, keys, template, frames, flows, config.video_size)
-    views = []
-    for index, frame in enumerate(frames):
-        first, second, _ = interpolation_weights(keys, index)
-        views.append(template.view(frame, config.video_size, [poses[first], poses[second]]))
-    view_terms: list[list[Term]] = [
-        [Silhouette(weights.silhouette, view), Colour(weights.colour, view)] for view in views
-    ]
+    view_terms = frame_terms(poses, keys, template, frames, config)
     shape = template.shape_terms(config)
     differential = template.large_steps.to_differential(poses).requires_grad_()
     rate = config.fine_rate * template.unit

@@ -25,7 +25,9 @@ from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.export import write_mesh_glb_in_world
 from v2m4.frame import Frame
+from v2m4.memory import return_free_memory
 from v2m4.mesh import Mesh, MeshSequence, PosedAsset
+from v2m4.on_demand import OnDemand
 from v2m4.optical_flow import FlowFields
 from v2m4.partial_results import PartialResults
 from v2m4.report import progress
@@ -39,14 +41,14 @@ CURVE_PREFIX = "curve_"  # of the names of loss curves among a descent's arrays
 
 
 def run(
-    frames: list[Frame], key_indices: list[int], posed: list[PosedAsset], workspace: Workspace, config: Config
+    frames: list[Frame], key_indices: list[int], posed: Sequence[PosedAsset], workspace: Workspace, config: Config
 ) -> MeshSequence:
     """Registers one mesh, the template, to the meshes of all key frames.
 
     Args:
         frames: all frames of the clip, background removed.
         key_indices: frame indices of the key frames, ascending.
-        posed: the mesh of each key frame, in the space of the video's camera.
+        posed: the mesh of each key frame, in the space of the video's camera; one or two are held at a time.
         workspace: the animation's folder.
         config: all options; ``seed``, ``device``, ``registration`` and those of tracking are used.
 
@@ -57,14 +59,14 @@ def run(
     Raises:
         ValueError: there is not one mesh for each key frame.
     """
-    if len(key_indices) != len(posed) or not posed:
+    if len(key_indices) != len(posed) or len(posed) == 0:
         raise ValueError(f"registration: {len(posed)} meshes for {len(key_indices)} key frames")
     options, device = config.registration, device_of(config)
     log.info(
         "registration: renders, energies and descents on %s; optical flow, flow propagation and non-rigid ICP on cpu",
         device,
     )
-    posed = [replace(asset, mesh=asset.mesh.to(device), extrinsics=asset.extrinsics.to(device)) for asset in posed]
+    posed = on_device(posed, device)
     stage = _Stage(frames, key_indices, posed, workspace, config)
     names = [frames[index].name for index in key_indices]
     reference = 0 if options.reference == "first" else longest_outline([frames[index] for index in key_indices])
@@ -96,8 +98,19 @@ def run(
         all_poses = result.vertices
         log.info("key-frame refinement: %s", _final_values(result))
     stage.write_outputs(source, all_poses)
+    return_free_memory()
     all_poses, source = all_poses.cpu(), source.to("cpu")
     return MeshSequence(all_poses, source.with_vertices(all_poses[0]), np.asarray(key_indices, np.float64))
+
+
+def on_device(posed: Sequence[PosedAsset], device: torch.device) -> Sequence[PosedAsset]:
+    """The same posed assets on a device, each copied there when it is asked for."""
+
+    def copied(index: int) -> PosedAsset:
+        asset = posed[index]
+        return replace(asset, mesh=asset.mesh.to(device), extrinsics=asset.extrinsics.to(device))
+
+    return OnDemand(len(posed), copied)
 
 
 class _Stage:
@@ -107,11 +120,11 @@ class _Stage:
         self,
         frames: list[Frame],
         key_indices: list[int],
-        posed: list[PosedAsset],
+        posed: Sequence[PosedAsset],
         workspace: Workspace,
         config: Config,
     ) -> None:
-        self.frames, self.key_indices, self.posed = frames, key_indices, posed
+        self.frames, self.key_indices, self.posed, self.first = frames, key_indices, posed, posed[0]
         self.workspace, self.config = workspace, config
         # The poses of pairs of key frames do not depend on the refinement of all of them.
         pairwise_options = {
@@ -167,6 +180,7 @@ class _Stage:
             curves = {CURVE_PREFIX + term: values for term, values in computed.curves.items()}
             return {"vertices": computed.vertices.cpu().numpy(), "trusted": np.array(computed.takes_shape), **curves}
 
+        return_free_memory()
         self.parts = self.workspace.partial_results(f"{FOLDER}/{name}", key)
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {
@@ -174,16 +188,16 @@ class _Stage:
         }
         plot = f"{FOLDER}/{Path(name).stem}_loss.png"
         self.workspace.make_file(plot, key, partial(draw_curves, curves=curves))
-        vertices = torch.from_numpy(stored["vertices"]).to(self.posed[0].mesh.vertices.device)
+        vertices = torch.from_numpy(stored["vertices"]).to(self.first.mesh.vertices.device)
         return Descent(vertices, curves, bool(stored["trusted"]))
 
     def write_outputs(self, source: Mesh, poses: Tensor) -> None:
         """Writes each key frame's mesh as GLB, and an image of it over its frame."""
+        key = digest(self.key, poses.cpu().numpy(), *_fingerprint(self.first))
         for position, index in enumerate(self.key_indices):
             frame, mesh = self.frames[index], source.with_vertices(poses[position])
             name = f"{frame.name}_consistency_sample.glb"
-            write_mesh_glb_in_world(self.workspace, name, mesh, self.posed[0].extrinsics)
-            key = digest(self.key, poses.cpu().numpy(), *_fingerprint(self.posed[0]))
+            write_mesh_glb_in_world(self.workspace, name, mesh, self.first.extrinsics)
             draw = partial(write_check, frame=frame, mesh=mesh)
             self.workspace.make_file(f"{FOLDER}/{frame.name}_check.png", key, draw)
 

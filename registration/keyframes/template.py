@@ -15,7 +15,7 @@ from registration.keyframes.energy_image import VideoView, visible_vertices
 from v2m4.camera import DEFAULT_FOV, Camera, image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
-from v2m4.image_window import object_box, window_around
+from v2m4.image_window import Window, object_box, window_around
 from v2m4.mesh import Mesh
 
 WINDOW_MARGIN = 0.15  # around the object, of the longer side of its bounding box
@@ -68,15 +68,18 @@ class Template:
             FaceArea(weights.face_area, mesh.vertices, mesh.faces, self.unit),
         ]
 
-    def view(self, frame: Frame, size: int, poses: list[Tensor]) -> VideoView:
-        """The view of a frame through a square window, ``size`` rows, around the object and poses (V, 3)."""
+    def window(self, frame: Frame, poses: list[Tensor]) -> Window:
+        """The square window of a frame around the object and poses (V, 3)."""
         boxes = [object_box(frame)]
         for pose in poses:
             pixels = image_fractions(self.camera, pose)
             lower, upper = pixels.amin(0), pixels.amax(0)
             boxes.append((float(lower[0]), float(lower[1]), float(upper[0]), float(upper[1])))
-        window = window_around(boxes, frame.aspect, WINDOW_MARGIN, square=True)
-        return VideoView.of(frame, window, size, self.mesh)
+        return window_around(boxes, frame.aspect, WINDOW_MARGIN, square=True)
+
+    def view(self, frame: Frame, size: int, poses: list[Tensor]) -> VideoView:
+        """The view of a frame through ``window``, ``size`` rows."""
+        return VideoView.of(frame, self.window(frame, poses), size, self.mesh)
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,10 @@ def fit_frames(
     interpolated = sequence.sampled(range(len(frames)))
     parts = parts or PartialResults()
     fitter = _Fitter(frames, sequence.mesh, config)
-    vertices = interpolated.vertices.clone()
+    vertices = interpolated.vertices.clone() if interpolated.vertices is sequence.vertices else interpolated.vertices
     gaps = [range(first + 1, second) for first, second in pairwise(keys) if second - first > 1]
 
-    def stored(name: str, vertices: Tensor, window: range, free_frames: Sequence[int]) -> Tensor:
+    def stored(name: str, window: range, free_frames: Sequence[int]) -> Tensor:
         def make() -> Arrays:
             return {"vertices": fitter.fit(vertices, window, free_frames, parts, f"{name}_state").numpy()}
 
@@ -67,14 +67,13 @@ def fit_frames(
         return fitted
 
     def fit_gap(gap: range) -> Tensor:
-        return stored(f"gap_{gap.start}", interpolated.vertices, range(gap.start - 1, gap.stop + 1), gap)
+        return stored(f"gap_{gap.start}", range(gap.start - 1, gap.stop + 1), gap)
 
     for gap, poses in zip(gaps, in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
         vertices[gap.start : gap.stop] = poses
-    fixed = vertices.clone()
 
     def fit_key_frame(key: int) -> Tensor:
-        return stored(f"key_{key}", fixed, range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+        return stored(f"key_{key}", range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
 
     if last > 0:
         for key, pose in zip(keys, in_order(fit_key_frame, keys), strict=True):

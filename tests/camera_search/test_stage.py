@@ -81,3 +81,9 @@ def test_an_interrupted_run_ends_with_the_same_result(inputs, done, tmp_path):
 def test_numbers_of_frames_and_assets_must_match(inputs, tmp_path):
     with pytest.raises(ValueError, match="1 assets for 2 frames"):
         run(inputs[0], inputs[1][:1], Workspace(tmp_path), CONFIG)
+
+
+def test_posed_meshes_are_made_when_they_are_asked_for(inputs, done):
+    posed = done[1]
+    assert posed.kept_bytes == 0 and posed[1] is not posed[1]
+    assert torch.equal(posed[1].mesh.vertices, inputs[1][1].mesh.transformed(posed[1].matrix()).vertices)

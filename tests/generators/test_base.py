@@ -130,3 +130,15 @@ def test_arrays_round_trip_exactly(shapes):
     assert all(np.array_equal(value, back.mesh.arrays()[name]) for name, value in asset.mesh.arrays().items())
     assert torch.equal(back.hint.parameters(), asset.hint.parameters())
     assert isinstance(back.hint, Orbit)
+
+
+def test_assets_are_read_when_they_are_asked_for(tmp_path, frames, monkeypatch):
+    kept = generators.run(frames, Workspace(tmp_path / "clip"), CONFIG)
+    monkeypatch.setattr(base, "KEPT_BYTES", 1)
+    read = generators.run(frames, Workspace(tmp_path / "clip"), CONFIG)
+    assert kept.kept_bytes == sum(asset.mesh.nbytes for asset in kept) and read.kept_bytes == 0
+    for first, second in zip(kept, read, strict=True):
+        assert first.mesh.arrays().keys() == second.mesh.arrays().keys()
+        for name, array in first.mesh.arrays().items():
+            np.testing.assert_array_equal(array, second.mesh.arrays()[name])
+        assert torch.equal(first.hint.parameters(), second.hint.parameters())

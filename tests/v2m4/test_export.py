@@ -256,3 +256,17 @@ def test_another_tolerance_redoes_the_animation_only(tmp_path: Path) -> None:
         export_animation(workspace, sequence, NAMES, np.arange(6), extrinsics, tolerance=tolerance, **options)
         keys.append({name: entry["key"] for name, entry in workspace.manifest["artefacts"].items()})
     assert [name for name in keys[0] if keys[0][name] != keys[1][name]] == ["output_animation.glb"]
+
+
+def test_poses_are_transformed_one_at_a_time_as_all_together() -> None:
+    world, extrinsics = _world(), ORBIT.camera().extrinsics[0]
+    matrix = camera_to_world(extrinsics)
+    together = (world.vertices.double() @ matrix[:3, :3].T + matrix[:3, 3]).float()
+    assert torch.equal(to_world(world, extrinsics).vertices, together)
+
+
+def test_offsets_are_a_file_of_numpy(exported: Workspace) -> None:
+    file = exported.path("output_vertex_offsets.npy")
+    buffer = io.BytesIO()
+    np.save(buffer, np.load(file))
+    assert file.read_bytes() == buffer.getvalue()

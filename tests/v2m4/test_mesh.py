@@ -74,3 +74,22 @@ def test_sequence_is_linear_between_key_frames_and_exact_on_them() -> None:
 def test_sequence_refuses_times_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="times: 1 for 2"):
         MeshSequence(ball().vertices.expand(2, -1, -1), ball(), np.zeros(1))
+
+
+def test_a_sequence_at_its_own_times_is_not_copied() -> None:
+    mesh, times = ball(), np.array([0.0, 2.0, 5.0])
+    sequence = MeshSequence(torch.stack([mesh.vertices * scale for scale in (1, 2, 3)]), mesh, times)
+    assert sequence.sampled(times.tolist()).vertices is sequence.vertices
+
+
+def test_sampling_pose_by_pose_equals_the_interpolation_of_all() -> None:
+    mesh, times = ball(), np.array([0.0, 2.0, 5.0])
+    poses = mesh.vertices + 0.1 * torch.randn(3, *mesh.vertices.shape, generator=torch.Generator().manual_seed(0))
+    found = MeshSequence(poses, mesh, times).sampled([0.0, 0.5, 2.0, 3.7, 5.0]).vertices
+    weights = torch.tensor([0.0, 0.25, 0.0, 1.7 / 3, 1.0])[:, None, None]
+    assert torch.equal(found, torch.lerp(poses[[0, 0, 1, 1, 1]], poses[[1, 1, 2, 2, 2]], weights))
+
+
+def test_bytes_of_a_mesh_are_those_of_its_tensors() -> None:
+    mesh = ball()
+    assert mesh.nbytes == sum(array.nbytes for array in mesh.arrays().values())

@@ -140,10 +140,21 @@ class GltfBuilder:
         """The document built so far, as if read from ``path``."""
         return Document(path, self.json | {"buffers": [{"byteLength": len(self._binary)}]}, [bytes(self._binary)])
 
+    def write(self, path: Path) -> None:
+        """Write the GLB file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with path.open("wb") as stream:  # the buffer is large, and is not copied
+            stream.write(glb_header(self.json, len(self._binary)))
+            stream.write(self._binary)
+            stream.write(b"\0" * (-len(self._binary) % 4))
+
     def tobytes(self) -> bytes:
-        """The GLB file."""
-        binary = bytes(self._binary)
-        return glb_header(self.json, len(binary)) + binary + b"\0" * (-len(binary) % 4)
+        """The GLB file's contents."""
+        padding = b"\0" * (-len(self._binary) % 4)
+        return b"".join([glb_header(self.json, len(self._binary)), self._binary, padding])
 
 
 def glb_header(document: dict[str, Any], length: int) -> bytes:

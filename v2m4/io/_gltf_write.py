@@ -105,7 +105,7 @@ def write_glb(
     primitive = rest.primitive(texture, unlit, double_sided)
     index = builder.add("meshes", {"name": name, "primitives": [primitive]})
     _add_scene(builder, [rest.node(index, name)], camera)
-    path.write_bytes(builder.tobytes())
+    builder.write(path)
 
 
 def write_animation_glb(
@@ -151,7 +151,7 @@ def write_animation_glb(
     split = split_at_seams(mesh)
     if not bool(sequence.vertices.isfinite().all()):
         raise ValueError(f"{path.name}: the poses have vertices that are no finite numbers")
-    poses = sequence.vertices.detach().cpu().numpy().astype(np.float32)
+    poses = sequence.vertices.detach().cpu().numpy().astype(np.float32, copy=False)
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float32)
     rest = _RestPose(builder, mesh, split, QuantizationGrid.covering(poses, vertices) if quantize else None, vertices)
     primitive = rest.primitive(texture, unlit, double_sided)
@@ -170,7 +170,7 @@ def write_animation_glb(
     }
     channel = {"sampler": 0, "target": {"node": node, "path": "weights"}}
     builder.add("animations", {"name": name, "samplers": [sampler], "channels": [channel]})
-    path.write_bytes(builder.tobytes())
+    builder.write(path)
 
 
 def write_rigged_glb(
@@ -214,7 +214,7 @@ def write_rigged_glb(
     if animation is not None:
         builder.add("animations", animation)
     _add_scene(builder, [*roots, node], camera)
-    path.write_bytes(builder.tobytes())
+    builder.write(path)
 
 
 class _RestPose:

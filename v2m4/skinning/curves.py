@@ -85,17 +85,25 @@ def thinned(
         tolerance: largest distance of a point, in the world's units.
     """
     whole = curves_of(skeleton, poses, times)
-    wanted = binding.skinned(*skeleton.world(poses))
+    wanted = skeleton.world(poses)
     radii = _radii(skeleton, binding)
     share = 1.0
     for _ in range(_TRIALS):
         curves = [_thin(skeleton, curve, share * tolerance, radii[curve.node]) for curve in whole]
         kept = [curve for curve in curves if not _is_rest(skeleton, curve, share * tolerance, radii[curve.node])]
-        found = binding.skinned(*skeleton.world(poses_at(skeleton, kept, times)))
-        if np.linalg.norm(found - wanted, axis=2).max() <= tolerance:
+        found = skeleton.world(poses_at(skeleton, kept, times))
+        if _is_within(binding, found, wanted, tolerance):
             return kept
         share /= 2
     return whole
+
+
+def _is_within(
+    binding: Binding, found: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray], tolerance: float
+) -> bool:
+    """Whether no skinned point is farther than a tolerance from where other matrices of the nodes place it."""
+    pairs = zip(binding.each_skinned(*found), binding.each_skinned(*wanted), strict=True)
+    return all(bool(np.linalg.norm(first - second, axis=1).max() <= tolerance) for first, second in pairs)
 
 
 def _radii(skeleton: Skeleton, binding: Binding) -> np.ndarray:

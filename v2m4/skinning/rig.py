@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,16 +54,20 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
         tolerance: largest distance, relative to the object's size, by which leaving out keys may move a vertex.
     """
     rest = sequence.mesh.vertices.detach().cpu().double().numpy()
-    poses = sequence.vertices.detach().cpu().double().numpy()
+    poses = sequence.vertices.detach().cpu().numpy()
     size = max(float(np.ptp(rest, axis=0).max()), 1e-12)
     middle = (rest.min(0) + rest.max(0)) / 2
-    unit_rest, unit_poses = (rest - middle) / size, (poses - middle) / size
+    unit_rest = (rest - middle) / size
+
+    def unit(some_poses: np.ndarray) -> np.ndarray:
+        return (some_poses.astype(np.float64) - middle) / size
+
     some = np.unique(np.linspace(0, len(poses) - 1, min(len(poses), SKINNING.fitted_frames)).round().astype(int))
     chosen = spread(len(rest), SKINNING.fitted_vertices)
     edges = unique_edges(sequence.mesh.faces.cpu()).numpy()
     if len(chosen) < len(rest):
         edges = _nearest_pairs(unit_rest[chosen])
-    data = MotionData.of(unit_rest[chosen], unit_poses[some][:, chosen], edges)
+    data = MotionData.of(unit_rest[chosen], unit(poses[some][:, chosen]), edges)
     found = decompose(data, bones)
     used = found.weights.max(0) > 0  # the weights may leave a bone without vertices
     tree, found = joint_tree(data, Decomposition(found.weights[:, used], found.transforms[used]))
@@ -72,21 +77,33 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
     skeleton = _skeleton(tree, loose)
     rows = spread(len(chosen), POSE_FIT.points)
     bound = _binding(tree, found.weights, unit_rest[chosen])[rows]
-    articulated = fit_poses(skeleton, bound, unit_poses[some][:, chosen[rows]], 1.0)
+    articulated = fit_poses(skeleton, bound, unit(poses[some][:, chosen[rows]]), 1.0)
     weights = found.weights
     if len(chosen) < len(rest):
-        data = MotionData.of(unit_rest, unit_poses[some], unique_edges(sequence.mesh.faces.cpu()).numpy())
+        data = MotionData.of(unit_rest, unit(poses[some]), unique_edges(sequence.mesh.faces.cpu()).numpy())
         weights = weights[cKDTree(unit_rest[chosen]).query(unit_rest)[1]]
     weights = solve_weights(data, _transforms(skeleton, tree, articulated), weights)
     binding = _binding(tree, weights, unit_rest)
     rows = spread(len(rest), POSE_FIT.points)
-    final = fit_poses(skeleton, binding[rows], unit_poses[:, rows], 1.0)
+    final = fit_poses(skeleton, binding[rows], unit(poses[:, rows]), 1.0)
     times = np.asarray(sequence.times, dtype=np.float64)
     curves = thinned(skeleton, binding, final, times, tolerance)
-    skinned = binding.skinned(*skeleton.world(poses_at(skeleton, curves, times)))
-    errors = np.linalg.norm(skinned - unit_poses, axis=2)
-    rig = Rig(skeleton, binding, curves, float(np.sqrt((errors**2).mean())), float(errors.max()))
+    rms, largest = _errors(binding, skeleton, curves, times, (unit(pose) for pose in poses))
+    rig = Rig(skeleton, binding, curves, rms, largest)
     return _in_units(rig, size, middle)
+
+
+def _errors(
+    binding: Binding, skeleton: Skeleton, curves: list[Curve], times: np.ndarray, poses: Iterable[np.ndarray]
+) -> tuple[float, float]:
+    """Root mean square and largest distance of the skinned points from T poses (V, 3), one at a time."""
+    squares, largest = [], []
+    skinned = binding.each_skinned(*skeleton.world(poses_at(skeleton, curves, times)))
+    for points, pose in zip(skinned, poses, strict=True):
+        distances = np.linalg.norm(points - pose, axis=1)
+        squares.append((distances**2).mean())
+        largest.append(distances.max())
+    return float(np.sqrt(np.mean(squares))), float(max(largest))
 
 
 def _nearest_pairs(points: np.ndarray) -> np.ndarray:

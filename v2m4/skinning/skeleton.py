@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,9 +111,9 @@ class Binding:
 
     def skinned(self, linear: np.ndarray, origin: np.ndarray) -> np.ndarray:
         """The points (T, V, 3) under the nodes' matrices (T, J, 3, 3), (T, J, 3)."""
-        return np.stack(
-            [
-                (self.weights[..., None] * self.influences(matrices, place)).sum(1)
-                for matrices, place in zip(linear, origin, strict=True)
-            ]
-        )
+        return np.stack(list(self.each_skinned(linear, origin)))
+
+    def each_skinned(self, linear: np.ndarray, origin: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the points (V, 3) of each frame, as ``skinned``."""
+        for matrices, place in zip(linear, origin, strict=True):
+            yield (self.weights[..., None] * self.influences(matrices, place)).sum(1)

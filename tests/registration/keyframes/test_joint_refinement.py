@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from registration.keyframes import joint_refinement
 from registration.keyframes.joint_refinement import (
     Motion,
     PosePrior,
     frame_motions,
+    frame_terms,
     interpolation_weights,
     motion_energy,
     refine_key_frames,
@@ -167,3 +169,23 @@ def test_a_refinement_that_is_killed_goes_on_exactly(moving, tmp_path) -> None:
     assert {name: values.tobytes() for name, values in result.curves.items()} == {
         name: values.tobytes() for name, values in whole.curves.items()
     }
+
+
+def test_views_that_are_made_again_give_the_same_poses(moving, monkeypatch) -> None:
+    _, poses, _, _ = moving
+    start = poses[KEYS] + torch.tensor([0.0, 0.02, 0.0])
+    kept = refined(moving, start)
+    monkeypatch.setattr(joint_refinement, "KEPT_BYTES", 1)
+    made_again = refined(moving, start)
+    assert torch.equal(kept.vertices, made_again.vertices)
+
+
+def test_views_are_kept_within_the_limit(moving, monkeypatch) -> None:
+    template, poses, frames, _ = moving
+    one = sum(term.nbytes for term in frame_terms(poses[KEYS], KEYS, template, frames, CONFIG)[0])
+    assert one == pytest.approx(SIZE * SIZE * 4 * 4 * (1 + 1 / 16))
+    monkeypatch.setattr(joint_refinement, "KEPT_BYTES", 2 * one)
+    terms = frame_terms(poses[KEYS], KEYS, template, frames, CONFIG)
+    for index in (0, 3, 1, 4, 2, 0):
+        assert [term.name for term in terms[index]] == ["silhouette", "colour"]
+        assert terms.kept_bytes <= 2 * one

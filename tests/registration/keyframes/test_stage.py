@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 
 import cv2
@@ -16,6 +17,7 @@ from v2m4.camera import Camera
 from v2m4.config import FAST, PAPER, Config
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh, PosedAsset
+from v2m4.on_demand import OnDemand
 from v2m4.render import render
 from v2m4.workspace import Workspace
 
@@ -285,3 +287,20 @@ def test_paper_preset_minimises_the_published_terms_alone(clip, tmp_path, monkey
     curves = {name.removeprefix("curve_") for name in stored.files if name.startswith("curve_")}
     assert curves == {"arap", "edge_length", "face_area", "chamfer", "normals"}
     assert not workspace.path("3_registration/joint.npz").exists()
+
+
+def test_few_meshes_of_key_frames_are_in_memory_at_once(clip, config, result, tmp_path) -> None:
+    frames, posed, _, _ = clip
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    most = 0
+
+    def made(index: int) -> PosedAsset:
+        nonlocal most
+        vertices = posed[index].mesh.vertices.clone()
+        alive.add(vertices)
+        most = max(most, len(alive))
+        return replace(posed[index], mesh=posed[index].mesh.with_vertices(vertices))
+
+    again = registration.run(frames, KEYS, OnDemand(len(posed), made), Workspace(tmp_path), config)
+    assert torch.equal(again.vertices, result[0].vertices)
+    assert most <= 3  # the first, the template and a target

@@ -34,3 +34,10 @@ def test_subtrees_and_followed_nodes() -> None:
     skeleton = chain.skeleton()
     assert skeleton.subtrees().tolist() == [[True, True, True], [False, True, True], [False, False, True]]
     assert skeleton.followed(np.array([False, True, False])).tolist() == [True, True, False]
+
+
+def test_poses_skinned_one_at_a_time_are_those_of_all() -> None:
+    skeleton, poses = chain.skeleton(), chain.poses(6)
+    binding = chain.binding(chain.tube().vertices.double().numpy())
+    world = skeleton.world(poses)
+    np.testing.assert_array_equal(np.stack(list(binding.each_skinned(*world))), binding.skinned(*world))
