@@ -16,9 +16,9 @@ from typing import overload
 import cv2
 import numpy as np
 
+from v2m4 import threads
 from v2m4.frame import Frame
 from v2m4.image_window import Window, object_box, window_around
-from v2m4.threads import in_order
 
 AT_ONCE = 8  # fields that are computed together
 KEPT_BYTES = 128 << 20  # of the fields that were asked for last
@@ -144,8 +144,8 @@ def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
 class FlowFields(Sequence[FlowField]):
     """Flow between each two consecutive frames of a video, computed when it is asked for.
 
-    A field is computed with some that follow it, on all threads. Those that were asked for last are kept, so that
-    memory does not grow with the length of the video.
+    A field is computed with some that follow it where several threads are at hand. Those that were asked for last are
+    kept, so that memory does not grow with the length of the video.
 
     Args:
         frames: T frames; field t is between frames t and t + 1.
@@ -172,14 +172,19 @@ class FlowFields(Sequence[FlowField]):
             raise IndexError(index)
         index %= len(self)
         with self._lock:
-            if index not in self._kept:
-                ahead = [each for each in range(index, min(index + AT_ONCE, len(self))) if each not in self._kept]
-                fields = in_order(lambda each: flow_between(self.frames[each], self.frames[each + 1]), ahead)
-                self._kept.update(zip(ahead, fields, strict=True))
-                while sum(field.nbytes for field in self._kept.values()) > KEPT_BYTES and len(self._kept) > AT_ONCE:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(index)
-            return self._kept[index]
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+            at_once = AT_ONCE if threads.count() > 1 else 1
+            ahead = [each for each in range(index, min(index + at_once, len(self))) if each not in self._kept]
+        fields = threads.in_order(lambda each: flow_between(self.frames[each], self.frames[each + 1]), ahead)
+        with self._lock:
+            for each, field in zip(ahead, fields, strict=True):
+                self._kept.setdefault(each, field)
+            field = self._kept[index]
+            while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES and len(self._kept) > AT_ONCE:
+                self._kept.popitem(last=False)
+            return field
 
 
 def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:

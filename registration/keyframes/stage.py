@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,7 @@ from v2m4.on_demand import OnDemand
 from v2m4.optical_flow import FlowFields
 from v2m4.partial_results import PartialResults
 from v2m4.report import progress
+from v2m4.threads import in_order
 from v2m4.workspace import STAGE_FOLDERS, Arrays, Workspace, code_version, digest
 
 log = logging.getLogger("v2m4.registration")
@@ -81,14 +83,22 @@ def run(
         key = digest(key, stage.tracked.key)
     forward_pairs = [(position - 1, position) for position in range(reference + 1, len(posed))]
     backward_pairs = [(position + 1, position) for position in range(reference - 1, -1, -1)]
+    keys = {}
     for start, stop in forward_pairs + backward_pairs:
-        key = digest(key, start, stop, *_fingerprint(posed[stop]))
-        result = stage.descent(
-            f"{names[stop]}.npz", key, partial(stage.register_pair, poses[start], template, start, stop)
-        )
-        poses[stop], takes_shape[stop] = result.vertices, result.takes_shape
-        shown = progress(step=f"{len(poses)} of {len(posed)}")
-        log.info("%s: %s", names[stop], _final_values(result), extra=shown)
+        keys[stop] = key = digest(key, start, stop, *_fingerprint(posed[stop]))
+
+    def register(pair: tuple[int, int]) -> Descent:
+        start, stop = pair
+        compute = partial(stage.register_pair, poses[start], template, start, stop)
+        return stage.descent(f"{names[stop]}.npz", keys[stop], compute)
+
+    several = device.type == "cpu" and stage.tracked is None
+    for both in zip_longest(forward_pairs, backward_pairs):  # the two directions do not depend on each other
+        pairs = [pair for pair in both if pair is not None]
+        for (_, stop), result in zip(pairs, in_order(register, pairs, several=several), strict=True):
+            poses[stop], takes_shape[stop] = result.vertices, result.takes_shape
+            shown = progress(step=f"{len(poses)} of {len(posed)}")
+            log.info("%s: %s", names[stop], _final_values(result), extra=shown)
     all_poses = torch.stack([poses[position] for position in range(len(posed))])
     if options.joint_steps > 0 and len(poses) > 1:
         # The template has its own key frame's shape; the prior applies to it if it applies to all others.
@@ -133,14 +143,15 @@ class _Stage:
         contents = [(frame.name, frame.fov, frame.content()) for frame in frames]
         self.key = digest(config.seed, pairwise_options, key_indices, code_version("registration"), contents)
         self.tracked: TrackedKeyFrames | None = None
-        self.parts: PartialResults | None = None  # of the descent that is computed
         self.flows = FlowFields(frames)
 
     def generator(self, *parts: int) -> torch.Generator:
         """A generator seeded by the run's seed and ``parts``, independent of earlier draws."""
         return torch.Generator().manual_seed(int(digest(self.config.seed, parts)[:12], 16))
 
-    def register_pair(self, previous: Tensor, template: Template, start: int, stop: int) -> Descent:
+    def register_pair(
+        self, previous: Tensor, template: Template, start: int, stop: int, parts: PartialResults
+    ) -> Descent:
         """Registers the pose ``previous`` (V, 3) of key frame ``start`` to the mesh of its neighbour ``stop``."""
         target, options = self.posed[stop].mesh, self.config.registration
         first, last = self.key_indices[start], self.key_indices[stop]
@@ -148,10 +159,10 @@ class _Stage:
         ends = None if self.tracked is None else self.tracked.ends(previous, start, stop)
         flows = self.flows if needs_flow(options) else []
         return register_pair(
-            previous, template, target, self.frames, flows, first, last, options, generator, ends, self.parts
+            previous, template, target, self.frames, flows, first, last, options, generator, ends, parts
         )
 
-    def refine(self, poses: Tensor, template: Template, takes_shape: list[bool]) -> Descent:
+    def refine(self, poses: Tensor, template: Template, takes_shape: list[bool], parts: PartialResults) -> Descent:
         """Refines all key frames' poses (K, V, 3) together."""
         options = self.config.registration
         generator = self.generator(0, len(poses))
@@ -169,19 +180,19 @@ class _Stage:
             generator,
             takes_shape,
             extra_terms,
-            self.parts,
+            parts,
         )
 
-    def descent(self, name: str, key: str, compute: partial[Descent]) -> Descent:
+    def descent(self, name: str, key: str, compute: Callable[[PartialResults], Descent]) -> Descent:
         """Computes a descent, or reads it, as ``.npz``; also writes a plot of its loss curves."""
+        parts = self.workspace.partial_results(f"{FOLDER}/{name}", key)
 
         def arrays() -> Arrays:
-            computed = compute()
+            computed = compute(parts)
             curves = {CURVE_PREFIX + term: values for term, values in computed.curves.items()}
             return {"vertices": computed.vertices.cpu().numpy(), "trusted": np.array(computed.takes_shape), **curves}
 
         return_free_memory()
-        self.parts = self.workspace.partial_results(f"{FOLDER}/{name}", key)
         stored = self.workspace.make_arrays(f"{FOLDER}/{name}", key, arrays)
         curves = {
             term.removeprefix(CURVE_PREFIX): values for term, values in stored.items() if term.startswith(CURVE_PREFIX)

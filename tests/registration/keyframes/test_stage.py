@@ -163,7 +163,7 @@ def test_other_options_invalidate_stored_results(clip, config, result, monkeypat
     frames, posed, _, _ = clip
     calls = []
 
-    def register_pair(self, previous, template, start, stop):
+    def register_pair(self, previous, template, start, stop, parts):
         calls.append(stop)
         raise KeyboardInterrupt
 
