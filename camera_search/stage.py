@@ -38,7 +38,7 @@ log = logging.getLogger("v2m4.camera_search")
 FOLDER = STAGE_FOLDERS["camera_search"]
 
 
-def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, config: Config) -> OnDemand[PosedAsset]:
+def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, config: Config) -> Sequence[PosedAsset]:
     """Stage 2: a camera for every key frame, and its mesh posed.
 
     The camera of one frame is a further hint for the next.

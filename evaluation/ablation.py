@@ -213,7 +213,7 @@ def register(
             if replaced == "depth":
                 posed = [posed_by_hint(asset, truth.depth(index)) for asset, index in zip(assets, keys, strict=True)]
             else:
-                posed = camera_search.run(key_frames, assets, workspace, config)
+                posed = list(camera_search.run(key_frames, assets, workspace, config))
         if replaced == "first_mesh":
             posed = [moved_to_depth(asset, truth.depth(keys[moved])) for asset in posed]
             posed[moved] = truth.posed(keys[moved], config)
