@@ -67,7 +67,7 @@ from v2m4.keyframes import choose_key_frames
 from v2m4.mesh import Asset, Mesh, MeshSequence, PosedAsset
 from v2m4.report import table
 from v2m4.weights import Unavailable
-from v2m4.workspace import Workspace, atomic, digest
+from v2m4.workspace import Redo, Workspace, atomic, digest
 
 log = logging.getLogger("evaluation")
 
@@ -229,7 +229,7 @@ def reconstruct(
     clip: Clip, truth: CameraSpaceTruth, replaced: ReplacedStages, textured: bool, config: Config
 ) -> tuple[Workspace, RegistrationResult]:
     """Run all stages and write the files that main.py writes."""
-    workspace = Workspace(config.output / clip.name, config.overwrite)
+    workspace = Workspace(config.output / clip.name, Redo("--overwrite") if config.overwrite else None)
     keys = choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
     workspace.manifest |= {
         "config": config.describe(),
@@ -256,6 +256,7 @@ def reconstruct(
             seconds=clip.seconds,
         )
         draw_contact_sheet(workspace, whole, result.extrinsics)
+    workspace.finish()
     return workspace, result
 
 
