@@ -18,10 +18,11 @@ from typing import Annotated
 
 import tyro
 
-from v2m4.page import REPORT, write_report
+from v2m4.page import write_report
 from v2m4.page.gallery import write_gallery
 from v2m4.report import TqdmHandler
 from v2m4.results import find_results
+from v2m4.workspace import REPORT
 
 log = logging.getLogger("view")
 

@@ -34,6 +34,7 @@ from v2m4.partial_results import SUFFIX, PartialResults
 
 __all__ = [
     "MANIFEST",
+    "REPORT",
     "STAGE_FOLDERS",
     "Arrays",
     "MissingResultError",
@@ -48,6 +49,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+REPORT = "report.html"
 STAGE_FOLDERS = {
     "generation": "1_generation",
     "camera_search": "2_camera_search",
