@@ -1,4 +1,4 @@
-"""Manifest of an animation: its files (``manifest.json``, a copy from the last stage's end), and its record of a run."""
+"""Manifest of an animation: its files (``manifest.json``, a copy of the last stage's end), and the record of a run."""
 
 from __future__ import annotations
 
