@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2m4 import lock, preflight
+from v2m4.command_line import end_with
 from v2m4.config import Config, parse, resolve_preset
 from v2m4.console import AnimationProgress, Console, Outcome, summary, use_console
 from v2m4.device import placement
@@ -339,4 +340,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -51,6 +51,7 @@ from evaluation.surface_points import (
 )
 from registration.keyframes.stage import longest_outline
 from v2m4 import preflight
+from v2m4.command_line import OneLineParser, end_with
 from v2m4.config import Config, parse
 from v2m4.contact_sheet import draw_contact_sheet
 from v2m4.export import ANIMATION, CAMERAS, export_animation, read_cameras
@@ -274,7 +275,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 2 on bad usage."""
     command_line = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m evaluation.ablation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -299,4 +300,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)
