@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets the OpenMP wait policy
 import logging
-import math
-import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2m4 import lock, preflight
+from v2m4.command_line import end_with
 from v2m4.config import Config, parse, resolve_preset
 from v2m4.console import AnimationProgress, Console, Outcome, summary, use_console
 from v2m4.device import placement
@@ -106,32 +104,6 @@ def learned_parts(config: Config) -> dict[str, str]:
     }
 
 
-def describe_run(clip: Clip, config: Config) -> dict[str, object]:
-    """Return the manifest's record of options, versions, input and learned parts."""
-    packages = ("torch", "numpy", "numba", "scipy", "opencv-python-headless", "xatlas", "trimesh")
-    return {
-        "config": config.describe(),
-        "seed": config.seed,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
-        "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
-        "interpolated": [frame.name for frame in clip.absent],
-        "fps": clip.fps,
-        "fov": round(math.degrees(clip.fov), 6),
-        "learned_parts": learned_parts(config),
-    }
-
-
-def key_indices(clip: Clip, config: Config) -> list[int]:
-    """Indices of the key frames: all for the baseline, the first with ``--motion video``, else by ``--key_frames``."""
-    from v2m4.keyframes import choose_key_frames
-
-    if config.baseline:
-        return clip.key_indices(1)
-    if config.motion != "registration":
-        return [0]
-    return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
-
-
 def reconstruct(
     source: Source, config: Config, progress: AnimationProgress, outcome: Outcome, user_mesh: UserMesh | None = None
 ) -> Path:
@@ -140,6 +112,7 @@ def reconstruct(
     from v2m4.further_outputs import write_report_page
     from v2m4.io.clip import open_clip
     from v2m4.io.segmenter import open_segmenter
+    from v2m4.manifest import describe_run
     from v2m4.stages import ChangeNotice, StageSelection, Stopped
     from v2m4.workspace import Workspace
 
@@ -158,7 +131,7 @@ def reconstruct(
 
     with stage("frames"):
         clip = open_clip(source, workspace, config, open_segmenter(config))
-        workspace.manifest |= describe_run(clip, config)
+        workspace.manifest |= describe_run(clip, config, learned_parts(config))
         for entry in ("motion", "figures"):  # of an earlier run, with other options
             workspace.manifest.pop(entry, None)
     outcome.frames = progress.frames = len(clip.frames)
@@ -188,6 +161,7 @@ def four_stages(clip: Clip, workspace: Workspace, config: Config, stage: Stage) 
     from v2m4.absent_frames import Timeline, poses_for_export
     from v2m4.export import export_animation
     from v2m4.further_outputs import write_further_outputs
+    from v2m4.keyframes import key_indices
 
     keys = key_indices(clip, config)
     key_frames = [clip.frames[index] for index in keys]
@@ -366,4 +340,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

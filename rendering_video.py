@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 from tqdm import tqdm
 
 from v2m4.camera import Camera, Orbit, picture_shape
+from v2m4.command_line import end_with, parse_options
 from v2m4.config import FramesConfig
 from v2m4.device import NoCuda, choose_device
 from v2m4.export import CAMERAS, read_cameras
@@ -250,7 +249,7 @@ def check(options: RenderingOptions) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 1 when an animation failed, 2 on bad usage."""
-    options = tyro.cli(RenderingOptions, args=arguments, use_underscores=True)
+    options = parse_options(RenderingOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", handlers=[TqdmHandler()])
     error = check(options)
     if error:
@@ -272,4 +271,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

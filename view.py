@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import v2m4  # noqa: F401  # isort: skip  # before torch: sets how idle threads wait
 import logging
-import sys
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ from typing import Annotated
 
 import tyro
 
-from v2m4.page import REPORT, write_report
+from v2m4.command_line import end_with, parse_options
+from v2m4.page import write_report
 from v2m4.page.gallery import write_gallery
 from v2m4.report import TqdmHandler
 from v2m4.results import find_results
+from v2m4.workspace import REPORT
 
 log = logging.getLogger("view")
 
@@ -59,7 +60,7 @@ def write_pages(path: Path, remake: bool) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 2 where there are no results or they cannot be shown."""
-    options = tyro.cli(ViewOptions, args=arguments)
+    options = parse_options(ViewOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", handlers=[TqdmHandler()])
     try:
         file = write_pages(options.result_path, options.remake)
@@ -73,4 +74,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -24,6 +24,7 @@ from torch import Tensor
 from camera_search.search import find_camera
 from camera_search.similarity import intersection_over_union
 from v2m4.camera import Orbit
+from v2m4.command_line import end_with, parse_options
 from v2m4.config import FAST
 from v2m4.frame import Frame
 from v2m4.io.any_mesh import read_any_mesh
@@ -132,7 +133,7 @@ def measure(mesh: Mesh, case: SearchCase, options: Options, seed: int) -> Search
 
 def main() -> None:
     """Run the benchmark and print a line for each case and a summary for each mesh."""
-    options = tyro.cli(Options)
+    options = parse_options(Options)
     logging.basicConfig(level=logging.WARNING)
     files = options.mesh or (DATA / "existing" / "chili.glb", DATA / "animated" / "Fox.glb")
     cases: list[SearchCase] = []
@@ -172,4 +173,4 @@ def summarize(cases: list[SearchCase]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

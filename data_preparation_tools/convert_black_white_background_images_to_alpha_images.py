@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 import imageio.v3 as iio
-import tyro
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from v2m4.command_line import end_with, parse_options
 from v2m4.config import Config, FramesConfig
 from v2m4.io.read import read_clip
 from v2m4.io.segmenter import open_segmenter
@@ -70,7 +70,7 @@ def convert(source: Source, options: AlphaOptions, config: Config) -> tuple[int,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when an animation failed, 2 on bad usage."""
-    options = tyro.cli(AlphaOptions, args=arguments, use_underscores=True)
+    options = parse_options(AlphaOptions, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname).1s %(message)s")
     if options.max_side < 0:
         log.error("--max_side %d: at least 0 is needed", options.max_side)
@@ -102,4 +102,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data_preparation_tools.creatures import CREATURES, SculptedCreature, sculpt
 from data_preparation_tools.frame_files import save_frame
 from v2m4.camera import DEFAULT_FOV, framing
+from v2m4.command_line import end_with, parse_options
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
 from v2m4.lit_frames import render_frames
 from v2m4.render import interpolate
@@ -96,7 +96,7 @@ def make(name: str, options: ExampleOptions) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = tyro.cli(ExampleOptions, args=arguments)
+    options = parse_options(ExampleOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = [name for name in CREATURES if options.only in name]
     if not names:
@@ -108,4 +108,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

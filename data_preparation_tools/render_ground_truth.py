@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_preparation_tools.frame_files import save_frame
 from v2m4.camera import Camera, Orbit, framing
+from v2m4.command_line import end_with, parse_options
 from v2m4.config import LARGEST_FOV, LEAST_FOV
 from v2m4.decimate import vertex_colors
 from v2m4.ground_truth import TRUTH_FOLDER, GroundTruth
@@ -200,7 +201,7 @@ def make_case(options: GroundTruthOptions) -> tuple[str, GroundTruth]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when the work failed, 2 on bad usage."""
-    options = tyro.cli(GroundTruthOptions, args=arguments)
+    options = parse_options(GroundTruthOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     if options.frames < 1 or options.size < 1 or (options.fps is not None and options.fps <= 0):
         log.error("--frames, --size and --fps must be positive")
@@ -223,4 +224,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as iio
-import tyro
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from v2m4.command_line import end_with, parse_options
 from v2m4.config import FramesConfig
 from v2m4.io.read import read_pictures
 from v2m4.io.sources import Source, find_animations
@@ -60,7 +60,7 @@ def split(source: Source, options: SplitOptions) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 1 when a video failed, 2 on bad usage."""
-    options = tyro.cli(SplitOptions, args=arguments, use_underscores=True)
+    options = parse_options(SplitOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     if options.every < 1 or options.max_side < 0:
         log.error("--every %d --max_side %d: at least 1 and 0 are needed", options.every, options.max_side)
@@ -85,4 +85,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

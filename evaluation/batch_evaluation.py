@@ -25,8 +25,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation import benchmark
@@ -36,6 +34,7 @@ from evaluation.records import BenchmarkFolders, BenchmarkOutcome
 from evaluation.release import LENGTHS, Length, ReleaseError, ReleaseSample, read_release
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Suite
 from evaluation.tables import Results, as_json, markdown_table, outcome_table
+from v2m4.command_line import end_with, parse_options
 from v2m4.report import table
 from v2m4.workspace import atomic
 
@@ -191,7 +190,7 @@ def parse(arguments: Sequence[str]) -> BatchOptions:
     if MAIN_ARGUMENTS in words[:-1]:
         index = words.index(MAIN_ARGUMENTS)
         words[index : index + 2] = [f"{MAIN_ARGUMENTS}={words[index + 1]}"]
-    return tyro.cli(BatchOptions, args=words, use_underscores=True)
+    return parse_options(BatchOptions, words)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -227,4 +226,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

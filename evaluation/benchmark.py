@@ -32,6 +32,7 @@ from evaluation.records import BenchmarkFolders, BenchmarkOutcome, PreparedCase
 from evaluation.suite import BenchmarkCase, BenchmarkMethod, Half, Suite, SuiteError, read_suite
 from evaluation.tables import Results, as_json, markdown, outcome_table
 from evaluation.worst import write_worst
+from v2m4.command_line import end_with, parse_options
 from v2m4.report import table
 from v2m4.workspace import atomic
 
@@ -130,7 +131,7 @@ def check(options: BenchmarkOptions, suite: Suite) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 1 when a result is missing, 2 on bad usage."""
-    options = tyro.cli(BenchmarkOptions, args=arguments, use_underscores=True)
+    options = parse_options(BenchmarkOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     try:
         suite = read_suite(options.suite).half(options.half)
@@ -158,4 +159,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -48,6 +47,7 @@ from evaluation.learned_metrics import (
 )
 from evaluation.video_metrics import VideoScores, mask_on_white, score_video
 from evaluation.videos import find_videos, load_video, pair_frames
+from v2m4.command_line import end_with, parse_options
 from v2m4.device import NoCuda, choose_device
 from v2m4.io.names import natural_key
 from v2m4.io.sources import Source
@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 on success; 1 when an animation could not be compared or a requested metric is missing; 2 on bad usage.
     """
-    options = tyro.cli(VideoEvaluationOptions, args=arguments, use_underscores=True)
+    options = parse_options(VideoEvaluationOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     error_line = check(options)
     if error_line:
@@ -322,4 +322,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tyro
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,6 +38,7 @@ from evaluation.sequences import ReadOptions, SequencePair, find_pairs, read_pai
 from evaluation.surface_points import vertices_of_constant_topology
 from evaluation.trajectories import trajectory_error, trajectory_error_matched
 from evaluation.voxel_iou import voxel_iou
+from v2m4.command_line import end_with, parse_options
 from v2m4.report import table
 from v2m4.rotation import cube_rotations
 from v2m4.workspace import atomic
@@ -271,7 +271,7 @@ def _rows(comparisons: Sequence[SurfaceComparison], columns: Sequence[str]) -> l
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 1 when an animation could not be compared, 2 on bad usage."""
-    options = tyro.cli(SurfaceEvaluationOptions, args=arguments, use_underscores=True)
+    options = parse_options(SurfaceEvaluationOptions, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")
     error_line = check(options)
     if error_line:
@@ -292,4 +292,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

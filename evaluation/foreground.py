@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from evaluation.foreground_clips import TrueClip, make_clip
 from evaluation.foreground_suite import CLIPS
+from v2m4.command_line import end_with, parse_options
 from v2m4.config import Config, FramesConfig
 from v2m4.io.mask_check import side_by_side
 from v2m4.io.salient import WORK_SIDE, SaliencyNetwork, open_salient, shrunk
@@ -134,7 +134,7 @@ def _mean(rows: Sequence[dict], name: str, figure: str, digits: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well, 2 on bad usage."""
-    options = tyro.cli(ForegroundOptions, args=arguments, use_underscores=True)
+    options = parse_options(ForegroundOptions, arguments)
     logging.basicConfig(level=logging.ERROR, format="%(levelname).1s %(message)s")
     unknown = [name for name in options.clips if name not in [clip.name for clip in CLIPS]]
     unknown += [name for name in options.methods if name not in ("grabcut", "network", "salient")]
@@ -179,4 +179,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from evaluation import gltf_validator
 from evaluation.input_cases import CaseError, InputCase, read_cases
 from evaluation.input_checks import INSIDE_ERRORS, check_animation
+from v2m4.command_line import end_with, parse_options
 from v2m4.report import TqdmHandler, table
 from v2m4.workspace import MANIFEST
 
@@ -132,7 +133,7 @@ def _message(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 where all is as expected, 1 where not, 2 on bad usage."""
-    options = tyro.cli(InputsOptions, args=arguments, description=__doc__)
+    options = parse_options(InputsOptions, arguments, __doc__)
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s", handlers=[TqdmHandler()], force=True)
     try:
         cases = read_cases(options.suite)
@@ -162,4 +163,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

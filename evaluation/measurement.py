@@ -33,6 +33,7 @@ from evaluation.trajectories import trajectory_error_matched
 from evaluation.video_metrics import mask_on_white
 from evaluation.videos import Video, load_video, pair_frames
 from evaluation.voxel_iou import voxel_iou
+from v2m4.command_line import end_with
 from v2m4.device import choose_device
 from v2m4.export import CAMERAS
 from v2m4.ground_truth import GroundTruth
@@ -344,4 +345,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

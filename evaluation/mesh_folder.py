@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from evaluation.sequences import FACES, read_sequence
+from v2m4.command_line import end_with
 from v2m4.io.face_texture import read_face_texture
 from v2m4.io.gltf import write_glb
 from v2m4.mesh import Mesh
@@ -73,4 +74,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

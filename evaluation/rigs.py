@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from v2m4 import threads
+from v2m4.command_line import end_with, parse_options
 from v2m4.io.gltf import smallest_encoding, write_animation_glb, write_rigged_glb
 from v2m4.io.gltf_animation import Animation, list_animations, read_animation
 from v2m4.mesh import MeshSequence
@@ -87,7 +88,7 @@ def measure(path: Path, clip: Animation, options: Options) -> list[object]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 2 where a file cannot be used."""
-    options = tyro.cli(Options, args=arguments, use_underscores=True)
+    options = parse_options(Options, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname).1s %(message)s")
     threads.use(options.threads)
     rows = []
@@ -105,4 +106,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -23,6 +23,7 @@ import tyro
 
 from evaluation.processes import Processes
 from evaluation.tables import markdown_table
+from v2m4.command_line import end_with, parse_options
 from v2m4.ground_truth import GroundTruth
 from v2m4.io.folder import list_pictures
 from v2m4.workspace import MANIFEST
@@ -131,7 +132,7 @@ def measured(name: str, size: int, options: Options, arguments: list[str], proce
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options.output.mkdir(parents=True, exist_ok=True)
     processes, inputs = Processes(), options.output / "inputs"
@@ -155,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -28,6 +28,7 @@ from typing import Any
 import tyro
 
 from evaluation.tables import markdown_table
+from v2m4.command_line import end_with, parse_options
 
 # Kernels by kind: module, and the names of functions, classes, or methods (``Class.method``) in it.
 KERNELS: dict[str, list[tuple[str, tuple[str, ...]]]] = {
@@ -182,7 +183,7 @@ class Options:
 
 def main() -> int:
     """Command line; returns the exit code of main.py."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     program = importlib.import_module(PROGRAM)
     for package in ("camera_search", "generators", "registration", "texture", "v2m4.further_outputs"):
         importlib.import_module(package)
@@ -199,4 +200,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 
 from motion324.checkpoint import load_network, read_notes
 from motion324.clips import ClipPool
@@ -27,6 +26,7 @@ from motion324.validation import Figures, validate
 from motion324.view_frame import CUBE
 from v2m4 import threads
 from v2m4.character_files import Source
+from v2m4.command_line import end_with, parse_options
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def picture(network: AnyMotionNetwork, records: np.ndarray, config: DataConfig) 
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)
     threads.use(0)
@@ -119,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from motion324.clips import ClipPool, training_pool, validation_pool
 from motion324.owners_layout import OwnersFolder
 from motion324.samples import Sample, SampleConfig, random_sample
 from v2m4 import threads
+from v2m4.command_line import end_with, parse_options
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Options:
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
     threads.use(1)
@@ -167,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -39,6 +39,7 @@ from motion324.shards import SHARD, VALIDATION_SEED, ShardPool, make_shards
 from motion324.trainer import Trainer
 from motion324.validation import validate
 from v2m4 import threads
+from v2m4.command_line import OneLineParser, end_with
 from v2m4.weights import Unavailable
 
 log = logging.getLogger(__name__)
@@ -215,7 +216,7 @@ def _device() -> torch.device:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="tiny, base, or a YAML file")
     parser.add_argument("--output", type=Path, default=Path("motion324_run"), help="folder of the run")
     parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch; 0 for all cores")
@@ -240,4 +241,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -78,6 +78,12 @@ def test_one_thread_gives_the_same_bytes_and_calls_kernels_as_declared(
     assert result(tmp_path) == result(whole)
 
 
+def test_four_threads_give_the_same_bytes_as_two(clips: Path, whole: Path, tmp_path: Path) -> None:
+    """Also where the machine has fewer cores."""
+    assert run(clips, tmp_path, "--threads", "4") == 0
+    assert result(tmp_path) == result(whole)
+
+
 def test_every_promised_file_is_there(whole: Path) -> None:
     folder = whole / "arms"
     expected = ["extrinsics_list.pkl", "cameras.json", "output_mesh.glb", "output_vertex_offsets.npy"]

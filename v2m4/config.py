@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tyro
 
 from v2m4.cluster_config import ClusterConfig
-from v2m4.command_line import check_arguments
+from v2m4.command_line import check_or_exit
 from v2m4.formats import FORMATS, WITH_BLENDER, parse_formats
 from v2m4.stage_config import (
     EnergyWeights,
@@ -267,11 +267,8 @@ def parse(arguments: Sequence[str]) -> Config:
     Raises:
         SystemExit: with code 2 after one line on bad usage, with code 0 after ``--help``.
     """
+    check_or_exit(arguments, Config)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    try:
-        check_arguments(arguments, Config)
-    except ValueError as error:
-        first.exit(2, f"E {error}\n")
     first.add_argument("--preset", default="auto")
     chosen, _ = first.parse_known_args(list(arguments))
     default = PRESETS.get(resolve_preset(chosen.preset), FAST)

@@ -34,7 +34,6 @@ STAGES = {  # in order, with the table's short headers
 }
 HEADERS = ["animation", "frames", *(f"{short} s" for short in STAGES.values())]
 LAYOUT = "{desc} |{bar:12}| {elapsed}{postfix}"
-REPORT = "report.html"
 REFRESH = 1.0  # seconds between two updates of the progress line
 
 
@@ -78,6 +77,8 @@ class Outcome:
 
     def _file_to_open(self) -> Path | None:
         """The page of the result where one was written, else the result."""
+        from v2m4.workspace import REPORT  # NumPy takes time to load: main.py refuses invalid options before
+
         if self.result is None:
             return None
         page = (self.result if self.result.is_dir() else self.result.parent) / REPORT

@@ -6,7 +6,6 @@ read from their metadata.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import platform
@@ -19,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from v2m4.command_line import OneLineParser, end_with
 from v2m4.formats import BLENDER_FORMATS
 from v2m4.io.blender_install import INSTALL, find_blender
 
@@ -189,7 +189,7 @@ def _found(what: str, found: str | None, otherwise: str) -> Finding:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 when the default job can run, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m v2m4.doctor", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="python -m v2m4.doctor", description=__doc__, allow_abbrev=False)
     parser.add_argument("--weights_dir", type=Path, default=None, help="folder of network weights, as in main.py")
     parser.add_argument(
         "--output", type=Path, default=Path("results"), help="folder for the results, to check its free space"
@@ -207,4 +207,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

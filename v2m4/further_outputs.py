@@ -17,9 +17,9 @@ from v2m4.frame import Clip
 from v2m4.frame_figures import frame_figures
 from v2m4.io.gltf_web import tool_version, write_web_glb
 from v2m4.mesh import MeshSequence
-from v2m4.page import REPORT, write_report
+from v2m4.page import write_report
 from v2m4.report import progress
-from v2m4.workspace import Workspace, digest
+from v2m4.workspace import REPORT, Workspace, digest
 
 log = logging.getLogger(__name__)
 

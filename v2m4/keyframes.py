@@ -15,6 +15,7 @@ from functools import reduce
 import cv2
 import numpy as np
 
+from v2m4.config import Config
 from v2m4.frame import Clip, Frame
 from v2m4.optical_flow import FAST, dense_flow
 
@@ -39,6 +40,15 @@ def foreground_window(frames: list[Frame], margin: float = 0.05) -> tuple[float,
     x0, x1, y0, y1 = columns[0] / width, (columns[-1] + 1) / width, rows[0] / height, (rows[-1] + 1) / height
     pad_x, pad_y = margin * (x1 - x0), margin * (y1 - y0)
     return (x0 - pad_x, y0 - pad_y, x1 + pad_x, y1 + pad_y)
+
+
+def key_indices(clip: Clip, config: Config) -> list[int]:
+    """Indices of the key frames: all for the baseline, the first with ``--motion video``, else by ``--key_frames``."""
+    if config.baseline:
+        return clip.key_indices(1)
+    if config.motion != "registration":
+        return [0]
+    return choose_key_frames(clip, config.skip) if config.key_frames == "motion" else clip.key_indices(config.skip)
 
 
 def choose_key_frames(clip: Clip, skip: int) -> list[int]:

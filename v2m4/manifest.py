@@ -1,18 +1,27 @@
-"""Files of an animation's manifest: ``manifest.json``, and a copy of it from the end of the last stage."""
+"""Manifest of an animation: its files (``manifest.json``, a copy of the last stage's end), and the record of a run."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
+import platform
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from v2m4.files import atomic
+
+if TYPE_CHECKING:  # heavy to import, and not needed to read a manifest
+    from v2m4.config import Config
+    from v2m4.frame import Clip
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 BACKUP = ".manifest.backup.json"
+PACKAGES = ("torch", "numpy", "numba", "scipy", "opencv-python-headless", "xatlas", "trimesh")
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
@@ -42,6 +51,20 @@ def write_manifest(root: Path, manifest: dict[str, Any], durable: bool = False) 
     for name in (MANIFEST, BACKUP) if durable else (MANIFEST,):
         with atomic(root / name, durable) as temporary:
             temporary.write_text(text, "utf-8", "backslashreplace")
+
+
+def describe_run(clip: Clip, config: Config, learned_parts: Mapping[str, str]) -> dict[str, object]:
+    """Return the manifest's record of options, versions, input and learned parts."""
+    return {
+        "config": config.describe(),
+        "seed": config.seed,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "input": {"sha256": clip.source, "frames": len(clip.frames), "foreground": clip.foreground},
+        "interpolated": [frame.name for frame in clip.absent],
+        "fps": clip.fps,
+        "fov": round(math.degrees(clip.fov), 6),
+        "learned_parts": dict(learned_parts),
+    }
 
 
 def _parsed(file: Path) -> dict[str, Any]:

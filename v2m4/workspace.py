@@ -35,6 +35,7 @@ from v2m4.partial_results import SUFFIX, PartialResults
 
 __all__ = [
     "MANIFEST",
+    "REPORT",
     "STAGE_FOLDERS",
     "Arrays",
     "MissingResultError",
@@ -49,6 +50,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+REPORT = "report.html"
 STAGE_FOLDERS = {
     "generation": "1_generation",
     "camera_search": "2_camera_search",
@@ -119,14 +121,13 @@ class Workspace:
         on_stale: called with the stage's name where an artefact of an earlier run with another key is made anew.
     """
 
-    def __init__(self, root: Path, overwrite: bool = False, redo: Redo | None = None) -> None:
+    def __init__(self, root: Path, redo: Redo | None = None) -> None:
         """Open or create the folder.
 
         Args:
             root: the animation's own folder.
-            overwrite: ignore the results of earlier runs.
-            redo: ignore some of them, but not those of a run that was begun with the same request and interrupted;
-                such a request is over with ``finish``.
+            redo: ignore results of earlier runs, but not those of a run that was begun with the same request and
+                interrupted; such a request is over with ``finish``.
 
         Raises:
             OSError: the folder cannot be created or written.
@@ -141,12 +142,11 @@ class Workspace:
         self._lock = threading.Lock()  # held while an artefact is noted: frames are written by several threads
         for leftover in self.root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
-        if not overwrite:
-            try:
-                self.manifest |= read_manifest(self.root)
-            except ValueError:
-                if redo is None or redo.stages is not None:
-                    raise
+        try:
+            self.manifest |= read_manifest(self.root)
+        except ValueError:
+            if redo is None or redo.stages is not None:
+                raise
         if redo is not None:
             self._begin(redo)
 

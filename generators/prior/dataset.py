@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from generators.prior.clouds import cloud_view
@@ -22,6 +21,7 @@ from generators.prior.subjects import SubjectPool
 from generators.prior.views import View, random_view
 from v2m4 import threads
 from v2m4.character_files import find_sources, held_out
+from v2m4.command_line import end_with, parse_options
 
 log = logging.getLogger(__name__)
 
@@ -300,7 +300,7 @@ class Options:
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     threads.use(options.threads)
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
@@ -311,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -17,7 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
@@ -30,6 +29,7 @@ from generators.prior.weights import FILE
 from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV
 from v2m4.character_files import Source, find_sources, held_out
+from v2m4.command_line import end_with, parse_options
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.similarity_transform import SimilarityIcp, SimilarityTransform
@@ -212,7 +212,7 @@ def summary(rows: list[dict[str, str]]) -> list[str]:
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     threads.use(options.threads)
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)
@@ -226,4 +226,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 
 from generators.prior.correction import correct, observe
 from generators.prior.evaluate import Scene, compare, make_scene
@@ -23,6 +22,7 @@ from generators.prior.subjects import Subject, read_subject
 from generators.prior.weights import FILE
 from v2m4 import threads
 from v2m4.character_files import Source, find_sources
+from v2m4.command_line import end_with, parse_options
 from v2m4.contact_sheet import contact_sheet
 from v2m4.mesh import Mesh, MeshSequence
 
@@ -109,7 +109,7 @@ def draw(options: Options) -> None:
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
     threads.use(options.threads)
@@ -121,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from generators.prior.dataset import (
@@ -39,6 +38,7 @@ from generators.prior.dataset import (
 from generators.prior.report import Report
 from generators.prior.trainer import Trainer, rate_factor, restore
 from v2m4 import threads
+from v2m4.command_line import end_with, parse_options
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def _train(options: Options, trainer: Trainer, batches: Iterator[Batch], report:
 
 def main() -> None:
     """Command line."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     threads.use(options.threads)
     logging.getLogger("v2m4.io").setLevel(logging.ERROR)  # notes on single files
@@ -204,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

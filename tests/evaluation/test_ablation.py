@@ -8,7 +8,8 @@ import pytest
 import torch
 import trimesh
 
-from evaluation.ablation import CameraSpaceTruth, main, moved_to_depth, score
+from evaluation.ablation import main, score
+from evaluation.camera_space_truth import CameraSpaceTruth, moved_to_depth
 from evaluation.surface_points import BarycentricPoints
 from v2m4.camera import DEFAULT_FOV, framing
 from v2m4.config import FAST

@@ -60,6 +60,15 @@ def gif_cut_in_a_frame() -> bytes:
     return data[: data.rindex(b",\0\0") + 3]
 
 
+def big_tiff_with_a_far_tag() -> bytes:
+    """A BigTIFF of 4 x 4 pixels, with a description at an offset that no signed number of 64 bits holds."""
+    numbers = [(256, 4), (257, 4), (258, 8), (259, 1), (262, 1), (273, 300), (278, 4), (279, 16)]
+    entries = [struct.pack("<HHQQ", tag, 3, 1, value) for tag, value in numbers]
+    entries.append(struct.pack("<HHQQ", 270, 2, 100, (1 << 63) + 5))
+    header = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(entries))
+    return header + b"".join(entries) + bytes(400)
+
+
 def cameras_of_three_columns() -> bytes:
     frames = [{"name": "0", "extrinsics": np.eye(4)[:, :3].tolist()}]
     return json.dumps({"fov": 0.7, "aspect": 1.0, "fps": 10, "frames": frames}).encode()
@@ -81,6 +90,7 @@ FOUND: dict[str, tuple[str, bytes, Call]] = {
     "an entry of an archive without a name": ("a.zip", nameless(), read_mesh),
     "an entry that begins before its archive": ("a.zip", before_its_beginning(), read_mesh),
     "a chunk that declares 4 GiB": ("a.png", chunk_of_four_gibibytes(), read_picture),
+    "a BigTIFF with a tag beyond any file": ("a.tif", big_tiff_with_a_far_tag(), read_picture),
     "a GIF that ends in the head of a frame": ("a.gif", gif_cut_in_a_frame(), read_moving),
     "an AVI of its first letters": ("a.avi", b"RIFF\x01", read_frames),
     "a FLV of its first letters": ("a.flv", b"FLV", read_frames),

@@ -23,7 +23,7 @@ def test_arrays_are_made_once_and_again_when_the_key_changes(tmp_path: Path) -> 
     assert first["a"].tolist() == [0, 1, 2]
     assert Workspace(tmp_path).make_arrays("s/x.npz", "k1", make)["a"].tolist() == [0, 1, 2]
     assert Workspace(tmp_path).make_arrays("s/x.npz", "k2", make)["a"].tolist() == [0, 2, 4]
-    assert Workspace(tmp_path, overwrite=True).make_arrays("s/x.npz", "k2", make)["a"].tolist() == [0, 3, 6]
+    assert Workspace(tmp_path, redo=Redo("--overwrite")).make_arrays("s/x.npz", "k2", make)["a"].tolist() == [0, 3, 6]
 
 
 def test_deleted_or_cut_files_are_made_again(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +80,7 @@ def export_with_blender(
 
 
 if __name__ == "__main__":
+    from v2m4.command_line import end_with
     from v2m4.io.blender_install import main
 
-    sys.exit(main())
+    end_with(main)

@@ -6,7 +6,6 @@ old numpy, so it does not fit into the program's own environment.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from v2m4.command_line import OneLineParser
 from v2m4.io.blender_process import SCRIPTS, blender_command, run_blender
 
 VARIABLE = "V2M4_BLENDER"  # environment variable: Blender's folder or executable
@@ -179,7 +179,7 @@ def check() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 on success, 1 where Blender is not found or cannot be installed."""
-    parser = argparse.ArgumentParser(prog="python -m v2m4.io.blender", description="Install Blender, or find it.")
+    parser = OneLineParser(prog="python -m v2m4.io.blender", description="Install Blender, or find it.")
     commands = parser.add_subparsers(dest="command", required=True)
     installing = commands.add_parser(
         "install", help="install bpy from pip into an environment of its own (1 GB on disk)"

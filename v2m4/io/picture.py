@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,11 +20,13 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of what ``check_size`` refuses
 BAND = 1 << 22  # pixels that are converted at a time
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-# What Pillow's readers raise for broken files, by way of the data structures that they fill with what they find.
+# What Pillow raises for broken files. OSError (UnidentifiedImageError is one), ValueError, SyntaxError and EOFError are
+# its readers' own. The others come from the data structures that they fill with what they find: struct.error, TypeError
+# and LookupError (TIFF, EXIF, GIF), OverflowError (offsets of a BigTIFF); RuntimeError is the AVIF decoder's, and, as
+# NotImplementedError, of kinds of pixels that a reader does not know.
 BROKEN = (
-    *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, struct.error, zlib.error),
-    *(OSError, EOFError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(AssertionError, RuntimeError, MemoryError),
+    *(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError),
+    *(struct.error, TypeError, LookupError, OverflowError, RuntimeError),
 )
 
 

@@ -18,9 +18,9 @@ from v2m4.io.picture import read_picture
 from v2m4.manifest import read_manifest
 from v2m4.page.html import DASH, number, page_text
 from v2m4.page.pictures import picture_uri
-from v2m4.page.report import REPORT, read_summary, write_report
+from v2m4.page.report import read_summary, write_report
 from v2m4.page.run import FRAME_PICTURE
-from v2m4.workspace import atomic
+from v2m4.workspace import REPORT, atomic
 
 log = logging.getLogger(__name__)
 

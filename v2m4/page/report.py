@@ -26,11 +26,10 @@ from v2m4.page.sections import (
     warnings_section,
 )
 from v2m4.page.stages import stage_pictures
-from v2m4.workspace import atomic
+from v2m4.workspace import REPORT, atomic
 
 log = logging.getLogger(__name__)
 
-REPORT = "report.html"
 SUMMARY = "figures"  # id of the element with the figures of the whole animation, at the beginning of the page
 SUMMARY_WITHIN = 4096  # bytes of the page
 PAGE_LIMIT = 15_000_000  # bytes

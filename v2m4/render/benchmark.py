@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from v2m4.camera import Orbit
+from v2m4.command_line import OneLineParser, end_with
 from v2m4.geometry import vertex_normals
 from v2m4.render import render_attributes
 
@@ -83,7 +83,7 @@ def measure(size: int, views: int, repeats: int, seconds: float) -> list[tuple[s
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("--views", type=int, default=1, help="pictures in one call")
     parser.add_argument("--repeats", type=int, default=60, help="calls measured, at most")
     parser.add_argument("--seconds", type=float, default=1.0, help="time spent on each figure, about")
@@ -96,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -13,9 +13,10 @@ from tests.v2m4.io.rig_documents import write_rig
 from tests.v2m4.page.browser import Page, find_browser
 from tests.v2m4.page.results import make_result, move_away
 from v2m4.export import CAMERAS, read_cameras
-from v2m4.page import REPORT, write_report
+from v2m4.page import write_report
 from v2m4.page.gallery import write_gallery
 from v2m4.page.model import RIGGED
+from v2m4.workspace import REPORT
 
 BROWSER = find_browser()
 pytestmark = [

@@ -8,7 +8,7 @@ import pytest
 
 import view
 from tests.v2m4.page.results import make_result
-from v2m4.page import REPORT
+from v2m4.workspace import REPORT
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 from tests.v2m4.page.results import make_result
 from v2m4.config import Config
 from v2m4.further_outputs import write_report_page
-from v2m4.page import REPORT, write_report
+from v2m4.page import write_report
 from v2m4.page.html import ASSETS, json_element
 from v2m4.page.report import read_summary
 from v2m4.page.sections import flattened
-from v2m4.workspace import Workspace
+from v2m4.workspace import REPORT, Workspace
 
 NAME = "ball <b> & é 球"
 CONFIG = Config(skip=3, mesh=Path("a <b>.obj")).describe()
