@@ -46,7 +46,7 @@ KERNELS: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("texture.solve", ("least_squares",)),
     ],
     "networks": [("generators.prior.network", ("encode", "decode"))],
-    "files": [("v2m4.stored_picture", ("encoded", "read_png")), ("numpy", ("savez_compressed",))],
+    "files": [("v2m4.stored_picture", ("encoded", "read_png")), ("v2m4.files", ("write_arrays", "read_arrays"))],
 }
 PROGRAM = "main"  # a module: what runs before, between and after the stages
 

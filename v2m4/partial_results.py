@@ -89,7 +89,7 @@ class PartialResults:
     def _write(self, name: str, arrays: Arrays) -> None:
         if self.folder is not None:
             with atomic(self._file(name)) as temporary:
-                write_arrays(temporary, {**arrays, KEY: np.array(self.key)}, compressed=False)
+                write_arrays(temporary, {**arrays, KEY: np.array(self.key)})
 
     def _file(self, name: str) -> Path:
         assert self.folder is not None
