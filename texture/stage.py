@@ -24,6 +24,7 @@ from texture.unwrap import Atlas, unwrap
 from v2m4.config import Config
 from v2m4.device import device_of
 from v2m4.frame import Frame
+from v2m4.memory import return_free_memory
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.partial_results import PartialResults
 from v2m4.render import render_mesh
@@ -143,12 +144,15 @@ def solve(
     asset = observe_asset(first.to(device), sequence[0], atlas, options.views, options.view_size, options.asset_weight)
     solve_least_squares = least_squares if on_cpu else partial(least_squares_in_torch, device=device)
     views = observe_frames(*inputs) if parts.load(ALIGNED_TO.format(0)) is None else []
+    return_free_memory()
     for number in range(options.alignments):
         unaligned = partial(solve_least_squares, views + asset, texels, seams, options.smoothness)
         stored = parts.arrays(ALIGNED_TO.format(number), partial(_texture_arrays, unaligned))
         del unaligned
         views.clear()  # before those that take their place are there
+        return_free_memory()
         views = align_frames(*inputs, stored["texture"])
+        return_free_memory()
     lighting = fit_lighting(views, config.seed) if config.delight else None
     views = views + asset if lighting is None else without_shading(views + asset, lighting)
     if options.solver == "adam":

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from v2m4.adam import AdamUniform
 from v2m4.files import Arrays
+from v2m4.memory import return_free_memory
 from v2m4.partial_results import PartialResults
 
 CURVE = "curve_"  # prefix of the curves' names among the arrays
+STEPS_OF_FREE_MEMORY = 20  # steps between two returns of freed memory to the system, 0.03 s each
 GENERATOR = "generator"  # name of the random generator's state
 
 
@@ -58,6 +60,8 @@ class DescentState:
             self.curves.setdefault(name, []).append(value)
         if may_be_stored:
             self._parts.save(self._name, self._arrays)
+        if self.steps % STEPS_OF_FREE_MEMORY == 0:
+            return_free_memory()
 
     def _arrays(self) -> Arrays:
         moments = self._optimizer.state[self._variable]

@@ -20,6 +20,7 @@ from v2m4.camera import image_fractions
 from v2m4.config import RegistrationConfig
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
+from v2m4.memory import return_free_memory
 from v2m4.on_demand import OnDemand
 from v2m4.optical_flow import FlowField, track
 from v2m4.partial_results import PartialResults
@@ -82,6 +83,7 @@ def frame_motions(
                     visible.span,
                 )
                 result[key + direction * step].append(motion)
+        return_free_memory()  # of the optical flow
     return result
 
 

@@ -26,6 +26,7 @@ from registration.video.tuning import TUNING
 from v2m4.config import VideoTrackingConfig
 from v2m4.files import Arrays
 from v2m4.frame import Frame
+from v2m4.memory import return_free_memory
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.partial_results import PartialResults
 from v2m4.threads import in_order
@@ -64,6 +65,7 @@ def fit_frames(
 
         fitted = torch.from_numpy(parts.arrays(name, make)["vertices"])
         parts.remove(f"{name}_state")
+        return_free_memory()
         return fitted
 
     def fit_gap(gap: range) -> Tensor:
