@@ -33,7 +33,7 @@ class Counting:
     def __str__(self):
         return "counting"
 
-    def alphas(self, pictures):
+    def alphas(self, pictures, store=None):
         for index, picture in enumerate(pictures):
             self.shown.append(index)
             yield np.where(picture[..., 0] > 180, 255, 0).astype(np.uint8)
