@@ -62,20 +62,16 @@ def clip_masks(
     location, source = locations(pictures, flows, scene, network, tuning, store)
     prior, masks = location, location
     for step in range(tuning.rounds):
-        name, last = f"masks_{step}", step == tuning.rounds - 1
-        done = store.find("rounds_done", step) is not None
-        if done:  # what came before it may have been removed
-            masks = store.stored(name, count)
-        else:
+        name, carried = f"masks_{step}", f"carried_{step}"
+        if store.find("rounds_done", step) is None:
             motion = scene.motion if source == "motion" and step == 0 else None
             masks = _cut(pictures, scene, prior, moving_prior(motion) if motion else prior, masks, tuning, store, name)
-        if not last:
-            parts = _main_parts(masks, location)
-            carried = fused(parts, flows, tuning.mask_persistence, store, f"carried_{step}")
-            prior = _mixed(carried, location, tuning.mask_share)
-        if not done:
+            if step < tuning.rounds - 1:
+                fused(_main_parts(masks, location), flows, tuning.mask_persistence, store, carried)
             store.write("rounds_done", step, np.ones(1))
             store.remove(f"masks_{step - 1}", f"carried_{step - 1}")
+        masks = store.stored(name, count)
+        prior = _mixed(store.stored(carried, count), location, tuning.mask_share)
     return ClipMasks(_main_parts(masks, location) if tuning.rounds else location, source)
 
 

@@ -80,7 +80,8 @@ def fused(
     missing = next((index for index in range(count - 1, -1, -1) if store.find(name, index) is None), None)
     if missing is not None:
         for index, total in weighted_sums(maps, flows, persistence, store, name, missing):
-            store.write(name, index, total[..., 0] / np.maximum(total[..., 1], 1e-6))
+            if index <= missing:
+                store.write(name, index, total[..., 0] / np.maximum(total[..., 1], 1e-6))
         store.remove(f"{name}_forwards", f"{name}_backwards")
     return store.stored(name, count, kept)
 
@@ -137,6 +138,6 @@ def weighted_sums(
         flow = flows[index]
         behind = arriving(carried, flow.ahead, flow.back)
         carried = own(index) + behind
-        if index % CHECKPOINT == 0:
+        if index and index % CHECKPOINT == 0:
             store.write(f"{name}_backwards", index, carried)
         yield index, (store.read(f"{name}_forwards", index) if index else own(0)) + behind

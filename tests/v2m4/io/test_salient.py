@@ -9,6 +9,7 @@ import pytest
 
 from v2m4 import threads
 from v2m4.config import FAST, FramesConfig
+from v2m4.io import _saliency_fusion
 from v2m4.io._background_plate import camera_motion, plate_evidence, plates
 from v2m4.io._clip_masks import clip_masks, main_parts
 from v2m4.io._frame_store import FrameStore
@@ -201,6 +202,48 @@ def test_threads_do_not_change_the_masks():
     threads.use(0)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+class Killed(FrameStore):
+    """A store at which a run dies instead of writing once more."""
+
+    def __init__(self, folder, writes):
+        super().__init__(folder, "key")
+        self.writes = writes
+
+    def write(self, *arguments, **options):
+        self.writes -= 1
+        if self.writes < 0:
+            raise KeyboardInterrupt
+        super().write(*arguments, **options)
+
+
+@pytest.mark.parametrize("pan", [0, 5])
+def test_a_run_that_was_killed_goes_on_to_the_same_masks(tmp_path, pan, monkeypatch):
+    monkeypatch.setattr(_saliency_fusion, "CHECKPOINT", 2)
+    pictures, truths = ring_clip(pan=pan)
+    network = stub(pictures, [truth.astype(np.float32) for truth in truths])
+    whole = np.stack(clip_masks(pictures, network).coverages)
+    kills = 0
+    while True:
+        try:
+            store = Killed(tmp_path / "store", 2)
+            found = np.stack(clip_masks(pictures, network, store=store).coverages)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 5
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_a_mask_lost_after_its_pass_is_fused_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(_saliency_fusion, "CHECKPOINT", 2)
+    pictures, truths = ring_clip()
+    maps, flows = [truth.astype(np.float32) for truth in truths], motions(pictures)
+    store = FrameStore(tmp_path / "store")
+    whole = np.stack(fused(maps, flows, 0.75, store))
+    (tmp_path / "store" / "fused" / "000003.npy.z").write_bytes(b"")
+    np.testing.assert_array_equal(np.stack(fused(maps, flows, 0.75, store)), whole)
 
 
 def test_small_parts_are_removed_and_large_ones_kept():
