@@ -79,18 +79,17 @@ def masks_by(method: str, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     Raises:
         Unavailable: the network is not installed.
     """
-    images = list(pictures)
     if method == "network":
         network = SaliencyNetwork(require_salient(Config()))
-        maps = [network(shrunk(image, WORK_SIDE)) for image in images]
-        alphas = [cv2.resize(found, image.shape[1::-1]) for found, image in zip(maps, images, strict=True)]
+        maps = [network(shrunk(image, WORK_SIDE)) for image in pictures]
+        alphas = [cv2.resize(found, image.shape[1::-1]) for found, image in zip(maps, pictures, strict=True)]
         return [
             np.dstack([image, np.round(255 * alpha).astype(np.uint8)])
-            for image, alpha in zip(images, alphas, strict=True)
+            for image, alpha in zip(pictures, alphas, strict=True)
         ]
     segmenter = open_salient(Config()) if method == "salient" else None
-    remove_backgrounds("clip", images, FramesConfig(foreground="salient" if segmenter else "grabcut"), segmenter)
-    return images
+    config = FramesConfig(foreground="salient" if segmenter else "grabcut")
+    return list(remove_backgrounds("clip", pictures, config, segmenter)[1])
 
 
 def flicker(masks: Sequence[np.ndarray]) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from v2m4.camera import DEFAULT_FOV, Camera
-from v2m4.stored_picture import StoredPicture
+from v2m4.stored_picture import Picture
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Frame:
     Attributes:
         name: file name without suffix, unique in its clip; the names of the files on disk begin with it.
         index: position in the video, from 0.
-        picture: (H, W, 4) uint8 sRGB, straight (not premultiplied) alpha; in memory, or in a file.
+        picture: (H, W, 4) uint8 sRGB, straight (not premultiplied) alpha; in memory, or read when looked at.
         fov: vertical field of view of the video's camera, radians.
     """
 
     name: str
     index: int
-    picture: np.ndarray | StoredPicture
+    picture: np.ndarray | Picture
     fov: float = DEFAULT_FOV
 
     @property
@@ -38,7 +38,7 @@ class Frame:
             ValueError: its file is broken.
             OSError: its file cannot be read.
         """
-        return self.picture.pixels() if isinstance(self.picture, StoredPicture) else self.picture
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.pixels()
 
     @property
     def aspect(self) -> float:

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,6 +14,19 @@ import numpy as np
 KEPT_BYTES = 96 << 20  # of pictures that were looked at last
 
 Version = tuple[Path, int, int]  # of a file: path, time of the last change, size
+
+
+class Picture(Protocol):
+    """A picture that is read or made when it is looked at."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, 4)."""
+        ...
+
+    def pixels(self) -> np.ndarray:
+        """The picture, (H, W, 4) uint8."""
+        ...
 
 
 @dataclass(frozen=True)

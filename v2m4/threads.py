@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -98,6 +99,19 @@ def in_order(
         return _collected(map(function, items), done)
     with ThreadPoolExecutor(threads, initializer=_begin_piece) as pool:
         return _collected(pool.map(function, items), done)
+
+
+def in_runs(function: Callable[[Item], Result], items: Iterable[Item], length: int = 32) -> Iterator[Result]:
+    """Yield what ``in_order`` returns, from so many arguments at a time: neither they nor the results are all held.
+
+    Args:
+        function: as that of ``in_order``.
+        items: its arguments, which are taken when a run begins.
+        length: of a run.
+    """
+    remaining = iter(items)
+    while run := list(islice(remaining, length)):
+        yield from in_order(function, run)
 
 
 def _collected(results: Iterable[Result], done: Callable[[int], object]) -> list[Result]:

@@ -161,6 +161,9 @@ class Workspace:
         else:
             kept = {name: entry for name, entry in artefacts.items() if entry.get("stage") not in redo.stages}
             self.manifest["artefacts"] = kept
+        if redo.stages is None:
+            for partial_folder in self.root.glob(f"*{SUFFIX}"):  # of the frames
+                shutil.rmtree(partial_folder)
         for stage, folder in STAGE_FOLDERS.items():
             if redo.stages is None or stage in redo.stages:
                 for partial_folder in (self.root / folder).glob(f"*{SUFFIX}"):

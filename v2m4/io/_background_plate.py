@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from v2m4.io._frame_store import LazyFrames
 from v2m4.io._saliency_fusion import Motion
 from v2m4.kernels import kernel
 from v2m4.optical_flow import FAST, dense_flow
-from v2m4.threads import in_order
 
 STILL = 0.75  # displacement, pixels, below which the picture stands still
 NEIGHBOURS = 8  # other frames that a plate is made of
+REACH = (1, 2, 4, 7, 11, 16)  # frames from a frame to these, before and after
+NEARBY = 2 * REACH[-1] + 16  # frames that are kept for the plates of consecutive frames, on several threads
 LEAST_COVERAGE = 2  # frames that must show the background at a pixel
 GRID = 5  # pixels between points at which the flow is fitted
 LEAST_INLIERS = 0.5  # of the flow that one homography must explain
@@ -91,8 +93,8 @@ def _is_still(pictures: Sequence[np.ndarray]) -> bool:
 
 def plates(
     pictures: Sequence[np.ndarray], homographies: Sequence[np.ndarray], hidden: Sequence[np.ndarray] | None = None
-) -> list[Plate]:
-    """The background of every frame.
+) -> Sequence[Plate]:
+    """The background of every frame, computed when it is looked at.
 
     Args:
         pictures: (h, w, 3) uint8 each.
@@ -101,11 +103,12 @@ def plates(
     """
     count = len(pictures)
     if hidden is None:
-        visible = [np.ones(pictures[0].shape[:2], np.uint8)] * count
+        visible: Sequence[np.ndarray] = [np.ones(pictures[0].shape[:2], np.uint8)] * count
     else:
         radius = max(3, round(max(pictures[0].shape) / 60))
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-        visible = [1 - cv2.dilate(mask.astype(np.uint8), disc) for mask in hidden]
+        masks = hidden
+        visible = LazyFrames(count, lambda index: 1 - cv2.dilate(masks[index].astype(np.uint8), disc), NEARBY)
     if all(np.array_equal(matrix, np.eye(3)) for matrix in homographies):
         chosen = sorted({round(index) for index in np.linspace(0, count - 1, 2 * NEIGHBOURS)})
         plate = _plate([pictures[index] for index in chosen], [visible[index] for index in chosen])
@@ -120,12 +123,12 @@ def plates(
             shown.append(cv2.warpPerspective(visible[other], matrix, size, flags=cv2.INTER_NEAREST))
         return _plate(seen, shown)
 
-    return in_order(of_frame, range(count))
+    return LazyFrames(count, of_frame)
 
 
 def _neighbours(index: int, count: int) -> list[int]:
     """The frames around a frame that its plate is made of, at growing distance."""
-    reach = [step * sign for step in (1, 2, 4, 7, 11, 16) for sign in (-1, 1)]
+    reach = [step * sign for step in REACH for sign in (-1, 1)]
     near = [index + step for step in reach if 0 <= index + step < count]
     return near[:NEIGHBOURS]
 

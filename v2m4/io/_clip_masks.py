@@ -11,22 +11,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
 
 from v2m4.io._background_plate import plate_evidence, plates
 from v2m4.io._colour_model import colour_bins, colour_evidence, histogram, running_sums
+from v2m4.io._frame_store import FrameStore, LazyFrames
 from v2m4.io._graph_cut import edge_weights, labelled
-from v2m4.io._object_location import Network, Scene, Source, Tuning, locations, moving_prior, observe_scene
+from v2m4.io._object_location import KEPT, Network, Scene, Source, Tuning, locations, moving_prior, observe_scene
 from v2m4.io._saliency_fusion import fused, motions
-from v2m4.threads import in_order
+from v2m4.threads import in_runs
 
 HIDDEN = 0.2  # probability of the object above which it may hide the background
 BRIDGED = 0.08  # half of the gap between components of one part, relative to the square root of the mask's area
 MAIN_PART = 0.1  # of the saliency of the largest component
+NEARBY_FRAMES = 4  # before and after, whose surroundings are one colour model
 
 
 @dataclass(frozen=True)
@@ -34,44 +37,42 @@ class ClipMasks:
     """Masks of a clip.
 
     Attributes:
-        coverages: (h, w) float32 in [0, 1], one per frame.
+        coverages: (h, w) float32 in [0, 1], one per frame; read from the store.
         source: what says where the object is.
     """
 
-    coverages: list[np.ndarray]
+    coverages: Sequence[np.ndarray]
     source: Source
 
 
-def clip_masks(pictures: Sequence[np.ndarray], network: Network, tuning: Tuning | None = None) -> ClipMasks:
+def clip_masks(
+    pictures: Sequence[np.ndarray], network: Network, tuning: Tuning | None = None, store: FrameStore | None = None
+) -> ClipMasks:
     """Masks of the one object in consecutive pictures.
 
     Args:
         pictures: (h, w, 3) uint8 sRGB each, all of one size.
         network: called from several threads.
         tuning: of the method.
+        store: of what is found for each frame; with the same store a call that was interrupted goes on.
     """
-    tuning = tuning or Tuning()
-    flows = motions(pictures)
-    scene = observe_scene(pictures, flows)
-    location, source = locations(pictures, flows, scene, network, tuning)
-    bins = in_order(colour_bins, pictures)
-    weights = in_order(lambda picture: edge_weights(picture, tuning.smoothness), pictures)
-    prior, masks, parts = location, location, location
+    tuning, store, count = tuning or Tuning(), store or FrameStore(), len(pictures)
+    flows = motions(pictures, store)
+    scene = observe_scene(pictures, flows, store)
+    location, source = locations(pictures, flows, scene, network, tuning, store)
+    prior, masks = location, location
     for step in range(tuning.rounds):
-        colours = colour_evidences(
-            bins, moving_prior(scene.motion) if scene.motion and source == "motion" and step == 0 else prior
-        )
-        moved = _plate_evidences(pictures, scene, prior)
-        evidence = [
-            location_evidence(where, tuning) + tuning.colour * colour + tuning.plate * change
-            for where, colour, change in zip(prior, colours, moved, strict=True)
-        ]
-        masks = _cut(evidence, weights, masks, tuning.iterations)
-        parts = [main_parts(mask, where) for mask, where in zip(masks, location, strict=True)]
-        carried, _ = fused(parts, flows, tuning.mask_persistence)
-        share = tuning.mask_share
-        prior = [share * mask + (1 - share) * where for mask, where in zip(carried, location, strict=True)]
-    return ClipMasks(parts, source)
+        name, carried = f"masks_{step}", f"carried_{step}"
+        if store.find("rounds_done", step) is None:
+            motion = scene.motion if source == "motion" and step == 0 else None
+            masks = _cut(pictures, scene, prior, moving_prior(motion) if motion else prior, masks, tuning, store, name)
+            if step < tuning.rounds - 1:
+                fused(_main_parts(masks, location), flows, tuning.mask_persistence, store, carried)
+            store.write("rounds_done", step, np.ones(1))
+            store.remove(f"masks_{step - 1}", f"carried_{step - 1}")
+        masks = store.stored(name, count)
+        prior = _mixed(store.stored(carried, count), location, tuning.mask_share)
+    return ClipMasks(_main_parts(masks, location) if tuning.rounds else location, source)
 
 
 def location_evidence(where: np.ndarray, tuning: Tuning) -> np.ndarray:
@@ -91,34 +92,72 @@ def location_evidence(where: np.ndarray, tuning: Tuning) -> np.ndarray:
     return np.clip(odds, np.where(near, -tuning.near_saliency, -tuning.largest_saliency), tuning.largest_saliency)
 
 
+def _main_parts(masks: Sequence[np.ndarray], location: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The main parts of every frame's mask."""
+    return LazyFrames(len(masks), lambda index: main_parts(masks[index], location[index]))
+
+
+def _mixed(carried: Sequence[np.ndarray], location: Sequence[np.ndarray], share: float) -> Sequence[np.ndarray]:
+    """Probability (h, w) of the object in every frame: fused masks with a share, and the location."""
+    return LazyFrames(len(carried), lambda index: share * carried[index] + (1 - share) * location[index], KEPT)
+
+
 def _cut(
-    evidence: Sequence[np.ndarray], weights: Sequence[np.ndarray], start: Sequence[np.ndarray], iterations: int
-) -> list[np.ndarray]:
-    """A graph cut of every frame."""
-    return in_order(
-        lambda index: labelled(evidence[index], weights[index], start[index], iterations), range(len(start))
-    )
+    pictures: Sequence[np.ndarray],
+    scene: Scene,
+    prior: Sequence[np.ndarray],
+    prior_of_colours: Sequence[np.ndarray],
+    start: Sequence[np.ndarray],
+    tuning: Tuning,
+    store: FrameStore,
+    name: str,
+) -> Sequence[np.ndarray]:
+    """A graph cut of every frame: labels (h, w) float32 each, kept in the store's series ``name``."""
+    changes = _plate_evidences(pictures, scene, prior)
+
+    def labels(index: int, foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+        picture = pictures[index]
+        colour = colour_evidence(foreground, background)[colour_bins(picture)]
+        evidence = location_evidence(prior[index], tuning) + tuning.colour * colour + tuning.plate * changes[index]
+        return labelled(evidence, edge_weights(picture, tuning.smoothness), start[index], tuning.iterations)
+
+    def cut(item: tuple[int, tuple[np.ndarray, np.ndarray]]) -> None:
+        index, histograms = item
+        store.made(name, index, lambda: labels(index, *histograms), packed=True)
+
+    for _ in in_runs(cut, enumerate(colour_models(pictures, prior_of_colours))):
+        pass
+    return store.stored(name, len(pictures))
 
 
-def _plate_evidences(pictures: Sequence[np.ndarray], scene: Scene, prior: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _plate_evidences(pictures: Sequence[np.ndarray], scene: Scene, prior: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """Evidence of the background plate in every frame; 0 where there is no plate."""
     if scene.homographies is None:
-        return [np.zeros_like(where) for where in prior]
-    hidden = [where > HIDDEN for where in prior]
+        return LazyFrames(len(prior), lambda index: np.zeros_like(prior[index]))
+    hidden = LazyFrames(len(prior), lambda index: prior[index] > HIDDEN)
     beyond = plates(pictures, scene.homographies, hidden)
-    return in_order(lambda index: plate_evidence(pictures[index], beyond[index], hidden[index]), range(len(pictures)))
+    return LazyFrames(len(prior), lambda index: plate_evidence(pictures[index], beyond[index], hidden[index]))
 
 
-def colour_evidences(bins: Sequence[np.ndarray], prior: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Log-odds (h, w) of every pixel by its colour."""
-    inside = [np.clip(2 * where - 1, 0, 1) for where in prior]
-    outside = []
-    for where in prior:
+def colour_models(
+    pictures: Sequence[np.ndarray], prior: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for every frame the colour histograms of the object, in the whole clip, and of what is nearby.
+
+    Nearby is near the object in frames within ``NEARBY_FRAMES``.
+    """
+
+    def inside(index: int) -> np.ndarray:
+        return histogram(colour_bins(pictures[index]), np.clip(2 * prior[index] - 1, 0, 1))
+
+    def outside(index: int) -> np.ndarray:
+        where = prior[index]
         near = cv2.blur((where > 0.3).astype(np.float32), (2 * (max(where.shape) // 8) + 1,) * 2)
-        outside.append(np.clip(1 - 4 * where, 0, 1) * (0.05 + (near > 0.01)))
-    foreground = np.sum([histogram(index, weight) for index, weight in zip(bins, inside, strict=True)], 0)
-    backgrounds = running_sums([histogram(i, w) for i, w in zip(bins, outside, strict=True)], 4)
-    return [colour_evidence(foreground, background)[index] for background, index in zip(backgrounds, bins, strict=True)]
+        return histogram(colour_bins(pictures[index]), np.clip(1 - 4 * where, 0, 1) * (0.05 + (near > 0.01)))
+
+    foreground = reduce(np.add, in_runs(inside, range(len(prior))))
+    for background in running_sums(in_runs(outside, range(len(prior))), NEARBY_FRAMES):
+        yield foreground, background
 
 
 def main_parts(mask: np.ndarray, saliency: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -42,8 +42,19 @@ def colour_evidence(foreground: np.ndarray, background: np.ndarray) -> np.ndarra
     return np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE).astype(np.float32)
 
 
-def running_sums(histograms: Sequence[np.ndarray], radius: int) -> list[np.ndarray]:
-    """For every frame the sum of the histograms of the frames within ``radius``."""
-    total = np.cumsum(np.stack([np.zeros_like(histograms[0]), *histograms]), 0)
-    count = len(histograms)
-    return [total[min(count, index + radius + 1)] - total[max(0, index - radius)] for index in range(count)]
+def running_sums(histograms: Iterable[np.ndarray], radius: int) -> Iterator[np.ndarray]:
+    """Yield for every frame the sum of the histograms within ``radius``, which are taken one at a time."""
+    totals: dict[int, np.ndarray] = {}  # of the frames before a number; those that are needed
+    count = 0
+
+    def about(index: int) -> np.ndarray:
+        totals.pop(index - radius - 1, None)
+        return totals[min(count, index + radius + 1)] - totals[max(0, index - radius)]
+
+    for found in histograms:
+        totals[count + 1] = totals.setdefault(count, np.zeros_like(found)) + found
+        count += 1
+        if count > radius:
+            yield about(count - 1 - radius)
+    for index in range(max(0, count - radius), count):
+        yield about(index)

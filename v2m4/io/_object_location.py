@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import cv2
 import numpy as np
 
 from v2m4.io._background_plate import camera_motion, plates
+from v2m4.io._frame_store import FrameStore, LazyFrames, SomeFrames
 from v2m4.io._moving_region import is_about_motion, moving_hulls, moving_pixels, moving_regions
 from v2m4.io._saliency_fusion import Motion, fused
-from v2m4.threads import in_order
 
 Network = Callable[[np.ndarray], np.ndarray]  # (h, w, 3) uint8 -> saliency (h, w) float32 in [0, 1]; thread-safe
 Source = Literal["saliency", "motion"]  # what says where the object is
+KEPT = 8  # frames of which a location is kept, while threads work on consecutive frames
+
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, pixels
 
 
@@ -66,9 +69,9 @@ class OwnMotion:
         hulls: (h, w) bool each, their convex hulls in the regions.
     """
 
-    pixels: list[np.ndarray]
-    regions: list[np.ndarray]
-    hulls: list[np.ndarray]
+    pixels: Sequence[np.ndarray]
+    regions: Sequence[np.ndarray]
+    hulls: Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -89,58 +92,97 @@ class Scene:
         return self.homographies is not None and all(np.array_equal(m, np.eye(3)) for m in self.homographies)
 
 
-def observe_scene(pictures: Sequence[np.ndarray], flows: Sequence[Motion]) -> Scene:
-    """The camera's motion, and what moves relative to the scene."""
-    homographies = camera_motion(pictures, flows) if len(pictures) > 2 else None
-    if homographies is None:
+def observe_scene(pictures: Sequence[np.ndarray], flows: Sequence[Motion], store: FrameStore | None = None) -> Scene:
+    """The camera's motion, and what moves relative to the scene; kept in the store."""
+    store = store or FrameStore()
+
+    def homographies_of_all() -> (
+        np.ndarray
+    ):  # (T, 3, 3); of no frame where no motion model explains the camera's motion
+        found = camera_motion(pictures, flows) if len(pictures) > 2 else None
+        return np.reshape(found or [], (-1, 3, 3))
+
+    homographies = list(store.made("homographies", 0, homographies_of_all))
+    if not homographies:
         return Scene()
-    pixels = moving_pixels(pictures, plates(pictures, homographies))
-    regions = moving_regions(pixels)
-    motion = None if regions is None else OwnMotion(pixels, regions, moving_hulls(pixels, regions))
+    pixels = moving_pixels(pictures, plates(pictures, homographies), store)
+    regions = moving_regions(pixels, store)
+    motion = None if regions is None else OwnMotion(pixels, regions, moving_hulls(pixels, regions, store))
     return Scene(homographies, motion)
 
 
 def locations(
-    pictures: Sequence[np.ndarray], flows: Sequence[Motion], scene: Scene, network: Network, tuning: Tuning
-) -> tuple[list[np.ndarray], Source]:
+    pictures: Sequence[np.ndarray],
+    flows: Sequence[Motion],
+    scene: Scene,
+    network: Network,
+    tuning: Tuning,
+    store: FrameStore | None = None,
+) -> tuple[Sequence[np.ndarray], Source]:
     """Probability (h, w) of the object in every frame from saliency fused over time, or from motion alone.
 
-    Motion alone decides where the salient object is not what moves.
+    Motion alone decides where the salient object is not what moves. The result is kept in the store.
     """
-    count, motion = len(pictures), scene.motion
+    count, motion, store = len(pictures), scene.motion, store or FrameStore()
+    found = store.find("location_source")
+    if found is not None:
+        return _location(str(found[0]), motion, store, count)
+    everywhere = reduce(np.logical_or, motion.regions) if motion is not None and scene.still else None
 
     def attended(saliency: np.ndarray, index: int) -> np.ndarray:
         """The saliency of what moves: in this frame, or, before a still camera, in any."""
         if motion is None:
             return saliency
-        return where_moving(saliency, np.any(motion.regions, 0) if scene.still else motion.regions[index])
+        return where_moving(saliency, motion.regions[index] if everywhere is None else everywhere)
 
-    far = _strided(count, tuning.whole_stride)
-    seen = in_order(lambda index: attended(network(pictures[index]), index), far)
-    whole = dict(zip(far, seen, strict=True))
+    far, near = _strided(count, tuning.whole_stride), _strided(count, tuning.close_stride)
+
+    def saliency_of_whole(number: int) -> np.ndarray:
+        return attended(network(pictures[far[number]]), far[number])
+
+    whole = SomeFrames(far, store.series("saliency_whole", len(far), saliency_of_whole))
     if motion is not None and not is_about_motion(whole, motion.pixels, motion.hulls, scene.homographies or []):
-        return [soft_hull(hull) for hull in motion.hulls], "motion"
-    coarse, _ = fused([whole.get(index) for index in range(count)], flows, tuning.persistence)
+        source: Source = "motion"
+    else:
+        source = "saliency"
+        coarse = fused(LazyFrames(count, whole.get), flows, tuning.persistence, store, "saliency_coarse")
 
-    def saliency_with_crop(index: int) -> np.ndarray:
+    def saliency_with_crop(number: int) -> np.ndarray:
+        index = near[number]
         x0, y0, x1, y1 = window_about(coarse[index], tuning.margin)
         found = whole.get(index, coarse[index]).copy()
         part = network(np.ascontiguousarray(pictures[index][y0:y1, x0:x1]))
         found[y0:y1, x0:x1] = 0.5 * (part + found[y0:y1, x0:x1])
         return attended(found, index)
 
-    near = _strided(count, tuning.close_stride)
-    whole |= dict(zip(near, in_order(saliency_with_crop, near), strict=True))
-    return fused([whole.get(index) for index in range(count)], flows, tuning.persistence)[0], "saliency"
+    if source == "saliency":
+        close = SomeFrames(near, store.series("saliency_close", len(near), saliency_with_crop))
+        seen = LazyFrames(count, lambda index: close[index] if index in close else whole.get(index))
+        fused(seen, flows, tuning.persistence, store, "location")
+    store.write("location_source", 0, np.array([source]))
+    store.remove("saliency_whole", "saliency_coarse", "saliency_close")
+    return _location(source, motion, store, count)
 
 
-def moving_prior(motion: OwnMotion) -> list[np.ndarray]:
+def _location(
+    source: str, motion: OwnMotion | None, store: FrameStore, count: int
+) -> tuple[Sequence[np.ndarray], Source]:
+    """The result of ``locations`` that a store has."""
+    if source == "motion" and motion is not None:
+        hulls = motion.hulls
+        return LazyFrames(count, lambda index: soft_hull(hulls[index]), KEPT), "motion"
+    return store.stored("location", count, KEPT), "saliency"
+
+
+def moving_prior(motion: OwnMotion) -> Sequence[np.ndarray]:
     """As ``soft_hull``, but certain at pixels that move: their colours are mostly the object's."""
     square = np.ones((3, 3), np.uint8)
-    return [
-        np.where((cv2.dilate(pixels, square) > 0) & hull, 1, np.minimum(soft_hull(hull), 0.52)).astype(np.float32)
-        for pixels, hull in zip(motion.pixels, motion.hulls, strict=True)
-    ]
+
+    def of_frame(index: int) -> np.ndarray:
+        certain = (cv2.dilate(motion.pixels[index], square) > 0) & motion.hulls[index]
+        return np.where(certain, 1, np.minimum(soft_hull(motion.hulls[index]), 0.52)).astype(np.float32)
+
+    return LazyFrames(len(motion.pixels), of_frame)
 
 
 def soft_hull(hull: np.ndarray) -> np.ndarray:

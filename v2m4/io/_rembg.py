@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from v2m4 import threads
 from v2m4.config import Config
 from v2m4.device import device_of
+from v2m4.io._frame_store import FrameStore
 from v2m4.owners import owners_code
 from v2m4.preflight.foreground import RELEASE, RELEASED, REPOSITORY, find_rembg, require_rembg
 from v2m4.weights import Unavailable, fingerprint
@@ -49,15 +51,19 @@ class Rembg:
         """Hash of the model's name and its file's name and size."""
         return fingerprint(self.model, self.file.parent, [self.file.name])
 
-    def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def alphas(self, pictures: Sequence[np.ndarray], store: FrameStore | None = None) -> Iterator[np.ndarray]:
         """The object's alpha (H, W) uint8 in each picture, as the network predicts it; see ``Segmenter``."""
+        store = store or FrameStore()
         with owners_code(0):
             session = self._session()
             from rembg import remove
-        for picture in pictures:
+
+        def alpha(picture: np.ndarray) -> np.ndarray:
             with owners_code(0), np.errstate(invalid="ignore"):  # rembg divides by 0 where the network finds nothing
-                alpha = np.asarray(remove(np.ascontiguousarray(picture), session=session, only_mask=True))
-            yield alpha
+                return np.asarray(remove(np.ascontiguousarray(picture), session=session, only_mask=True))
+
+        for index in range(len(pictures)):
+            yield store.made("alphas", index, partial(alpha, pictures[index]), packed=True)
 
     def _session(self) -> Any:
         """A rembg session of the model that loads ``file``.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from v2m4.io._frame_store import FrameStore, LazyFrames
 from v2m4.optical_flow import FAST, dense_flow
-from v2m4.threads import in_order
+
+CHECKPOINT = 64  # frames from one at which a killed pass goes on to the next
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,17 @@ class Motion:
     back: np.ndarray
 
 
-def motions(pictures: Sequence[np.ndarray]) -> list[Motion]:
-    """Flow between consecutive pictures (h, w, 3) uint8."""
-    greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
+def motions(pictures: Sequence[np.ndarray], store: FrameStore | None = None) -> Sequence[Motion]:
+    """Flow between consecutive pictures (h, w, 3) uint8; kept in the store's series ``flow``."""
 
-    def between(index: int) -> Motion:
-        first, second = greys[index], greys[index + 1]
+    def between(index: int) -> np.ndarray:
+        first, second = (cv2.cvtColor(pictures[each], cv2.COLOR_RGB2GRAY) for each in (index, index + 1))
         flows = (dense_flow(first, second, FAST), dense_flow(second, first, FAST))
-        return Motion(*(np.clip(flow, -6e4, 6e4).astype(np.float16) for flow in flows))
+        return np.stack([np.clip(flow, -6e4, 6e4).astype(np.float16) for flow in flows])
 
-    return in_order(between, range(len(pictures) - 1))
+    count = len(pictures) - 1
+    pairs = (store or FrameStore()).series("flow", count, between)
+    return LazyFrames(count, lambda index: Motion(*pairs[index]))
 
 
 def warped(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -53,9 +56,14 @@ def consistency(going: np.ndarray, coming: np.ndarray) -> np.ndarray:
 
 
 def fused(
-    maps: Sequence[np.ndarray | None], flows: Sequence[Motion], persistence: float
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Weighted means of every frame's map and its neighbours', warped along the flow.
+    maps: Sequence[np.ndarray | None],
+    flows: Sequence[Motion],
+    persistence: float,
+    store: FrameStore | None = None,
+    name: str = "fused",
+    kept: int = 0,
+) -> Sequence[np.ndarray]:
+    """Weighted means of every frame's map and its neighbours', warped along the flow, (h, w) float32 each.
 
     A frame's weight decreases by ``persistence`` with each frame of distance, and where the flow is inconsistent.
 
@@ -63,24 +71,73 @@ def fused(
         maps: (h, w) float32 each; None where there is none.
         flows: between consecutive frames.
         persistence: in [0, 1); 0 keeps each map as it is.
-
-    Returns:
-        means and sums of weights, (h, w) float32 each, one per frame.
+        store: of the means.
+        name: of their series.
+        kept: see ``LazyFrames``.
     """
+    store = store or FrameStore()
+    count = len(maps)
+    missing = next((index for index in range(count - 1, -1, -1) if store.find(name, index) is None), None)
+    if missing is not None:
+        for index, total in weighted_sums(maps, flows, persistence, store, name, missing):
+            if index <= missing:
+                store.write(name, index, total[..., 0] / np.maximum(total[..., 1], 1e-6))
+        store.remove(f"{name}_forwards", f"{name}_backwards")
+    return store.stored(name, count, kept)
+
+
+def weighted_sums(
+    maps: Sequence[np.ndarray | None],
+    flows: Sequence[Motion],
+    persistence: float,
+    store: FrameStore,
+    name: str = "sums",
+    last: int | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each frame's weighted sum of maps and the sum of the weights, (h, w, 2) float32, the last frame first.
+
+    Args:
+        maps: as those of ``fused``.
+        flows: between consecutive frames.
+        persistence: as that of ``fused``.
+        store: of what comes from the frames before, and of checkpoints, in series that begin with ``name``.
+        name: of these series.
+        last: the last frame that is needed; others may be yielded before it.
+    """
+    count = len(maps)
     shape = next(item.shape for item in maps if item is not None)
-    own = [np.zeros((*shape, 2), np.float32) for _ in maps]
-    for pair, item in zip(own, maps, strict=True):
+
+    def own(index: int) -> np.ndarray:
+        pair, item = np.zeros((*shape, 2), np.float32), maps[index]
         if item is not None:
             pair[..., 0], pair[..., 1] = item, 1
-    sums = [pair.copy() for pair in own]
-    for order in (range(1, len(maps)), range(len(maps) - 2, -1, -1)):
-        step = order.step
-        carried = own[order.start - step]
-        for index in order:
-            motion = flows[index - 1] if step > 0 else flows[index]
-            going, coming = (motion.back, motion.ahead) if step > 0 else (motion.ahead, motion.back)
-            arriving = warped(carried, going.astype(np.float32)) * (persistence * consistency(going, coming))[..., None]
-            sums[index] += arriving
-            carried = own[index] + arriving
-    means = [pair[..., 0] / np.maximum(pair[..., 1], 1e-6) for pair in sums]
-    return means, [pair[..., 1] for pair in sums]
+        return pair
+
+    def arriving(carried: np.ndarray, going: np.ndarray, coming: np.ndarray) -> np.ndarray:
+        confidence = persistence * consistency(going, coming)
+        return warped(carried, going.astype(np.float32)) * confidence[..., None]
+
+    carried = own(0)
+    for index in range(1, count):
+        found = store.find(f"{name}_forwards", index)
+        if found is None:
+            flow = flows[index - 1]
+            found = own(index) + arriving(carried, flow.back, flow.ahead)
+            store.write(f"{name}_forwards", index, found)
+        carried = found
+    first = count - 1
+    for index in range(first if last is None else last + 1, count - 1):
+        checkpoint = store.find(f"{name}_backwards", index) if index % CHECKPOINT == 0 else None
+        if checkpoint is not None:
+            first, carried = index, checkpoint
+            break
+    else:
+        yield first, carried
+        carried = own(first)
+    for index in range(first - 1, -1, -1):
+        flow = flows[index]
+        behind = arriving(carried, flow.ahead, flow.back)
+        carried = own(index) + behind
+        if index and index % CHECKPOINT == 0:
+            store.write(f"{name}_backwards", index, carried)
+        yield index, (store.read(f"{name}_forwards", index) if index else own(0)) + behind

@@ -19,6 +19,7 @@ import torch
 
 from v2m4.config import Config
 from v2m4.device import device_of
+from v2m4.io._frame_store import FrameStore
 from v2m4.io.foreground import choose_method, remove_background
 from v2m4.io.matting import matte_coarse
 from v2m4.owners import loading, owners_code
@@ -97,8 +98,11 @@ class Sam2:
         """Hash of the weights' files, and the box."""
         return f"{fingerprint(self.weights.repository, self.folder, SAM2_FILES)} {self.box}"
 
-    def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The object's alpha (H, W) uint8 in each picture, its soft edges refined by colour; see ``Segmenter``."""
+    def alphas(self, pictures: Iterable[np.ndarray], store: FrameStore | None = None) -> Iterator[np.ndarray]:
+        """The object's alpha (H, W) uint8 in each picture, its soft edges refined by colour; see ``Segmenter``.
+
+        Nothing is kept in the store: each frame depends on the network's memory of those before it.
+        """
         model, processor = self._load()
         session = None
         for index, picture in enumerate(pictures):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from v2m4.io._frame_store import DECODED, FrameList, FrameStore
 from v2m4.io.picture import BROKEN, HEIF_SUFFIXES, as_array, opaque_as_rgb, opened_picture, resized
 from v2m4.io.timing import frame_times
 from v2m4.io.video import Decoded
@@ -57,17 +58,18 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def read_animated(path: Path, max_side: int) -> Decoded:
+def read_animated(path: Path, max_side: int, store: FrameStore | None = None) -> Decoded:
     """Decode an animated picture; of a damaged one, the frames before the damage are used, with a warning.
 
     Args:
         path: the file.
         max_side: longer side of the frames at most, pixels; 0 keeps the size.
+        store: of the frames; None keeps them in memory.
 
     Raises:
         ValueError: no frame of it can be read.
     """
-    images: list[np.ndarray] = []
+    images = FrameList(store or FrameStore(), DECODED)
     durations: list[float] = []
     with opened_picture(path, whole=True) as picture:
         gif, count = picture.format == "GIF", int(getattr(picture, "n_frames", 1))

@@ -14,6 +14,7 @@ from v2m4 import threads
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import LARGEST_FOV, LEAST_FOV, Config
 from v2m4.frame import AbsentFrame, Clip, Frame
+from v2m4.io._frame_store import FrameStore
 from v2m4.io.content import input_hash
 from v2m4.io.exif import vertical_fov
 from v2m4.io.folder import frame_files
@@ -21,6 +22,7 @@ from v2m4.io.names import safe_name
 from v2m4.io.read import content_hash, read_clip
 from v2m4.io.segmenter import Segmenter
 from v2m4.io.sources import Source
+from v2m4.partial_results import SUFFIX
 from v2m4.stored_picture import StoredPicture, encoded, read_png
 from v2m4.workspace import Workspace, atomic, digest, folder_version
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 PICTURE = "{}_rmbg.png"
 DOUBTFUL = "foreground.png"  # frames and masks side by side, where there is a warning on them
+PARTS = f"frames{SUFFIX}"  # folder of what a run that was killed goes on from
 RECORD = "frames"  # entry of the manifest: key, names and times of the pictures, segmentation method
 FIELDS = {"key", "foreground", "names", "fps", "times", "absent"}
 
@@ -84,7 +87,8 @@ def _make(
 ) -> dict[str, Any]:
     """Read and segment the input, and write the pictures; returns their entry in the manifest."""
     doubtful: list[np.ndarray] = []
-    clip = read_clip(source, config.frames, segmenter, doubtful.append)
+    store = FrameStore(workspace.path(PARTS), key)
+    clip = read_clip(source, config.frames, segmenter, doubtful.append, store)
     for picture in doubtful:
         with atomic(workspace.path(DOUBTFUL)) as temporary:
             iio.imwrite(temporary, picture, plugin="pillow")
@@ -107,6 +111,7 @@ def _make(
         "absent": [[frame.name, frame.time if timed else round(frame.time * clip.fps)] for frame in clip.absent],
     }
     workspace.save_manifest()
+    store.remove()
     return workspace.manifest[RECORD]
 
 

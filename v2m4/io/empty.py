@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -84,23 +84,26 @@ def _robust_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return gain, offset
 
 
-def without_object(alphas: Sequence[np.ndarray]) -> np.ndarray:
+def without_object(alphas: Iterable[np.ndarray]) -> np.ndarray:
     """Which frames (T,) bool show none of the object, or, first and last, only a part of it that leaves the picture.
 
     Args:
-        alphas: (H, W) uint8 each, of the segmented frames.
+        alphas: (H, W) uint8 each, of the segmented frames; taken one at a time.
     """
-    areas = np.array([np.count_nonzero(alpha > 127) for alpha in alphas], np.float64)
-    least = np.array([max(16.0, LEAST_OBJECT * alpha.size) for alpha in alphas])
+    found = [
+        (np.count_nonzero(alpha > 127), max(16.0, LEAST_OBJECT * alpha.size), _touches_border(alpha))
+        for alpha in alphas
+    ]
+    areas, least, touching = (np.array(values, np.float64) for values in zip(*found, strict=True))
     seen = areas >= least
     if not seen.any():
         return ~seen
     typical = float(np.median(areas[seen]))
     result = ~seen | (areas < LEAST_SHARE * typical)
-    for order in (range(len(alphas)), reversed(range(len(alphas)))):
+    for order in (range(len(found)), reversed(range(len(found)))):
         for index in order:
             if not result[index]:
-                if areas[index] >= LEAVING * typical or not _touches_border(alphas[index]):
+                if areas[index] >= LEAVING * typical or not touching[index]:
                     break
                 result[index] = True
     return result

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -15,22 +14,29 @@ PANEL_HEIGHT = 240  # pixels
 BEHIND = (255, 0, 255)  # colour in place of the background
 
 
-def doubt_of(alphas: Sequence[np.ndarray]) -> str | None:
+def doubt_of(alphas: Iterable[np.ndarray]) -> str | None:
     """What is wrong with the masks of a clip, with what to do, in one line; None where they look right.
 
     Args:
-        alphas: (H, W) uint8 each.
+        alphas: (H, W) uint8 each; taken one at a time.
     """
-    masks = [_small(alpha) for alpha in alphas]
-    share = float(np.median([mask.mean() for mask in masks]))
+    shares, borders, overlaps = [], [], []
+    before = None
+    for mask in map(_small, alphas):
+        shares.append(mask.mean())
+        borders.append(_border(mask).mean())
+        if before is not None:
+            overlaps.append(_overlap(before, mask))
+        before = mask
+    share = float(np.median(shares))
     advice = "give frames with alpha or a plain background, or crop the video to the object"
     if share > LARGEST_SHARE:
         return f"nothing stands out: the mask covers {share:.0%} of the picture; {advice}"
-    border = float(np.median([_border(mask).mean() for mask in masks]))
+    border = float(np.median(borders))
     if border > LARGEST_BORDER:
         return f"nothing stands out: the mask covers {border:.0%} of the picture's border; {advice}"
-    if len(masks) > 1:
-        overlap = float(np.median([_overlap(*pair) for pair in pairwise(masks)]))
+    if overlaps:
+        overlap = float(np.median(overlaps))
         if overlap < LEAST_OVERLAP:
             return f"no object persists: masks of consecutive frames overlap by {overlap:.0%} only; {advice}"
     return None

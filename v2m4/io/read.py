@@ -11,6 +11,7 @@ import numpy as np
 
 from v2m4.config import FramesConfig
 from v2m4.frame import AbsentFrame, Clip, Frame
+from v2m4.io._frame_store import DECODED, FrameList, FramePicture, FrameStore, LazyFrames
 from v2m4.io.animated import animated_count, read_animated
 from v2m4.io.bars import find_panel
 from v2m4.io.content import file_content, folder_hash, input_hash, picture_hash, video_hash
@@ -48,7 +49,7 @@ class Pictures:
     """
 
     names: list[str]
-    images: list[np.ndarray]
+    images: Sequence[np.ndarray]
     fps: float
     digest: str
     times: np.ndarray
@@ -76,26 +77,27 @@ def _folder_digest(files: FrameFiles, pictures: Sequence[bytes]) -> str:
     return folder_hash([*pictures, *masks])
 
 
-def read_pictures(source: Source, config: FramesConfig) -> Pictures:
+def read_pictures(source: Source, config: FramesConfig, store: FrameStore | None = None) -> Pictures:
     """Read an animation without segmenting it.
 
     Args:
         source: from ``find_animations``.
         config: frame rate of folders, and the largest side.
+        store: of the pictures; None keeps them in memory.
 
     Raises:
         ValueError: nothing in it, a broken file, pictures of different size or with one name.
     """
     if source.kind == "folder":
-        return _read_folder(source.path, config)
+        return _read_folder(source.path, config, store or FrameStore())
     try:
         digest = video_hash(source.path)
     except OSError as error:
         raise no_video(source.path) from error
     if animated_count(source.path):
-        decoded = read_animated(source.path, config.max_side)
+        decoded = read_animated(source.path, config.max_side, store)
     else:
-        decoded = read_video(source.path, config.max_side, config.fps)
+        decoded = read_video(source.path, config.max_side, config.fps, store)
     digits = len(str(len(decoded.images) - 1))
     names = [f"{index:0{digits}d}" for index in range(len(decoded.images))]
     return Pictures(names, decoded.images, decoded.fps, digest, decoded.times)
@@ -106,6 +108,7 @@ def read_clip(
     config: FramesConfig,
     segmenter: Segmenter | None = None,
     show: Callable[[np.ndarray], object] | None = None,
+    store: FrameStore | None = None,
 ) -> Clip:
     """Read and segment an animation, with one method for all its frames.
 
@@ -117,27 +120,33 @@ def read_clip(
         config: the options.
         segmenter: the network, where ``config.foreground`` asks for one (from ``open_segmenter``).
         show: see ``remove_backgrounds``.
+        store: of the pictures, read when they are looked at, and of what is found on the way: with the same store a
+            call that was interrupted goes on. None keeps them in memory.
 
     Raises:
         ValueError: as ``read_pictures``; the method is not applicable; too few frames show an object.
     """
-    pictures = read_pictures(source, config)
+    store = store or FrameStore()
+    pictures = read_pictures(source, config, store)
     shown = ~blank_or_faded(pictures.images)
     _check_enough(source, shown, "all others are blank or faded")
     kept = np.flatnonzero(shown)
-    images = [pictures.images[index] for index in kept]
+    images = LazyFrames(len(kept), lambda number: pictures.images[kept[number]])
     masks = [pictures.masks[index] for index in kept] if pictures.masks else []
-    pictures.images.clear()
     try:
-        method = _segment(source.name, images, masks, config, segmenter, show)
+        method, cut_outs = _segment(source.name, images, masks, config, segmenter, show, store)
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error
-    shown[kept] = ~without_object([image[..., 3] for image in images])
+    shown[kept] = ~without_object(image[..., 3] for image in cut_outs)
     _check_enough(source, shown, f"no object is found in the others (foreground: {method})")
     _warn_of_absent(source, pictures.names, pictures.times, shown)
-    image_of = dict(zip(kept.tolist(), images, strict=True))
+    number_of = {each: number for number, each in enumerate(kept.tolist())}
     indices = np.flatnonzero(shown).tolist()
-    frames = [Frame(pictures.names[each], index, image_of[each]) for index, each in enumerate(indices)]
+    shape = cut_outs[number_of[indices[0]]].shape  # those of all
+    frames = [
+        Frame(pictures.names[each], index, FramePicture(cut_outs, number_of[each], shape))
+        for index, each in enumerate(indices)
+    ]
     absent = [
         AbsentFrame(pictures.names[each], float(pictures.times[each]))
         for each in range(indices[0], indices[-1])
@@ -156,13 +165,14 @@ def read_clip(
 
 def _segment(
     name: str,
-    images: list[np.ndarray],
+    images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray | None],
     config: FramesConfig,
     segmenter: Segmenter | None,
     show: Callable[[np.ndarray], object] | None,
-) -> str:
-    """Segment pictures in place, by masks beside them where there are; returns a description of the method."""
+    store: FrameStore,
+) -> tuple[str, Sequence[np.ndarray]]:
+    """Segment pictures, by masks beside them where there are; returns a description of the method, and RGBA."""
     if masks and config.foreground not in ("auto", "alpha"):
         log.info("%s: the masks beside the frames are not used (--frames.foreground %s)", name, config.foreground)
         masks = []
@@ -171,28 +181,40 @@ def _segment(
         log.warning("%s: only %d of %d frames have a mask: none is used", name, len(masks) - len(missing), len(masks))
         masks = []
     if not masks:
-        panel = find_panel(images)
-        if panel is None:
-            return remove_backgrounds(name, images, config, segmenter, show)
-        size = images[0].shape[:2]
-        log.info(
-            "%s: bars around the picture are left out: it is %d x %d pixels of %d x %d",
-            name, panel.right - panel.left, panel.bottom - panel.top, size[1], size[0],
-        )  # fmt: skip
-        images[:] = [panel.crop(image) for image in images]
-        method = remove_backgrounds(name, images, config, segmenter, show)
-        images[:] = [panel.restore(image, size) for image in images]
-        return method
+        return _segment_panel(name, images, config, segmenter, show, store)
+    without: Sequence[np.ndarray] = []
     if missing:
         log.warning("%s: %d of %d frames have no mask and are segmented", name, len(missing), len(masks))
-        without = [images[index] for index in missing]
-        remove_backgrounds(name, without, config, segmenter)
-        for index, image in zip(missing, without, strict=True):
-            images[index] = image
-    for index, mask in enumerate(masks):
-        if mask is not None:
-            images[index] = cut_out(images[index], mask)
-    return "masks"
+        others = LazyFrames(len(missing), lambda number: images[missing[number]])
+        _, without = remove_backgrounds(name, others, config, segmenter, store=store)
+
+    def cut(index: int) -> np.ndarray:
+        mask = masks[index]
+        return without[missing.index(index)] if mask is None else cut_out(images[index], mask)
+
+    return "masks", store.series("by_masks", len(images), cut, packed=True)
+
+
+def _segment_panel(
+    name: str,
+    images: Sequence[np.ndarray],
+    config: FramesConfig,
+    segmenter: Segmenter | None,
+    show: Callable[[np.ndarray], object] | None,
+    store: FrameStore,
+) -> tuple[str, Sequence[np.ndarray]]:
+    """Segment pictures without the bars around them; returns a description of the method, and RGBA of whole size."""
+    panel = find_panel(images)
+    if panel is None:
+        return remove_backgrounds(name, images, config, segmenter, show, store)
+    size = images[0].shape[:2]
+    log.info(
+        "%s: bars around the picture are left out: it is %d x %d pixels of %d x %d",
+        name, panel.right - panel.left, panel.bottom - panel.top, size[1], size[0],
+    )  # fmt: skip
+    inside = LazyFrames(len(images), lambda index: panel.crop(images[index]))
+    method, parts = remove_backgrounds(name, inside, config, segmenter, show, store)
+    return method, LazyFrames(len(images), lambda index: panel.restore(parts[index], size))
 
 
 def _check_enough(source: Source, shown: np.ndarray, others: str) -> None:
@@ -223,8 +245,8 @@ def _warn_of_absent(source: Source, names: Sequence[str], times: np.ndarray, sho
         log.warning("%s: %s %s not show the object (empty, faded or left): %s", source.name, which, does, what)
 
 
-def _read_folder(folder: Path, config: FramesConfig) -> Pictures:
-    """The frames of a folder, with the masks beside them."""
+def _read_folder(folder: Path, config: FramesConfig, store: FrameStore) -> Pictures:
+    """The frames of a folder, in a store, with the masks beside them."""
     files = frame_files(folder)
     names = _unique_names(files.pictures)
     for path in not_files(folder):
@@ -235,23 +257,25 @@ def _read_folder(folder: Path, config: FramesConfig) -> Pictures:
         log.warning("%s: no frame between %s and %s; they are taken as consecutive", folder, *gap)
     turned: int | None = None
 
-    def read(file: Path) -> tuple[np.ndarray, tuple[int, ...], bytes]:
+    def read(item: tuple[int, Path]) -> tuple[tuple[int, ...], bytes]:
+        index, file = item
         data = file_content(file)
         picture = read_picture(file, data, turned)
-        return resized(picture, config.max_side), picture.shape[:2], picture_hash(file, data)
+        store.write(DECODED, index, resized(picture, config.max_side))
+        return picture.shape[:2], picture_hash(file, data)
 
-    results = in_order(read, files.pictures)
-    if len({size for _, size, _ in results}) > 1 and (turned := _common_orientation(files.pictures)) is not None:
+    results = in_order(read, enumerate(files.pictures))
+    if len({size for size, _ in results}) > 1 and (turned := _common_orientation(files.pictures)) is not None:
         log.warning("%s: the pictures are stored in different orientations: all are turned as most are", folder)
-        results = in_order(read, files.pictures)
-    sizes = [size for _, size, _ in results]
+        results = in_order(read, enumerate(files.pictures))
+    sizes = [size for size, _ in results]
     _check_sizes(files.pictures, sizes)
-    images = [picture for picture, _, _ in results]
+    images = FrameList(store, DECODED, len(results))
     masks: list[np.ndarray | None] = []
     if files.masks:
         height, width = images[0].shape[:2]
         masks = read_masks(files.masks, (height, width), files.where)
-    digest = _folder_digest(files, [state for *_, state in results])
+    digest = _folder_digest(files, [state for _, state in results])
     return Pictures(names, images, config.fps, digest, np.arange(len(images)) / config.fps, masks)
 
 

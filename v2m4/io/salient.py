@@ -8,7 +8,7 @@ frames (``SaliencyNetwork``); ``v2m4.io._clip_masks`` finds the object's edges i
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ import cv2
 import numpy as np
 
 from v2m4.config import Config
+from v2m4.io._background_plate import NEARBY
 from v2m4.io._clip_masks import clip_masks
+from v2m4.io._frame_store import FrameStore
 from v2m4.io.matting import matte_coarse
 from v2m4.preflight.foreground import require_salient
+from v2m4.threads import in_runs
 from v2m4.weights import Unavailable, fingerprint
 
 INPUT_SIDE = 320  # pixels; fixed in the network's file
@@ -88,12 +91,20 @@ class Salient:
         """Hash of the network's file name and size."""
         return fingerprint("u2netp", self.file.parent, [self.file.name])
 
-    def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The object's alpha (H, W) uint8 in each picture; all pictures are read before the first is yielded."""
-        waiting = list(pictures)
-        masks = clip_masks([shrunk(picture, WORK_SIDE) for picture in waiting], SaliencyNetwork(self.file))
-        for coverage in masks.coverages:
-            yield full_alpha(waiting.pop(0), coverage)  # so that the caller's pictures are not held twice
+    def alphas(self, pictures: Sequence[np.ndarray], store: FrameStore | None = None) -> Iterator[np.ndarray]:
+        """The object's alpha (H, W) uint8 in each picture; all pictures are looked at before the first is yielded."""
+        store = store or FrameStore()
+
+        def small(index: int) -> np.ndarray:
+            return shrunk(pictures[index], WORK_SIDE)
+
+        reduced = store.series("reduced", len(pictures), small, kept=NEARBY)
+        masks = clip_masks(reduced, SaliencyNetwork(self.file), store=store)
+
+        def alpha(index: int) -> np.ndarray:
+            return store.made("alphas", index, lambda: full_alpha(pictures[index], masks.coverages[index]), packed=True)
+
+        return in_runs(alpha, range(len(pictures)))
 
 
 def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -6,12 +6,13 @@ loaded when a clip is segmented, and released with the segmenter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from v2m4.config import Config
+from v2m4.io._frame_store import FrameStore
 from v2m4.preflight.foreground import salient_is_ready
 
 
@@ -23,11 +24,12 @@ class Segmenter(Protocol):
         """Key of everything but the pictures that its results depend on."""
         ...
 
-    def alphas(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the object's alpha in each picture, (H, W) uint8; the pictures are consumed lazily.
+    def alphas(self, pictures: Sequence[np.ndarray], store: FrameStore | None = None) -> Iterator[np.ndarray]:
+        """Yield the object's alpha in each picture, (H, W) uint8.
 
         Args:
-            pictures: (H, W, 3) uint8 sRGB each, all of one size, in order of time.
+            pictures: (H, W, 3) uint8 sRGB each, all of one size, in order of time; read when they are looked at.
+            store: of what is found for each frame, from where an interrupted call goes on; None keeps it in memory.
         """
         ...
 

@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 
+from v2m4.io._frame_store import DECODED, FrameList, FrameStore, LazyFrames
 from v2m4.io._video_frames import decoded_frames, pixel_aspect, seconds, upright
 from v2m4.io.color import is_hdr, to_srgb
 from v2m4.io.picture import check_size
@@ -40,7 +41,7 @@ class Decoded:
         fps: mean rate, frames per second.
     """
 
-    images: list[np.ndarray]
+    images: Sequence[np.ndarray]
     times: np.ndarray
     fps: float
 
@@ -103,13 +104,14 @@ def _opened(path: Path) -> av.container.InputContainer:
     return container
 
 
-def read_video(path: Path, max_side: int, default_fps: float) -> Decoded:
+def read_video(path: Path, max_side: int, default_fps: float, store: FrameStore | None = None) -> Decoded:
     """Decode a video file; what cannot be decoded of a damaged one is left out with a warning.
 
     Args:
         path: of any format that FFmpeg reads.
         max_side: longer side of the frames at most, pixels; 0 keeps the size.
         default_fps: frames per second, where the file does not tell.
+        store: of the frames; None keeps them in memory.
 
     Raises:
         ValueError: nothing in it can be decoded; one line with the reason and what to do.
@@ -118,7 +120,8 @@ def read_video(path: Path, max_side: int, default_fps: float) -> Decoded:
         with _opened(path) as container:
             stream = _chosen_stream(path, container)
         with _opened(path) as container:
-            return _decoded(path, container, container.streams[stream], max_side, default_fps)
+            images = FrameList(store or FrameStore(), DECODED)
+            return _decoded(path, container, container.streams[stream], images, max_side, default_fps)
     except (OSError, FFmpegError, IndexError) as error:
         raise no_video(path) from error
 
@@ -145,7 +148,12 @@ def _chosen_stream(path: Path, container: av.container.InputContainer) -> int:
 
 
 def _decoded(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, max_side: int, default_fps: float
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    images: FrameList,
+    max_side: int,
+    default_fps: float,
 ) -> Decoded:
     if stream.codec_context is None:
         raise no_video(path, f"its codec is not known here; {CONVERT.format(name=path.name)}")
@@ -153,11 +161,10 @@ def _decoded(
         check_size(stream.width, stream.height)
     except ValueError as error:
         raise no_video(path, str(error)) from error
-    images: list[np.ndarray] = []
     stamps: list[float | None] = []
     damaged = 0
     size: tuple[int, ...] | None = None
-    hdr = False
+    hdr, transparent = False, True
     tick = float(stream.time_base or 0)
     for frame in decoded_frames(container, stream):
         if frame is None:
@@ -168,7 +175,9 @@ def _decoded(
             damaged += 1
             continue
         size, hdr = size or picture.shape[:2], hdr or is_hdr(frame)
-        images.append(_of_size(picture, size, path))
+        picture = _of_size(picture, size, path)
+        transparent = transparent and picture.shape[2] == 4 and not picture[..., 3].any()
+        images.append(picture)
         stamps.append(seconds(frame, tick))
     if not images:
         raise no_video(path, _why_nothing(path, stream))
@@ -177,7 +186,7 @@ def _decoded(
     rates = [float(rate or 0) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate)]
     times, fps = frame_times(stamps, [*rates, default_fps], tick)
     _warn_of_damage(path, container, stream, times, fps, damaged)
-    return Decoded(_with_meaningful_alpha(images), times, fps)
+    return Decoded(_without_alpha(images) if transparent else images, times, fps)
 
 
 def _of_size(picture: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:
@@ -193,7 +202,7 @@ def _of_size(picture: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarr
     return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA))
 
 
-def _follows(picture: np.ndarray, images: list[np.ndarray]) -> bool:
+def _follows(picture: np.ndarray, images: Sequence[np.ndarray]) -> bool:
     """Whether a frame of a damaged packet differs from its predecessor no more than theirs did from each other."""
     if not images or picture.shape[:2] != images[-1].shape[:2]:
         return False
@@ -202,11 +211,9 @@ def _follows(picture: np.ndarray, images: list[np.ndarray]) -> bool:
     return steps[-1] <= max(32.0, 2 * max(steps[:-1], default=0.0))
 
 
-def _with_meaningful_alpha(images: list[np.ndarray]) -> list[np.ndarray]:
-    """The frames without alpha channels that are 0 everywhere in all frames, as some encoders leave them."""
-    if all(image.shape[2] == 4 and not image[..., 3].any() for image in images):
-        return [np.ascontiguousarray(image[..., :3]) for image in images]
-    return images
+def _without_alpha(images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The frames without alpha channels, which some encoders leave 0 everywhere in all frames."""
+    return LazyFrames(len(images), lambda index: np.ascontiguousarray(images[index][..., :3]))
 
 
 def _why_nothing(path: Path, stream: av.VideoStream) -> str:

@@ -13,12 +13,15 @@ from PIL import Image
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import FAST, Config, FramesConfig
 from v2m4.io import clip as clips
+from v2m4.io import salient, segmentation
+from v2m4.io._frame_store import FrameStore
 from v2m4.io.clip import open_clip
+from v2m4.io.foreground import remove_background
 from v2m4.io.read import content_hash, read_clip
 from v2m4.io.sources import find_animations
 from v2m4.io.video import write_video
 from v2m4.stored_picture import encoded, read_png
-from v2m4.workspace import Workspace
+from v2m4.workspace import Redo, Workspace
 
 NETWORK = replace(FAST, frames=FramesConfig(foreground="sam2"))
 
@@ -33,7 +36,7 @@ class Counting:
     def __str__(self):
         return "counting"
 
-    def alphas(self, pictures):
+    def alphas(self, pictures, store=None):
         for index, picture in enumerate(pictures):
             self.shown.append(index)
             yield np.where(picture[..., 0] > 180, 255, 0).astype(np.uint8)
@@ -142,6 +145,73 @@ def test_a_run_that_was_killed_while_writing_goes_on(source, tmp_path, monkeypat
         patch.setattr(clips, "encoded", killed)
         opened(source, tmp_path / "out", NETWORK, Counting())
     assert same(opened(source, tmp_path / "out", NETWORK, Counting()), whole)
+
+
+@pytest.mark.parametrize("foreground", ["sam2", "grabcut", "key", "salient"])
+def test_a_run_that_was_killed_while_segmenting_goes_on(source, tmp_path, monkeypatch, foreground):
+    config = replace(FAST, frames=FramesConfig(foreground=foreground))
+    if foreground == "salient":
+        segmenter = stand_in_salient(monkeypatch)
+    else:
+        segmenter = Counting() if foreground == "sam2" else None
+    if foreground == "key":
+        for index in range(4):
+            Image.fromarray(np.where(picture(index) > 130, picture(index), 0)).save(source.path / f"{index}.png")
+    whole = opened(source, tmp_path / "whole", config, segmenter)
+    write, writes, kills = FrameStore.write, 0, 0
+
+    def killed(*arguments, **options):
+        nonlocal writes
+        writes -= 1
+        if writes < 0:
+            raise KeyboardInterrupt
+        write(*arguments, **options)
+
+    monkeypatch.setattr(FrameStore, "write", killed)
+    while True:
+        writes = 6  # the decoded frames, which every run begins with, and two more
+        try:
+            found = opened(source, tmp_path / "out", config, segmenter)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+            assert (tmp_path / "out" / "frames_partial").is_dir()
+    assert kills
+    assert same(found, whole)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert not (tmp_path / "out" / "frames_partial").exists()
+
+
+def stand_in_salient(monkeypatch) -> salient.Salient:
+    """The method for any background, its network replaced by one that finds what is red."""
+    monkeypatch.setattr(
+        salient, "SaliencyNetwork", lambda _: lambda picture: (picture[..., 0] > 180).astype(np.float32)
+    )
+    monkeypatch.setattr(salient.Salient, "identity", "red")
+    return salient.Salient(Path("none"))
+
+
+@pytest.mark.parametrize("change", ["option", "input", "overwrite"])
+def test_parts_of_another_run_are_not_taken(source, tmp_path, monkeypatch, change):
+    config = replace(FAST, frames=FramesConfig(foreground="grabcut"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(clips, "encoded", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        opened(source, tmp_path / "out", config)
+    cut_outs = tmp_path / "out" / "frames_partial" / "cut_outs"
+    assert len(list(cut_outs.iterdir())) == 4
+    redo = None
+    if change == "option":
+        config = replace(FAST, frames=FramesConfig(foreground="grabcut", max_side=32))
+    elif change == "input":
+        Image.fromarray(picture(2)[:, ::-1]).save(source.path / "2.png")
+    else:
+        redo = Redo("--overwrite")
+    calls = []
+    monkeypatch.setattr(segmentation, "remove_background", lambda *given: calls.append(1) or remove_background(*given))
+    found = open_clip(source, Workspace(tmp_path / "out", redo=redo), config)
+    assert len(calls) == 4
+    assert same(found, read_clip(source, config.frames))
 
 
 def test_a_video_knows_its_pace_without_being_decoded(tmp_path, monkeypatch):

@@ -9,11 +9,13 @@ import pytest
 
 from v2m4 import threads
 from v2m4.config import FAST, FramesConfig
+from v2m4.io import _saliency_fusion
 from v2m4.io._background_plate import camera_motion, plate_evidence, plates
 from v2m4.io._clip_masks import clip_masks, main_parts
+from v2m4.io._frame_store import FrameStore
 from v2m4.io._graph_cut import edge_weights, labelled
 from v2m4.io._moving_region import is_about_motion, moving_regions
-from v2m4.io._saliency_fusion import Motion, fused, motions
+from v2m4.io._saliency_fusion import Motion, fused, motions, weighted_sums
 from v2m4.io.mask_check import doubt_of, side_by_side
 from v2m4.io.salient import Salient, full_alpha
 from v2m4.io.segmentation import remove_backgrounds
@@ -88,25 +90,26 @@ def test_fusion_takes_back_what_one_frame_lost():
     maps = [truth.astype(np.float32) for truth in truths]
     maps[3] = maps[3] * (np.arange(SIZE[1]) < 57)  # the right half is lost
     assert overlap(maps[3], truths[3]) < 0.6
-    means, weights = fused(maps, motions(pictures), 0.75)
-    assert overlap(means[3], truths[3]) > 0.85
-    assert all((weight >= 0.99).all() for weight in weights)
+    flows = motions(pictures)
+    assert overlap(fused(maps, flows, 0.75)[3], truths[3]) > 0.85
+    sums = dict(weighted_sums(maps, flows, 0.75, FrameStore()))
+    assert len(sums) == len(maps) and all((pair[..., 1] >= 0.99).all() for pair in sums.values())
 
 
 def test_a_frames_weight_decreases_with_each_frame_of_distance():
     still = Motion(*np.zeros((2, 8, 8, 2), np.float16))
     maps = [np.full((8, 8), 0.8, np.float32), None, None]
-    means, weights = fused(maps, [still, still], 0.5)
-    np.testing.assert_allclose([weight[4, 4] for weight in weights], [1, 0.5, 0.25], rtol=1e-5)
-    np.testing.assert_allclose([mean[4, 4] for mean in means], [0.8] * 3, rtol=1e-5)
+    sums = weighted_sums(maps, [still, still], 0.5, FrameStore())
+    np.testing.assert_allclose([pair[4, 4, 1] for _, pair in sums], [0.25, 0.5, 1], rtol=1e-5)
+    np.testing.assert_allclose([mean[4, 4] for mean in fused(maps, [still, still], 0.5)], [0.8] * 3, rtol=1e-5)
 
 
 def test_fusion_fills_in_frames_without_a_map_and_leaves_single_frames_alone():
     pictures, truths = ring_clip()
     maps = [truth.astype(np.float32) if index % 2 == 0 else None for index, truth in enumerate(truths)]
-    means, _ = fused(maps, motions(pictures), 0.75)
+    means = fused(maps, motions(pictures), 0.75)
     assert min(overlap(mean, truth) for mean, truth in zip(means, truths, strict=True)) > 0.7
-    alone, _ = fused([maps[0]], [], 0.75)
+    alone = fused([maps[0]], [], 0.75)
     np.testing.assert_allclose(alone[0], maps[0], atol=1e-6)
 
 
@@ -201,6 +204,48 @@ def test_threads_do_not_change_the_masks():
     np.testing.assert_array_equal(results[0], results[2])
 
 
+class Killed(FrameStore):
+    """A store at which a run dies instead of writing once more."""
+
+    def __init__(self, folder, writes):
+        super().__init__(folder, "key")
+        self.writes = writes
+
+    def write(self, *arguments, **options):
+        self.writes -= 1
+        if self.writes < 0:
+            raise KeyboardInterrupt
+        super().write(*arguments, **options)
+
+
+@pytest.mark.parametrize("pan", [0, 5])
+def test_a_run_that_was_killed_goes_on_to_the_same_masks(tmp_path, pan, monkeypatch):
+    monkeypatch.setattr(_saliency_fusion, "CHECKPOINT", 2)
+    pictures, truths = ring_clip(pan=pan)
+    network = stub(pictures, [truth.astype(np.float32) for truth in truths])
+    whole = np.stack(clip_masks(pictures, network).coverages)
+    kills = 0
+    while True:
+        try:
+            store = Killed(tmp_path / "store", 2)
+            found = np.stack(clip_masks(pictures, network, store=store).coverages)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 5
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_a_mask_lost_after_its_pass_is_fused_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(_saliency_fusion, "CHECKPOINT", 2)
+    pictures, truths = ring_clip()
+    maps, flows = [truth.astype(np.float32) for truth in truths], motions(pictures)
+    store = FrameStore(tmp_path / "store")
+    whole = np.stack(fused(maps, flows, 0.75, store))
+    (tmp_path / "store" / "fused" / "000003.npy.z").write_bytes(b"")
+    np.testing.assert_array_equal(np.stack(fused(maps, flows, 0.75, store)), whole)
+
+
 def test_small_parts_are_removed_and_large_ones_kept():
     mask = np.zeros(SIZE, np.float32)
     mask[10:60, 10:60] = mask[70:90, 20:50] = mask[5:9, 100:104] = 1
@@ -237,7 +282,7 @@ class Everything:
     def __str__(self):
         return "everything"
 
-    def alphas(self, pictures):
+    def alphas(self, pictures, store=None):
         for picture in pictures:
             yield np.full(picture.shape[:2], 255, np.uint8)
 
@@ -245,8 +290,7 @@ class Everything:
 def test_a_warning_comes_with_a_picture_of_frames_and_masks(caplog):
     pictures, _ = ring_clip(frames=3)
     shown = []
-    images = list(pictures)
-    assert remove_backgrounds("scene", images, FramesConfig(foreground="salient"), Everything(), shown.append)
+    _, images = remove_backgrounds("scene", pictures, FramesConfig(foreground="salient"), Everything(), shown.append)
     assert "scene: nothing stands out" in caplog.text
     assert len(shown) == 1 and shown[0].shape == (3 * 240, 640, 3)
     np.testing.assert_array_equal(shown[0], side_by_side(pictures, images))
@@ -258,7 +302,7 @@ def test_auto_takes_the_network_only_for_other_backgrounds():
         images = [
             np.dstack([p, 255 * t.astype(np.uint8)]) if case else p for p, t in zip(pictures, truths, strict=True)
         ]
-        assert remove_backgrounds("ring", images, FramesConfig(), Everything()) == expected
+        assert remove_backgrounds("ring", images, FramesConfig(), Everything())[0] == expected
 
 
 def test_without_the_network_auto_is_grabcut_and_says_so(monkeypatch, caplog):
@@ -266,9 +310,9 @@ def test_without_the_network_auto_is_grabcut_and_says_so(monkeypatch, caplog):
     assert open_segmenter(FAST) is None
     images = ring_clip(frames=1)[0]
     caplog.set_level("INFO")
-    described = remove_backgrounds("ring", images, FramesConfig(), None)
+    described, _ = remove_backgrounds("ring", images, FramesConfig(), None)
     assert described.startswith("grabcut") and foreground.SALIENT_COMMAND in described and described in caplog.text
-    assert remove_backgrounds("ring", ring_clip(frames=1)[0], FramesConfig(foreground="grabcut"), None) == "grabcut"
+    assert remove_backgrounds("ring", ring_clip(frames=1)[0], FramesConfig(foreground="grabcut"), None)[0] == "grabcut"
 
 
 def test_the_network_asked_for_and_not_installed_is_refused_with_its_command(monkeypatch):

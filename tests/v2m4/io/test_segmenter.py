@@ -32,7 +32,7 @@ class Circles:
     def __str__(self):
         return "circles"
 
-    def alphas(self, pictures):
+    def alphas(self, pictures, store=None):
         for index, picture in enumerate(pictures):
             assert picture.shape == (48, 64, 3) and picture.dtype == np.uint8
             alpha = np.zeros(picture.shape[:2], np.uint8)
