@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def open_clip(source: Source, workspace: Workspace, config: Config, segmenter: S
     key = digest("frames", follows, folder_version("v2m4/io"))
     record = _cached_record(workspace, key)
     if record is not None:
+        shutil.rmtree(workspace.path(PARTS), ignore_errors=True)  # of a run that was killed when the pictures were done
         log.info(
             "%s: %d frames read from the cache, foreground: %s", source.name, len(record["names"]), record["foreground"]
         )

@@ -86,11 +86,13 @@ def test_nothing_is_segmented_or_decoded_again(source, tmp_path, monkeypatch, fo
     first = opened(source, tmp_path / "out", config, segmenter)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     monkeypatch.setattr(clips, "read_clip", lambda *_: pytest.fail("read again"))
+    (tmp_path / "out" / "frames_partial" / "decoded").mkdir(parents=True)  # the run was killed before it removed them
     again = opened(source, tmp_path / "out", config, segmenter)
     assert same(again, first) and again == replace(first, frames=again.frames)
     assert len(network.shown) == (4 if foreground == "sam2" else 0)
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     assert len(times) == 4
+    assert not (tmp_path / "out" / "frames_partial").exists()
 
 
 @pytest.mark.parametrize("change", ["weights", "foreground", "max_side", "contents", "fewer", "lost", "code"])
