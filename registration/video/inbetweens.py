@@ -72,6 +72,7 @@ def fit_frames(
         return_free_memory()
         return fitted
 
+    # All are fitted before the first is written, so ``vertices`` are the rest shapes until then.
     for gap, poses in zip(gaps, in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
         vertices[gap.start : gap.stop] = poses
 
