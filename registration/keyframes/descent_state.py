@@ -14,7 +14,7 @@ from v2m4.memory import return_free_memory
 from v2m4.partial_results import PartialResults
 
 CURVE = "curve_"  # prefix of the curves' names among the arrays
-STEPS_OF_FREE_MEMORY = 20  # steps between two returns of freed memory to the system, 0.03 s each
+STEPS_OF_FREE_MEMORY = 60  # steps between two returns of freed memory to the system, 0.03 s each
 GENERATOR = "generator"  # name of the random generator's state
 
 

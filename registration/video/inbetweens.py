@@ -65,12 +65,14 @@ def fit_frames(
 
         fitted = torch.from_numpy(parts.arrays(name, make)["vertices"])
         parts.remove(f"{name}_state")
-        return_free_memory()
         return fitted
 
     def fit_gap(gap: range) -> Tensor:
-        return stored(f"gap_{gap.start}", range(gap.start - 1, gap.stop + 1), gap)
+        fitted = stored(f"gap_{gap.start}", range(gap.start - 1, gap.stop + 1), gap)
+        return_free_memory()
+        return fitted
 
+    # All are fitted before the first is written, so ``vertices`` are the rest shapes until then.
     for gap, poses in zip(gaps, in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
         vertices[gap.start : gap.stop] = poses
 
