@@ -47,6 +47,11 @@ class LearnedParts:
 _POINT_MAPS: dict[str, Callable[[Config], PointMapNetwork]] = {"vggt": VggtPointMap, "dust3r": Dust3rPointMap}
 
 
+def uses_networks(config: Config) -> bool:
+    """Whether a part is a learned network."""
+    return config.search.similarity != "agreement" or point_map_of(config) != "matches"
+
+
 def describe(config: Config) -> dict[str, str]:
     """Description of the method of each part, for the manifest."""
     similarity = {"agreement": "mask + colour + edges (no weights)", "dreamsim": "DreamSim"}

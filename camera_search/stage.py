@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -18,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camera_search.learned_parts import LearnedParts
+from camera_search.learned_parts import LearnedParts, uses_networks
 from camera_search.search import SearchResult, find_camera
+from v2m4 import threads
 from v2m4.camera import Orbit
 from v2m4.config import Config
 from v2m4.device import device_of
@@ -37,11 +39,28 @@ log = logging.getLogger("v2m4.camera_search")
 
 FOLDER = STAGE_FOLDERS["camera_search"]
 
+Placement = tuple[Tensor, float, float]  # extrinsics (4, 4), scale and similarity of a frame
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Camera of a frame.
+
+    Attributes:
+        key: digest of everything that determines it.
+        orbit: the camera.
+        score: similarity of its render with the frame.
+    """
+
+    key: str
+    orbit: Orbit
+    score: float
+
 
 def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, config: Config) -> Sequence[PosedAsset]:
     """Stage 2: a camera for every key frame, and its mesh posed.
 
-    The camera of one frame is a further hint for the next.
+    Where a generator knows no camera of its mesh, that of the frame before is the hint.
 
     Args:
         frames: key frames with the background removed.
@@ -63,12 +82,10 @@ def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, conf
     options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
     log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
     parts = cache(partial(LearnedParts.load, config))  # only where a frame has to be searched
-    placements: list[tuple[Tensor, float, float]] = []  # extrinsics, scale and score of each frame
-    entries: list[dict[str, object]] = []
-    orbit: Orbit | None = None
-    depth = 0.0
-    for frame, asset in zip(frames, assets, strict=True):
-        hints = [hint for hint in (asset.hint, orbit) if hint is not None]
+
+    def searched(frame: Frame, asset: Asset, previous: Orbit | None) -> _Found:
+        hint = previous if asset.hint is None else asset.hint
+        hints = [] if hint is None else [hint]
         arrays = asset.mesh.arrays()
         key = digest(
             frame.rgba,
@@ -79,21 +96,44 @@ def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, conf
             *(hint.parameters().numpy() for hint in hints),
         )
         search = partial(_search, frame, asset.mesh.to(device), hints, config, parts)
-        search_arrays = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
-        orbit = Orbit.from_parameters(torch.from_numpy(search_arrays["orbit"]))
-        extrinsics = orbit.camera().extrinsics[0]
-        own_depth = float((surface_center(asset.mesh) @ extrinsics[:3, :3].T + extrinsics[:3, 3])[2])
-        depth = depth or own_depth
-        placements.append((extrinsics, depth / own_depth, float(search_arrays["score"])))
-        pose = pose_asset(asset.mesh, *placements[-1])
-        mean = sum(score for _, _, score in placements) / len(placements)
-        shown = progress(f"similarity {mean:.3f}", f"{len(placements)} of {len(frames)}")
-        log.info("%s: similarity %.3f, scale %.3f", frame.name, pose.score, pose.scale, extra=shown)
-        entries.append(camera_entry(frame, pose, orbit))
-        key = digest(key, pose.scale)
-        workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=pose.mesh))
+        found = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
+        return _Found(key, Orbit.from_parameters(torch.from_numpy(found["orbit"])), float(found["score"]))
+
+    def written(frame: Frame, asset: Asset, key: str, placement: Placement) -> None:
+        mesh = pose_asset(asset.mesh, *placement).mesh
+        key = digest(key, placement[1])
+        workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=mesh))
         name = f"{frame.name}_re-canonicalization_sample.glb"
-        write_mesh_glb_in_world(workspace, name, pose.mesh, placements[0][0])
+        write_mesh_glb_in_world(workspace, name, mesh, placements[0][0])
+
+    several = device.type == "cpu" and not uses_networks(config)
+    at_once = threads.count() if several else 1
+    placements: list[Placement] = []
+    entries: list[dict[str, object]] = []
+    orbit: Orbit | None = None
+    depth = 0.0
+    for first in range(0, len(frames), at_once):
+        part = [(frames[index], assets[index]) for index in range(first, min(first + at_once, len(frames)))]
+        if all(asset.hint is not None for _, asset in part):
+            results = threads.in_order(lambda pair: searched(*pair, None), part)
+        else:
+            results = []
+            for frame, asset in part:
+                results.append(searched(frame, asset, results[-1].orbit if results else orbit))
+        for (frame, asset), found in zip(part, results, strict=True):
+            orbit = found.orbit
+            extrinsics = orbit.camera().extrinsics[0]
+            own_depth = float((surface_center(asset.mesh) @ extrinsics[:3, :3].T + extrinsics[:3, 3])[2])
+            depth = depth or own_depth
+            placements.append((extrinsics, depth / own_depth, found.score))
+            mean = sum(score for _, _, score in placements) / len(placements)
+            shown = progress(f"similarity {mean:.3f}", f"{len(placements)} of {len(frames)}")
+            log.info("%s: similarity %.3f, scale %.3f", frame.name, found.score, depth / own_depth, extra=shown)
+            entries.append(camera_entry(frame, PosedAsset(asset.mesh, *placements[-1]), orbit))
+        chosen = [
+            (*pair, found.key, place) for pair, found, place in zip(part, results, placements[first:], strict=True)
+        ]
+        threads.in_order(lambda each: written(*each), chosen, several=several)
     text = json.dumps(entries, indent=1)
     workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(write_text, text=text))
     return OnDemand(len(frames), lambda index: pose_asset(assets[index].mesh, *placements[index]))

@@ -17,6 +17,7 @@ from generators.prior.weights import FILE
 from v2m4.config import Config
 from v2m4.frame import Frame
 from v2m4.mesh import Asset
+from v2m4.threads import in_order
 from v2m4.weights import Unavailable, fingerprint
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ class Prior:
     def of_clip(self, frames: Sequence[Frame]) -> Prior:
         """Generator that takes the object's tilt from neighbouring frames and the feet, too; see ``ClipGenerator``."""
         informed = copy(self)
-        seen = {frame.name: observe(self.network, frame) for frame in frames if (frame.rgba[..., 3] > 127).any()}
+        shown = [frame for frame in frames if (frame.rgba[..., 3] > 127).any()]
+        observed = in_order(lambda frame: observe(self.network, frame), shown)
+        seen = {frame.name: its for frame, its in zip(shown, observed, strict=True)}
         tilts = tilts_of_clip(list(seen.values()), estimate_lean(frames))
         informed.seen = {name: (seen[name], tilt) for name, tilt in zip(seen, tilts, strict=True)}
         return informed

@@ -17,6 +17,7 @@ from scipy.linalg import solveh_banded
 from v2m4.rotation import best_rotations, rotation_exp, rotation_log
 from v2m4.skinning.skeleton import Binding, Skeleton, SkeletonPoses
 from v2m4.skinning.tuning import POSE_FIT
+from v2m4.threads import in_order
 
 _GENERATORS = np.array(  # (3, 3, 3): the matrices of the cross product with each axis
     [[[0, 0, 0], [0, 0, -1], [0, 1, 0]], [[0, 0, 1], [0, 0, 0], [-1, 0, 0]], [[0, -1, 0], [1, 0, 0], [0, 0, 0]]],
@@ -170,7 +171,8 @@ def _normal_equations(
     turning = len(unknowns.rotating)
     share = _scattered(binding, binding.weights[..., None], len(skeleton))[..., 0] @ membership  # (V, S)
     matrices, gradient = np.empty((frames, width, width)), np.empty((frames, width))
-    for frame in range(frames):
+
+    def assemble(frame: int) -> None:
         influences = binding.weights[..., None] * binding.influences(linear[frame], origin[frame])
         residual = (targets[frame] - influences.sum(1)).T / size
         moved = _scattered(binding, influences, len(skeleton)).transpose(2, 0, 1) @ membership  # (3, V, S)
@@ -184,6 +186,8 @@ def _normal_equations(
         flat = jacobian.reshape(3 * count, width)
         matrices[frame] = flat.T @ flat / count
         gradient[frame] = flat.T @ residual.reshape(-1) / count
+
+    in_order(assemble, range(frames))
     vectors = _increments_from_rest(skeleton, poses, unknowns, size)
     prior = np.repeat(
         np.where(np.arange(len(selected)) < turning, POSE_FIT.rest_weight, 0.0), 3
