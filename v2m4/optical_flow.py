@@ -105,7 +105,7 @@ class Tracks:
     confidence: np.ndarray
 
 
-def flow_between(first: Frame, second: Frame, longest: int = 640) -> FlowField:
+def flow_between(first: Frame, second: Frame, longest: int = 448) -> FlowField:
     """Dense inverse search flow (medium preset), both directions, in a window of at most ``longest`` pixels a side.
 
     Where the masks move, the flow also starts from their motion, and the more consistent of both results is returned.
