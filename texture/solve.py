@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from texture.system import Seams, System
 from texture.texels import Lookups, TexelMap, lookups
 from v2m4 import render as ops
 from v2m4.kernels import kernel
+from v2m4.memory import return_free_memory
 from v2m4.threads import share
 
 logger = logging.getLogger(__name__)
@@ -46,25 +48,44 @@ class Solution:
         return self.weight > MIN_OBSERVED_WEIGHT
 
 
-def gather(views: list[ObservedPixels], size: int) -> tuple[Lookups, np.ndarray, np.ndarray]:
+def gather(views: Iterable[ObservedPixels], size: int) -> tuple[Lookups, np.ndarray, np.ndarray]:
     """Pixels of all views concatenated: lookups, colours (N, 3) and weights (N,).
+
+    Args:
+        views: each is looked at once; with ``drained``, those looked at are freed before all are concatenated.
+        size: texels (side).
 
     Raises:
         ValueError: no view has any pixel.
     """
-    count = sum(len(view) for view in views)
-    if count == 0:
-        raise ValueError(f"solve: none of the {len(views)} views shows any of the mesh, so there is no colour to take")
-    joined = Lookups(np.empty(count, np.int32), np.empty(count), np.empty(count))
-    start = 0
+    columns: list[list[np.ndarray]] = [[], [], [], [], []]
     for view in views:
-        rows, where = lookups(view.uvs, size), slice(start, start + len(view))
-        joined.base[where], joined.right[where], joined.lower[where] = rows.base, rows.right, rows.lower
-        start += len(view)
-    return joined, np.concatenate([view.colors for view in views]), np.concatenate([view.weights for view in views])
+        rows = lookups(view.uvs, size)
+        for column, values in zip(columns, (rows.base, rows.right, rows.lower, view.colors, view.weights), strict=True):
+            column.append(values)
+    if not any(len(weights) for weights in columns[-1]):
+        raise ValueError(
+            f"solve: none of the {len(columns[-1])} views shows any of the mesh, so there is no colour to take"
+        )
+    base, right, lower, colors, weights = map(_concatenated, columns)
+    return Lookups(base, right, lower), colors, weights
 
 
-def average(views: list[ObservedPixels], size: int) -> Solution:
+def drained(*lists: list[ObservedPixels]) -> Iterator[ObservedPixels]:
+    """Yields the views of lists in order, and takes each off its list, so that it is freed when it has been used."""
+    for views in lists:
+        while views:
+            yield views.pop(0)
+
+
+def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays joined; their list is emptied."""
+    joined = np.concatenate(arrays)
+    arrays.clear()
+    return joined
+
+
+def average(views: Iterable[ObservedPixels], size: int) -> Solution:
     """Weighted mean of the pixels whose lookups read each texel; black where there are none."""
     return _mean(*gather(views, size), size)
 
@@ -76,7 +97,7 @@ def _mean(rows: Lookups, colors: np.ndarray, weights: np.ndarray, size: int) -> 
     return Solution(mean.reshape(size, size, 3), sums[:, 3].reshape(size, size).copy())
 
 
-def least_squares(views: list[ObservedPixels], texels: TexelMap, seams: Seams, smoothness: float) -> Solution:
+def least_squares(views: Iterable[ObservedPixels], texels: TexelMap, seams: Seams, smoothness: float) -> Solution:
     """Texture by iteratively reweighted least squares with a Huber kernel.
 
     Rendering is linear in the texels, so each iteration is one sparse linear system (``System``); pixels with a large
@@ -93,6 +114,7 @@ def least_squares(views: list[ObservedPixels], texels: TexelMap, seams: Seams, s
     """
     size = texels.face.shape[0]
     rows, colors, weights = gather(views, size)
+    return_free_memory()  # of the views
     start = _mean(rows, colors, weights, size)
     system = System(texels.chart, seams, smoothness, SEAM_WEIGHT)
     texture = np.where(texels.valid[..., None], push_pull(start.texture, start.weight), 0).astype(np.float32)

@@ -6,6 +6,7 @@ transpose. Sums on CUDA use atomic additions, so the last digits differ from run
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,7 +146,7 @@ class TorchSystem:
 
 
 def least_squares_in_torch(
-    views: list[ObservedPixels], texels: TexelMap, seams: Seams, smoothness: float, device: torch.device | str
+    views: Iterable[ObservedPixels], texels: TexelMap, seams: Seams, smoothness: float, device: torch.device | str
 ) -> Solution:
     """Texture by iteratively reweighted least squares with a Huber kernel; see ``solve.least_squares``.
 

@@ -16,7 +16,7 @@ from texture.align import align_frames
 from texture.delight import Lighting, draw_lighting, fit_lighting, without_shading
 from texture.inpaint import inpaint
 from texture.observe import observe_asset, observe_frames
-from texture.solve import Solution, adam, least_squares
+from texture.solve import Solution, adam, drained, least_squares
 from texture.solve_torch import least_squares_in_torch
 from texture.system import Seams
 from texture.texels import TexelMap, seam_lookups, texel_map
@@ -146,10 +146,10 @@ def solve(
     views = observe_frames(*inputs) if parts.load(ALIGNED_TO.format(0)) is None else []
     return_free_memory()
     for number in range(options.alignments):
-        unaligned = partial(solve_least_squares, views + asset, texels, seams, options.smoothness)
+        once = drained(views, list(asset))
+        unaligned = partial(solve_least_squares, once, texels, seams, options.smoothness)
         stored = parts.arrays(ALIGNED_TO.format(number), partial(_texture_arrays, unaligned))
-        del unaligned
-        views.clear()  # before those that take their place are there
+        views.clear()  # where the texture was stored, they were not used
         return_free_memory()
         views = align_frames(*inputs, stored["texture"])
         return_free_memory()
@@ -157,7 +157,7 @@ def solve(
     views = views + asset if lighting is None else without_shading(views + asset, lighting)
     if options.solver == "adam":
         return adam(views, texels, seams, options.steps, options.total_variation, config.seed, device), lighting
-    return solve_least_squares(views, texels, seams, options.smoothness), lighting
+    return solve_least_squares(drained(views), texels, seams, options.smoothness), lighting
 
 
 def _texture_arrays(solve: Callable[[], Solution]) -> Arrays:

@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-KEPT_BYTES = 96 << 20  # of pictures that were looked at last
+KEPT_BYTES = 64 << 20  # of pictures that were looked at last
 
 Version = tuple[Path, int, int]  # of a file: path, time of the last change, size
 

@@ -7,7 +7,7 @@ import torch
 
 from texture.inpaint import inpaint
 from texture.observe import ObservedPixels, observe_frames, render_surface
-from texture.solve import adam, average, gather, least_squares
+from texture.solve import adam, average, drained, gather, least_squares
 from texture.texels import lookups, sample
 from v2m4.camera import Camera
 from v2m4.render import render_mesh
@@ -125,3 +125,12 @@ def test_no_pixels_is_an_error(all_round):
     for solver in ("least_squares", "adam"):
         with pytest.raises(ValueError, match="no colour"):
             solve(all_round, [empty], solver)
+
+
+def test_views_that_are_drained_give_the_same_texture(all_round):
+    views = observe(all_round, checks(all_round))
+    kept = solve(all_round, views)
+    lists = [list(views[:2]), list(views[2:])]
+    drained_once = least_squares(drained(*lists), all_round.texels, all_round.seams, 0.01)
+    np.testing.assert_array_equal(drained_once.texture, kept.texture)
+    assert lists == [[], []]
