@@ -172,7 +172,7 @@ class RegistrationConfig:
     # one of the meshes lacks.
     chamfer_kept: float = 0.9
     # Steps of the key-frame refinement: all key frames' poses together, by the frames between them; 0 leaves it out.
-    joint_steps: int = 160
+    joint_steps: int = 240
     # Frames per step of the key-frame refinement.
     joint_frames: int = 4
     # Weight of the rigidity across the body's thickness, relative to that of its surface (ARAP).
