@@ -137,7 +137,8 @@ def check_arguments(arguments: Sequence[str], options: type) -> None:
         kinds = _kinds_of_values(known[name])
         if kinds[-1] is Ellipsis:  # any number of values, up to the next option
             following = next((at for at, each in enumerate(words) if each.startswith("--")), len(words))
-            kinds = kinds[:1] * max(following + len(values), 1)
+            least = 0 if get_origin(known[name]) is list else 1  # an empty list leaves something out
+            kinds = kinds[:1] * max(following + len(values), least)
         for kind in kinds:
             if not values and (not words or words[0].startswith("--")):
                 raise ValueError(f"--{name}: its value is missing")

@@ -25,10 +25,10 @@ REFERENCE_SECONDS = 0.0075  # of the probe, on the machine of ``TYPICAL``
 REFERENCE_THREADS = 2
 SPEED_UP = 0.6  # exponent: seconds fall with the threads to this power
 PROBE_SIZE = 256
-# Memory: of the program with its libraries and kernels, and of each frame (poses, its part of a key frame's mesh).
-BASE_MIB, MIB_PER_FRAME = 1210.0, 6.0
+# Memory: of the program with its libraries, kernels and bounded caches, and of each frame (poses).
+BASE_MIB, MIB_PER_FRAME = 1060.0, 0.7
 # Disk: of the results apart from the frames, and of each frame, for pictures of the reference's size.
-DISK_BASE_MIB, DISK_PER_FRAME_MIB, REFERENCE_PIXELS = 20.0, 1.3, 512 * 512
+DISK_BASE_MIB, DISK_PER_FRAME_MIB, REFERENCE_PIXELS = 21.0, 1.6, 512 * 512
 DISK_SHARE = 0.5  # of the disk's part of a frame that grows with its pixels
 
 

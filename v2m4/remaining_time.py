@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from v2m4.config import Config
 
 # Seconds of a stage, and seconds per frame of the video, by way of reconstruction: medians of runs of 6 to 40 frames on
-# two cores, one frame in five a key frame. Another machine is slower or faster by one factor, which is measured.
+# two cores, one frame in five a key frame; ``registration`` from runs of 32 and 128 frames. Another machine is slower or faster by one factor, which is measured.
 TYPICAL: dict[str, dict[str, tuple[float, float]]] = {
     "registration": {
-        "frames": (0.2, 0.03),
-        "generation": (1.0, 0.2),
-        "camera_search": (3.0, 0.35),
-        "registration": (20.0, 1.7),
-        "texture": (12.0, 0.15),
-        "export": (0.5, 0.05),
+        "frames": (0.3, 0.02),
+        "generation": (1.3, 0.075),
+        "camera_search": (0.5, 0.16),
+        "registration": (5.0, 0.95),
+        "texture": (5.0, 0.1),
+        "export": (2.3, 0.08),
     },
     "video": {
         "frames": (0.2, 0.03),

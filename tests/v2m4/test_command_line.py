@@ -51,6 +51,7 @@ def test_positional_and_nested_options_are_parsed() -> None:
     parsed = parse_options(OneFile, [*LINE, "--no-shown", "--part.sizes", "4", "5"])
     assert (parsed.shown, parsed.part.sizes) == (False, (4, 5))
     assert parse_options(ManyWords, ["--frames", "1", "2"]) == ManyWords([1, 2])
+    assert parse_options(ManyWords, ["--frames"]) == ManyWords([])
     behind = ["--frames", "1", "--", "--skip", "3", "--help"]
     assert parse_options(ManyWords, behind) == ManyWords([1], ("--skip", "3", "--help"))
 
