@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from v2m4.config import Config
 
 # Seconds of a stage, and seconds per frame of the video, by way of reconstruction: medians of runs of 6 to 40 frames on
-# two cores, one frame in five a key frame; ``registration`` from runs of 32 and 128 frames. Another machine is slower or
-# faster by one factor, which is measured.
+# two cores, one frame in five a key frame; ``registration`` from runs of 32 and 128 frames. Another machine is slower
+# or faster by one factor, which is measured.
 TYPICAL: dict[str, dict[str, tuple[float, float]]] = {
     "registration": {
         "frames": (0.3, 0.02),
