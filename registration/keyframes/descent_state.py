@@ -14,7 +14,7 @@ from v2m4.memory import return_free_memory
 from v2m4.partial_results import PartialResults
 
 CURVE = "curve_"  # prefix of the curves' names among the arrays
-STEPS_OF_FREE_MEMORY = 60  # steps between two returns of freed memory to the system, 0.03 s each
+STEPPED_BYTES = 64 << 20  # of the variable, all steps together, between two returns of freed memory, 0.03 s each
 GENERATOR = "generator"  # name of the random generator's state
 
 
@@ -60,7 +60,7 @@ class DescentState:
             self.curves.setdefault(name, []).append(value)
         if may_be_stored:
             self._parts.save(self._name, self._arrays)
-        if self.steps % STEPS_OF_FREE_MEMORY == 0:
+        if self.steps % max(1, STEPPED_BYTES // max(self._variable.nbytes, 1)) == 0:
             return_free_memory()
 
     def _arrays(self) -> Arrays:
