@@ -132,8 +132,8 @@ def pixel_aspect(stream: av.VideoStream) -> float:
 
 def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """Apply the display matrix of a frame: rotations by multiples of 90 degrees, and reflections."""
-    items = cast("list[Any]", list(frame.side_data))
-    data = next((bytes(item) for item in items if item.type == SideData.DISPLAYMATRIX), b"")
+    item = cast("Any", frame.side_data).get(SideData.DISPLAYMATRIX)  # not by iteration, which PyAV 19 changed
+    data = b"" if item is None else bytes(item)
     if len(data) != 36:
         return np.ascontiguousarray(picture)
     a, b, _, c, d, *_ = struct.unpack("=9i", data)  # (x, y) to (a x + c y, b x + d y), y down

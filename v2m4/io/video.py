@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TEXT_FORMATS = frozenset({"tty", "srt", "ass", "webvtt", "concat", "hls", "lrc", "sdp"})  # of files that name others
 SAME_SHAPE = 0.02  # relative difference of two pictures' aspects
+# Tags that are no UTF-8 are of no interest: PyAV 19 (Python 3.12 on) always reads them, older ones fail without this.
+OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 WRITTEN_TICK = Fraction(1, 90000)  # seconds: unit of the time stamps of a written video of variable rate
 
 
@@ -97,7 +100,7 @@ def _opened(path: Path) -> av.container.InputContainer:
         ValueError: it holds a format that names other files or is a text.
         FFmpegError: it cannot be opened.
     """
-    container = av.open(str(path), metadata_errors="replace")
+    container = av.open(str(path), **OPEN_OPTIONS)
     if TEXT_FORMATS & set(container.format.name.split(",")):
         container.close()
         raise no_video(path)
