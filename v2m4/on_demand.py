@@ -59,6 +59,11 @@ class OnDemand(Sequence[Item], Generic[Item]):
         self.keep(index, item)
         return item
 
+    def keeps(self, index: int) -> bool:
+        """Whether an item is kept now."""
+        with self._lock:
+            return index in self._kept
+
     def keep(self, index: int, item: Item) -> None:
         """Keep an item that was made elsewhere, as one that was asked for; not one that is larger than the limit."""
         size = self._nbytes(item)

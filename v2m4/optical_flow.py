@@ -7,11 +7,8 @@ forward-backward error of the flow, and where the point leaves the object's mask
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import cv2
 import numpy as np
@@ -19,6 +16,7 @@ import numpy as np
 from v2m4 import threads
 from v2m4.frame import Frame
 from v2m4.image_window import Window, object_box, window_around
+from v2m4.on_demand import OnDemand
 
 AT_ONCE = 8  # fields that are computed together
 KEPT_BYTES = 128 << 20  # of the fields that were asked for last
@@ -141,7 +139,7 @@ def flow_between(first: Frame, second: Frame, longest: int = 448) -> FlowField:
     return max(fields, key=agreement)
 
 
-class FlowFields(Sequence[FlowField]):
+class FlowFields(OnDemand[FlowField]):
     """Flow between each two consecutive frames of a video, computed when it is asked for.
 
     A field is computed with some that follow it where several threads are at hand. Those that were asked for last are
@@ -152,39 +150,16 @@ class FlowFields(Sequence[FlowField]):
     """
 
     def __init__(self, frames: Sequence[Frame]) -> None:
+        super().__init__(max(len(frames) - 1, 0), self._computed, lambda field: field.nbytes, KEPT_BYTES)
         self.frames = frames
-        self._kept: OrderedDict[int, FlowField] = OrderedDict()
-        self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return max(len(self.frames) - 1, 0)
-
-    @overload
-    def __getitem__(self, index: int) -> FlowField: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[FlowField]: ...
-
-    def __getitem__(self, index: int | slice) -> FlowField | list[FlowField]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        with self._lock:
-            if index in self._kept:
-                self._kept.move_to_end(index)
-                return self._kept[index]
-            at_once = AT_ONCE if threads.count() > 1 else 1
-            ahead = [each for each in range(index, min(index + at_once, len(self))) if each not in self._kept]
-        fields = threads.in_order(lambda each: flow_between(self.frames[each], self.frames[each + 1]), ahead)
-        with self._lock:
-            for each, field in zip(ahead, fields, strict=True):
-                self._kept.setdefault(each, field)
-            field = self._kept[index]
-            while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES and len(self._kept) > AT_ONCE:
-                self._kept.popitem(last=False)
-            return field
+    def _computed(self, index: int) -> FlowField:
+        following = range(index + 1, min(index + AT_ONCE, len(self))) if threads.count() > 1 else ()
+        numbers = [index, *(each for each in following if not self.keeps(each))]
+        fields = threads.in_order(lambda each: flow_between(self.frames[each], self.frames[each + 1]), numbers)
+        for number, field in zip(numbers, fields, strict=True):
+            self.keep(number, field)
+        return fields[0]
 
 
 def mask_motion(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import io
 import shutil
-import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 
 from v2m4.files import atomic
+from v2m4.on_demand import OnDemand
 from v2m4.threads import in_order
 
 KEY = "key.txt"
@@ -27,7 +26,7 @@ PACKED = 1  # zlib's level for masks and cut-outs, of which large parts are cons
 Item = TypeVar("Item")
 
 
-class LazyFrames(Sequence[Item], Generic[Item]):
+class LazyFrames(OnDemand[Item]):
     """One item of every frame, read or computed when it is looked at; threads may share it.
 
     Args:
@@ -37,35 +36,7 @@ class LazyFrames(Sequence[Item], Generic[Item]):
     """
 
     def __init__(self, count: int, make: Callable[[int], Item], kept: int = 0) -> None:
-        self._count, self._make, self._limit = count, make, kept
-        self._kept: OrderedDict[int, Item] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(self._count))]
-        number = int(index) + self._count if index < 0 else int(index)
-        if not 0 <= number < self._count:
-            raise IndexError(f"frame {index} of {self._count}")
-        if not self._limit:
-            return self._make(number)
-        with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
-        item = self._make(number)
-        with self._lock:
-            self._kept[number] = item
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
-        return item
+        super().__init__(count, make, lambda item: 1, kept)
 
 
 class SomeFrames(Mapping[int, np.ndarray]):
