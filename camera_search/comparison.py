@@ -36,13 +36,17 @@ class RenderComparison:
         view_parameters: converts view parameters and cameras.
     """
 
-    def __init__(self, mesh: Mesh, frame: Frame, similarity: Similarity) -> None:
+    def __init__(
+        self, mesh: Mesh, frame: Frame, similarity: Similarity, view_parameters: ViewParameters | None = None
+    ) -> None:
         """Compute the box and the window of the frame.
 
         Args:
             mesh: with vertex colours or a texture.
             frame: with a foreground.
             similarity: compares renders with the frame.
+            view_parameters: where views are shared between several simplifications of a mesh, whose bounding boxes may
+                differ; those of ``mesh`` if None.
 
         Raises:
             ValueError: the frame has no foreground, or the mesh no faces.
@@ -52,7 +56,7 @@ class RenderComparison:
         self.mesh, self.frame, self.similarity = mesh, frame, similarity
         self.box = MaskBox.of_frame(frame)
         self.window = self.box.window(frame.aspect)
-        self.view_parameters = ViewParameters.of_mesh(mesh, frame.aspect, frame.fov)
+        self.view_parameters = view_parameters or ViewParameters.of_mesh(mesh, frame.aspect, frame.fov)
         self.front = sheet_normal(mesh)
         self.reference = lru_cache(maxsize=4)(self._reference)
 

@@ -7,6 +7,7 @@ the last few views are compared with a finer mesh at higher resolution.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from camera_search.refine import refine
 from camera_search.sampling import hull_points, sample_views
 from camera_search.similarity import ImageAgreement, Similarity
 from camera_search.swarm import particle_swarm
-from camera_search.views import NEAREST, view_angles
+from camera_search.views import NEAREST, ViewParameters, view_angles
 from v2m4.camera import Orbit
 from v2m4.config import SearchConfig
 from v2m4.decimate import simplified
@@ -59,6 +60,7 @@ def find_camera(
     hints: Sequence[Orbit] = (),
     similarity: Similarity | None = None,
     proposers: Sequence[CameraProposer] | None = None,
+    accepted: float = math.inf,
 ) -> SearchResult:
     """Camera from which the rendering of a mesh is most similar to a frame.
 
@@ -70,12 +72,13 @@ def find_camera(
         hints: cameras that may be right (batches of any size); the result's similarity is never lower than theirs.
         similarity: compares renders with the frame; ``ImageAgreement()`` if None.
         proposers: propose cameras from the best renders; ``[FlowPnpProposer()]`` if None.
+        accepted: similarity at which the best hint is refined and no other camera is searched.
 
     Raises:
         ValueError: the frame has no foreground, or the mesh no faces or no colours.
     """
     with torch_threads(1):  # for small tensors OpenMP's threads spin for longer than they compute on busy cores
-        return _search(mesh, frame, config, generator, hints, similarity, proposers)
+        return _search(mesh, frame, config, generator, hints, similarity, proposers, accepted)
 
 
 def _search(
@@ -86,22 +89,62 @@ def _search(
     hints: Sequence[Orbit],
     similarity: Similarity | None,
     proposers: Sequence[CameraProposer] | None,
+    accepted: float,
 ) -> SearchResult:
     """Implementation of ``find_camera``."""
     similarity = similarity or ImageAgreement()
     proposers = [FlowPnpProposer()] if proposers is None else proposers
-    proxy = simplified(mesh, config.proxy_faces)
-    comparison = RenderComparison(proxy, frame, similarity)
-    fine_comparison = RenderComparison(simplified(mesh, config.refine_faces), frame, similarity)
-    size, fine_size = config.size, 2 * config.size
+    parameters = ViewParameters.of_mesh(mesh, frame.aspect, frame.fov)
+    comparison = RenderComparison(simplified(mesh, config.refine_faces), frame, similarity, parameters)
+    size = 2 * config.size
     history: dict[str, float] = {}
 
-    hint_views = [_hint_views(comparison, hint) for hint in hints]
-    hinted = torch.cat([*hint_views, proxy.vertices.new_zeros(0, 5)])
-    sampled = sample_views(comparison.view_parameters, hull_points(proxy), comparison.box, config.samples, generator)
-    sampled = sampled[
-        comparison.score(sampled, max(size // 2, 1)).topk(min(len(sampled), max(1, config.samples // 5))).indices
-    ]
+    hinted = torch.cat([*(_hint_views(comparison, hint) for hint in hints), mesh.vertices.new_zeros(0, 5)])
+    hint_scores = comparison.score(hinted, size) if len(hinted) and accepted < math.inf else hinted[:0, 0]
+    if len(hint_scores) and float(hint_scores.max()) >= accepted:
+        history["hint"] = float(hint_scores.max())
+        starts = hinted[hint_scores.argmax()][None]
+    else:
+        proxy_comparison = RenderComparison(simplified(mesh, config.proxy_faces), frame, similarity, parameters)
+        starts = _search_sphere(proxy_comparison, hinted, config, proposers, generator, history)
+    agreement = ImageAgreement(1.0, 0.0, 0.0) if config.refine_on == "mask" else None
+    refined, _ = refine(comparison, starts, size, config.refine_steps, agreement)
+    finalists = torch.cat([hinted, starts, refined])
+    final_scores = comparison.score(finalists, size)
+    best = int(final_scores.argmax())
+    history["refined"] = float(final_scores[best])
+    log.debug("%s: %s", frame.name, " ".join(f"{name} {value:.4f}" for name, value in history.items()))
+    orbit = parameters.orbit(finalists[best : best + 1]).to("cpu")
+    return SearchResult(orbit, float(final_scores[best]), history)
+
+
+def _search_sphere(
+    comparison: RenderComparison,
+    hinted: Tensor,
+    config: SearchConfig,
+    proposers: Sequence[CameraProposer],
+    generator: torch.Generator,
+    history: dict[str, float],
+) -> Tensor:
+    """Search cameras all round the object; the best of them, apart from each other, to be refined.
+
+    Args:
+        comparison: a simplified mesh and the frame.
+        hinted: views (H, 5) of the hints.
+        config: sizes of the search.
+        proposers: propose cameras from the best renders.
+        generator: source of all randomness.
+        history: the best similarity after each step is added to it.
+
+    Returns:
+        views (B, 5), best first.
+    """
+    size = config.size
+    sampled = sample_views(
+        comparison.view_parameters, hull_points(comparison.mesh), comparison.box, config.samples, generator
+    )
+    coarse_scores = comparison.score(sampled, max(size // 2, 1))
+    sampled = sampled[coarse_scores.topk(min(len(sampled), max(1, config.samples // 5))).indices]
     views = torch.cat([hinted, sampled])
     values = comparison.score(views, size)
     if len(hinted):
@@ -113,7 +156,7 @@ def _search(
 
     def propose(views: Tensor, values: Tensor) -> tuple[Tensor, Tensor, str]:
         chosen = distinct_views(views, values, config.guessed_from)
-        proposed = _proposals(comparison, views[chosen], proposers, fine_size, generator)
+        proposed = _proposals(comparison, views[chosen], proposers, 2 * size, generator)
         return proposed, comparison.score(proposed, size) if len(proposed) else values[:0], "guess"
 
     for step in (swarm, propose) if config.islands else (propose, swarm):
@@ -123,17 +166,7 @@ def _search(
             views, values = torch.cat([views, new_views]), torch.cat([values, new_values])
 
     chosen = distinct_views(views, values, config.refined)
-    chosen = chosen[values[chosen] >= values.max() - SCORE_MARGIN]
-    agreement = ImageAgreement(1.0, 0.0, 0.0) if config.refine_on == "mask" else None
-    refined, _ = refine(fine_comparison, views[chosen], fine_size, config.refine_steps, agreement)
-    finalists = torch.cat([hinted, views[chosen], refined])
-    final_scores = fine_comparison.score(finalists, fine_size)
-    best = int(final_scores.argmax())
-    history["refined"] = float(final_scores[best])
-    log.debug("%s: %s", frame.name, " ".join(f"{name} {value:.4f}" for name, value in history.items()))
-    return SearchResult(
-        comparison.view_parameters.orbit(finalists[best : best + 1]).to("cpu"), float(final_scores[best]), history
-    )
+    return views[chosen[values[chosen] >= values.max() - SCORE_MARGIN]]
 
 
 def _swarm(

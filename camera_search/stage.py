@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -60,7 +61,8 @@ class _Found:
 def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, config: Config) -> Sequence[PosedAsset]:
     """Stage 2: a camera for every key frame, and its mesh posed.
 
-    Where a generator knows no camera of its mesh, that of the frame before is the hint.
+    Where a generator knows no camera of its mesh, that of the frame before is the hint. A generator's own camera is
+    refined, and no other is searched, where its similarity reaches ``SearchConfig.accepted``.
 
     Args:
         frames: key frames with the background removed.
@@ -78,48 +80,17 @@ def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, conf
     """
     if len(frames) != len(assets):
         raise ValueError(f"camera search: {len(assets)} assets for {len(frames)} frames")
-    device = device_of(config)
-    options = (config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search"))
-    log.info("camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device)
-    parts = cache(partial(LearnedParts.load, config))  # only where a frame has to be searched
-
-    def searched(frame: Frame, asset: Asset, previous: Orbit | None) -> _Found:
-        hint = previous if asset.hint is None else asset.hint
-        hints = [] if hint is None else [hint]
-        arrays = asset.mesh.arrays()
-        key = digest(
-            frame.rgba,
-            frame.fov,
-            frame.index,
-            options,
-            *(arrays[name] for name in sorted(arrays)),
-            *(hint.parameters().numpy() for hint in hints),
-        )
-        search = partial(_search, frame, asset.mesh.to(device), hints, config, parts)
-        found = workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
-        return _Found(key, Orbit.from_parameters(torch.from_numpy(found["orbit"])), float(found["score"]))
-
-    def written(frame: Frame, asset: Asset, key: str, placement: Placement) -> None:
-        mesh = pose_asset(asset.mesh, *placement).mesh
-        key = digest(key, placement[1])
-        workspace.make_file(f"{FOLDER}/{frame.name}.png", key, partial(draw_posed, frame=frame, mesh=mesh))
-        name = f"{frame.name}_re-canonicalization_sample.glb"
-        write_mesh_glb_in_world(workspace, name, mesh, placements[0][0])
-
-    several = device.type == "cpu" and not uses_networks(config)
-    at_once = threads.count() if several else 1
+    log.info(
+        "camera search: renders, their scores and the refinement on %s; optical flow and PnP on cpu", device_of(config)
+    )
+    stage = _Stage(workspace, config)
     placements: list[Placement] = []
     entries: list[dict[str, object]] = []
     orbit: Orbit | None = None
     depth = 0.0
-    for first in range(0, len(frames), at_once):
-        part = [(frames[index], assets[index]) for index in range(first, min(first + at_once, len(frames)))]
-        if all(asset.hint is not None for _, asset in part):
-            results = threads.in_order(lambda pair: searched(*pair, None), part)
-        else:
-            results = []
-            for frame, asset in part:
-                results.append(searched(frame, asset, results[-1].orbit if results else orbit))
+    for first in range(0, len(frames), stage.at_once):
+        part = [(frames[index], assets[index]) for index in range(first, min(first + stage.at_once, len(frames)))]
+        results = stage.searched(part, orbit)
         for (frame, asset), found in zip(part, results, strict=True):
             orbit = found.orbit
             extrinsics = orbit.camera().extrinsics[0]
@@ -130,13 +101,80 @@ def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, conf
             shown = progress(f"similarity {mean:.3f}", f"{len(placements)} of {len(frames)}")
             log.info("%s: similarity %.3f, scale %.3f", frame.name, found.score, depth / own_depth, extra=shown)
             entries.append(camera_entry(frame, PosedAsset(asset.mesh, *placements[-1]), orbit))
-        chosen = [
-            (*pair, found.key, place) for pair, found, place in zip(part, results, placements[first:], strict=True)
-        ]
-        threads.in_order(lambda each: written(*each), chosen, several=several)
+        stage.write(part, [found.key for found in results], placements[first:], placements[0][0])
     text = json.dumps(entries, indent=1)
     workspace.make_file(f"{FOLDER}/cameras.json", digest(text), partial(write_text, text=text))
     return OnDemand(len(frames), lambda index: pose_asset(assets[index].mesh, *placements[index]))
+
+
+class _Stage:
+    """The computation and storage of the cameras of one animation's key frames.
+
+    Attributes:
+        at_once: key frames that are searched at the same time.
+    """
+
+    def __init__(self, workspace: Workspace, config: Config) -> None:
+        self.workspace, self.config, self.device = workspace, config, device_of(config)
+        self.options = (
+            config.seed, config.search.__dict__, config.use_vggt, version(config), code_version("camera_search")
+        )  # fmt: skip
+        self.parts = cache(partial(LearnedParts.load, config))  # only where a frame has to be searched
+        self.several = self.device.type == "cpu" and not uses_networks(config)
+        self.at_once = threads.count() if self.several else 1
+
+    def searched(self, part: Sequence[tuple[Frame, Asset]], previous: Orbit | None) -> list[_Found]:
+        """Cameras of some key frames; ``previous``, that of the frame before, is the hint of the first without one."""
+        if all(asset.hint is not None for _, asset in part):
+            return threads.in_order(lambda pair: self._searched(*pair, None), part)
+        results: list[_Found] = []
+        for frame, asset in part:
+            results.append(self._searched(frame, asset, results[-1].orbit if results else previous))
+        return results
+
+    def _searched(self, frame: Frame, asset: Asset, previous: Orbit | None) -> _Found:
+        hint = previous if asset.hint is None else asset.hint
+        hints = [] if hint is None else [hint]
+        arrays = asset.mesh.arrays()
+        key = digest(
+            frame.rgba,
+            frame.fov,
+            frame.index,
+            self.options,
+            asset.hint is None,
+            *(arrays[name] for name in sorted(arrays)),
+            *(hint.parameters().numpy() for hint in hints),
+        )
+        accepted = math.inf if asset.hint is None else self.config.search.accepted
+        search = partial(_search, frame, asset.mesh.to(self.device), hints, self.config, self.parts, accepted)
+        found = self.workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
+        return _Found(key, Orbit.from_parameters(torch.from_numpy(found["orbit"])), float(found["score"]))
+
+    def write(
+        self,
+        part: Sequence[tuple[Frame, Asset]],
+        keys: Sequence[str],
+        placements: Sequence[Placement],
+        first_extrinsics: Tensor,
+    ) -> None:
+        """Write a picture and a GLB of some key frames' posed meshes.
+
+        Args:
+            part: the key frames and their meshes.
+            keys: what their cameras depend on.
+            placements: of the meshes.
+            first_extrinsics: (4, 4) of the first key frame's camera.
+        """
+
+        def written(each: tuple[tuple[Frame, Asset], str, Placement]) -> None:
+            (frame, asset), key, placement = each
+            mesh = pose_asset(asset.mesh, *placement).mesh
+            draw = partial(draw_posed, frame=frame, mesh=mesh)
+            self.workspace.make_file(f"{FOLDER}/{frame.name}.png", digest(key, placement[1]), draw)
+            name = f"{frame.name}_re-canonicalization_sample.glb"
+            write_mesh_glb_in_world(self.workspace, name, mesh, first_extrinsics)
+
+        threads.in_order(written, zip(part, keys, placements, strict=True), several=self.several)
 
 
 def pose_asset(mesh: Mesh, extrinsics: Tensor, scale: float, score: float) -> PosedAsset:
@@ -159,11 +197,18 @@ def surface_center(mesh: Mesh) -> Tensor:
     return ((middles * areas[:, None]).sum(0) / areas.sum().clamp_min(1e-12)).to(mesh.vertices)
 
 
-def _search(frame: Frame, mesh: Mesh, hints: list[Orbit], config: Config, parts: Callable[[], LearnedParts]) -> Arrays:
+def _search(
+    frame: Frame,
+    mesh: Mesh,
+    hints: list[Orbit],
+    config: Config,
+    parts: Callable[[], LearnedParts],
+    accepted: float,
+) -> Arrays:
     """Result of a frame's camera search as arrays; its randomness depends on the seed and the frame's index only."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + frame.index)
     similarity, proposers = parts().similarity, parts().proposers
-    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints, similarity, proposers)
+    result: SearchResult = find_camera(mesh, frame, config.search, generator, hints, similarity, proposers, accepted)
     return {
         "orbit": result.orbit.parameters().numpy(),
         "score": np.float64(result.score),

@@ -42,6 +42,11 @@ def test_the_extras_are_the_files() -> None:
     assert dynamic["dependencies"]["file"] == ["requirements.txt"]
 
 
+def test_the_doctor_wants_the_pythons_of_the_package() -> None:
+    lower, upper = (".".join(map(str, bound)) for bound in doctor.PYTHON)
+    assert f'requires-python = ">={lower},<{upper}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
 def commands() -> list[str]:
     """What the program says when something is missing."""
     packages = [

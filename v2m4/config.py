@@ -205,6 +205,7 @@ PAPER = replace(
     search=SearchConfig(
         similarity="published",
         point_map="published",
+        accepted=1.0,
         samples=2000,
         islands=0,
         particles=200,

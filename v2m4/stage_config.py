@@ -83,6 +83,9 @@ class SearchConfig:
     # Source of a further initial camera: feature matches between the frame and the best renders, or the point map of a
     # network, aligned with the mesh; published uses DUSt3R or VGGT where one is installed.
     point_map: Literal["matches", "vggt", "dust3r", "published"] = "matches"
+    # Similarity with the frame at which the generator's own camera, where it knows one, is refined and no other is
+    # searched; 1 always searches. A render equal to the frame has 1.
+    accepted: float = 0.95
     # Random cameras that are scored first.
     samples: int = 512
     # Particle swarms, each started at one of the best views, chosen well apart; 0 runs a single swarm that starts at

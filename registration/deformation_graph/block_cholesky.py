@@ -113,14 +113,18 @@ def multiply(
 @kernel
 def _factor(blocks, start, row, block_index):
     """Factorise one frame's matrix in place (right-looking block Cholesky); False where it is not positive definite."""
+    transposed = np.empty((6, 6))
     for k in range(len(start) - 1):
         if not _factor_diagonal(blocks[start[k]]):
             return False
         for h in range(start[k] + 1, start[k + 1]):
             _divide(blocks[h], blocks[start[k]])
-        for h in range(start[k] + 1, start[k + 1]):
-            for g in range(start[k] + 1, h + 1):
-                _subtract_product(blocks[block_index[row[h], row[g]]], blocks[h], blocks[g])
+        for g in range(start[k] + 1, start[k + 1]):
+            for a in range(6):
+                for b in range(6):
+                    transposed[b, a] = blocks[g, a, b]
+            for h in range(g, start[k + 1]):
+                _subtract_product(blocks[block_index[row[h], row[g]]], blocks[h], transposed)
     return True
 
 
@@ -154,13 +158,18 @@ def _divide(block, diagonal):
 
 @kernel
 def _subtract_product(target, left, right):
-    """Subtract left right^T from a block, in place."""
+    """Subtract left times right from a block, in place; a row in six registers, so that it is vectorised."""
     for a in range(6):
-        for b in range(6):
-            total = 0.0
-            for c in range(6):
-                total += left[a, c] * right[b, c]
-            target[a, b] -= total
+        t0, t1, t2, t3, t4, t5 = target[a, 0], target[a, 1], target[a, 2], target[a, 3], target[a, 4], target[a, 5]
+        for c in range(6):
+            value = left[a, c]
+            t0 -= value * right[c, 0]
+            t1 -= value * right[c, 1]
+            t2 -= value * right[c, 2]
+            t3 -= value * right[c, 3]
+            t4 -= value * right[c, 4]
+            t5 -= value * right[c, 5]
+        target[a, 0], target[a, 1], target[a, 2], target[a, 3], target[a, 4], target[a, 5] = t0, t1, t2, t3, t4, t5
 
 
 @kernel

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, huber_loss
 
 from registration.keyframes.energy import State
+from registration.keyframes.image_difference import PyramidEnergy, add_squares, huber_where, pooled, pyramid_energy
 from v2m4.camera import Camera, image_fractions
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
@@ -74,6 +76,11 @@ def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
     return layers
 
 
+def on_cpu(levels: list[Tensor]) -> list[np.ndarray]:
+    """The levels of an image pyramid (1, C, h, w) on the CPU as arrays (h, w, C)."""
+    return [level[0].permute(1, 2, 0).numpy() for level in levels]
+
+
 class Silhouette:
     """Squared difference of the masks over an image pyramid; coarse levels have gradients without overlap."""
 
@@ -91,7 +98,15 @@ class Silhouette:
 
     def __call__(self, state: State) -> Tensor:
         """The mean over pixels, relative to the share of the window that the object fills, summed over the levels."""
-        rendered = pyramid(self.view.rendering(state).mask, self.levels)
+        mask = self.view.rendering(state).mask
+        if mask.device.type != "cpu":
+            return self.reference(mask)
+        targets = on_cpu(self.target_levels)
+        return PyramidEnergy.apply(mask, lambda rendered: pyramid_energy(rendered, targets, add_squares)) / self.area
+
+    def reference(self, mask: Tensor) -> Tensor:
+        """The energy of a rendered mask (1, h, w, 1) in torch, on its device: for GPUs and as a reference."""
+        rendered = pyramid(mask, self.levels)
         pairs = zip(rendered, self.target_levels, strict=True)
         return sum(((a - b).square().mean() for a, b in pairs), torch.zeros_like(self.area)) / self.area
 
@@ -115,12 +130,28 @@ class Colour:
         """Mean Huber loss over channels, the object's pixels and levels, over its threshold: L1 for large errors."""
         rendering = self.view.rendering(state)
         # Not at the outline, where colours are mixed with the background; the silhouette term covers it.
-        covered = (rendering.mask.detach() > 0.99) & (self.view.mask[None] > 0.99)
+        covered = ((rendering.mask.detach() > 0.99) & (self.view.mask[None] > 0.99)).float()
+        if covered.device.type != "cpu":
+            return self.reference(rendering.color, covered)
+        inside = [covered[0].numpy()]
+        for _ in self.target_levels[1:]:
+            inside.append(pooled(inside[-1]))
+        targets, add_level = on_cpu(self.target_levels), huber_where(inside, self.threshold)
+        energy = PyramidEnergy.apply(rendering.color, lambda rendered: pyramid_energy(rendered, targets, add_level))
+        return energy / self.area
+
+    def reference(self, color: Tensor, covered: Tensor) -> Tensor:
+        """The energy in torch, on the colours' device: for GPUs and as a reference.
+
+        Args:
+            color: (1, h, w, 3) rendered.
+            covered: (1, h, w, 1) 1 where the frame and the rendering both show the object, else 0.
+        """
         energy = torch.zeros_like(self.area)
         layers = zip(
-            pyramid(rendering.color, self.levels),
+            pyramid(color, self.levels),
             self.target_levels,
-            pyramid(covered.float(), self.levels),
+            pyramid(covered, self.levels),
             strict=True,
         )
         for rendered, target, inside in layers:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.keyframes.arap_from_tracks import arap_from_tracks
 from registration.keyframes.nonrigid_icp import VertexTargets
 from registration.keyframes.template import Template, VisiblePoints
 from v2m4.camera import Camera
@@ -52,14 +51,8 @@ def propagate(
         visible = VisiblePoints.of(pose, template, frames[frame], size)
         tracks = track(visible.pixels.cpu().double().numpy(), frame, frame + direction, flows)
         index = visible.index.cpu().numpy()
-        pose = arap_from_tracks(
-            pose,
-            template.arap,
-            template.camera,
-            index,
-            tracks.positions[-1],
-            tracks.confidence[-1],
-            iterations=iterations,
+        pose = template.arap_from_tracks(
+            pose, index, tracks.positions[-1], tracks.confidence[-1], iterations=iterations
         )
         poses.append(pose)
     return poses

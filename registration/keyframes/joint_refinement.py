@@ -119,11 +119,10 @@ def motion_energy(motion: Motion, pose: Tensor, key_pose: Tensor, template: Temp
     """Huber loss of the differences between the points' projected displacements from ``key_pose`` and the flow's."""
     if len(motion.index) == 0:
         return pose.sum() * 0
-    projected = image_fractions(template.camera, pose.index_select(0, motion.index)) - image_fractions(
-        template.camera, key_pose.index_select(0, motion.index)
-    )
-    stretch = projected.new_tensor([template.camera.aspect, 1.0]) / motion.span
-    distance = (((projected - motion.displacement) * stretch).square().sum(1) + 1e-12).sqrt()
+    both = torch.cat([each.index_select(0, motion.index) for each in (pose, key_pose)])
+    there, here = image_fractions(template.camera, both).chunk(2)
+    stretch = both.new_tensor([template.camera.aspect, 1.0]) / motion.span
+    distance = (((there - here - motion.displacement) * stretch).square().sum(1) + 1e-12).sqrt()
     zero = torch.zeros_like(distance)
     loss = torch.nn.functional.huber_loss(distance, zero, reduction="none", delta=HUBER_THRESHOLD) / HUBER_THRESHOLD
     return (loss * motion.confidence).mean()

@@ -120,6 +120,7 @@ def nonrigid_icp(
     laplacian = arap.graph.laplacian()
     unit, measure = surface.unit, arap.graph.measure()
     residuals, stretches = [], []
+    rotations, _ = arap.fit(points)
     for number in range(rounds):
         progress = number / max(rounds - 1, 1)
         round_stiffness, scale = (first * (last / first) ** progress for first, last in (stiffness, kernel_scale))
@@ -138,10 +139,11 @@ def nonrigid_icp(
         data_weight = weights * measure / (unit**2 * 0.01 * round_stiffness)
         factor = LuSolver(laplacian + sparse.diags(data_weight + 1e-8 * laplacian.diagonal().mean()))
         for _ in range(STEPS_PER_ROUND):
-            right = arap.right_side(arap.fit(points)[0]) + data_weight[:, None] * targets
+            right = arap.right_side(rotations) + data_weight[:, None] * targets
             change = right - (laplacian @ points + data_weight[:, None] * points)
             points += factor.solve(torch.from_numpy(change)).numpy()
-        stretches.append(float(arap.fit(points)[1].sum() / measure))
+            rotations, energies = arap.fit(points)
+        stretches.append(float(energies.sum() / measure))
     return IcpFit(torch.from_numpy(points).to(vertices), np.array(residuals), np.array(stretches))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.keyframes.arap_from_tracks import arap_from_tracks
 from registration.keyframes.descent import Descent, descend
 from registration.keyframes.descent_state import stored_with_generator
 from registration.keyframes.energy import Chamfer, NormalMaps, Term
@@ -110,7 +109,7 @@ def register_pair(
     initial = torch.from_numpy(stored["vertices"]).to(previous)
     if flow_tracks is not None and config.weights.flow > 0:
         index, targets, confidence = visible.index.cpu().numpy(), tracks.positions[-1], tracks.confidence[-1]
-        initial = arap_from_tracks(initial, template.arap, template.camera, index, targets, confidence)
+        initial = template.arap_from_tracks(initial, index, targets, confidence)
     view = template.view(frames[stop], config.video_size, [initial])
     terms: list[Term] = [
         *template.shape_terms(config),

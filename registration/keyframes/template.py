@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from registration.elasticity.arap import Arap, shape_graph
 from registration.elasticity.connectivity import component_connections
 from registration.elasticity.large_steps import LargeSteps
+from registration.keyframes.arap_from_tracks import ArapFromTracks
 from registration.keyframes.energy import EdgeLength, FaceArea, Rigidity, Term
 from registration.keyframes.energy_image import VideoView, visible_vertices
 from v2m4.camera import DEFAULT_FOV, Camera, image_fractions
@@ -58,6 +60,11 @@ class Template:
         smoothness = config.smoothness * len(mesh.faces) / PAPER_FACES
         large_steps = LargeSteps(mesh.faces, len(mesh.vertices), smoothness, connections=torch.from_numpy(connections))
         return cls(mesh, camera, arap, large_steps, float((upper - lower).max()))
+
+    @cached_property
+    def arap_from_tracks(self) -> ArapFromTracks:
+        """The deformation of poses to point tracks."""
+        return ArapFromTracks(self.arap, self.camera)
 
     def shape_terms(self, config: RegistrationConfig) -> list[Term]:
         """The terms that keep a pose close to the rest shape: rigidity, edge lengths, face areas."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from registration.correspondences.constraints import Constraints
 from registration.deformation_graph.articulation import Articulation
-from registration.deformation_graph.gauss_newton import Problem, solve
+from registration.deformation_graph.gauss_newton import Intrinsics, Problem, solve
 from registration.deformation_graph.graph import DeformationGraph, Poses
 from registration.video.observer import Observer, solver_weights
 from registration.video.tuning import TUNING
@@ -98,6 +98,7 @@ class _Fitter:
     def __init__(self, frames: Sequence[Frame], mesh: Mesh, config: VideoTrackingConfig) -> None:
         self.frames, self.mesh, self.config = frames, mesh, config
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
+        self.intrinsics = Intrinsics.of(frames[0].camera())
 
     def fit(
         self, vertices: Tensor, window: range, free_frames: Sequence[int], parts: PartialResults, state: str
@@ -117,26 +118,25 @@ class _Fitter:
         graphs = [self.graph.with_rest(vertices[frame].double().numpy()) for frame in window]
         poses = Poses.joined([graph.rest_poses() for graph in graphs])
         free = np.array([frame in free_frames for frame in window])
-        references = {
-            frame: Observer(self.frames, self.mesh.with_vertices(vertices[frame]), self.config, reference_frame=frame)
-            for frame in window
-            if frame not in free_frames
+        references = [frame for frame in window if frame not in free_frames]
+        nearest = {frame: min((abs(reference - frame), reference) for reference in references)[1] for frame in window}
+        used = {
+            reference: Observer(
+                self.frames, self.mesh.with_vertices(vertices[reference]), self.config, reference_frame=reference
+            )
+            for reference in {nearest[frame] for frame in free_frames}
         }
-        nearest = [min((abs(reference - frame), reference) for reference in references)[1] for frame in window]
-        observers = [references[reference] for reference in nearest]
         stored, first = parts.load(state), 0
         if stored is not None:
             poses, first = Poses(stored["rotations"], stored["positions"]), int(stored["rounds"])
         for number, radius in enumerate(np.geomspace(*TUNING.search_radii, self.config.rounds)[first:], first + 1):
             constraints: list[Constraints | None] = [None] * len(window)
             for index in np.flatnonzero(free).tolist():
-                pose, observer = _vertices(graphs[index], poses, index), observers[index]
+                pose, observer = _vertices(graphs[index], poses, index), used[nearest[window[index]]]
                 view = observer.view(window[index], pose)
                 constraints[index] = observer.constraints(window[index], pose, view, float(radius))
             weights = replace(solver_weights(self.config), kernel_scale=float(radius))
-            problem = Problem(
-                graphs, observers[0].intrinsics, constraints, weights, Articulation.none(self.graph), free
-            )
+            problem = Problem(graphs, self.intrinsics, constraints, weights, Articulation.none(self.graph), free)
             poses = solve(problem, poses, TUNING.solver_steps).poses
             parts.save(state, partial(_state_arrays, poses, number))
         return torch.stack([_vertices(graphs[index], poses, index) for index in np.flatnonzero(free).tolist()])

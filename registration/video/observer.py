@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -72,10 +73,19 @@ class Observer:
         self.frames, self.mesh, self.config, self.point_tracks = frames, mesh, config, point_tracks
         self.camera = frames[reference_frame].camera()
         self.intrinsics = Intrinsics.of(self.camera)
-        view = self.view(reference_frame, mesh.vertices)
-        self.appearance = AppearanceModel.of(mesh, mesh.vertices, view)
-        self.rest_lengths = EdgeLengths.of(mesh.vertices, mesh.faces)
-        self.reference_quality = measure(mesh.vertices, self.appearance, view, self.rest_lengths)
+        self.reference_frame = reference_frame
+        self.appearance = AppearanceModel.of(mesh, mesh.vertices, self.view(reference_frame, mesh.vertices))
+
+    @cached_property
+    def rest_lengths(self) -> EdgeLengths:
+        """Edge lengths in the reference frame."""
+        return EdgeLengths.of(self.mesh.vertices, self.mesh.faces)
+
+    @cached_property
+    def reference_quality(self) -> FrameQuality:
+        """Quality of fit of the reference frame."""
+        pose = self.mesh.vertices
+        return measure(pose, self.appearance, self.view(self.reference_frame, pose), self.rest_lengths)
 
     def view(self, time: int, pose: Tensor) -> ImageWindow:
         """Image window of a frame that holds its object and a pose (V, 3)."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from camera_search import search
 from camera_search.comparison import RenderComparison
 from camera_search.search import distinct_views, find_camera
 from camera_search.similarity import ImageAgreement
@@ -66,6 +67,38 @@ def test_finds_the_camera_with_wrong_hints(creature, camera_of):
     frame = camera_of(creature, TRUTHS[0], 256)
     result = find_camera(creature, frame, SMALL, _draw(), [Orbit.of(-1.0, 0.0, 2.0), away])
     assert _error(result.orbit, TRUTHS[0]) < 2.0
+
+
+def test_an_accepted_hint_is_refined_and_no_other_camera_is_searched(creature, camera_of, monkeypatch):
+    monkeypatch.setattr(search, "_search_sphere", lambda *_: pytest.fail("searched"))
+    frame = camera_of(creature, TRUTHS[0], 256)
+    near = Orbit.of(2.31, 0.3, 2.6, (0.1, 0.0, -0.1))
+    result = find_camera(creature, frame, SMALL, _draw(), [Orbit.of(-1.0, 0.0, 2.0), near], accepted=0.8)
+    assert list(result.history) == ["hint", "refined"]
+    assert _error(result.orbit, TRUTHS[0]) < 1.0
+
+
+def test_a_hint_that_is_not_accepted_does_not_prevent_the_search(creature, camera_of):
+    frame = camera_of(creature, TRUTHS[0], 256)
+    result = find_camera(creature, frame, SMALL, _draw(), [Orbit.of(-1.0, 0.0, 2.0)], accepted=0.95)
+    assert list(result.history) == ["hint", "samples", "swarm", "guess", "refined"]
+    assert _error(result.orbit, TRUTHS[0]) < 2.0
+
+
+def test_simplified_meshes_with_other_bounding_boxes_share_one_camera(creature, camera_of, monkeypatch):
+    """Views are relative to the box's centre: were it each mesh's own, the camera would not be the one scored."""
+
+    def simplified(mesh, faces):
+        cut = mesh.vertices.clone()
+        cut[:, 1] = cut[:, 1].clamp_max(float(cut[:, 1].max()) - (0.05 if faces == SMALL.refine_faces else 0.15))
+        return mesh.with_vertices(cut)
+
+    monkeypatch.setattr(search, "simplified", simplified)
+    frame = camera_of(creature, TRUTHS[1], 256)
+    result = find_camera(creature, frame, SMALL, _draw(), [TRUTHS[1]])
+    comparison = RenderComparison(simplified(creature, SMALL.refine_faces), frame, ImageAgreement())
+    again = float(comparison.score(comparison.view_parameters.views(result.orbit), 2 * SMALL.size))
+    assert again == pytest.approx(result.score, abs=1e-4)
 
 
 def test_search_is_deterministic_and_restores_torch_threads(creature, camera_of):

@@ -27,6 +27,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "generation.steps": (0, ANY),
     "generation.resolution": (0, 4096),
     "generation.batch": (1, ANY),
+    "search.accepted": (0, 1),
     "search.samples": (1, ANY),
     "search.islands": (0, ANY),
     "search.particles": (1, ANY),

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from registration.elasticity.arap import Arap, shape_graph
-from registration.keyframes.arap_from_tracks import arap_from_tracks
+from registration.keyframes.arap_from_tracks import ArapFromTracks
 from tests.registration.shapes import bent
 from v2m4.camera import Camera, image_fractions
 from v2m4.geometry import unique_edges, vertex_normals
@@ -20,7 +20,7 @@ def body(capsule):
 
 def deformed(body, goal: torch.Tensor, index: np.ndarray, **options) -> torch.Tensor:
     targets = image_fractions(CAMERA, goal[index]).double().numpy()
-    return arap_from_tracks(body[0], body[1], CAMERA, index, targets, np.ones(len(index)), **options)
+    return ArapFromTracks(body[1], CAMERA)(body[0], index, targets, np.ones(len(index)), **options)
 
 
 def test_few_targets_translate_the_whole_body(body) -> None:
@@ -42,9 +42,9 @@ def test_targets_of_confidence_0_and_no_targets_change_nothing(body) -> None:
     vertices, arap = body
     index = np.arange(10)
     far = np.full((10, 2), 0.9)
-    unchanged = arap_from_tracks(vertices, arap, CAMERA, index, far, np.zeros(10))
+    unchanged = ArapFromTracks(arap, CAMERA)(vertices, index, far, np.zeros(10))
     assert torch.allclose(unchanged, vertices, atol=1e-4)
-    none = arap_from_tracks(vertices, arap, CAMERA, index[:0], far[:0], np.zeros(0))
+    none = ArapFromTracks(arap, CAMERA)(vertices, index[:0], far[:0], np.zeros(0))
     assert torch.equal(none, vertices)
 
 

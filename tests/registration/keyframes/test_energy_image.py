@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,6 +56,28 @@ def test_the_coarse_level_has_a_gradient_without_overlap(scene) -> None:
     shifted = (mesh.vertices + torch.tensor([0.33, 0.0, 0.0])).requires_grad_()  # 0.3 wide: no overlap
     Silhouette(1.0, view, levels=3)(state(shifted)).backward()
     assert shifted.grad[:, 0].sum() > 0
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("window", [WINDOW, (0.1, 0.25, 0.93, 0.8)])
+def test_terms_on_the_cpu_agree_with_torch_operations(scene, levels, window) -> None:
+    mesh, _ = scene
+    view = VideoView.of(photographed(mesh, 0), window, 97, mesh)
+    pose = state(mesh.vertices + torch.tensor([0.05, 0.02, 0.0]))
+    rendering = view.rendering(pose)
+    mask, color = (part.detach().clone().requires_grad_() for part in (rendering.mask, rendering.color))
+    covered = ((mask > 0.99) & (view.mask[None] > 0.99)).float()
+    pose = state(pose.vertices)
+    pose.shared(("rendering", view), lambda: SimpleNamespace(mask=mask, color=color))
+    silhouette, colour = Silhouette(1.0, view, levels), Colour(1.0, view, levels)
+    for value, expected, picture in (
+        (silhouette(pose), silhouette.reference(mask), mask),
+        (colour(pose), colour.reference(color, covered), color),
+    ):
+        assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-4) and float(value.detach()) > 0
+        (gradient,), (expected_gradient,) = (torch.autograd.grad(each, picture) for each in (value, expected))
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-9)
+        assert expected_gradient.abs().max() > 0
 
 
 def test_one_rendering_serves_all_terms_of_a_view(scene) -> None:
