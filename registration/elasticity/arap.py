@@ -24,6 +24,7 @@ from v2m4.rotation import best_rotation_into, best_rotations
 from v2m4.threads import share
 
 COTANGENT_RANGE = (0.05, 3.0)  # limits of a weight: negative at obtuse angles, very large in thin triangles
+POSES_AT_ONCE = 16  # whose rotations are held, 7 MB for 6,000 vertices
 CONNECTION_WEIGHT = 1.0  # of a connection between components; a regular mesh's edges have 0.58
 
 
@@ -133,23 +134,28 @@ class Arap:
         self._tensors: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __call__(self, vertices: Tensor) -> Tensor:
-        """The energy () of one pose (V, 3), differentiable; the gradient is exact, as the rotations are stationary."""
+        """Energies (...) of poses (..., V, 3), differentiable: exactly, as the rotations are stationary."""
         return _Energy.apply(vertices, self)
 
     def evaluate(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """The energy () of a pose (V, 3) and its gradient (V, 3)."""
+        """The energies (...) of poses (..., V, 3), each pose's own, and their gradients (..., V, 3)."""
         if vertices.device.type != "cpu":
-            return self.reference(vertices)
-        points, gradient = vertices.detach().double().numpy(), np.empty(vertices.shape)
-        rotations, cells = self.fit(points)
-        graph = self.graph
-        edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
-        share(_gradient, len(points), points, *edges, rotations, gradient)
-        energy = vertices.new_tensor(cells.sum() * self._scale)
-        return energy, torch.from_numpy(gradient * self._scale).to(vertices)
+            found = [self.reference(pose) for pose in vertices.reshape(-1, *vertices.shape[-2:])]
+            energy, gradient = (torch.stack(part) for part in zip(*found, strict=True))
+            return energy.reshape(vertices.shape[:-2]), gradient.reshape(vertices.shape)
+        poses = vertices.detach().reshape(-1, *vertices.shape[-2:])
+        energies, gradients = np.empty(len(poses)), torch.empty_like(poses)
+        for first in range(0, len(poses), POSES_AT_ONCE):
+            points = poses[first : first + POSES_AT_ONCE].double().numpy()
+            rotations, cells = self._fit(points)
+            slopes = np.empty(points.shape)
+            share(_gradient, cells.size, points, *self._edges(), rotations, slopes)
+            energies[first : first + len(points)] = cells.sum(1) * self._scale
+            gradients[first : first + len(points)] = torch.from_numpy(slopes * self._scale)
+        return torch.from_numpy(energies).to(vertices).reshape(vertices.shape[:-2]), gradients.reshape(vertices.shape)
 
     def reference(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """``evaluate`` in torch, on the vertices' device and in their precision: for GPUs and as a reference."""
+        """``evaluate`` for one pose in torch, on its device and in its precision: for GPUs and as a reference."""
         row, column, weight, rest = self._on(vertices)
         points = vertices.detach()
         edge = points.index_select(0, row) - points.index_select(0, column)
@@ -179,18 +185,23 @@ class Arap:
         Args:
             vertices: a pose (V, 3), float64.
         """
-        graph = self.graph
-        rotations, cells = np.empty((len(vertices), 3, 3)), np.empty(len(vertices))
-        edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
-        share(_fit_rotations, len(vertices), vertices, *edges, rotations, cells)
+        rotations, cells = self._fit(vertices[None])
+        return rotations[0], cells[0]
+
+    def _fit(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``fit`` of several poses (K, V, 3)."""
+        rotations, cells = np.empty((*points.shape, 3)), np.empty(points.shape[:2])
+        share(_fit_rotations, cells.size, points, *self._edges(), rotations, cells)
         return rotations, cells
+
+    def _edges(self) -> tuple[np.ndarray, ...]:
+        """The graph as the kernels take it."""
+        return (self.graph.start, self.graph.neighbour, self.graph.weight, self.graph.rest)
 
     def right_side(self, rotations: np.ndarray) -> np.ndarray:
         """Returns the right-hand side b (V, 3) of the global step L v = b: Sorkine and Alexa 2007, equation 8."""
-        graph = self.graph
         right = np.empty((len(rotations), 3))
-        edges = (graph.start, graph.neighbour, graph.weight, graph.rest)
-        share(_right_side, len(right), *edges, rotations, right)
+        share(_right_side, len(right), *self._edges(), rotations, right)
         return right
 
 
@@ -206,13 +217,15 @@ class _Energy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return gradients[0] * gradient, None
+        return gradients[0][..., None, None] * gradient, None
 
 
-@kernel("i8, i8, f8[:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[::1]")
-def _fit_rotations(first, last, points, start, neighbour, weight, rest, rotations, cells):
+@kernel("i8, i8, f8[:,:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,:,::1], f8[:,::1]")
+def _fit_rotations(first, last, poses, start, neighbour, weight, rest, rotations, cells):
     """Fits each cell's rotation and energy; a vertex writes its own row, so threads do not change the result."""
-    for i in range(first, last):
+    for task in range(first, last):
+        pose, i = task // poses.shape[1], task % poses.shape[1]
+        points, rotation = poses[pose], rotations[pose, i]
         s = np.zeros((3, 3))
         for h in range(start[i], start[i + 1]):
             j = neighbour[h]
@@ -220,31 +233,33 @@ def _fit_rotations(first, last, points, start, neighbour, weight, rest, rotation
                 edge = weight[h] * (points[i, b] - points[j, b])
                 for a in range(3):
                     s[a, b] += rest[h, a] * edge
-        best_rotation_into(s, rotations[i])
+        best_rotation_into(s, rotation)
         total = 0.0
         for h in range(start[i], start[i + 1]):
             j = neighbour[h]
             for a in range(3):
                 residual = points[i, a] - points[j, a]
                 for b in range(3):
-                    residual -= rotations[i, a, b] * rest[h, b]
+                    residual -= rotation[a, b] * rest[h, b]
                 total += weight[h] * residual * residual
-        cells[i] = total
+        cells[pose, i] = total
 
 
-@kernel("i8, i8, f8[:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[:,::1]")
-def _gradient(first, last, points, start, neighbour, weight, rest, rotations, gradient):
+@kernel("i8, i8, f8[:,:,::1], i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,:,::1], f8[:,:,::1]")
+def _gradient(first, last, poses, start, neighbour, weight, rest, rotations, gradient):
     """Gradient of the energy with respect to the points: an edge belongs to the cells of both of its ends."""
-    for i in range(first, last):
+    for task in range(first, last):
+        pose, i = task // poses.shape[1], task % poses.shape[1]
+        points, of_cells = poses[pose], rotations[pose]
         for a in range(3):
             total = 0.0
             for h in range(start[i], start[i + 1]):
                 j = neighbour[h]
                 residual = 2.0 * (points[i, a] - points[j, a])
                 for b in range(3):
-                    residual -= (rotations[i, a, b] + rotations[j, a, b]) * rest[h, b]
+                    residual -= (of_cells[i, a, b] + of_cells[j, a, b]) * rest[h, b]
                 total += 2.0 * weight[h] * residual
-            gradient[i, a] = total
+            gradient[pose, i, a] = total
 
 
 @kernel("i8, i8, i8[::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1], f8[:,::1]")

@@ -21,7 +21,7 @@ class State:
     """A pose at one step of the descent, the argument of every term.
 
     Args:
-        vertices: (V, 3), differentiable.
+        vertices: (V, 3), differentiable; (K, V, 3), several poses, for the terms of ``Template.shape_terms``.
         step: counts from 0.
         generator: of the terms' random samples.
     """
@@ -80,8 +80,8 @@ class Rigidity:
         self.weight, self.arap = weight, arap
 
     def __call__(self, state: State) -> Tensor:
-        """See ``Arap``."""
-        return self.arap(state.vertices)
+        """See ``Arap``; the mean of several poses."""
+        return self.arap(state.vertices).mean()
 
 
 class EdgeLength:
@@ -95,8 +95,9 @@ class EdgeLength:
         self.rest = self._lengths(rest)
 
     def _lengths(self, vertices: Tensor) -> Tensor:
-        first, second = vertices.index_select(0, self.edges.reshape(-1)).reshape(-1, 2, 3).unbind(1)
-        return ((first - second).square().sum(1) + 1e-20).sqrt() / self.unit
+        ends = vertices.index_select(-2, self.edges.reshape(-1))
+        first, second = ends.reshape(*vertices.shape[:-2], -1, 2, 3).unbind(-2)
+        return ((first - second).square().sum(-1) + 1e-20).sqrt() / self.unit
 
     def __call__(self, state: State) -> Tensor:
         """Mean over the edges."""

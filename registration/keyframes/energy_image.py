@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, huber_loss
 
 from registration.keyframes.energy import State
-from registration.keyframes.image_difference import PyramidEnergy, add_squares, huber_where, pooled, pyramid_energy
+from registration.keyframes.image_difference import PyramidEnergies, add_squares, huber_where, pooled, pyramid_energy
 from v2m4.camera import Camera, image_fractions
 from v2m4.frame import Frame
 from v2m4.geometry import vertex_normals
@@ -50,20 +52,28 @@ class VideoView:
 
     def render(self, vertices: Tensor) -> Rendering:
         """Renders the colour and mask of a pose (V, 3) in this view."""
-        mesh, size = self.mesh, (self.mask.shape[0], self.mask.shape[1])
-        textured = mesh.uvs is not None and mesh.texture is not None
-        return render(
-            vertices,
-            mesh.faces,
-            self.camera,
-            size,
-            colors=mesh.colors,
-            uvs=mesh.uvs if textured else None,
-            uv_faces=mesh.uv_faces if textured else None,
-            texture=mesh.texture if textured else None,
-            channels=("color",),
-            background=self.background,
-        )
+        return render_views([self], vertices[None])
+
+
+def render_views(views: Sequence[VideoView], poses: Tensor) -> Rendering:
+    """Renders the colour and mask of one pose in each of B views of the same mesh and size; poses (B, V, 3).
+
+    Colours are weighted by the mask: no term compares them where it is not 1.
+    """
+    first = views[0]
+    mesh, size = first.mesh, (first.mask.shape[0], first.mask.shape[1])
+    textured = mesh.uvs is not None and mesh.texture is not None
+    return render(
+        poses,
+        mesh.faces,
+        [view.camera for view in views],
+        size,
+        colors=mesh.colors,
+        uvs=mesh.uvs if textured else None,
+        uv_faces=mesh.uv_faces if textured else None,
+        texture=mesh.texture if textured else None,
+        channels=("color",),
+    )
 
 
 def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
@@ -79,6 +89,11 @@ def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
 def on_cpu(levels: list[Tensor]) -> list[np.ndarray]:
     """The levels of an image pyramid (1, C, h, w) on the CPU as arrays (h, w, C)."""
     return [level[0].permute(1, 2, 0).numpy() for level in levels]
+
+
+def stacked_areas(terms: Sequence[Silhouette] | Sequence[Colour]) -> Tensor:
+    """The shares (B,) of their windows that the object fills in B views."""
+    return torch.stack([term.area for term in terms])
 
 
 class Silhouette:
@@ -98,11 +113,19 @@ class Silhouette:
 
     def __call__(self, state: State) -> Tensor:
         """The mean over pixels, relative to the share of the window that the object fills, summed over the levels."""
-        mask = self.view.rendering(state).mask
+        return self.each([self], self.view.rendering(state))[0]
+
+    @staticmethod
+    def each(terms: Sequence[Silhouette], rendering: Rendering) -> Tensor:
+        """The energies (B,) of B terms, for a rendering in their views."""
+        mask = rendering.mask
         if mask.device.type != "cpu":
-            return self.reference(mask)
-        targets = on_cpu(self.target_levels)
-        return PyramidEnergy.apply(mask, lambda rendered: pyramid_energy(rendered, targets, add_squares)) / self.area
+            return torch.stack([term.reference(part[None]) for term, part in zip(terms, mask, strict=True)])
+        return PyramidEnergies.apply(mask, [term.evaluate for term in terms]) / stacked_areas(terms)
+
+    def evaluate(self, mask: np.ndarray, gradient: np.ndarray) -> float:
+        """The energy of a rendered mask (h, w, 1), times ``area``; its gradient is written to zeros of that shape."""
+        return pyramid_energy(mask, on_cpu(self.target_levels), add_squares, gradient)
 
     def reference(self, mask: Tensor) -> Tensor:
         """The energy of a rendered mask (1, h, w, 1) in torch, on its device: for GPUs and as a reference."""
@@ -128,17 +151,33 @@ class Colour:
 
     def __call__(self, state: State) -> Tensor:
         """Mean Huber loss over channels, the object's pixels and levels, over its threshold: L1 for large errors."""
-        rendering = self.view.rendering(state)
+        return self.each([self], self.view.rendering(state))[0]
+
+    @staticmethod
+    def each(terms: Sequence[Colour], rendering: Rendering) -> Tensor:
+        """The energies (B,) of B terms, for a rendering in their views."""
         # Not at the outline, where colours are mixed with the background; the silhouette term covers it.
-        covered = ((rendering.mask.detach() > 0.99) & (self.view.mask[None] > 0.99)).float()
-        if covered.device.type != "cpu":
-            return self.reference(rendering.color, covered)
-        inside = [covered[0].numpy()]
+        shown = torch.stack([term.view.mask for term in terms]) > 0.99
+        covered = ((rendering.mask.detach() > 0.99) & shown).float()
+        color = rendering.color
+        if color.device.type != "cpu":
+            parts = zip(terms, color, covered, strict=True)
+            return torch.stack([term.reference(part[None], inside[None]) for term, part, inside in parts])
+        evaluate = [partial(term.evaluate, inside) for term, inside in zip(terms, covered.numpy(), strict=True)]
+        return PyramidEnergies.apply(color, evaluate) / stacked_areas(terms)
+
+    def evaluate(self, covered: np.ndarray, color: np.ndarray, gradient: np.ndarray) -> float:
+        """The energy of a rendered picture, times ``area``.
+
+        Args:
+            covered: (h, w, 1) 1 where the frame and the rendering both show the object, else 0.
+            color: (h, w, 3) rendered.
+            gradient: (h, w, 3) zeros; the gradient in the rendered picture is written to it.
+        """
+        inside = [covered]
         for _ in self.target_levels[1:]:
             inside.append(pooled(inside[-1]))
-        targets, add_level = on_cpu(self.target_levels), huber_where(inside, self.threshold)
-        energy = PyramidEnergy.apply(rendering.color, lambda rendered: pyramid_energy(rendered, targets, add_level))
-        return energy / self.area
+        return pyramid_energy(color, on_cpu(self.target_levels), huber_where(inside, self.threshold), gradient)
 
     def reference(self, color: Tensor, covered: Tensor) -> Tensor:
         """The energy in torch, on the colours' device: for GPUs and as a reference.

@@ -17,33 +17,32 @@ from v2m4.kernels import kernel
 
 POOLED = 4  # pixels along each side of a block that is averaged for the next level
 
+# The energy of a picture (h, w, C); its gradient (h, w, C) is written to the second argument, zeros.
+Evaluate = Callable[[np.ndarray, np.ndarray], float]
 # Adds the energy of one level and writes its gradient: (level's number, rendered, target, gradient, energy).
 AddLevel = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
 
 
 def pyramid_energy(
-    rendered: np.ndarray, targets: Sequence[np.ndarray], add_level: AddLevel
-) -> tuple[float, np.ndarray]:
-    """The sum of the levels' energies, and its gradient in the rendered picture.
+    rendered: np.ndarray, targets: Sequence[np.ndarray], add_level: AddLevel, gradient: np.ndarray
+) -> float:
+    """The sum of the levels' energies.
 
     Args:
         rendered: (h, w, C) float32.
         targets: (h, w, C) float32 of each level, each the one before averaged over 4 x 4 pixels.
         add_level: the energy of a level.
-
-    Returns:
-        the energy, and (h, w, C) float32.
+        gradient: (h, w, C) float32, zeros; the gradient in the rendered picture is written to it.
     """
-    energy, gradients, layer = np.zeros(1), [], rendered
+    energy, gradients, layer = np.zeros(1), [gradient], rendered
     for number, target in enumerate(targets):
         if number:
             layer = pooled(layer)
-        gradient = np.zeros(target.shape, np.float32)
-        add_level(number, layer, target, gradient, energy)
-        gradients.append(gradient)
+            gradients.append(np.zeros(target.shape, np.float32))
+        add_level(number, layer, target, gradients[number], energy)
     for fine, coarse in reversed(list(pairwise(gradients))):
         _add_pooled(coarse, fine)
-    return float(energy[0]), gradients[0]
+    return float(energy[0])
 
 
 def pooled(picture: np.ndarray) -> np.ndarray:
@@ -75,21 +74,22 @@ def huber_where(inside: Sequence[np.ndarray], threshold: float) -> AddLevel:
     return add
 
 
-class PyramidEnergy(torch.autograd.Function):
-    """An energy of one picture as an autograd function: ``forward`` already computes the gradient."""
+class PyramidEnergies(torch.autograd.Function):
+    """Energies of several pictures as an autograd function: ``forward`` already computes the gradients."""
 
     @staticmethod
-    def forward(ctx: Any, rendered: Tensor, evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Tensor:
-        """The energy () of a picture (1, h, w, C)."""
-        energy, gradient = evaluate(rendered.detach()[0].numpy())
-        ctx.save_for_backward(torch.from_numpy(gradient)[None])
-        return rendered.new_tensor(energy)
+    def forward(ctx: Any, rendered: Tensor, evaluate: Sequence[Evaluate]) -> Tensor:
+        """The energies (B,) of pictures (B, h, w, C), each by its own function."""
+        pictures, gradient = rendered.detach().numpy(), np.zeros(rendered.shape, np.float32)
+        energies = [each(*parts) for each, *parts in zip(evaluate, pictures, gradient, strict=True)]
+        ctx.save_for_backward(torch.from_numpy(gradient))
+        return rendered.new_tensor(energies)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """The gradient in the picture."""
+        """The gradient in the pictures."""
         (gradient,) = ctx.saved_tensors
-        return gradients[0] * gradient, None
+        return gradients[0][:, None, None, None] * gradient, None
 
 
 @kernel("f4[:,:,:], f4[:,:,::1]")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from registration.keyframes.descent import Descent, cosine, read_curves
 from registration.keyframes.descent_state import DescentState
 from registration.keyframes.energy import State, Term, total
-from registration.keyframes.energy_image import Colour, Silhouette, VideoView
+from registration.keyframes.energy_image import Colour, Silhouette, VideoView, render_views
 from registration.keyframes.template import Template, VisiblePoints
 from v2m4.adam import AdamUniform
 from v2m4.camera import image_fractions
@@ -24,7 +23,6 @@ from v2m4.memory import return_free_memory
 from v2m4.on_demand import OnDemand
 from v2m4.optical_flow import FlowField, track
 from v2m4.partial_results import PartialResults
-from v2m4.threads import in_order
 
 ROOT_OFFSET = 1e-3  # added to a frame's energy under the square root, whose gradient is infinite at 0
 KEPT_BYTES = 64 << 20  # of the frames' terms that were evaluated last
@@ -115,17 +113,40 @@ def interpolation_weights(key_indices: Sequence[int], frame: int) -> tuple[int, 
     return later - 1, later, (frame - first) / (second - first)
 
 
-def motion_energy(motion: Motion, pose: Tensor, key_pose: Tensor, template: Template) -> Tensor:
-    """Huber loss of the differences between the points' projected displacements from ``key_pose`` and the flow's."""
-    if len(motion.index) == 0:
-        return pose.sum() * 0
-    both = torch.cat([each.index_select(0, motion.index) for each in (pose, key_pose)])
-    there, here = image_fractions(template.camera, both).chunk(2)
-    stretch = both.new_tensor([template.camera.aspect, 1.0]) / motion.span
-    distance = (((there - here - motion.displacement) * stretch).square().sum(1) + 1e-12).sqrt()
+def motion_energy(
+    motions: Sequence[Motion],
+    poses: Tensor,
+    pairs: Sequence[tuple[int, int]],
+    factors: Sequence[float],
+    template: Template,
+) -> Tensor:
+    """Huber loss of the differences between the points' projected displacements and the flow's.
+
+    Args:
+        motions: M, from key frames to frames.
+        poses: (P, V, 3).
+        pairs: M pairs of indices into the poses: that of the motion's frame, and that of its key frame.
+        factors: M.
+        template: its camera is used.
+
+    Returns:
+        the sum over the motions of their factor times the mean over their points, ().
+    """
+    parts = [part for part in zip(motions, pairs, factors, strict=True) if len(part[0].index)]
+    if not parts:
+        return poses.sum() * 0
+    count = poses.shape[1]
+    index = [motion.index + pair[end] * count for end in (0, 1) for motion, pair, _ in parts]
+    points = poses.flatten(0, 1).index_select(0, torch.cat(index))
+    there, here = image_fractions(template.camera, points).chunk(2)
+    flow = torch.cat([motion.displacement for motion, _, _ in parts])
+    weight = torch.cat([motion.confidence * (factor / len(motion.index)) for motion, _, factor in parts])
+    span = torch.cat([torch.full_like(motion.confidence, motion.span) for motion, _, _ in parts])
+    offset = (there - here - flow) * points.new_tensor([template.camera.aspect, 1.0]) / span[:, None]
+    distance = (offset.square().sum(1) + 1e-12).sqrt()
     zero = torch.zeros_like(distance)
     loss = torch.nn.functional.huber_loss(distance, zero, reduction="none", delta=HUBER_THRESHOLD) / HUBER_THRESHOLD
-    return (loss * motion.confidence).mean()
+    return (loss * weight).sum()
 
 
 class PosePrior:
@@ -152,32 +173,79 @@ class PosePrior:
         return 0.9 * normal_offset.square().mean() + 0.1 * offset.square().sum(2).mean()
 
 
-@dataclass(frozen=True)
-class Contribution:
-    """What some terms of the energy contribute to it.
+class VideoEnergy:
+    """The energy of frames: silhouette, colour and optical flow of the interpolated poses.
 
-    Attributes:
-        gradients: (V, 3) in the key frames' poses, by position, of ``factor`` times the terms' sum.
-        values: each term's own value.
-        factor: of the terms in the energy.
+    Args:
+        poses: (K, V, 3), the initial poses.
+        keys: K frame indices, ascending.
+        template: the mesh of the poses.
+        frames: all frames.
+        flows: flow t joins frames t and t + 1.
+        config: options of the stage.
     """
 
-    gradients: dict[int, Tensor]
-    values: dict[str, Tensor]
-    factor: float
+    def __init__(
+        self,
+        poses: Tensor,
+        keys: Sequence[int],
+        template: Template,
+        frames: list[Frame],
+        flows: Sequence[FlowField],
+        config: RegistrationConfig,
+    ) -> None:
+        self.keys, self.template, self.weights = keys, template, config.weights
+        self.motions = frame_motions(poses, keys, template, frames, flows, config.video_size)
+        self.terms = frame_terms(poses, keys, template, frames, config)
 
-    @classmethod
-    def of(cls, energy: Tensor, leaves: dict[int, Tensor], values: dict[str, Tensor], factor: float) -> Contribution:
-        """The share of an energy that depends on some key frames' poses (V, 3)."""
-        if not energy.requires_grad:  # no term has a weight
-            return cls({}, values, factor)
-        found = torch.autograd.grad(factor * energy, list(leaves.values()), allow_unused=True)
-        return cls({key: its for key, its in zip(leaves, found, strict=True) if its is not None}, values, factor)
+    def gradient(self, poses: Tensor, chosen: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradient (K, V, 3) of the mean energy of some frames, and each term's unweighted mean.
+
+        Args:
+            poses: (K, V, 3).
+            chosen: B frames.
+        """
+        weights = self.weights
+        between = [interpolation_weights(self.keys, index) for index in chosen]
+        motions = [(number, motion) for number, index in enumerate(chosen) for motion in self.motions[index]]
+        used = sorted({key for first, second, _ in between for key in (first, second)} | {m.key for _, m in motions})
+        place = {position: number for number, position in enumerate(used)}
+        leaf = poses[used].detach().requires_grad_()  # few of many
+        firsts, seconds = (
+            [place[key] for key in side] for side in ([a for a, _, _ in between], [b for _, b, _ in between])
+        )
+        later = poses.new_tensor([weight for _, _, weight in between])[:, None, None]
+        of_frames = torch.lerp(leaf[firsts], leaf[seconds], later)
+
+        picture, values = poses.new_zeros(len(chosen)), {}
+        if weights.silhouette or weights.colour:
+            terms = [self.terms[index] for index in chosen]
+            rendering = render_views([silhouette.view for silhouette, _ in terms], of_frames)
+            if weights.silhouette:
+                silhouettes = Silhouette.each([silhouette for silhouette, _ in terms], rendering)
+                picture, values["silhouette"] = picture + weights.silhouette * silhouettes, silhouettes.detach().mean()
+            if weights.colour:
+                colours = Colour.each([colour for _, colour in terms], rendering)
+                picture, values["colour"] = picture + weights.colour * colours, colours.detach().mean()
+        # The root limits the influence of frames that interpolation cannot fit.
+        energy = (picture + ROOT_OFFSET).sqrt().mean()
+        if motions:
+            all_poses = torch.cat([of_frames, leaf])
+            pairs = [(number, len(chosen) + place[motion.key]) for number, motion in motions]
+            factors = [1 / (len(chosen) * len(self.motions[chosen[number]])) for number, _ in motions]
+            flow = motion_energy([motion for _, motion in motions], all_poses, pairs, factors, self.template)
+            energy, values["flow"] = energy + weights.flow * flow, flow.detach()
+        gradient = torch.zeros_like(poses)
+        if energy.requires_grad:  # some term has a weight
+            gradient[used] = torch.autograd.grad(energy, leaf)[0]
+        return gradient, values
 
 
-def _leaves(poses: Tensor, positions: set[int]) -> dict[int, Tensor]:
-    """Some of the poses (K, V, 3), by position, each a leaf that a gradient is asked for."""
-    return {position: poses[position].detach().requires_grad_() for position in sorted(positions)}
+def term_gradient(terms: Sequence[Term], state: State) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradient of the weighted sum of terms in the state's vertices, and each term's unweighted value."""
+    leaf = state.vertices.detach().requires_grad_()
+    value, values = total(terms, State(leaf, state.step, state.generator))
+    return torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf), values
 
 
 def add_values(values: dict[str, Tensor], more: dict[str, Tensor], factor: float) -> None:
@@ -216,8 +284,7 @@ def refine_key_frames(
         vertices (K, V, 3) and loss curves.
     """
     weights = config.weights
-    flow_motions = frame_motions(poses, keys, template, frames, flows, config.video_size)
-    view_terms = frame_terms(poses, keys, template, frames, config)
+    video = VideoEnergy(poses, keys, template, frames, flows, config)
     shape = template.shape_terms(config)
     differential = template.large_steps.to_differential(poses).requires_grad_()
     rate = config.fine_rate * template.unit
@@ -235,35 +302,14 @@ def refine_key_frames(
                 state.order = torch.randperm(len(frames), generator=generator).tolist()
             chosen.append(state.order.pop())
         detached = vertices.detach()
-
-        def of_frame(index: int, poses: Tensor = detached, step: int = step) -> Contribution:
-            first, second, later_weight = interpolation_weights(keys, index)
-            leaves = _leaves(poses, {first, second, *(motion.key for motion in flow_motions[index])})
-            pose = torch.lerp(leaves[first], leaves[second], later_weight)
-            value, values = total(view_terms[index], State(pose, step, generator))
-            # The root limits the influence of frames that interpolation cannot fit.
-            value = (value + ROOT_OFFSET).sqrt()
-            flow = [motion_energy(motion, pose, leaves[motion.key], template) for motion in flow_motions[index]]
-            if flow:
-                mean = torch.stack(flow).mean()
-                value, values = value + weights.flow * mean, {**values, "flow": mean.detach()}
-            return Contribution.of(value, leaves, values, 1 / config.joint_frames)
-
-        def of_pose(position: int, poses: Tensor = detached, step: int = step) -> Contribution:
-            leaves = _leaves(poses, {position})
-            terms = [*shape, *extra_terms[position]] if extra_terms else shape
-            value, values = total(terms, State(leaves[position], step, generator))
-            return Contribution.of(value, leaves, values, 1 / len(poses))
-
-        tasks = [
-            *(partial(of_frame, index) for index in chosen),
-            *(partial(of_pose, each) for each in range(len(keys))),
-        ]
-        gradient, values = torch.zeros_like(detached), dict[str, Tensor]()
-        for part in in_order(lambda task: task(), tasks, several=detached.device.type == "cpu"):
-            for position, its in part.gradients.items():
-                gradient[position] += its
-            add_values(values, part.values, part.factor)
+        gradient, values = video.gradient(detached, chosen)
+        of_shape, shape_values = term_gradient(shape, State(detached, step, generator))
+        gradient += of_shape
+        add_values(values, shape_values, 1.0)
+        for position, terms in enumerate(extra_terms):
+            of_pose, pose_values = term_gradient(terms, State(detached[position], step, generator))
+            gradient[position] += of_pose / len(poses)
+            add_values(values, pose_values, 1 / len(poses))
         energy = (vertices * gradient).sum()  # has the gradient that the terms have in the vertices
         if pose_prior is not None and weights.stay > 0:
             prior = pose_prior(vertices)

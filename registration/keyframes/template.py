@@ -67,7 +67,7 @@ class Template:
         return ArapFromTracks(self.arap, self.camera)
 
     def shape_terms(self, config: RegistrationConfig) -> list[Term]:
-        """The terms that keep a pose close to the rest shape: rigidity, edge lengths, face areas."""
+        """The terms that keep poses (V, 3) or (K, V, 3) close to the rest shape: rigidity, edge lengths, face areas."""
         weights, mesh = config.weights, self.mesh
         return [
             Rigidity(weights.arap, self.arap),

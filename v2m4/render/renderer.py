@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class Rendering:
 def render(
     vertices: Tensor,  # (V, 3) or (B, V, 3)
     faces: Tensor,  # (F, 3)
-    camera: Camera,
+    camera: Camera | Sequence[Camera],
     size: int | tuple[int, int],
     *,
     colors: Tensor | None = None,  # (V, 3) or (B, V, 3)
@@ -82,7 +82,7 @@ def render(
     Args:
         vertices: World space; a batch goes with a batch of as many cameras, or with one camera.
         faces: Counter-clockwise seen from outside.
-        camera: One camera or B.
+        camera: One camera or B; as a list of single cameras, each may have its own window, and there are B meshes.
         size: Pixels of a square picture, or (height, width).
         colors: Vertex colours; white where neither these nor a texture are given.
         uvs: Texture coordinates, indexed by `uv_faces`, or per vertex without it.
@@ -101,7 +101,11 @@ def render(
     if texture is not None and uvs is None:
         raise ValueError("texture needs uvs")
     resolution = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    clip = camera.clip(vertices)
+    if isinstance(camera, Camera):
+        clip = camera.clip(vertices)
+    else:
+        clip = torch.cat([each.clip(part) for each, part in zip(camera, vertices, strict=True)])
+        camera = replace(camera[0], extrinsics=torch.cat([each.extrinsics for each in camera]))
     tri = _triangles(faces)
     wanted = [name for name in ("color", "normal", "depth", "position") if name in channels]
     textured = None

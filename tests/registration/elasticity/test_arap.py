@@ -4,6 +4,7 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import ellipe
 
+from registration.elasticity import arap as module
 from registration.elasticity.arap import Arap, shape_graph
 from registration.elasticity.connectivity import thickness_connections
 from tests.registration.shapes import random_rotation
@@ -48,6 +49,19 @@ def test_kernel_agrees_with_torch(arap, capsule) -> None:
     other_energy, other_gradient = arap.reference(pose)
     assert torch.allclose(energy, other_energy, rtol=1e-5)
     assert torch.allclose(gradient, other_gradient, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_several_poses_have_each_its_own_energy_and_gradient(arap, capsule, monkeypatch) -> None:
+    monkeypatch.setattr(module, "POSES_AT_ONCE", 2)
+    generator = torch.Generator().manual_seed(6)
+    poses = (capsule[0] + 0.05 * torch.randn(3, *capsule[0].shape, generator=generator)).requires_grad_()
+    energies, gradients = arap.evaluate(poses)
+    for pose, energy, gradient in zip(poses, energies, gradients, strict=True):
+        expected_energy, expected_gradient = arap.evaluate(pose)
+        assert float(energy) == float(expected_energy) and torch.equal(gradient, expected_gradient)
+    factors = torch.tensor([1.0, -2.0, 0.5])
+    (arap(poses) * factors).sum().backward()
+    torch.testing.assert_close(poses.grad, factors[:, None, None] * gradients)
 
 
 def test_the_graph_is_brought_to_a_device_once(arap, capsule, monkeypatch) -> None:

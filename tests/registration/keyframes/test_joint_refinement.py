@@ -72,18 +72,22 @@ def test_motions_are_the_true_image_displacements(moving) -> None:
             assert float(off.median()) * SIZE < 0.3
 
 
+def energy_of(motion, pose, key_pose, template) -> float:
+    return float(motion_energy([motion], torch.stack([key_pose, pose]), [(1, 0)], [1.0], template))
+
+
 def test_motion_energy_is_zero_at_the_truth_and_grows_away_from_it(moving) -> None:
     template, poses, _, _ = moving
     index = torch.arange(0, len(poses[0]), 3)
     places = [image_fractions(template.camera, pose[index]) for pose in poses[:2]]
     motion = Motion(0, index, places[1] - places[0], torch.ones(len(index)), span=0.5)
-    energies = [float(motion_energy(motion, poses[1] + off * STEP, poses[0], template)) for off in (0, 0.1, 0.5, 1)]
+    energies = [energy_of(motion, poses[1] + off * STEP, poses[0], template) for off in (0, 0.1, 0.5, 1)]
     assert energies[0] < 1e-6
     assert (np.diff(energies) > 0).all()
     silent = replace(motion, confidence=torch.zeros(len(index)))
-    assert float(motion_energy(silent, poses[1] + STEP, poses[0], template)) == 0
+    assert energy_of(silent, poses[1] + STEP, poses[0], template) == 0
     nothing = Motion(0, index[:0], motion.displacement[:0], motion.confidence[:0], 0.5)
-    assert float(motion_energy(nothing, poses[1], poses[0], template)) == 0
+    assert energy_of(nothing, poses[1], poses[0], template) == 0
 
 
 def test_motion_energy_has_the_gradient_of_finite_differences(moving) -> None:
@@ -93,7 +97,9 @@ def test_motion_energy_has_the_gradient_of_finite_differences(moving) -> None:
     displacement = 0.02 * torch.randn(len(index), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     motion = Motion(0, index, displacement, torch.linspace(0.1, 1, len(index), dtype=torch.float64), 0.5)
     pose, key = (poses[at, :60].double().requires_grad_() for at in (1, 0))
-    assert torch.autograd.gradcheck(lambda a, b: motion_energy(motion, a, b, template), (pose, key))
+    assert torch.autograd.gradcheck(
+        lambda a, b: motion_energy([motion], torch.stack([a, b]), [(0, 1)], [2.0], template), (pose, key)
+    )
 
 
 def test_pose_prior_weights_normal_offsets_ten_times_as_much_as_tangential_ones(moving, sphere) -> None:
