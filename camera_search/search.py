@@ -34,6 +34,8 @@ MIN_ANGLE = 0.35  # radians between distinct views
 # Standard deviation of a swarm's particles about their start, in view parameters.
 SWARM_SPREAD = (0.10, 0.10, 0.01, 0.01, 0.05)
 PATIENCE = 4  # iterations without progress after which a swarm ends, where there are several
+# Steps without progress after which a refinement ends; a generator's own camera that is accepted hardly gains.
+PATIENCE_OF_REFINEMENT, PATIENCE_WITH_HINT = 16, 4
 SCORE_MARGIN = 0.08  # of similarity: a swarm that is worse than the best by more ends
 
 
@@ -98,17 +100,19 @@ def _search(
     comparison = RenderComparison(simplified(mesh, config.refine_faces), frame, similarity, parameters)
     size = 2 * config.size
     history: dict[str, float] = {}
+    patience = PATIENCE_OF_REFINEMENT
 
     hinted = torch.cat([*(_hint_views(comparison, hint) for hint in hints), mesh.vertices.new_zeros(0, 5)])
     hint_scores = comparison.score(hinted, size) if len(hinted) and accepted < math.inf else hinted[:0, 0]
     if len(hint_scores) and float(hint_scores.max()) >= accepted:
         history["hint"] = float(hint_scores.max())
+        patience = PATIENCE_WITH_HINT
         starts = hinted[hint_scores.argmax()][None]
     else:
         proxy_comparison = RenderComparison(simplified(mesh, config.proxy_faces), frame, similarity, parameters)
         starts = _search_sphere(proxy_comparison, hinted, config, proposers, generator, history)
     agreement = ImageAgreement(1.0, 0.0, 0.0) if config.refine_on == "mask" else None
-    refined, _ = refine(comparison, starts, size, config.refine_steps, agreement)
+    refined, _ = refine(comparison, starts, size, config.refine_steps, agreement, patience=patience)
     finalists = torch.cat([hinted, starts, refined])
     final_scores = comparison.score(finalists, size)
     best = int(final_scores.argmax())

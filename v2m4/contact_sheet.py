@@ -14,6 +14,7 @@ from v2m4.camera import Camera, Orbit
 from v2m4.mesh import MeshSequence
 from v2m4.on_demand import OnDemand
 from v2m4.render import render_mesh
+from v2m4.threads import in_order
 from v2m4.workspace import Workspace, atomic
 
 CONTACT_SHEET = "contact_sheet.png"
@@ -49,16 +50,19 @@ def contact_sheet(sequence: MeshSequence, extrinsics: Tensor, size: int = 256, t
     middle, diagonal = (lower + upper) / 2, (upper - lower).norm().clamp_min(1e-12)
     poses = OnDemand(len(sequence), lambda index: (upright(index) - middle) / diagonal)
     cameras = view_cameras(poses)
-    rows = []
-    for index in np.linspace(0, len(sequence) - 1, times).round().astype(int):
-        mesh = sequence.mesh.with_vertices(poses[int(index)])
+
+    def two_rows(index: int) -> list[Tensor]:
+        mesh = sequence.mesh.with_vertices(poses[index])
         colors, normals = [], []
         for camera in cameras:
             picture = render_mesh(mesh, camera, size, channels=("color", "mask", "normal"))
             as_color = picture.normal.new_tensor([0.5, -0.5, -0.5])  # right is red, up green, towards the camera blue
             colors.append(_cell(picture.color[0], picture.mask[0]))
             normals.append(_cell(picture.normal[0] * as_color + 0.5 * picture.mask[0], picture.mask[0]))
-        rows += [torch.cat(colors, 1), torch.cat(normals, 1)]
+        return [torch.cat(colors, 1), torch.cat(normals, 1)]
+
+    shown = np.linspace(0, len(sequence) - 1, times).round().astype(int).tolist()
+    rows = [row for rows in in_order(two_rows, shown, several=sequence.vertices.device.type == "cpu") for row in rows]
     return (torch.cat(rows, 0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
 from v2m4.result_meshes import scale_cameras, unit_distance_scale
 from v2m4.stored_picture import read_png
+from v2m4.threads import in_runs
 
 BEST_PSNR = 100.0  # dB, of equal pictures, so that means stay finite
+RUN = 8  # frames whose meshes are held at the same time
 SIZE = 256  # longer side of the compared pictures, pixels
 
 
@@ -83,26 +85,38 @@ def frame_figures(
     """
     if len(cameras) not in (1, len(names)):
         raise ValueError(f"frame_figures: {len(cameras)} cameras for {len(names)} frames")
-    psnrs, ious, scale = [], [], 0.0
-    for index, (name, mesh) in enumerate(zip(names, meshes, strict=True)):
+    scales: list[float] = []  # of the first frame, once it is known
+
+    def compared(item: tuple[int, tuple[str, Mesh]]) -> tuple[float, float]:
+        index, (name, mesh) = item
         file = Path(workspace_root) / PICTURE.format(name)
         if not file.is_file():  # a frame that does not show the object has no picture
-            psnrs.append(np.nan)
-            ious.append(np.nan)
-            continue
+            return np.nan, np.nan
         frame = Frame(name, index, read_png(file), cameras.fov)
         color, mask = frame.tensors(picture_shape(frame.aspect, size)[0])
-        height, width = color.shape[:2]
-        camera = cameras[0 if len(cameras) == 1 else index].to(mesh.vertices.device)
-        scale = scale or unit_distance_scale(mesh, camera)
-        scaled = mesh.with_vertices(mesh.vertices * scale)
+        camera = cameras[0 if len(cameras) == 1 else index].to("cpu")
+        scaled = mesh.with_vertices(mesh.vertices * scales[0])
         with torch.no_grad():
             picture = render_mesh(
-                scaled, scale_cameras(camera, scale), (height, width), channels=("color", "mask"), background=1.0
+                scaled,
+                scale_cameras(camera, scales[0]),
+                (color.shape[0], color.shape[1]),
+                channels=("color", "mask"),
+                background=1.0,
             )
-        psnrs.append(float(psnr(color[None].numpy(), picture.color.clamp(0, 1).cpu().numpy())[0]))
-        ious.append(float(mask_iou(mask[None].numpy() > 0.5, picture.mask.cpu().numpy() > 0.5)[0]))
-    return FrameFigures(np.array(psnrs, np.float64), np.array(ious, np.float64), size)
+        return (
+            float(psnr(color[None].numpy(), picture.color.clamp(0, 1).numpy())[0]),
+            float(mask_iou(mask[None].numpy() > 0.5, picture.mask.numpy() > 0.5)[0]),
+        )
+
+    def items() -> Iterator[tuple[int, tuple[str, Mesh]]]:
+        for index, (name, mesh) in enumerate(zip(names, meshes, strict=True)):
+            if not scales:
+                scales.append(unit_distance_scale(mesh, cameras[0].to(mesh.vertices.device)))
+            yield index, (name, mesh.to("cpu"))
+
+    found = np.array(list(in_runs(compared, items(), RUN)), np.float64).reshape(-1, 2)
+    return FrameFigures(found[:, 0], found[:, 1], size)
 
 
 def psnr(truth: np.ndarray, result: np.ndarray) -> np.ndarray:

@@ -205,12 +205,15 @@ class _Stage:
     def write_outputs(self, source: Mesh, poses: Tensor) -> None:
         """Writes each key frame's mesh as GLB, and an image of it over its frame."""
         key = digest(self.key, poses.cpu().numpy(), *_fingerprint(self.first))
-        for position, index in enumerate(self.key_indices):
-            frame, mesh = self.frames[index], source.with_vertices(poses[position])
+
+        def write(position: int) -> None:
+            frame, mesh = self.frames[self.key_indices[position]], source.with_vertices(poses[position])
             name = f"{frame.name}_consistency_sample.glb"
             write_mesh_glb_in_world(self.workspace, name, mesh, self.first.extrinsics)
             draw = partial(write_check, frame=frame, mesh=mesh)
             self.workspace.make_file(f"{FOLDER}/{frame.name}_check.png", key, draw)
+
+        in_order(write, range(len(poses)), several=poses.device.type == "cpu")
 
 
 def longest_outline(frames: Sequence[Frame]) -> int:

@@ -100,6 +100,10 @@ class _Fitter:
         self.graph = DeformationGraph.of(mesh.vertices, mesh.faces, config.nodes)
         self.intrinsics = Intrinsics.of(frames[0].camera())
 
+    def observer(self, frame: int, pose: Tensor) -> Observer:
+        """The frames, and the appearance of the mesh in one whose pose (V, 3) is known."""
+        return Observer(self.frames, self.mesh.with_vertices(pose), self.config, reference_frame=frame)
+
     def fit(
         self, vertices: Tensor, window: range, free_frames: Sequence[int], parts: PartialResults, state: str
     ) -> Tensor:
@@ -120,12 +124,7 @@ class _Fitter:
         free = np.array([frame in free_frames for frame in window])
         references = [frame for frame in window if frame not in free_frames]
         nearest = {frame: min((abs(reference - frame), reference) for reference in references)[1] for frame in window}
-        used = {
-            reference: Observer(
-                self.frames, self.mesh.with_vertices(vertices[reference]), self.config, reference_frame=reference
-            )
-            for reference in {nearest[frame] for frame in free_frames}
-        }
+        used = {frame: self.observer(frame, vertices[frame]) for frame in {nearest[frame] for frame in free_frames}}
         stored, first = parts.load(state), 0
         if stored is not None:
             poses, first = Poses(stored["rotations"], stored["positions"]), int(stored["rounds"])

