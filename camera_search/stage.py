@@ -62,7 +62,8 @@ def run(frames: list[Frame], assets: Sequence[Asset], workspace: Workspace, conf
     """Stage 2: a camera for every key frame, and its mesh posed.
 
     Where a generator knows no camera of its mesh, that of the frame before is the hint. A generator's own camera is
-    refined, and no other is searched, where its similarity reaches ``SearchConfig.accepted``.
+    refined, and no other is searched, where its similarity reaches ``SearchConfig.accepted``; networks that the options
+    ask for are always used.
 
     Args:
         frames: key frames with the background removed.
@@ -145,7 +146,8 @@ class _Stage:
             *(arrays[name] for name in sorted(arrays)),
             *(hint.parameters().numpy() for hint in hints),
         )
-        accepted = math.inf if asset.hint is None else self.config.search.accepted
+        own_is_enough = asset.hint is not None and not uses_networks(self.config)
+        accepted = self.config.search.accepted if own_is_enough else math.inf
         search = partial(_search, frame, asset.mesh.to(self.device), hints, self.config, self.parts, accepted)
         found = self.workspace.make_arrays(f"{FOLDER}/{frame.name}.npz", key, search)
         return _Found(key, Orbit.from_parameters(torch.from_numpy(found["orbit"])), float(found["score"]))

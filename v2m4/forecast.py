@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from v2m4 import threads
 from v2m4.config import Config
@@ -21,10 +24,14 @@ from v2m4.report import NOTICE
 
 log = logging.getLogger("v2m4")
 
-REFERENCE_SECONDS = 0.0075  # of the probe, on the machine of ``TYPICAL``
+# Seconds of each probe on the machine of ``TYPICAL``.
+REFERENCE_SECONDS = {"optical_flow": 0.0039, "factorisation": 0.0080, "small_arrays": 0.0040}
 REFERENCE_THREADS = 2
 SPEED_UP = 0.6  # exponent: seconds fall with the threads to this power
-PROBE_SIZE = 256
+PROBE_SIZE = 256  # pixels, of the optical flow's pictures
+PROBE_NODES = 50  # along each side of the grid whose Laplacian is factored
+PROBE_LOOPS = 1000  # of operations on small arrays
+PROBE_RUNS = 3  # of each probe, of which the fastest counts
 # Memory: of the program with its libraries, kernels and bounded caches, and of each frame (poses).
 BASE_MIB, MIB_PER_FRAME = 1060.0, 0.7
 # Disk: of the results apart from the frames, and of each frame, for pictures of the reference's size.
@@ -63,7 +70,7 @@ def forecast(way: str, frames: int, pixels: int, count: int, factor: float | Non
         frames: of the video.
         pixels: of a frame.
         count: of threads that the run works with.
-        factor: seconds of this machine's threads relative to the reference's; None measures it (0.03 s).
+        factor: seconds of this machine's threads relative to the reference's; None measures it (0.05 s).
     """
     factor = machine_factor() if factor is None else factor
     typical = sum(constant + per_frame * frames for constant, per_frame in TYPICAL[way].values())
@@ -78,16 +85,43 @@ def forecast(way: str, frames: int, pixels: int, count: int, factor: float | Non
 
 @lru_cache(maxsize=1)
 def machine_factor() -> float:
-    """Seconds of a probe, dense optical flow between two small pictures, relative to the reference machine's."""
+    """Seconds of what a run does most, relative to the reference machine's: the mean of the probes' ratios.
+
+    One kind of work alone does not tell: the same optical flow takes half the time on a processor on which a whole run
+    takes as long.
+    """
+    ratios = []
+    for name, probe in _probes().items():
+        times = []
+        for _ in range(PROBE_RUNS):
+            start = time.perf_counter()
+            probe()
+            times.append(time.perf_counter() - start)
+        ratios.append(min(times) / REFERENCE_SECONDS[name])
+    return sum(ratios) / len(ratios)
+
+
+def _probes() -> dict[str, Callable[[], object]]:
+    """Short samples of a run's work: dense optical flow, a sparse factorisation, and operations on small arrays."""
     noise = np.random.default_rng(0).integers(0, 256, (PROBE_SIZE, PROBE_SIZE), np.uint8)
     first = cv2.GaussianBlur(noise, (0, 0), 3)
     second = np.roll(first, 2, axis=1)
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        dense_flow(first, second, MEDIUM)
-        times.append(time.perf_counter() - start)
-    return min(times) / REFERENCE_SECONDS
+    line = sparse.diags([-1.0, 2.5, -1.0], [-1, 0, 1], (PROBE_NODES, PROBE_NODES))
+    identity = sparse.identity(PROBE_NODES)
+    grid = sparse.csc_matrix(
+        sparse.kron(line, identity) + sparse.kron(identity, line) + sparse.identity(PROBE_NODES**2)
+    )
+    return {
+        "optical_flow": partial(dense_flow, first, second, MEDIUM),
+        "factorisation": partial(splu, grid, permc_spec="MMD_AT_PLUS_A"),
+        "small_arrays": partial(_small_arrays, np.ones((64, 3))),
+    }
+
+
+def _small_arrays(points: np.ndarray) -> np.ndarray:
+    for _ in range(PROBE_LOOPS):
+        points = points / np.sqrt((points * points).sum(1, keepdims=True))
+    return points
 
 
 def shortages(needed: Forecast, folder: Path) -> list[str]:

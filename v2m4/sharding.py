@@ -70,3 +70,9 @@ def longest_first(sources: Sequence[Item]) -> list[Item]:
     """The animations by falling number of pictures, then in natural order of their names."""
     counts = expected_counts(sources)
     return sorted(sources, key=lambda source: (-counts[source.name], natural_key(source.name)))
+
+
+def shortest_first(sources: Sequence[Item]) -> list[Item]:
+    """The animations by rising number of pictures, then in natural order of their names."""
+    counts = expected_counts(sources)
+    return sorted(sources, key=lambda source: (counts[source.name], natural_key(source.name)))

@@ -84,7 +84,7 @@ class SearchConfig:
     # network, aligned with the mesh; published uses DUSt3R or VGGT where one is installed.
     point_map: Literal["matches", "vggt", "dust3r", "published"] = "matches"
     # Similarity with the frame at which the generator's own camera, where it knows one, is refined and no other is
-    # searched; 1 always searches. A render equal to the frame has 1.
+    # searched; 1 always searches. A render equal to the frame has 1. Has no effect with a network in the search.
     accepted: float = 0.95
     # Random cameras that are scored first.
     samples: int = 512

@@ -1,10 +1,13 @@
 import json
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from camera_search import run, stage
+from camera_search.search import SearchResult
 from camera_search.stage import pose_asset, surface_center
 from v2m4.camera import Camera, Orbit
 from v2m4.config import FAST, SearchConfig
@@ -81,6 +84,25 @@ def test_an_interrupted_run_ends_with_the_same_result(inputs, done, tmp_path):
 def test_numbers_of_frames_and_assets_must_match(inputs, tmp_path):
     with pytest.raises(ValueError, match="1 assets for 2 frames"):
         run(inputs[0], inputs[1][:1], Workspace(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("hint", "similarity", "accepted"),
+    [(ORBITS[0], "agreement", 0.9), (None, "agreement", math.inf), (ORBITS[0], "dreamsim", math.inf)],
+    ids=["the generator's own camera", "none", "a network is asked for"],
+)
+def test_a_generators_own_camera_is_accepted(inputs, tmp_path, monkeypatch, hint, similarity, accepted):
+    given = []
+
+    def found(*arguments):
+        given.append(arguments[-1])
+        return SearchResult(ORBITS[0], 1.0, {"refined": 1.0})
+
+    monkeypatch.setattr(stage, "find_camera", found)
+    monkeypatch.setattr(stage.LearnedParts, "load", lambda config: SimpleNamespace(similarity=None, proposers=None))
+    config = replace(CONFIG, search=replace(CONFIG.search, accepted=0.9, similarity=similarity))
+    run(inputs[0][:1], [Asset(inputs[1][0].mesh, hint)], Workspace(tmp_path), config)
+    assert given == [accepted]
 
 
 def test_posed_meshes_are_made_when_they_are_asked_for(inputs, done):

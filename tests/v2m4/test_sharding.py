@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from v2m4.io.names import natural_key
-from v2m4.sharding import expected_counts, longest_first, shard
+from v2m4.sharding import expected_counts, longest_first, shard, shortest_first
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,15 @@ def test_animations_of_unknown_length_are_spread(number, processes):
 
 def test_an_unknown_length_counts_as_the_mean_of_the_known():
     assert expected_counts([Item("a", 10), Item("b", 0), Item("c", 21)]) == {"a": 10, "b": 16, "c": 21}
-    assert [item.name for item in longest_first([Item("a", 10), Item("b", 0), Item("c", 21)])] == ["c", "b", "a"]
+    items = [Item("a", 10), Item("b", 0), Item("c", 21)]
+    assert [item.name for item in longest_first(items)] == ["c", "b", "a"]
+    assert [item.name for item in shortest_first(items)] == ["a", "b", "c"]
+
+
+def test_animations_of_equal_length_keep_their_natural_order():
+    items = [Item("b10", 4), Item("b9", 4), Item("a", 4)]
+    assert [item.name for item in longest_first(items)] == ["a", "b9", "b10"]
+    assert [item.name for item in shortest_first(items)] == ["a", "b9", "b10"]
 
 
 @given(items, st.integers(1, 8), st.randoms())

@@ -11,6 +11,7 @@ from v2m4 import threads
 from v2m4.config import Config
 from v2m4.console import Console, Outcome
 from v2m4.engines.task import Task, Work, compile_kernels, name_of
+from v2m4.sharding import shortest_first
 from v2m4.workspace import peak_memory_mib
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ def run_batch(sources: Sequence[Source], config: Config, console: Console, work:
 
 
 def in_this_process(sources: Sequence[Source], config: Config, console: Console, work: Work) -> list[Outcome]:
-    """Run the animations one after the other; as ``run_batch``."""
-    outcomes = []
-    for number, source in enumerate(sources, 1):
+    """Run the animations one after the other, the shortest first, so that there is soon one to look at.
+
+    As ``run_batch``.
+    """
+    outcomes = {}
+    for number, source in enumerate(shortest_first(sources), 1):
         with console.animation(source.name, number, len(sources), source.count) as progress:
-            outcomes.append(replace(work(source, config, progress), peak_memory_mib=peak_memory_mib()))
-    return outcomes
+            outcomes[source.name] = replace(work(source, config, progress), peak_memory_mib=peak_memory_mib())
+    return [outcomes[source.name] for source in sources]
 
 
 def absolute(config: Config) -> Config:

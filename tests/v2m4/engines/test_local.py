@@ -12,8 +12,8 @@ import pytest
 from tests.processes import heeding_ctrl_c
 from tests.v2m4.engines import works
 from v2m4.config import FAST, Config
-from v2m4.console import Console, use_console
-from v2m4.engines import local
+from v2m4.console import AnimationProgress, Console, Outcome, use_console
+from v2m4.engines import batch, local
 from v2m4.engines.batch import run_batch
 from v2m4.io.sources import Source
 
@@ -52,6 +52,22 @@ def test_every_animation_is_run_once_in_the_order_asked_for(
     assert sorted(line for line in told if line.startswith("W")) == [f"W {name}: odd pixels" for name in "abcde"]
     assert [line[:7] for line in told if line.startswith("I")] == [f"I [{n}/5]" for n in range(1, 6)]
     assert not any("not shown" in line for line in told)
+
+
+def test_one_process_begins_with_the_shortest_and_reports_in_the_order_asked_for(
+    config: Config, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "compile_kernels", lambda: None)
+    mine = [replace(source, count=count) for source, count in zip(sources("a", "b", "c"), (9, 4, 6), strict=True)]
+    begun = []
+
+    def work(source: Source, config: Config, progress: AnimationProgress) -> Outcome:
+        begun.append(source.name)
+        return Outcome(source.name, source.count)
+
+    outcomes = run_batch(mine, replace(config, jobs=1), console, work)
+    assert begun == ["b", "c", "a"]
+    assert [outcome.name for outcome in outcomes] == ["a", "b", "c"]
 
 
 def test_a_killed_process_and_a_broken_animation_do_not_stop_the_others(config: Config, console: Console) -> None:
