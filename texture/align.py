@@ -18,7 +18,7 @@ from texture.unwrap import Atlas
 from v2m4.frame import Frame
 from v2m4.mesh import Mesh
 from v2m4.optical_flow import FAST, dense_flow
-from v2m4.threads import in_order
+from v2m4.threads import in_runs
 
 BACKGROUND = 0.5  # grey behind both frame and rendering, so that outlines take part in the flow
 ROUND_TRIP_SCALE = 1.5  # forward-backward error at which confidence in the flow is 1 / e, pixels
@@ -58,7 +58,7 @@ def align_frames(
         confidence = np.maximum(np.exp(-np.square(round_trip_error / ROUND_TRIP_SCALE)), MIN_CONFIDENCE)
         return observed_pixels(surface, warped[..., :3], warped[..., 3:], confidence).thinned(number, len(frames))
 
-    return in_order(align, range(len(frames)), several=poses.device.type == "cpu")
+    return list(in_runs(align, range(len(frames)), several=poses.device.type == "cpu"))
 
 
 def _gray(image: np.ndarray) -> np.ndarray:

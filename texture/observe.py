@@ -22,7 +22,7 @@ from v2m4.frame import Frame
 from v2m4.kernels import kernel
 from v2m4.mesh import Mesh
 from v2m4.render import render_mesh
-from v2m4.threads import in_order, share
+from v2m4.threads import in_order, in_runs, share
 
 MARGIN = 0.02  # of the object's longer side, added on each side of a view's window
 EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise from 0, and at which it is 1
@@ -165,7 +165,7 @@ def observe_frames(frames: list[Frame], poses: Tensor, mesh: Mesh, atlas: Atlas,
         rendered = render_in_frame(frames[number], mesh.with_vertices(poses[number]), atlas, size)
         return observed_pixels(*rendered).thinned(number, len(frames))
 
-    views = in_order(observe, range(len(frames)), several=poses.device.type == "cpu")
+    views = list(in_runs(observe, range(len(frames)), several=poses.device.type == "cpu"))
     if not any(len(view) for view in views):
         raise ValueError("observe_frames: no frame shows any of the mesh; do the poses and the masks overlap?")
     return views

@@ -31,7 +31,7 @@ from v2m4.io.gltf import (
 from v2m4.io.names import safe_name
 from v2m4.keyframe_reduction import reduced_frames
 from v2m4.mesh import Mesh, MeshSequence
-from v2m4.threads import in_order
+from v2m4.threads import in_runs
 from v2m4.workspace import Workspace, code_version, digest
 
 ANIMATION, REST_MESH = "output_animation.glb", "output_mesh.glb"
@@ -195,7 +195,8 @@ def export_animation(
         write = partial(write_glb, mesh=frames[index], texture=frame_encoding)
         workspace.make_file(FRAME_MESH.format(names[index]), content, write)
 
-    in_order(write_frame, range(len(names)))
+    for _ in in_runs(write_frame, range(len(names))):
+        pass
     write_cameras(workspace, content, names, camera, fps, seconds)
     if key_names is None:
         name_of_time = dict(zip(times.tolist(), names, strict=True))

@@ -19,7 +19,7 @@ from v2m4.stored_picture import read_png
 from v2m4.threads import in_runs
 
 BEST_PSNR = 100.0  # dB, of equal pictures, so that means stay finite
-RUN = 8  # frames whose meshes are held at the same time
+RUN = 16  # frames whose meshes are held at the same time
 SIZE = 256  # longer side of the compared pictures, pixels
 
 

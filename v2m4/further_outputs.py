@@ -16,6 +16,7 @@ from v2m4.formats import need_blender
 from v2m4.frame import Clip
 from v2m4.frame_figures import frame_figures
 from v2m4.io.gltf_web import tool_version, write_web_glb
+from v2m4.memory import return_free_memory
 from v2m4.mesh import MeshSequence
 from v2m4.page import write_report
 from v2m4.report import progress
@@ -43,6 +44,7 @@ def write_further_outputs(
     """
     record_figures(workspace, sequence, clip)
     draw_contact_sheet(workspace, sequence, extrinsics)
+    return_free_memory()
     if config.web:
         key = digest(animation.read_bytes(), tool_version())
         workspace.make_file(WEB_ANIMATION, key, partial(write_web_glb, animation))

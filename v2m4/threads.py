@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+from v2m4.memory import return_free_memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -101,17 +103,23 @@ def in_order(
         return _collected(pool.map(function, items), done)
 
 
-def in_runs(function: Callable[[Item], Result], items: Iterable[Item], length: int = 32) -> Iterator[Result]:
+def in_runs(
+    function: Callable[[Item], Result], items: Iterable[Item], length: int = 32, several: bool = True
+) -> Iterator[Result]:
     """Yield what ``in_order`` returns, from so many arguments at a time: neither they nor the results are all held.
+
+    What a run has freed is returned to the system, so that memory does not grow with the number of arguments.
 
     Args:
         function: as that of ``in_order``.
         items: its arguments, which are taken when a run begins.
         length: of a run.
+        several: as that of ``in_order``.
     """
     remaining = iter(items)
     while run := list(islice(remaining, length)):
-        yield from in_order(function, run)
+        yield from in_order(function, run, several=several)
+        return_free_memory()
 
 
 def _collected(results: Iterable[Result], done: Callable[[int], object]) -> list[Result]:

@@ -77,7 +77,9 @@ def fit_frames(
         vertices[gap.start : gap.stop] = poses
 
     def fit_key_frame(key: int) -> Tensor:
-        return stored(f"key_{key}", range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+        fitted = stored(f"key_{key}", range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
+        return_free_memory()
+        return fitted
 
     if last > 0:
         for key, pose in zip(keys, in_order(fit_key_frame, keys), strict=True):

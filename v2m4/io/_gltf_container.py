@@ -74,7 +74,12 @@ class GltfBuilder:
 
     def __init__(self) -> None:
         self.json: dict[str, Any] = {"asset": {"version": "2.0", "generator": "v2m4"}}
-        self._binary = bytearray()
+        self._parts: list[bytes] = []  # of the buffer: one that grows would be copied again and again
+        self._length = 0
+
+    def _put(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._length += len(data)
 
     def add(self, kind: str, item: dict[str, Any]) -> int:
         """Append to a top-level array ("nodes", "meshes", ...); returns the item's index."""
@@ -91,13 +96,13 @@ class GltfBuilder:
 
     def view(self, data: bytes, target: int | None = None, stride: int | None = None) -> int:
         """Append bytes to the buffer, aligned to 4; returns the buffer view's index."""
-        self._binary.extend(b"\0" * (-len(self._binary) % 4))
-        view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(data)}
+        self._put(b"\0" * (-self._length % 4))
+        view: dict[str, Any] = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)}
         if stride is not None:
             view["byteStride"] = stride
         if target is not None:
             view["target"] = target
-        self._binary.extend(data)
+        self._put(data)
         return self.add("bufferViews", view)
 
     def accessor(
@@ -138,7 +143,7 @@ class GltfBuilder:
 
     def document(self, path: Path) -> Document:
         """The document built so far, as if read from ``path``."""
-        return Document(path, self.json | {"buffers": [{"byteLength": len(self._binary)}]}, [bytes(self._binary)])
+        return Document(path, self.json | {"buffers": [{"byteLength": self._length}]}, [b"".join(self._parts)])
 
     def write(self, path: Path) -> None:
         """Write the GLB file.
@@ -147,14 +152,13 @@ class GltfBuilder:
             OSError: the file cannot be written.
         """
         with path.open("wb") as stream:  # the buffer is large, and is not copied
-            stream.write(glb_header(self.json, len(self._binary)))
-            stream.write(self._binary)
-            stream.write(b"\0" * (-len(self._binary) % 4))
+            stream.write(glb_header(self.json, self._length))
+            stream.writelines(self._parts)
+            stream.write(b"\0" * (-self._length % 4))
 
     def tobytes(self) -> bytes:
         """The GLB file's contents."""
-        padding = b"\0" * (-len(self._binary) % 4)
-        return b"".join([glb_header(self.json, len(self._binary)), self._binary, padding])
+        return b"".join([glb_header(self.json, self._length), *self._parts, b"\0" * (-self._length % 4)])
 
 
 def glb_header(document: dict[str, Any], length: int) -> bytes:

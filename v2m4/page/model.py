@@ -19,6 +19,7 @@ from v2m4.export_rig import RIGGED
 from v2m4.io.gltf import encode_texture, write_animation_glb
 from v2m4.io.gltf_joints import joints_glb
 from v2m4.io.picture import resized
+from v2m4.memory import return_free_memory
 from v2m4.mesh import Mesh, MeshSequence
 from v2m4.page.run import Run
 
@@ -65,6 +66,7 @@ def embedded_model(run: Run, budget: int) -> EmbeddedModel:
         if LEAST_SHARE * poses * share / step > budget:
             continue
         text = _packed(_reduced_glb(run, full, faces, texture_size, step))
+        return_free_memory()
         if len(text) <= budget:
             return EmbeddedModel(text, _note(run, faces, texture_size, step, len(data)))
     raise ValueError(f"{run.folder / ANIMATION}: not even a decimated copy of it fits into the page")

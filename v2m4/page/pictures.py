@@ -12,7 +12,7 @@ from PIL import Image
 
 from v2m4.io.picture import resized
 from v2m4.page.run import PICTURE_SIDE, Run
-from v2m4.threads import in_order
+from v2m4.threads import in_runs
 
 LEVELS = (
     (PICTURE_SIDE, 80),
@@ -87,4 +87,4 @@ def _encoded(run: Run, indices: Sequence[int], longer: int, quality: int) -> lis
         pixels = run.picture(run.names[index])
         return "" if pixels is None else picture_uri(pixels, longer, quality)
 
-    return in_order(encode, indices)
+    return list(in_runs(encode, indices))

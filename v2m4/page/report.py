@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from v2m4.memory import return_free_memory
 from v2m4.page.curves import read_curves
 from v2m4.page.html import json_element, page_text, script
 from v2m4.page.measure import Figures, measure
@@ -54,6 +55,7 @@ def write_report(folder: Path, limit: int = PAGE_LIMIT) -> dict[str, Any]:
     start = time.perf_counter()
     run = Run.read(folder)
     figures = measure(run)
+    return_free_memory()
     summary = figures.summary()
     skeleton = embedded_skeleton(run)
     before = header(run, summary)
@@ -69,6 +71,7 @@ def write_report(folder: Path, limit: int = PAGE_LIMIT) -> dict[str, Any]:
     fixed = len((before + behind + page_text(run.name, "", scripts)).encode("utf-8"))
     free = limit - MARGIN - fixed - (0 if skeleton is None else len(skeleton.text))
     model = embedded_model(run, int(MODEL_SHARE * free))
+    return_free_memory()
     pictures = frame_pictures(run, free - len(model.text) - 200 * len(run.names))
     notes = [note for note in (model.note, _pictures_note(pictures)) if note]
     elements = [

@@ -240,10 +240,11 @@ def _smoothness_gradient(poses: SkeletonPoses, unknowns: _Unknowns, size: float)
 def _solve(matrices: np.ndarray, gradient: np.ndarray, smoothness: np.ndarray, damping: float) -> np.ndarray:
     """Increments (T, n) of the block-banded system of all frames."""
     frames, width = gradient.shape
-    band = np.zeros((2 * width + 1 if frames > 2 else width, frames, width))  # lower form: band[k, j] = A[j + k, j]
+    bands = 2 * width + 1 if frames > 2 else width
+    band = np.zeros((frames, width, bands))  # lower form, each column's entries together: band[j, k] = A[j + k, j]
     for k in range(width):
-        band[k, :, : width - k] = np.diagonal(matrices, -k, 1, 2)
-    band[0] += damping * (np.einsum("tii->ti", matrices).mean(1, keepdims=True) * 0.1 + 1e-9)
+        band[:, : width - k, k] = np.diagonal(matrices, -k, 1, 2)
+    band[..., 0] += damping * (np.einsum("tii->ti", matrices).mean(1, keepdims=True) * 0.1 + 1e-9)
     if frames > 2:
         second = np.zeros((frames - 2, frames))
         rows = np.arange(frames - 2)
@@ -251,8 +252,9 @@ def _solve(matrices: np.ndarray, gradient: np.ndarray, smoothness: np.ndarray, d
         coupling = second.T @ second
         for step in range(3):
             diagonal = np.diagonal(coupling, -step)
-            band[step * width, : len(diagonal)] += diagonal[:, None] * smoothness
-    solution = solveh_banded(band.reshape(len(band), -1), gradient.reshape(-1), lower=True, check_finite=False)
+            band[: len(diagonal), :, step * width] += diagonal[:, None] * smoothness
+    lower = band.reshape(-1, bands).T  # in LAPACK's order: solved in place, not copied
+    solution = solveh_banded(lower, gradient.reshape(-1), overwrite_ab=True, lower=True, check_finite=False)
     return solution.reshape(frames, width)
 
 

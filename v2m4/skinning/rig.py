@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from v2m4.geometry import unique_edges
+from v2m4.memory import return_free_memory
 from v2m4.mesh import MeshSequence
 from v2m4.skinning.curves import Curve, poses_at, thinned
 from v2m4.skinning.decomposition import Decomposition, MotionData, decompose, refined, solve_weights
@@ -69,6 +70,7 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
         edges = _nearest_pairs(unit_rest[chosen])
     data = MotionData.of(unit_rest[chosen], unit(poses[some][:, chosen]), edges)
     found = decompose(data, bones)
+    return_free_memory()
     used = found.weights.max(0) > 0  # the weights may leave a bone without vertices
     tree, found = joint_tree(data, Decomposition(found.weights[:, used], found.transforms[used]))
     loose = loose_joints(data, found, tree)
@@ -77,6 +79,7 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
     skeleton = _skeleton(tree, loose)
     rows = spread(len(chosen), POSE_FIT.points)
     bound = _binding(tree, found.weights, unit_rest[chosen])[rows]
+    return_free_memory()
     articulated = fit_poses(skeleton, bound, unit(poses[some][:, chosen[rows]]), 1.0)
     weights = found.weights
     if len(chosen) < len(rest):
@@ -85,7 +88,9 @@ def fit_rig(sequence: MeshSequence, bones: int, tolerance: float = 0.0) -> Rig:
     weights = solve_weights(data, _transforms(skeleton, tree, articulated), weights)
     binding = _binding(tree, weights, unit_rest)
     rows = spread(len(rest), POSE_FIT.points)
+    return_free_memory()
     final = fit_poses(skeleton, binding[rows], unit(poses[:, rows]), 1.0)
+    return_free_memory()
     times = np.asarray(sequence.times, dtype=np.float64)
     curves = thinned(skeleton, binding, final, times, tolerance)
     rms, largest = _errors(binding, skeleton, curves, times, (unit(pose) for pose in poses))
