@@ -29,7 +29,7 @@ EDGE_RAMP = (1.0, 4.0)  # pixels from an edge at which confidence begins to rise
 OCCLUSION_STEP = 3.0  # distance of a neighbour from the tangent plane that counts as an occlusion, pixel footprints
 FACING_POWER = 1.5  # exponent of the cosine between normal and line of sight, for the confidence
 ASSET_GAP = 0.1  # of the object's size: depth difference beyond which the asset shows another part than the mesh
-MOST_FRAMES = 48  # whose pixels are kept in memory; of longer videos each frame keeps its share
+MOST_FRAMES = 32  # whose pixels are kept in memory; of longer videos each frame keeps its share
 PHASE = 7919  # pixels from the first that one frame keeps to that of the next
 MIN_COLOR_CONFIDENCE = 0.5  # in an asset's colours, below which they are not used
 

@@ -19,7 +19,7 @@ from v2m4.image_window import Window, object_box, window_around
 from v2m4.on_demand import OnDemand
 
 AT_ONCE = 8  # fields that are computed together
-KEPT_BYTES = 128 << 20  # of the fields that were asked for last
+KEPT_BYTES = 96 << 20  # of the fields that were asked for last, about 48
 MIN_MASK_MOTION = 3.0  # pixels of the window; the search finds smaller motion as well from a start of zeros
 
 

@@ -67,21 +67,19 @@ def fit_frames(
         parts.remove(f"{name}_state")
         return fitted
 
-    def fit_gap(gap: range) -> Tensor:
-        fitted = stored(f"gap_{gap.start}", range(gap.start - 1, gap.stop + 1), gap)
+    def fit_gap(gap: range) -> None:
+        # No other gap reads its frames, so that their poses are written at once.
+        vertices[gap.start : gap.stop] = stored(f"gap_{gap.start}", range(gap.start - 1, gap.stop + 1), gap)
         return_free_memory()
-        return fitted
 
-    # All are fitted before the first is written, so ``vertices`` are the rest shapes until then.
-    for gap, poses in zip(gaps, in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop)), strict=True):
-        vertices[gap.start : gap.stop] = poses
+    in_order(fit_gap, gaps, lambda done: progress(gaps[done - 1].stop))
 
     def fit_key_frame(key: int) -> Tensor:
         fitted = stored(f"key_{key}", range(max(key - 1, 0), min(key + 1, last) + 1), [key])[0]
         return_free_memory()
         return fitted
 
-    if last > 0:
+    if last > 0:  # all are fitted before the first is written: two key frames may be neighbours
         for key, pose in zip(keys, in_order(fit_key_frame, keys), strict=True):
             vertices[key] = pose
     progress(len(frames))

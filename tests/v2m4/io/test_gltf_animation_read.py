@@ -514,7 +514,8 @@ def _builder_of(path: Path) -> GltfBuilder:
     document = load_document(path)
     builder = GltfBuilder()
     builder.json = document.json
-    builder._binary = bytearray(document.buffers[0] or b"")
+    data = document.buffers[0] or b""
+    builder._parts, builder._length = [data], len(data)
     return builder
 
 
