@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import fast_simplification
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from camera_search.stage import pose_asset, surface_center
 from evaluation.surface_points import BarycentricPoints, nearest_neighbours, positions, sample_surface
 from v2m4.camera import DEFAULT_FOV
 from v2m4.config import Config
+from v2m4.decimate import collapse_edges
 from v2m4.ground_truth import GroundTruth
 from v2m4.mesh import Asset, Mesh, MeshSequence, PosedAsset
 from v2m4.workspace import digest
@@ -60,9 +60,7 @@ class CameraSpaceTruth:
         vertices, faces = mesh.vertices, mesh.faces
         surface_points = BarycentricPoints(np.arange(len(vertices))[:, None], np.ones((len(vertices), 1)))
         if len(faces) > config.max_faces:
-            points, corners = fast_simplification.simplify(
-                vertices.numpy(), faces.numpy().astype(np.int32), target_count=config.max_faces
-            )
+            points, corners = collapse_edges(vertices.numpy(), faces.numpy(), config.max_faces)
             vertices, faces = torch.from_numpy(points).float(), torch.from_numpy(corners.astype(np.int64))
             dense_points = sample_surface(mesh, BINDING_POINTS, np.random.default_rng(0))
             _, closest = nearest_neighbours(points, dense_points.interpolate(positions(mesh)))

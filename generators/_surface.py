@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cv2
-import fast_simplification
 import numpy as np
 import torch
 from torch import Tensor
 
-from v2m4.decimate import vertex_colors
+from v2m4.decimate import collapse_edges, vertex_colors
 from v2m4.geometry import connected_components
 from v2m4.mesh import Mesh
 
@@ -43,7 +42,7 @@ def clean_surface(surface: Surface, max_faces: int) -> Surface:
     while len(faces) > max_faces:
         before = len(faces)
         # Welded and cleaned again: edge collapses can leave degenerate faces and separate parts.
-        vertices, faces = _weld(*fast_simplification.simplify(vertices, faces.astype(np.int32), target_count=target))
+        vertices, faces = _weld(*collapse_edges(vertices, faces, target))
         if len(faces) >= 0.95 * before:  # open parts whose borders cannot be collapsed: remove the smaller ones
             if share > 1:
                 raise ValueError(f"the mesh cannot be decimated to {max_faces} faces; it keeps {len(faces)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import fast_simplification
@@ -11,6 +12,26 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from v2m4.mesh import Mesh
+
+# fast_simplification keeps the mesh in global variables between its calls, and each call lets other threads run.
+_library = threading.Lock()
+
+
+def collapse_edges(points: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Decimate a triangle mesh to about ``count`` faces by quadric error metrics; safe for several threads.
+
+    Source: Garland and Heckbert 1997, "Surface Simplification Using Quadric Error Metrics" (fast_simplification).
+
+    Args:
+        points: (V, 3).
+        faces: (F, 3).
+        count: target number of faces.
+
+    Returns:
+        points (V', 3) float32 and faces (F', 3) int32.
+    """
+    with _library:
+        return fast_simplification.simplify(points.astype(np.float32), faces.astype(np.int32), target_count=count)
 
 
 def sample_texture(texture: Tensor, uvs: Tensor) -> Tensor:
@@ -78,9 +99,7 @@ def simplified(mesh: Mesh, faces: int, weld: bool = True) -> Mesh:
     whole = (np.diff(np.sort(triangles, 1), axis=1) > 0).all(1)
     triangles = triangles[whole]
     if len(triangles) > faces:
-        welded, triangles = fast_simplification.simplify(
-            welded.astype(np.float32), triangles.astype(np.int32), target_count=faces
-        )
+        welded, triangles = collapse_edges(welded, triangles, faces)
     nearest = cKDTree(welded).query(points)[1]
     total = np.zeros((len(welded), attributes.shape[1]))
     np.add.at(total, nearest, attributes)

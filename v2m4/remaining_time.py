@@ -12,12 +12,12 @@ from v2m4.config import Config
 # or faster by one factor, which is measured.
 TYPICAL: dict[str, dict[str, tuple[float, float]]] = {
     "registration": {
-        "frames": (0.3, 0.02),
-        "generation": (1.3, 0.075),
-        "camera_search": (0.5, 0.16),
-        "registration": (5.0, 0.95),
-        "texture": (5.0, 0.1),
-        "export": (2.3, 0.08),
+        "frames": (0.2, 0.02),
+        "generation": (1.1, 0.07),
+        "camera_search": (0.3, 0.035),
+        "registration": (5.0, 0.92),
+        "texture": (5.3, 0.075),
+        "export": (2.2, 0.07),
     },
     "video": {
         "frames": (0.2, 0.03),
@@ -30,8 +30,8 @@ TYPICAL: dict[str, dict[str, tuple[float, float]]] = {
     "user_mesh": {
         "frames": (0.2, 0.03),
         "generation": (0.1, 0.0),
-        "camera_search": (18.0, 0.0),
-        "registration": (5.0, 3.5),
+        "camera_search": (6.0, 0.0),
+        "registration": (2.0, 2.0),
         "export": (0.5, 0.05),
     },
     "baseline": {"frames": (0.2, 0.03), "generation": (0.0, 1.0)},

@@ -1,10 +1,16 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import trimesh
 
-from v2m4.decimate import sample_texture, simplified, vertex_colors
+from v2m4.decimate import collapse_edges, sample_texture, simplified, vertex_colors
 from v2m4.geometry import chamfer, sample_surface
 from v2m4.mesh import Mesh
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_texels_are_returned_at_their_centres():
@@ -67,3 +73,25 @@ def test_simplified_keeps_the_confidence_in_the_colours():
     assert small.color_confidence is not None
     assert small.color_confidence[small.vertices[:, 2] > 0.2].min() == 1
     assert small.color_confidence[small.vertices[:, 2] < -0.2].max() == 0
+
+
+def test_several_threads_decimate_each_its_own_mesh():
+    """The library keeps its mesh in global variables: without a lock threads return each other's."""
+    meshes = []
+    for radii in ((1.0, 1.0, 1.0), (2.0, 1.0, 0.5), (0.3, 1.0, 3.0)):
+        ball = trimesh.creation.icosphere(5)
+        meshes.append((ball.vertices * np.array(radii), ball.faces))
+    alone = [collapse_edges(*mesh, 3000) for mesh in meshes]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda mesh: collapse_edges(*mesh, 3000), 6 * meshes))
+    for (points, faces), (expected_points, expected_faces) in zip(together, 6 * alone, strict=True):
+        assert np.array_equal(points, expected_points) and np.array_equal(faces, expected_faces)
+
+
+def test_the_library_is_called_behind_its_lock_alone():
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if "import fast_simplification" in path.read_text("utf-8") and ".venv" not in path.as_posix()
+    ]
+    assert [path for path in users if not path.startswith("tests/")] == ["v2m4/decimate.py"]
