@@ -146,7 +146,7 @@ class Arap:
         poses = vertices.detach().reshape(-1, *vertices.shape[-2:])
         energies, gradients = np.empty(len(poses)), torch.empty_like(poses)
         for first in range(0, len(poses), POSES_AT_ONCE):
-            points = poses[first : first + POSES_AT_ONCE].double().numpy()
+            points = poses[first : first + POSES_AT_ONCE].double().contiguous().numpy()
             rotations, cells = self._fit(points)
             slopes = np.empty(points.shape)
             share(_gradient, cells.size, points, *self._edges(), rotations, slopes)
@@ -185,7 +185,7 @@ class Arap:
         Args:
             vertices: a pose (V, 3), float64.
         """
-        rotations, cells = self._fit(vertices[None])
+        rotations, cells = self._fit(np.ascontiguousarray(vertices[None]))
         return rotations[0], cells[0]
 
     def _fit(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

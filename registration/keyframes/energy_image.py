@@ -88,7 +88,7 @@ def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
 
 def on_cpu(levels: list[Tensor]) -> list[np.ndarray]:
     """The levels of an image pyramid (1, C, h, w) on the CPU as arrays (h, w, C)."""
-    return [level[0].permute(1, 2, 0).numpy() for level in levels]
+    return [np.ascontiguousarray(level[0].permute(1, 2, 0).numpy()) for level in levels]
 
 
 def stacked_areas(terms: Sequence[Silhouette] | Sequence[Colour]) -> Tensor:

@@ -80,7 +80,7 @@ class PyramidEnergies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rendered: Tensor, evaluate: Sequence[Evaluate]) -> Tensor:
         """The energies (B,) of pictures (B, h, w, C), each by its own function."""
-        pictures, gradient = rendered.detach().numpy(), np.zeros(rendered.shape, np.float32)
+        pictures, gradient = rendered.detach().contiguous().numpy(), np.zeros(rendered.shape, np.float32)
         energies = [each(*parts) for each, *parts in zip(evaluate, pictures, gradient, strict=True)]
         ctx.save_for_backward(torch.from_numpy(gradient))
         return rendered.new_tensor(energies)
@@ -92,7 +92,7 @@ class PyramidEnergies(torch.autograd.Function):
         return gradients[0][:, None, None, None] * gradient, None
 
 
-@kernel("f4[:,:,:], f4[:,:,::1]")
+@kernel("f4[:,:,::1], f4[:,:,::1]")
 def _pool(picture, result):
     height, width, channels = result.shape
     for y in range(height):
@@ -115,7 +115,7 @@ def _add_pooled(coarse, fine):
                 fine[y, x, c] += coarse[y // 4, x // 4, c] / 16.0
 
 
-@kernel("f4[:,:,:], f4[:,:,:], f4[:,:,::1], f8[::1]")
+@kernel("f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f8[::1]")
 def _add_squares(rendered, target, gradient, energy):
     height, width, channels = target.shape
     share = 1.0 / (height * width * channels)
@@ -129,7 +129,7 @@ def _add_squares(rendered, target, gradient, energy):
     energy[0] += share * total
 
 
-@kernel("f4[:,:,:], f4[:,:,:], f4[:,:,:], f8, f4[:,:,::1], f8[::1]")
+@kernel("f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f8, f4[:,:,::1], f8[::1]")
 def _add_huber(rendered, target, inside, threshold, gradient, energy):
     height, width, channels = target.shape
     share = 1.0 / (height * width * channels)

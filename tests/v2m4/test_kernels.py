@@ -173,7 +173,7 @@ def {name}(values, count):
 
 def small_program(folder: Path, **modules: str) -> Path:
     (folder / "v2m4").mkdir(parents=True)
-    for name in ("__init__", "kernels", "python_path", "threads"):
+    for name in ("__init__", "kernels", "memory", "python_path", "threads"):
         shutil.copy(PROGRAM / "v2m4" / f"{name}.py", folder / "v2m4")
     for name, source in modules.items():
         (folder / "v2m4" / f"{name}.py").write_text(source)
