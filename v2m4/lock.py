@@ -86,7 +86,8 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     def renew() -> None:
         while not released.wait(RENEWAL):
             with suppress(OSError):  # it is tried again; after ``STALE`` seconds another machine may take over
-                if _read(file) != own:
+                owner = _read(file)
+                if owner is not None and owner != own:  # None: another process looks at it, and puts it back
                     log.error("%s: another process has taken the lock; end one of the two", folder)
                     return
                 os.utime(file)
@@ -149,7 +150,10 @@ def _created_without_link(file: Path, text: str) -> bool:
 
 def _sweep(file: Path) -> None:
     """Remove what killed processes have left of their attempts to take the lock."""
-    now = file.stat().st_mtime
+    try:
+        now = file.stat().st_mtime
+    except FileNotFoundError:  # another process looks at it under a name of its own, and puts it back
+        return
     for leftover in file.parent.glob(f"{LOCK}.*"):
         with suppress(OSError):
             if now - leftover.stat().st_mtime > STALE:

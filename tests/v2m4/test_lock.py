@@ -125,6 +125,21 @@ def test_without_links_the_lock_is_created_exclusively(tmp_path: Path, monkeypat
     assert os.listdir(tmp_path) == []
 
 
+def test_a_lock_that_another_process_looks_at_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that found a stale lock may rename a new one for a moment, before it puts it back."""
+    created = lock._created
+
+    def renamed_for_a_moment(file: Path, own: Owner) -> bool:
+        done = created(file, own)
+        os.rename(file, file.with_name("aside"))
+        return done
+
+    monkeypatch.setattr(lock, "_created", renamed_for_a_moment)
+    with locked(tmp_path):
+        os.rename(tmp_path / "aside", tmp_path / lock.LOCK)
+    assert not (tmp_path / lock.LOCK).exists()
+
+
 def test_of_many_processes_one_takes_over(tmp_path: Path) -> None:
     write_lock(tmp_path, replace(Owner.this(), host="elsewhere"), STALE + 5)
     code = HOLD.replace("60", "8")
