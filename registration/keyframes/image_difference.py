@@ -1,6 +1,6 @@
 """Differences of a rendered picture from a target over an image pyramid, and their gradients, in one pass on the CPU.
 
-The same in torch operations takes four times as long: their tensors are small, and each is read and written again.
+As torch operations they read and write each small tensor again, for the value and for the gradient.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 from v2m4.kernels import kernel
-
-POOLED = 4  # pixels along each side of a block that is averaged for the next level
 
 # The energy of a picture (h, w, C); its gradient (h, w, C) is written to the second argument, zeros.
 Evaluate = Callable[[np.ndarray, np.ndarray], float]
@@ -48,7 +46,7 @@ def pyramid_energy(
 def pooled(picture: np.ndarray) -> np.ndarray:
     """Averages over blocks of 4 x 4 pixels (h, w, C) -> (h // 4, w // 4, C); pixels that fill no block are left out."""
     height, width, channels = picture.shape
-    result = np.empty((height // POOLED, width // POOLED, channels), np.float32)
+    result = np.empty((height // 4, width // 4, channels), np.float32)
     _pool(picture, result)
     return result
 
