@@ -211,11 +211,9 @@ class VideoEnergy:
         used = sorted({key for first, second, _ in between for key in (first, second)} | {m.key for _, m in motions})
         place = {position: number for number, position in enumerate(used)}
         leaf = poses[used].detach().requires_grad_()  # few of many
-        firsts, seconds = (
-            [place[key] for key in side] for side in ([a for a, _, _ in between], [b for _, b, _ in between])
-        )
+        ends = torch.tensor([[place[first], place[second]] for first, second, _ in between], device=poses.device)
         later = poses.new_tensor([weight for _, _, weight in between])[:, None, None]
-        of_frames = torch.lerp(leaf[firsts], leaf[seconds], later)
+        of_frames = torch.lerp(leaf.index_select(0, ends[:, 0]), leaf.index_select(0, ends[:, 1]), later)
 
         picture, values = poses.new_zeros(len(chosen)), {}
         if weights.silhouette or weights.colour:

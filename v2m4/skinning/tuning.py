@@ -28,8 +28,8 @@ class SkinningTuning:
         loose_ratio: and the least ratio of that distance to the rms error of the unconstrained bones.
         fitted_frames: frames that the weights are solved on, at most.
         fitted_vertices: vertices that the bones are found from, at most; the others only get weights. With 2,500 of
-            5,000 to 6,000, four results took two thirds of the time (24 bones, a scratch script); their rms distance is 2 %
-            larger at most, the largest distance 20 %.
+            5,000 to 6,000, four results took two thirds of the time (24 bones, a scratch script); their rms distance is
+            2 % larger at most, the largest distance 20 %.
         neighbours: of a vertex, where only some are used.
     """
 
